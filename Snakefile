@@ -1,0 +1,29 @@
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/assay.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/shards.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    input:
+        expand("results/{run}/metrics.json", run=config["run"]),
+        expand("results/{run}/figures/training.svg", run=config["run"]),
+        expand(
+            "results/{run}/figures/predictions/{dataset}.svg",
+            run=config["run"],
+            dataset=SCORED,
+        ),
+    default_target: True

@@ -1,0 +1,145 @@
+"""Config and sheets against closed schemas: defaults filled in, every message with the key and, if misspelt, the nearest right one."""
+
+import copy
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from gpraflow.errors import ConfigError, InputError, nearest
+
+
+def load_schema(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a JSON schema written as YAML."""
+    with open(path, encoding="utf-8") as handle:
+        return yaml.safe_load(handle)
+
+
+def defaults(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the content that a schema of nested objects gives where nothing is set."""
+    return fill({}, schema)
+
+
+def fill(content: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of ``content`` with the schema's defaults for all that is not set, at every level."""
+    filled = copy.deepcopy(content)
+    for key, part in schema.get("properties", {}).items():
+        if "default" in part and key not in filled:
+            filled[key] = copy.deepcopy(part["default"])
+        if part.get("type") == "object" and "properties" in part and isinstance(filled.get(key, {}), dict):
+            filled[key] = fill(filled.get(key, {}), part)
+        elif part.get("type") == "object" and "additionalProperties" in part and isinstance(filled.get(key), dict):
+            entries = part["additionalProperties"]
+            filled[key] = {name: fill(entry, entries) if isinstance(entry, dict) else entry for name, entry in filled[key].items()}
+    return filled
+
+
+def _message(error: jsonschema.ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {})  # type: ignore[union-attr]
+        wrong = sorted(set(error.instance) - set(known))
+        prefix = f"{key}." if key else ""
+        return "; ".join(f"'{prefix}{name}' is not a key{nearest(name, known)}" for name in wrong)
+    if error.validator == "required":
+        return f"{key or 'it'}: {error.message}"
+    if error.validator == "enum":
+        allowed = [str(value) for value in error.validator_value]  # type: ignore[union-attr]
+        hint = nearest(str(error.instance), allowed)
+        return f"{key}: '{error.instance}' is none of {', '.join(allowed)}{hint}"
+    if error.validator == "type":
+        wanted = error.validator_value
+        wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
+        return f"{key}: {error.instance!r} is no {wanted}"
+    return f"{key}: {error.message}"
+
+
+def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Return ``content`` with defaults, checked against ``schema``.
+
+    Raises
+    ------
+    ConfigError
+        With one line for each thing that is wrong: ``origin``, the key, what was found, what is expected.
+    """
+    filled = fill(content, schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(filled), key=lambda error: list(map(str, error.absolute_path)))
+    if errors:
+        raise ConfigError("\n".join(f"{origin}: {_message(error)}" for error in errors))
+    return filled
+
+
+def choose_preset(model: dict[str, Any]) -> dict[str, Any]:
+    """Return the sizes of the preset that the ``model`` section names.
+
+    Raises
+    ------
+    ConfigError
+        If the architecture has no such preset.
+    """
+    presets = model[model["name"]]
+    if model["preset"] not in presets:
+        hint = nearest(model["preset"], presets)
+        raise ConfigError(f"model.preset: '{model['name']}' has no preset '{model['preset']}'{hint} (it has {', '.join(presets)})")
+    return presets[model["preset"]]
+
+
+def check_splits(content: dict[str, Any]) -> None:
+    """Check that every split to score is one of the splits to make.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    made = content["split"]["names"]
+    for name in content["evaluation"]["splits"]:
+        if name not in made:
+            raise ConfigError(f"evaluation.splits: '{name}' is not in split.names ({', '.join(made)})")
+
+
+def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """Read a tab-separated sheet; each row is checked against ``schema``, empty cells take the schema's default.
+
+    Raises
+    ------
+    ConfigError
+        If the sheet is missing, a column is unknown, or a cell is wrong; with file and line.
+    InputError
+        If a row has more cells than the sheet has columns.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"{path}: this sheet does not exist")
+    with open(path, encoding="utf-8-sig", newline="") as handle:
+        reader = csv.DictReader((line for line in handle if not line.startswith("#")), delimiter="\t", restkey="")
+        known = schema["properties"]
+        for column in reader.fieldnames or []:
+            if column not in known:
+                raise ConfigError(f"{path}: '{column}' is not a column of this sheet{nearest(column, known)}")
+        rows = []
+        for number, cells in enumerate(reader, start=2):
+            if "" in cells:
+                raise InputError(f"{path}, row {number}: more cells than the header has columns")
+            row = {name: _typed(cell.strip(), known[name]) for name, cell in cells.items() if cell and cell.strip()}
+            rows.append(validate(row, schema, f"{path}, row {number}"))
+    names = [row["name"] for row in rows]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{path}: the name '{name}' is there {names.count(name)} times; names must differ")
+    return rows
+
+
+def _typed(cell: str, part: dict[str, Any]) -> Any:
+    """Return the cell of a sheet as the type that the schema asks for, or as it is where that fails."""
+    if part.get("type") == "number":
+        try:
+            return float(cell)
+        except ValueError:
+            return cell
+    if part.get("type") == "boolean":
+        return {"true": True, "false": False}.get(cell.lower(), cell)
+    return cell

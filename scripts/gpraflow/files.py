@@ -1,0 +1,74 @@
+"""Files that appear whole or not at all, and digests of them."""
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from gpraflow.errors import GpraflowError
+
+BLOCK = 1 << 20
+
+
+@contextmanager
+def whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to; on success fsync it and rename it to ``path``, else remove it.
+
+    The temporary name keeps the suffixes of ``path``, for writers that go by them.
+
+    Raises
+    ------
+    GpraflowError
+        If the disk is full, a size limit is reached or the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise GpraflowError(f"{path}: could not be written ({error.strerror or error}); free space or choose another place") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write ``text`` as UTF-8 under ``path``, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write ``content`` as indented JSON with sorted keys; the same content gives the same bytes."""
+    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_gzip(path: str | os.PathLike, content: bytes) -> None:
+    """Write ``content`` gzip-compressed, without time stamp or file name; the same content gives the same bytes."""
+    with whole(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+
+
+def digests(path: str | os.PathLike) -> dict[str, Any]:
+    """Return ``bytes``, ``sha256`` and ``crc32c`` (both hexadecimal) of a file, read once."""
+    sha256, crc32c, size = hashlib.sha256(), google_crc32c.Checksum(), 0
+    with open(path, "rb") as handle:
+        while block := handle.read(BLOCK):
+            sha256.update(block)
+            crc32c.update(block)
+            size += len(block)
+    return {"bytes": size, "sha256": sha256.hexdigest(), "crc32c": crc32c.hexdigest().decode()}
+
+
+def crc32c(content: bytes) -> str:
+    """Return the CRC32C of ``content`` in hexadecimal."""
+    return google_crc32c.Checksum(content).hexdigest().decode()

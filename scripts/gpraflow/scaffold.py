@@ -1,0 +1,154 @@
+"""The promoter scaffold: flanks, window, tokens, strands."""
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import yaml
+
+from gpraflow.errors import ConfigError, InputError, nearest
+
+ALPHABET = "ACGTN"  # the order of tokens and, without N, of one-hot channels; part of the shard format
+PADDING = ALPHABET.index("N")
+Side = Literal["left", "right"]
+
+_TOKEN_OF_BYTE = np.full(256, 255, np.uint8)
+for _token, _base in enumerate(ALPHABET):
+    _TOKEN_OF_BYTE[ord(_base)] = _token
+_COMPLEMENT = np.array([3, 2, 1, 0, 4], np.uint8)
+_BYTE_OF_TOKEN = np.frombuffer(ALPHABET.encode(), np.uint8)
+
+
+@dataclass(frozen=True)
+class Scaffold:
+    """Constant sequences on both sides of the insert, 5' to 3' on the strand of the reporter gene."""
+
+    name: str
+    five_prime: str
+    three_prime: str
+
+
+def load(path: str | os.PathLike, name: str) -> Scaffold:
+    """Read one scaffold from a YAML file of scaffolds.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, has no such scaffold, or a flank holds other letters than A, C, G and T.
+    """
+    try:
+        with open(path, encoding="utf-8") as handle:
+            scaffolds = yaml.safe_load(handle) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"scaffold.file: {path} does not exist") from None
+    if name not in scaffolds:
+        raise ConfigError(f"scaffold.name: {path} has no scaffold '{name}'{nearest(name, scaffolds)} (it has {', '.join(scaffolds)})")
+    entry = scaffolds[name]
+    flanks = {key: entry.get(key, "") for key in ("five_prime", "three_prime")}
+    for key, flank in flanks.items():
+        if set(flank) - set("ACGT"):
+            raise ConfigError(f"{path}, {name}.{key}: '{flank}' must hold A, C, G and T only")
+    return Scaffold(name, **flanks)
+
+
+def bytes_matrix(sequences: pl.Series) -> np.ndarray:
+    """Return equally long sequences as a ``(rows, length)`` uint8 array of ASCII codes."""
+    if not len(sequences):
+        return np.empty((0, 0), np.uint8)
+    joined = sequences.str.join("").item().encode()
+    return np.frombuffer(joined, np.uint8).reshape(len(sequences), -1)
+
+
+def fit(sequences: pl.Series, length: int, keep: Side, pad: Side) -> pl.Series:
+    """Cut or pad sequences to ``length`` bp.
+
+    Longer ones keep their ``keep`` end, shorter ones get N on their ``pad`` side. Keep right and pad left is the convention of the
+    source slides and of Vaishnav et al. 2022.
+    """
+    cut = sequences.str.tail(length) if keep == "right" else sequences.str.head(length)
+    return cut.str.pad_start(length, "N") if pad == "left" else cut.str.pad_end(length, "N")
+
+
+def tokenize(sequences: pl.Series, length: int, keep: Side = "right", pad: Side = "left") -> np.ndarray:
+    """Return sequences as ``(rows, length)`` uint8 tokens A0 C1 G2 T3 N4, cut or padded as `fit` does.
+
+    Raises
+    ------
+    InputError
+        If a sequence holds another letter; the message counts rows from 1.
+    """
+    if not len(sequences):
+        return np.empty((0, length), np.uint8)
+    tokens = _TOKEN_OF_BYTE[bytes_matrix(fit(sequences, length, keep, pad))]
+    bad = (tokens == 255).any(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(f"sequence {row + 1}: '{sequences[row]}' holds letters other than {ALPHABET}")
+    return tokens
+
+
+def detokenize(tokens: np.ndarray) -> list[str]:
+    """Return ``(rows, length)`` tokens as sequences, without the N on either end."""
+    text = _BYTE_OF_TOKEN[tokens]
+    return [row.tobytes().decode().strip("N") for row in text]
+
+
+def one_hot(tokens: np.ndarray) -> np.ndarray:
+    """Return ``(..., length)`` tokens as ``(..., length, 4)`` float32 channels A, C, G, T; N is 0000."""
+    channels = np.eye(len(ALPHABET), dtype=np.float32)
+    channels[PADDING] = 0
+    return channels[tokens][..., :-1]
+
+
+def reverse_complement(tokens: np.ndarray) -> np.ndarray:
+    """Return the other strand of ``(..., length)`` tokens, 5' to 3'; N stays N."""
+    return _COMPLEMENT[tokens[..., ::-1]]
+
+
+def reverse_complement_expression(sequence: pl.Expr) -> pl.Expr:
+    """Return the other strand of sequences as a Polars expression."""
+    return sequence.str.reverse().str.replace_many(list("ACGT"), list("TGCA"))
+
+
+def flank_ends(sequences: pl.Series, flank: str, max_edits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find where a 5' flank ends in sequences that ought to start with it, allowing substitutions and indels.
+
+    Parameters
+    ----------
+    sequences
+        Sequences that begin at the flank (reverse them and the flank to look at the other end).
+    flank
+        The constant sequence.
+    max_edits
+        Edits (Levenshtein) that are allowed at most.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Edits of the best match and its length in bp, int64 of shape ``(rows,)``. Of equally good matches the one nearest to the
+        flank's own length is taken. Rows beyond ``max_edits`` have edits ``max_edits + 1`` and length 0.
+    """
+    width = len(flank) + max_edits
+    text = bytes_matrix(sequences.str.head(width).str.pad_end(width, "-"))
+    rows = len(text)
+    # Levenshtein's table of flank against every prefix of the text, one column of all rows at a time.
+    column = np.broadcast_to(np.arange(len(flank) + 1), (rows, len(flank) + 1)).copy()
+    best = column[:, -1].copy()
+    length = np.zeros(rows, np.int64)
+    for position in range(1, width + 1):
+        following = np.empty_like(column)
+        following[:, 0] = position
+        for base in range(1, len(flank) + 1):
+            mismatch = text[:, position - 1] != ord(flank[base - 1])
+            following[:, base] = np.minimum(
+                column[:, base - 1] + mismatch, np.minimum(column[:, base] + 1, following[:, base - 1] + 1)
+            )
+        column = following
+        nearer = (column[:, -1] == best) & (abs(position - len(flank)) < np.abs(length - len(flank)))
+        take = (column[:, -1] < best) | nearer
+        best[take], length[take] = column[take, -1], position
+    far = best > max_edits
+    best[far], length[far] = max_edits + 1, 0
+    return best, length

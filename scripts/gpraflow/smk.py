@@ -1,0 +1,82 @@
+"""The only module that knows Snakemake: logs of jobs, and what the Snakefile needs before it reads the config."""
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from gpraflow.errors import GpraflowError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+_held: list[TextIO] = []
+
+
+def log_to(path: str | os.PathLike) -> TextIO:
+    """Send file descriptors 1 and 2 of this process to a log file, C++ libraries included; return the terminal that was there.
+
+    Errors end up in the log with their traceback and on the terminal as one message.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+    def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        traceback.print_exception(kind, error, trace)
+        message = str(error) if isinstance(error, GpraflowError) else f"{kind.__name__}: {error} (a fault of gpraflow; traceback in {path})"
+        terminal.write(f"\ngpraflow: {message}\n\n")
+
+    sys.excepthook = report
+    return terminal
+
+
+def recover(directory: str = ".snakemake") -> None:
+    """Let a run that was killed go on with the same command.
+
+    A killed Snakemake leaves locks and outputs marked as incomplete behind. Every Snakemake process of this workflow holds a shared
+    file lock, which the kernel gives back whatever happens. If this process can have it alone, no other one is alive: Snakemake's
+    locks are stale and are removed, and so are outputs whose local job was cut off, which makes Snakemake run it again. Jobs that
+    were handed to a remote executor are left to Snakemake, which can take them up again.
+    """
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError):  # a folder that cannot be written or locked: Snakemake's own messages are enough
+        os.makedirs(directory, exist_ok=True)
+        handle = open(os.path.join(directory, "gpraflow.lock"), "w")  # noqa: SIM115 (held until the process ends)
+        _held.append(handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            return
+        for lock in Path(directory, "locks").glob("*.lock"):
+            lock.unlink(missing_ok=True)
+        for output in _cut_off(Path(directory, "incomplete")):
+            if output.is_dir():
+                shutil.rmtree(output)
+            else:
+                output.unlink(missing_ok=True)
+        fcntl.flock(handle, fcntl.LOCK_SH)
+
+
+def _cut_off(markers: Path) -> list[Path]:
+    """Return the outputs that Snakemake's marks name; a mark's path is the output's name in base64, cut into parts."""
+    found = []
+    for marker in markers.rglob("*"):
+        if marker.is_file() and not json.loads(marker.read_text(encoding="utf-8") or "{}").get("external_jobid"):
+            coded = "".join(part.removeprefix("@") for part in marker.relative_to(markers).parts)
+            found.append(Path(base64.urlsafe_b64decode(coded).decode()))
+    return found

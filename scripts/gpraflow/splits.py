@@ -1,0 +1,113 @@
+"""Which promoter goes to train, val and test."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from gpraflow.errors import InputError
+from gpraflow.scaffold import reverse_complement_expression
+
+SPLITS = ("train", "val", "test")
+
+
+def families(table: pl.DataFrame) -> pl.Series:
+    """Return what must stay together: the ``group`` column; where it is empty, the sequence or its reverse complement, whichever comes first."""
+    sequence = pl.col("sequence")
+    canonical = pl.min_horizontal(sequence, reverse_complement_expression(sequence))
+    return table.select(pl.coalesce(pl.col("group"), canonical).alias("family")).to_series()
+
+
+def by_hash(family: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.Series:
+    """Assign families to splits by a keyed hash of their names.
+
+    A family's place depends on its name, the seed and the fractions, not on the other rows: it stays when rows are added.
+
+    Parameters
+    ----------
+    family
+        Name of the family of each row.
+    fractions
+        Share of families for each split, in order.
+    seed
+        Key of the hash.
+
+    Returns
+    -------
+    polars.Series
+        Name of the split of each row.
+    """
+    unique = family.unique(maintain_order=True)
+    key = seed.to_bytes(8, "big", signed=False)
+    place = np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "big") for name in unique]) / 2.0**64
+    bounds = np.cumsum(list(fractions.values()))[:-1] / sum(fractions.values())
+    names = np.array(list(fractions))[np.searchsorted(bounds, place, side="right")]
+    return family.replace_strict(unique, pl.Series(names), return_dtype=pl.String).alias("split")
+
+
+def by_column(table: pl.DataFrame, names: Sequence[str], origin: str) -> pl.Series:
+    """Take the user's own split.
+
+    Raises
+    ------
+    InputError
+        If the table has none, a value is no split of the config, or a family is in more than one split.
+    """
+    given = table["split"]
+    if given.is_null().all():
+        raise InputError(f"{origin}: split.method is column, but the table has no split column; set input.columns.split")
+    wrong = table.with_row_index("promoter", offset=1).filter(pl.col("split").is_null() | ~pl.col("split").is_in(list(names)))
+    if wrong.height:
+        raise InputError(
+            f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is none of {', '.join(names)} "
+            f"({wrong.height} such rows); mend the column or set split.names"
+        )
+    spread = (
+        table.select("split", family=families(table)).group_by("family").agg(pl.col("split").unique().sort()).filter(pl.col("split").list.len() > 1)
+    )
+    if spread.height:
+        example = spread.sort("family").row(0, named=True)
+        raise InputError(
+            f"{origin}: family '{example['family']}' is in {' and '.join(example['split'])} ({spread.height} such families): "
+            "copies of test promoters would be trained on; mend the split column, or set split.method: hash"
+        )
+    return given
+
+
+def split(
+    table: pl.DataFrame, *, method: Literal["hash", "column"], names: Sequence[str], fractions: Mapping[str, float], seed: int, origin: str
+) -> dict[str, pl.DataFrame]:
+    """Split a promoter table into one table a split; every row is in exactly one.
+
+    Parameters
+    ----------
+    table
+        Promoter table.
+    method
+        ``hash``: whole families by a seeded hash. ``column``: the table's own ``split``.
+    names
+        Splits to make.
+    fractions
+        Share of each split (``hash``).
+    seed
+        Key of the hash.
+    origin
+        Path for messages.
+
+    Raises
+    ------
+    InputError
+        If a split is left empty, or as `by_column`.
+    """
+    if method == "column":
+        assigned = by_column(table, names, origin)
+    else:
+        assigned = by_hash(families(table), {name: fractions[name] for name in names}, seed)
+    parts = {name: table.filter(assigned == name).with_columns(split=pl.lit(name)) for name in names}
+    for name, part in parts.items():
+        if not part.height:
+            mend = "set a larger split.fractions" if method == "hash" else "mend the split column or take it out of split.names"
+            raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {mend}")
+    return parts

@@ -1,0 +1,502 @@
+"""The promoter table: reading what users have, checking it, and the one form in which the workflow keeps it."""
+
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import zstandard
+
+from gpraflow import files
+from gpraflow.errors import ConfigError, InputError, nearest
+from gpraflow.ledger import Ledger
+from gpraflow.scaffold import ALPHABET, Scaffold, flank_ends
+
+# The promoter table: one row a distinct sequence. `split` is the user's own, empty where there is none.
+SCHEMA: dict[str, Any] = {
+    "sequence": pl.String,
+    "expression": pl.Float32,
+    "expression_sd": pl.Float32,
+    "n_reads": pl.Int64,
+    "n_bins": pl.Int64,
+    "singleton": pl.Boolean,
+    "group": pl.String,
+    "split": pl.String,
+    "source": pl.String,
+}
+REQUIRED = ("sequence", "expression")
+SEPARATORS = {"tsv": "\t", "csv": ","}
+_FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_BLOCK = 16 << 20
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What to do with rows that are not as they should be; the keys of the config's ``scaffold`` section."""
+
+    damaged_flanks: Literal["keep", "repair", "drop", "error"] = "keep"
+    add_missing_flanks: bool = True
+    max_flank_edits: int = 4
+    insert_length: tuple[int, int] = (40, 120)
+    outside_length: Literal["error", "drop"] = "error"
+    duplicates: Literal["error", "mean", "first"] = "error"
+
+
+def read(path: str | os.PathLike) -> pl.DataFrame:
+    """Read a promoter table that this workflow wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or lacks a column of `SCHEMA`.
+    """
+    try:
+        table = pl.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: this promoter table does not exist") from None
+    except pl.exceptions.ComputeError as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
+    for column, dtype in SCHEMA.items():
+        if table.schema.get(column) != dtype:
+            raise InputError(f"{path}: no promoter table: column '{column}' is {table.schema.get(column)}, not {dtype}")
+    return table
+
+
+def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
+    """Write a promoter table as Parquet, whole or not at all; the same rows give the same bytes.
+
+    Parameters
+    ----------
+    table
+        At least ``sequence`` and ``expression``; other columns of `SCHEMA` that it lacks are written as null, further ones are kept.
+    """
+    known = [
+        (pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()
+    ]
+    content = io.BytesIO()  # through memory: Polars' own file writer does not say why a write failed
+    table.select(*known, pl.exclude(list(SCHEMA))).write_parquet(content, compression="zstd")
+    with files.whole(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def ingest(
+    path: str | os.PathLike,
+    *,
+    scaffold: Scaffold,
+    policy: Policy,
+    columns: dict[str, str | int],
+    file_format: str = "auto",
+    header: bool = True,
+    expression_range: tuple[float, float] = (-np.inf, np.inf),
+    ledger: Ledger | None = None,
+) -> pl.DataFrame:
+    """Read a user's table, check every row and bring it into the form of the promoter table.
+
+    Parameters
+    ----------
+    path
+        TSV, CSV (plain, .gz or .zst) or Parquet. Windows line ends and a byte order mark are accepted.
+    scaffold, policy
+        Flanks, and what to do with rows that lack or damage them, are far too long or short, or come twice.
+    columns
+        Role (a column of `SCHEMA`) -> column name, or number from 1 where there is no header; ``"auto"``: the column of the role's
+        name if there is one; ``""``: none.
+    file_format
+        ``tsv``, ``csv``, ``parquet``, or ``auto`` to go by the file's name.
+    header
+        Whether the first row of a text file names the columns.
+    expression_range
+        Least and greatest expression that is accepted, in the units of the table.
+    ledger
+        Takes the counts.
+
+    Raises
+    ------
+    InputError
+        With file, row (line number of a text file, record number of a Parquet file; both from 1), what was found and what to do.
+    ConfigError
+        If a column is not there.
+    """
+    ledger = ledger or Ledger("ingest_table", str(path))
+    parts = []
+    for rows, names in _blocks(path, file_format, header):
+        part = _checked(rows, _resolve(columns, names, header, path), path, expression_range, header, ledger)
+        parts.append(_with_flanks(part, scaffold, policy, path, ledger))
+    if not parts:
+        raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
+    table = _distinct(pl.concat(parts), policy.duplicates, path, ledger)
+    if not table.height:
+        raise InputError(f"{path}: no row is left after the checks (see the ledger); look at the scaffold and its policies")
+    return table.drop("row")
+
+
+# Reading
+
+
+def _format(path: Path, file_format: str) -> str:
+    if file_format != "auto":
+        return file_format
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst")]
+    if not suffixes or suffixes[-1] not in _FORMAT_OF_SUFFIX:
+        raise ConfigError(f"{path}: cannot tell the format from this name; set input.format to tsv, csv or parquet")
+    return _FORMAT_OF_SUFFIX[suffixes[-1]]
+
+
+def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """Yield frames of strings (Parquet: of its own types) with a column ``row``, and the column names."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: this file does not exist; check the path (relative to the working directory)")
+    if not path.stat().st_size:
+        raise InputError(f"{path}: the file is empty")
+    kind = _format(path, file_format)
+    if kind == "parquet":
+        try:
+            table = pl.read_parquet(path)
+        except (pl.exceptions.ComputeError, OSError) as error:
+            raise InputError(f"{path}: not a readable Parquet file ({error})") from error
+        if table.height:
+            yield table.with_row_index("row", offset=1).cast({"row": pl.Int64}), table.columns
+        return
+    names: list[str] = []
+    for first, text in _lines(path):
+        if not names:
+            head, _, rest = text.partition(b"\n")
+            names = _names(head, SEPARATORS[kind], header, path)
+            if header:
+                first, text = first + 1, rest
+        if text:
+            yield _parse(text, first, names, SEPARATORS[kind], path), names
+    if not names:
+        raise InputError(f"{path}: the file is empty")
+
+
+def _names(head: bytes, separator: str, header: bool, path: Path) -> list[str]:
+    try:
+        cells = [cell.strip().strip('"') for cell in head.decode("utf-8").split(separator)]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}, row 1: not UTF-8 text; is this a plain {'TSV' if separator == chr(9) else 'CSV'} file?") from None
+    if not header:
+        return [str(number) for number in range(1, len(cells) + 1)]
+    for cell in cells:
+        if cells.count(cell) > 1:
+            raise InputError(f"{path}, row 1: the column '{cell}' is there {cells.count(cell)} times; names must differ")
+    return cells
+
+
+def _decompressed(path: Path) -> Iterator[bytes]:
+    if path.suffix.lower() == ".zst":
+        yield from _decompressed_zst(path)
+        return
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as handle:
+            while block := handle.read(_BLOCK):
+                yield block
+    except EOFError:
+        raise InputError(f"{path}: the .gz file ends in the middle; it is truncated, fetch or write it again") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: the .gz file is damaged ({error}); fetch or write it again") from error
+
+
+def _decompressed_zst(path: Path) -> Iterator[bytes]:
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        with open(path, "rb") as handle:
+            while compressed := handle.read(_BLOCK // 8):
+                while compressed:
+                    if frame.eof:
+                        frame = zstandard.ZstdDecompressor().decompressobj()
+                    yield frame.decompress(compressed)
+                    compressed = frame.unused_data
+    except zstandard.ZstdError as error:
+        raise InputError(f"{path}: the .zst file is damaged ({error}); fetch or write it again") from error
+    if not frame.eof:
+        raise InputError(f"{path}: the .zst file ends in the middle; it is truncated, fetch or write it again")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of the first line, whole lines), without byte order mark, carriage returns and empty lines at the end."""
+    number, left, start = 1, b"", True
+    for block in _decompressed(path):
+        if start:
+            block, start = block.removeprefix(b"\xef\xbb\xbf"), False
+        end = block.rfind(b"\n")
+        if end < 0:
+            left += block
+            continue
+        text = (left + block[: end + 1]).replace(b"\r\n", b"\n")
+        # Empty lines at the end are held back: they only matter if something follows.
+        whole = text.rstrip(b"\n")
+        left = text[len(whole) + 1 :] + block[end + 1 :]
+        if whole:
+            _refuse_empty_line(whole, number, path)
+            yield number, whole + b"\n"
+            number += whole.count(b"\n") + 1
+        else:
+            left = text + block[end + 1 :]
+    last = left.replace(b"\r\n", b"\n").rstrip(b"\r\n")
+    if last:
+        _refuse_empty_line(last, number, path)
+        yield number, last + b"\n"
+
+
+def _refuse_empty_line(text: bytes, number: int, path: Path) -> None:
+    at = 0 if text.startswith(b"\n") else text.find(b"\n\n") + 1
+    if at or text.startswith(b"\n"):
+        row = number + text[:at].count(b"\n")
+        raise InputError(f"{path}, row {row}: the line is empty; delete it")
+
+
+def _parse(text: bytes, first: int, names: list[str], separator: str, path: Path) -> pl.DataFrame:
+    try:
+        rows = pl.read_csv(
+            io.BytesIO(text),
+            has_header=False,
+            separator=separator,
+            quote_char='"' if separator == "," else None,
+            schema=dict.fromkeys(names, pl.String),
+        )
+    except pl.exceptions.PolarsError as error:
+        for number, line in enumerate(text.splitlines(), start=first):
+            cells = line.count(separator.encode()) + 1
+            if cells != len(names):
+                raise InputError(f"{path}, row {number}: {cells} cells where {len(names)} are expected") from error
+        raise InputError(f"{path}, rows from {first}: cannot be read as a table ({error})") from error
+    lines = text.count(b"\n")
+    if rows.height != lines:
+        raise InputError(f"{path}, rows from {first}: {lines} lines but {rows.height} records; quoted line breaks are not accepted")
+    return rows.with_columns(row=pl.int_range(first, first + rows.height, dtype=pl.Int64))
+
+
+def _resolve(columns: dict[str, str | int], names: list[str], header: bool, path: Any) -> dict[str, str]:
+    """Return role -> name of the column in the file."""
+    found = {}
+    for role, wanted in columns.items():
+        if wanted == "auto":
+            if header and role in names:
+                found[role] = role
+            continue
+        if wanted == "":
+            continue
+        if isinstance(wanted, int):
+            if not 1 <= wanted <= len(names):
+                raise ConfigError(f"{path}: no column number {wanted} for {role}; the first row has {len(names)} columns")
+            found[role] = names[wanted - 1]
+        elif not header:
+            raise ConfigError(f"{path}: input.header is false, so input.columns.{role} must be a number from 1, not '{wanted}'")
+        elif wanted not in names:
+            raise ConfigError(
+                f"{path}, row 1: no column '{wanted}' for {role}{nearest(wanted, names)} (the file has {', '.join(names[:12])}"
+                f"{', ...' if len(names) > 12 else ''}); set input.columns.{role}, or input.header: false if there is no header"
+            )
+        else:
+            found[role] = wanted
+    for role in REQUIRED:
+        if role not in found:
+            raise ConfigError(f"{path}: input.columns.{role} must name a column")
+    return found
+
+
+# Checking
+
+
+def _first(rows: pl.DataFrame, bad: pl.Expr) -> tuple[int, dict[str, Any], int] | None:
+    """Return row number and content of the first row for which ``bad`` holds, and how many there are."""
+    wrong = rows.filter(bad)
+    return (wrong["row"][0], wrong.row(0, named=True), wrong.height) if wrong.height else None
+
+
+def _more(count: int) -> str:
+    return f" ({count} such rows near here)" if count > 1 else ""
+
+
+def _number(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool, empty_allowed: bool) -> pl.DataFrame:
+    text = pl.col(role).cast(pl.String).str.strip_chars()
+    text = pl.when(text == "").then(None).otherwise(text)
+    rows = rows.with_columns(text.alias("_text")).with_columns(pl.col("_text").cast(pl.Float64, strict=False).alias("_value"))
+    if not empty_allowed and (hit := _first(rows, pl.col("_text").is_null())):
+        row, _, count = hit
+        raise InputError(f"{path}, row {row}: {role} is empty{_more(count)}; give a number or delete the row")
+    if hit := _first(rows, pl.col("_text").is_not_null() & pl.col("_value").is_null()):
+        row, cells, count = hit
+        hint = "; this looks like a header: set input.header: true" if row == 1 and not header else "; give a number with a decimal point"
+        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' is not a number{_more(count)}{hint}")
+    if hit := _first(rows, ~pl.col("_value").is_finite()):
+        row, cells, count = hit
+        raise InputError(f"{path}, row {row}: {role} is {cells['_text']}{_more(count)}; a finite number is needed, delete rows without a measurement")
+    if dtype == pl.Int64 and (hit := _first(rows, (pl.col("_value") != pl.col("_value").floor()) | (pl.col("_value") < 0))):
+        row, cells, _ = hit
+        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must be a whole number of at least 0")
+    if role == "expression_sd" and (hit := _first(rows, pl.col("_value") < 0)):
+        row, cells, _ = hit
+        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must not be negative")
+    return rows.with_columns(pl.col("_value").cast(dtype).alias(role)).drop("_text", "_value")
+
+
+def _checked(
+    rows: pl.DataFrame, columns: dict[str, str], path: Any, expression_range: tuple[float, float], header: bool, ledger: Ledger
+) -> pl.DataFrame:
+    """Return one block with the columns of `SCHEMA` and ``row``, every value checked."""
+    ledger.read(rows.height)
+    rows = rows.select("row", **{role: pl.col(name) for role, name in columns.items()})
+    for role in REQUIRED[1:]:
+        rows = _number(rows, role, pl.Float64, path, header, empty_allowed=False)
+    for role in ("expression_sd", "n_reads", "n_bins"):
+        if role in columns:
+            rows = _number(rows, role, SCHEMA[role], path, header, empty_allowed=True)
+    if "singleton" in columns:
+        text = pl.col("singleton").cast(pl.String).str.to_lowercase()
+        if hit := _first(rows, ~text.is_in(list(_TRUTH)) & text.is_not_null() & (text != "")):
+            raise InputError(f"{path}, row {hit[0]}: singleton '{hit[1]['singleton']}' is neither true nor false")
+        rows = rows.with_columns(text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean).alias("singleton"))
+    rows = _checked_sequences(rows, path, ledger)
+
+    low, high = expression_range
+    if hit := _first(rows, (pl.col("expression") < low) | (pl.col("expression") > high)):
+        row, cells, count = hit
+        raise InputError(
+            f"{path}, row {row}: expression {cells['expression']:g} is outside {low:g} .. {high:g}{_more(count)}; "
+            "mend the row, or set input.expression_min and input.expression_max to the scale of your assay"
+        )
+    return rows.select(
+        "row", *((pl.col(name) if name in columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items())
+    )
+
+
+def _checked_sequences(rows: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
+    rows = rows.with_columns(pl.col("sequence").cast(pl.String).str.strip_chars())
+    if hit := _first(rows, pl.col("sequence").is_null() | (pl.col("sequence") == "")):
+        raise InputError(f"{path}, row {hit[0]}: the sequence is empty{_more(hit[2])}; delete the row")
+    upper = rows["sequence"].str.to_uppercase()
+    lower_case = int((upper != rows["sequence"]).sum())
+    if lower_case:
+        ledger.note("lower case made upper case", lower_case)
+    rows = rows.with_columns(upper)
+    if hit := _first(rows, pl.col("sequence").str.contains(f"[^{ALPHABET}]")):
+        row, cells, count = hit
+        sequence = cells["sequence"]
+        at, letter = next((at, letter) for at, letter in enumerate(sequence, start=1) if letter not in ALPHABET)
+        if letter == "U" and not set(sequence) - set("ACGUN"):
+            raise InputError(f"{path}, row {row}: the sequence is RNA (U at position {at}){_more(count)}; replace U by T")
+        shown = sequence if len(sequence) <= 40 else sequence[:40] + "..."
+        raise InputError(
+            f"{path}, row {row}: letter '{letter}' at position {at} of '{shown}'{_more(count)}; only A, C, G, T and N are accepted"
+        )
+    return rows
+
+
+# Flanks
+
+
+def _with_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
+    """Return the block with both flanks on every sequence as far as the policy asks, and without rows that it drops."""
+    five, three = scaffold.five_prime, scaffold.three_prime
+    if five or three:
+        rows = _mend_flanks(rows, five, three, policy, path, ledger)
+    low, high = (bound + len(five) + len(three) for bound in policy.insert_length)
+    length = pl.col("sequence").str.len_bytes()
+    outside = (length < low) | (length > high)
+    if hit := _first(rows, outside):
+        row, cells, count = hit
+        if policy.outside_length == "error":
+            raise InputError(
+                f"{path}, row {row}: the sequence is {len(cells['sequence'])} bp long with its flanks; scaffold '{scaffold.name}' takes "
+                f"{low} to {high} bp{_more(count)}; check scaffold.name, or set scaffold.insert_length or scaffold.outside_length: drop"
+            )
+        ledger.drop(f"length outside {low} to {high} bp", count)
+        rows = rows.filter(~outside)
+    return rows
+
+
+def _mend_flanks(rows: pl.DataFrame, five: str, three: str, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
+    sequence = pl.col("sequence")
+    intact = rows.select(sequence.str.starts_with(five) & sequence.str.ends_with(three)).to_series()
+    ledger.note("both flanks intact", int(intact.sum()))
+    if intact.all():
+        return rows
+    odd = rows.filter(~intact)
+    five_edits, five_length = flank_ends(odd["sequence"], five, policy.max_flank_edits)
+    three_edits, three_length = flank_ends(odd["sequence"].str.reverse(), three[::-1], policy.max_flank_edits)
+    absent = (five_edits > policy.max_flank_edits) & (three_edits > policy.max_flank_edits)
+    # A scaffold with one flank only: the empty one matches everywhere and says nothing.
+    absent |= (five_edits > policy.max_flank_edits) & (not three)
+    absent |= (three_edits > policy.max_flank_edits) & (not five)
+    damaged = ~absent
+
+    mended = odd["sequence"].to_list()
+    dropped = np.zeros(odd.height, bool)
+    if absent.any():
+        if not policy.add_missing_flanks:
+            row = odd["row"][int(absent.argmax())]
+            raise InputError(
+                f"{path}, row {row}: neither {five} nor {three} is there{_more(int(absent.sum()))}; check scaffold.name, or set "
+                "scaffold.add_missing_flanks: true if the table holds inserts only"
+            )
+        for index in np.flatnonzero(absent):
+            mended[index] = five + mended[index] + three
+        ledger.note("insert only, flanks added", int(absent.sum()))
+    if damaged.any():
+        count = int(damaged.sum())
+        if policy.damaged_flanks == "error":
+            index = int(damaged.argmax())
+            raise InputError(
+                f"{path}, row {odd['row'][index]}: a flank is damaged (5': {mended[index][: len(five)]}, expected {five}; "
+                f"3': {mended[index][-len(three) :]}, expected {three}){_more(count)}; set scaffold.damaged_flanks to keep, repair or drop"
+            )
+        if policy.damaged_flanks == "drop":
+            dropped = damaged
+            ledger.drop("flank damaged", count)
+        elif policy.damaged_flanks == "keep":
+            ledger.note("flank damaged, kept as measured", count)
+        else:
+            for index in np.flatnonzero(damaged):
+                end = len(mended[index]) - int(three_length[index])
+                mended[index] = five + mended[index][int(five_length[index]) : end] + three
+            ledger.note("flank damaged, repaired", count)
+    odd = odd.with_columns(pl.Series("sequence", mended, pl.String)).filter(~pl.Series(dropped))
+    return pl.concat([rows.filter(intact), odd]).sort("row")
+
+
+# Duplicates
+
+
+def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.DataFrame:
+    """Return one row a distinct sequence, in the order of first appearance, expression as float32."""
+    rows = rows.with_columns(pl.col("expression").cast(pl.Float32))
+    twice = pl.col("sequence").is_duplicated()
+    duplicates = rows.filter(twice)
+    if not duplicates.height:
+        return rows
+    differing = duplicates.filter(pl.col("expression").n_unique().over("sequence") > 1)
+    if policy == "error" and differing.height:
+        pair = differing.filter(pl.col("sequence") == differing["sequence"][0])
+        raise InputError(
+            f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with expression {pair['expression'][0]:g} and "
+            f"{pair['expression'][1]:g} ({differing['sequence'].n_unique()} such sequences); set input.duplicates to mean or first"
+        )
+    first = [pl.col(name).first() for name in ("row", *SCHEMA) if name != "sequence"]
+    if policy == "mean":
+        changed = {
+            "expression": pl.col("expression").mean(),
+            "expression_sd": (pl.col("expression_sd") ** 2).mean().sqrt(),
+            "n_reads": pl.when(pl.col("n_reads").count() > 0).then(pl.col("n_reads").sum()),
+            "n_bins": pl.col("n_bins").max(),
+            "singleton": pl.lit(False) & pl.col("singleton").first(),
+        }
+        first = [changed.get(expression.meta.output_name(), expression).alias(expression.meta.output_name()) for expression in first]
+    merged = duplicates.group_by("sequence", maintain_order=True).agg(first)
+    ledger.drop(
+        "same sequence again, mean taken" if policy == "mean" else "same sequence again, first kept", duplicates.height - merged.height
+    )
+    if differing.height:
+        ledger.note("sequences measured more than once with different expression", differing["sequence"].n_unique())
+    return pl.concat([rows.filter(~twice), merged.select(rows.columns)], how="vertical_relaxed").sort("row").cast({"expression": pl.Float32})
+
+

@@ -1,0 +1,27 @@
+"""Write one split as TFRecord shards."""
+
+from gpraflow import shards, smk, tables
+from gpraflow.ledger import Ledger
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    params, ledger = job.params, Ledger("shard_tfrecords", job.wildcards.split)
+    manifest = shards.write(
+        tables.read(job.input.promoters),
+        job.output.manifest,
+        split=job.wildcards.split,
+        scaffold=params.scaffold,
+        length=params.length,
+        keep=params.keep,
+        pad=params.pad,
+        rows_per_shard=params.rows_per_shard,
+        extra_features=params.extra_features,
+        seed=params.seed,
+        ledger=ledger,
+    )
+    ledger.write(job.output.ledger, manifest["rows"])
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821

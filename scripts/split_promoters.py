@@ -1,0 +1,22 @@
+"""Send whole families of promoters to train, val and test."""
+
+from gpraflow import smk, splits, tables
+from gpraflow.ledger import Ledger
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    params, ledger = job.params, Ledger("split_promoters", "library")
+    table = tables.read(job.input.promoters)
+    ledger.read(table.height)
+    parts = splits.split(
+        table, method=params.method, names=params.names, fractions=params.fractions, seed=params.seed, origin=job.input.promoters
+    )
+    for name, path in zip(params.names, job.output.splits, strict=True):
+        ledger.note(f"to {name}", parts[name].height)
+        tables.write(parts[name], path)
+    ledger.write(job.output.ledger, sum(part.height for part in parts.values()))
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821

@@ -1,0 +1,13 @@
+"""Bring all shards and manifests into the bucket."""
+
+from gpraflow import smk, storage
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    manifests = dict(zip(job.params.splits, job.input.manifests, strict=True))
+    storage.upload(manifests, job.params.url, job.output.receipt, progress=print)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821

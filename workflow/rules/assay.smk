@@ -1,0 +1,31 @@
+rule simulate_assay:
+    """Simulate a sorted library with a known truth, and an independent set of the same biology."""
+    input:
+        scaffolds=config["scaffold"]["file"],
+        motifs=config["simulate"]["motifs"],
+        lib=lib("simulate", "motifs", "scaffold", "randomness"),
+    output:
+        promoters="results/{run}/simulated/promoters.tsv.gz",
+        independent="results/{run}/simulated/independent.tsv.gz",
+        truth="results/{run}/simulated/truth.tsv.gz",
+        activities="results/{run}/simulated/activities.tsv.gz",
+    log:
+        "results/{run}/logs/simulate_assay.log",
+    benchmark:
+        "results/{run}/benchmarks/simulate_assay.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        scaffold=config["scaffold"]["name"],
+        promoters=config["simulate"]["promoters"],
+        independent=config["simulate"]["independent"],
+        mean_reads=config["simulate"]["mean_reads"],
+        cell_sd=config["simulate"]["cell_sd"],
+        active_factors=config["simulate"]["active_factors"],
+        seed=seed_of("simulate"),
+    script:
+        "../../scripts/simulate_assay.py"

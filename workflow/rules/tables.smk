@@ -1,0 +1,63 @@
+rule ingest_table:
+    """Read a table of sequences and expression, check every row, write the promoter table."""
+    input:
+        table=path_of_table,
+        scaffolds=config["scaffold"]["file"],
+        lib=lib("tables", "scaffold"),
+    output:
+        promoters="results/{run}/tables/{dataset}.parquet",
+        ledger="results/{run}/ledger/ingest_table.{dataset}.tsv",
+    log:
+        "results/{run}/logs/ingest_table.{dataset}.log",
+    benchmark:
+        "results/{run}/benchmarks/ingest_table.{dataset}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        format=lambda wildcards: table_of(wildcards.dataset)["format"],
+        header=lambda wildcards: table_of(wildcards.dataset)["header"],
+        columns=lambda wildcards: table_of(wildcards.dataset)["columns"],
+        expression_min=lambda wildcards: table_of(wildcards.dataset)["expression_min"],
+        expression_max=lambda wildcards: table_of(wildcards.dataset)["expression_max"],
+        duplicates=lambda wildcards: table_of(wildcards.dataset)["duplicates"],
+        scaffold=config["scaffold"]["name"],
+        add_missing_flanks=config["scaffold"]["add_missing_flanks"],
+        damaged_flanks=config["scaffold"]["damaged_flanks"],
+        max_flank_edits=config["scaffold"]["max_flank_edits"],
+        insert_length=config["scaffold"]["insert_length"],
+        outside_length=config["scaffold"]["outside_length"],
+    script:
+        "../../scripts/ingest_table.py"
+
+
+rule split_promoters:
+    """Send whole families of promoters to train, val and test."""
+    input:
+        promoters="results/{run}/tables/library.parquet",
+        lib=lib("splits", "scaffold"),
+    output:
+        splits=expand(
+            "results/{{run}}/splits/{split}.parquet", split=config["split"]["names"]
+        ),
+        ledger="results/{run}/ledger/split_promoters.library.tsv",
+    log:
+        "results/{run}/logs/split_promoters.log",
+    benchmark:
+        "results/{run}/benchmarks/split_promoters.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        method=config["split"]["method"],
+        names=config["split"]["names"],
+        fractions=config["split"]["fractions"],
+        seed=seed_of("split"),
+    script:
+        "../../scripts/split_promoters.py"
