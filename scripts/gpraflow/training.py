@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -105,7 +105,7 @@ def train(
     mean, sd = float(train_set.expression.mean(dtype=np.float64)), float(train_set.expression.std(dtype=np.float64))
     if not sd:
         raise TrainingError(f"all {len(train_set.expression)} training promoters have expression {mean:g}: there is nothing to learn")
-    model = keras.Model(core.input, keras.layers.Rescaling(sd, mean, name="label_transform")(core.output), name=name)
+    model = keras.Model(core.input, core.output * sd + mean, name=name)
     if options.initial_model:
         _warm_start(model, options.initial_model, backend)
 
@@ -132,7 +132,7 @@ def train(
         keras.callbacks.ModelCheckpoint(work / "model.keras", monitor="val_loss", mode="min", save_best_only=True),
         keras.callbacks.ModelCheckpoint(work / "last.keras"),
         keras.callbacks.CSVLogger(work / "history.csv"),
-        keras.callbacks.TensorBoard(work / "tensorboard", write_graph=False),
+        keras.callbacks.LambdaCallback(on_epoch_end=_tensorboard(work / "tensorboard")),
         keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=options.patience),
     ]
     started = time.monotonic()
@@ -271,6 +271,22 @@ def _watcher(val: datasets.Promoters, sd: float, work: Path, batches: Any, epoch
             self.bar.close()
 
     return Watcher()
+
+
+def _tensorboard(directory: Path) -> Callable[[int, Mapping[str, float]], None]:
+    """Return what writes an epoch's logs for TensorBoard; Keras's own callback would need TensorFlow."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(directory))
+
+    def write(epoch: int, logs: Mapping[str, float]) -> None:
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in logs.items()]
+        writer.add_event(Event(step=epoch + 1, wall_time=time.time(), summary=Summary(value=values)))
+        writer.flush()
+
+    return write
 
 
 def _device(backend: str) -> str:

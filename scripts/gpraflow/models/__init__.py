@@ -3,7 +3,7 @@
 A name in the config is a module here with a function ``build(length, **sizes) -> keras.Model``.
 """
 
-import importlib
+import importlib.abc
 import importlib.util
 import json
 import os
@@ -14,6 +14,17 @@ from typing import Any
 from gpraflow.errors import ConfigError, InputError, nearest
 
 REGISTRY = {"slides": "gpraflow.models.slides"}
+
+
+class _WithoutTensorFlow(importlib.abc.MetaPathFinder):
+    """Makes TensorFlow look as if it were not installed.
+
+    On JAX, Keras looks for it only to recognise its types, and importing it would cost every job 8 s.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "tensorflow":
+            raise ModuleNotFoundError("TensorFlow is not used on JAX", name=name)
 
 
 def select_backend(backend: str) -> str:
@@ -30,6 +41,8 @@ def select_backend(backend: str) -> str:
         raise ConfigError(f"training.backend: '{backend}' is not installed in this environment")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = backend
+    if backend == "jax" and not any(isinstance(finder, _WithoutTensorFlow) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _WithoutTensorFlow())
     if "keras" in sys.modules and sys.modules["keras"].backend.backend() != backend:
         raise ConfigError(f"training.backend: Keras already runs on {sys.modules['keras'].backend.backend()}, not {backend}")
     return backend
