@@ -18,6 +18,7 @@ report: "workflow/report/workflow.rst"
 
 
 rule all:
+    default_target: True
     input:
         expand("results/{run}/metrics.json", run=config["run"]),
         expand("results/{run}/figures/training.svg", run=config["run"]),
@@ -26,4 +27,3 @@ rule all:
             run=config["run"],
             dataset=SCORED,
         ),
-    default_target: True

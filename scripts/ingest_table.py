@@ -7,18 +7,10 @@ from gpraflow.ledger import Ledger
 def main(job):
     smk.log_to(job.log[0])
     params, ledger = job.params, Ledger("ingest_table", job.wildcards.dataset)
-    policy = tables.Policy(
-        damaged_flanks=params.damaged_flanks,
-        add_missing_flanks=params.add_missing_flanks,
-        max_flank_edits=params.max_flank_edits,
-        insert_length=tuple(params.insert_length),
-        outside_length=params.outside_length,
-        duplicates=params.duplicates,
-    )
     table = tables.ingest(
         job.input.table,
         scaffold=scaffold.load(job.input.scaffolds, params.scaffold),
-        policy=policy,
+        policy=tables.Policy(**params.policy),
         columns=params.columns,
         file_format=params.format,
         header=params.header,

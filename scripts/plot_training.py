@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import polars as pl
-
 from gpraflow import plots, smk
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,8 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     except OSError as error:
         raise GpraflowError(f"{path}: could not be written ({error.strerror or error}); free space or choose another place") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or its folder is not
+            temporary.unlink()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -38,7 +38,13 @@ def scores(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     errors = ((predicted - measured) ** 2).sum()
     total = ((measured - measured.mean()) ** 2).sum()
     rho = pearson(stats.rankdata(predicted), stats.rankdata(measured))
-    return {"r": r, "r2": r * r, "R2": float(1 - errors / total) if total > 0 else float("nan"), "rho": rho, "mse": float(errors / len(measured))}
+    return {
+        "r": r,
+        "r2": r * r,
+        "R2": float(1 - errors / total) if total > 0 else float("nan"),
+        "rho": rho,
+        "mse": float(errors / len(measured)),
+    }
 
 
 def _weighted_pearson(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -12,9 +12,10 @@ import polars as pl
 from gpraflow import files
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib import ticker
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "font.size": 9,
     "axes.spines.top": False,
@@ -55,7 +56,7 @@ def training_curves(history: pl.DataFrame, best_epoch: int) -> Any:
         right.set(xlabel="epoch", ylabel="Pearson r, validation", title="Correlation")
         for axes in (left, right):
             axes.axvline(best_epoch, color="0.6", linewidth=0.8, linestyle="--", zorder=0, label=f"best epoch ({best_epoch})")
-            axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         left.legend(frameon=False)
     return figure
 
@@ -87,15 +88,21 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
 
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(figsize=(4.4, 3.9), layout="constrained")
-        cells = axes.hexbin(predicted, measured, gridsize=hexagons, extent=(*limits, *limits), mincnt=1, bins="log", cmap="viridis", linewidths=0)
+        cells = axes.hexbin(
+            predicted, measured, gridsize=hexagons, extent=(*limits, *limits), mincnt=1, bins="log", cmap="viridis", linewidths=0
+        )
         axes.plot(limits, limits, color="0.4", linewidth=0.8, linestyle="--")
-        axes.set(xlim=limits, ylim=limits, xlabel="predicted expression (bin units)", ylabel="measured expression (bin units)", aspect="equal")
-        axes.set_title(title)
-        text = f"n = {scores['n']:,}\nr = {interval('r')}\nR² = {interval('R2')}\nρ = {interval('rho')}"
-        axes.text(0.02, 0.98, text, transform=axes.transAxes, va="top", fontsize=7.5, bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none"})
+        axes.set(
+            xlim=limits, ylim=limits, xlabel="predicted expression (bin units)", ylabel="measured expression (bin units)", aspect="equal"
+        )
+        axes.set_title(f"{title}\n", fontsize=10)
+        text = f"n = {scores['n']:,}    r = {interval('r')}\nR² = {interval('R2')}    ρ = {interval('rho')}"
+        axes.text(0, 1.02, text, transform=axes.transAxes, va="bottom", fontsize=7.5, linespacing=1.4)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(6))
         bar = figure.colorbar(cells, ax=axes, label="promoters per cell", shrink=0.85)
         bar.outline.set_visible(False)
-        counts = cells.get_array()
+        counts = np.asarray(cells.get_array())
         ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if t <= np.max(counts)]
         bar.set_ticks(ticks, labels=[f"{t:,}" for t in ticks])
         bar.minorticks_off()

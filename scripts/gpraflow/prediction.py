@@ -39,4 +39,3 @@ def predict(
     if not predicted.is_finite().all():
         raise InputError(f"{model_directory}: the model gives NaN for {int((~predicted.is_finite()).sum())} promoters; train it again")
     return table.with_columns(predicted)
-

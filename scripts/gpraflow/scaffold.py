@@ -142,9 +142,7 @@ def flank_ends(sequences: pl.Series, flank: str, max_edits: int) -> tuple[np.nda
         following[:, 0] = position
         for base in range(1, len(flank) + 1):
             mismatch = text[:, position - 1] != ord(flank[base - 1])
-            following[:, base] = np.minimum(
-                column[:, base - 1] + mismatch, np.minimum(column[:, base] + 1, following[:, base - 1] + 1)
-            )
+            following[:, base] = np.minimum(column[:, base - 1] + mismatch, np.minimum(column[:, base] + 1, following[:, base - 1] + 1))
         column = following
         nearer = (column[:, -1] == best) & (abs(position - len(flank)) < np.abs(length - len(flank)))
         take = (column[:, -1] < best) | nearer

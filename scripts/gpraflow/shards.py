@@ -107,11 +107,12 @@ def layout(length: int, float_features: dict[str, int]) -> tuple[bytes, list[Fea
     Returns
     -------
     tuple
-        The record as bytes with zeros where values go, framing included, and its features in the order of the record (by name, as
-        deterministic serialisation has it).
+        The record as bytes with zeros where values go, framing included, and its features in the order of the record (that of
+        deterministic serialisation).
     """
     example, found = b"", []
-    for name in sorted([SEQUENCE, *float_features]):
+    # The order of protobuf's deterministic maps: by bytes, but of two names of which one begins the other the longer comes first.
+    for name in sorted([SEQUENCE, *float_features], key=lambda name: name.encode() + b"\xff"):
         size = length if name == SEQUENCE else float_features[name]
         kind = "bytes" if name == SEQUENCE else "float"
         values = bytes(size if kind == "bytes" else 4 * size)

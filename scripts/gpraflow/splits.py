@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test")
 
 
 def families(table: pl.DataFrame) -> pl.Series:
-    """Return what must stay together: the ``group`` column; where it is empty, the sequence or its reverse complement, whichever comes first."""
+    """Return what must stay together: ``group``; where it is empty, the sequence or its reverse complement, whichever comes first."""
     sequence = pl.col("sequence")
     canonical = pl.min_horizontal(sequence, reverse_complement_expression(sequence))
     return table.select(pl.coalesce(pl.col("group"), canonical).alias("family")).to_series()
@@ -65,7 +65,10 @@ def by_column(table: pl.DataFrame, names: Sequence[str], origin: str) -> pl.Seri
             f"({wrong.height} such rows); mend the column or set split.names"
         )
     spread = (
-        table.select("split", family=families(table)).group_by("family").agg(pl.col("split").unique().sort()).filter(pl.col("split").list.len() > 1)
+        table.select("split", family=families(table))
+        .group_by("family")
+        .agg(pl.col("split").unique().sort())
+        .filter(pl.col("split").list.len() > 1)
     )
     if spread.height:
         example = spread.sort("family").row(0, named=True)

@@ -82,7 +82,10 @@ def connect(url: str) -> Bucket:
 
 
 def upload(
-    manifests: Mapping[str, str | os.PathLike], url: str, receipt_path: str | os.PathLike, progress: Callable[[str], None] = lambda line: None
+    manifests: Mapping[str, str | os.PathLike],
+    url: str,
+    receipt_path: str | os.PathLike,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Bring shards and manifests into a bucket and write a receipt.
 

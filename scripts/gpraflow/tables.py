@@ -4,7 +4,7 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -39,12 +39,12 @@ _BLOCK = 16 << 20
 
 @dataclass(frozen=True)
 class Policy:
-    """What to do with rows that are not as they should be; the keys of the config's ``scaffold`` section."""
+    """What to do with rows that are not as they should be; keys of the config's sections ``scaffold`` and ``input``."""
 
     damaged_flanks: Literal["keep", "repair", "drop", "error"] = "keep"
     add_missing_flanks: bool = True
     max_flank_edits: int = 4
-    insert_length: tuple[int, int] = (40, 120)
+    insert_length: Sequence[int] = (40, 120)
     outside_length: Literal["error", "drop"] = "error"
     duplicates: Literal["error", "mean", "first"] = "error"
 
@@ -58,7 +58,7 @@ def read(path: str | os.PathLike) -> pl.DataFrame:
         If the file is missing, damaged, or lacks a column of `SCHEMA`.
     """
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(Path(path))
     except FileNotFoundError:
         raise InputError(f"{path}: this promoter table does not exist") from None
     except pl.exceptions.ComputeError as error:
@@ -77,9 +77,7 @@ def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
     table
         At least ``sequence`` and ``expression``; other columns of `SCHEMA` that it lacks are written as null, further ones are kept.
     """
-    known = [
-        (pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()
-    ]
+    known = [(pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()]
     content = io.BytesIO()  # through memory: Polars' own file writer does not say why a write failed
     table.select(*known, pl.exclude(list(SCHEMA))).write_parquet(content, compression="zstd")
     with files.whole(path) as temporary:
@@ -209,7 +207,7 @@ def _decompressed_zst(path: Path) -> Iterator[bytes]:
     frame = zstandard.ZstdDecompressor().decompressobj()
     try:
         with open(path, "rb") as handle:
-            while compressed := handle.read(_BLOCK // 8):
+            while compressed := handle.read(max(1, _BLOCK // 8)):
                 while compressed:
                     if frame.eof:
                         frame = zstandard.ZstdDecompressor().decompressobj()
@@ -330,7 +328,9 @@ def _number(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool, 
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' is not a number{_more(count)}{hint}")
     if hit := _first(rows, ~pl.col("_value").is_finite()):
         row, cells, count = hit
-        raise InputError(f"{path}, row {row}: {role} is {cells['_text']}{_more(count)}; a finite number is needed, delete rows without a measurement")
+        raise InputError(
+            f"{path}, row {row}: {role} is {cells['_text']}{_more(count)}; a finite number is needed, delete rows without a measurement"
+        )
     if dtype == pl.Int64 and (hit := _first(rows, (pl.col("_value") != pl.col("_value").floor()) | (pl.col("_value") < 0))):
         row, cells, _ = hit
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must be a whole number of at least 0")
@@ -439,7 +439,7 @@ def _mend_flanks(rows: pl.DataFrame, five: str, three: str, policy: Policy, path
                 f"{path}, row {row}: neither {five} nor {three} is there{_more(int(absent.sum()))}; check scaffold.name, or set "
                 "scaffold.add_missing_flanks: true if the table holds inserts only"
             )
-        for index in np.flatnonzero(absent):
+        for index in np.flatnonzero(absent).tolist():
             mended[index] = five + mended[index] + three
         ledger.note("insert only, flanks added", int(absent.sum()))
     if damaged.any():
@@ -456,7 +456,7 @@ def _mend_flanks(rows: pl.DataFrame, five: str, three: str, policy: Policy, path
         elif policy.damaged_flanks == "keep":
             ledger.note("flank damaged, kept as measured", count)
         else:
-            for index in np.flatnonzero(damaged):
+            for index in np.flatnonzero(damaged).tolist():
                 end = len(mended[index]) - int(three_length[index])
                 mended[index] = five + mended[index][int(five_length[index]) : end] + three
             ledger.note("flank damaged, repaired", count)
@@ -497,6 +497,6 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.
     )
     if differing.height:
         ledger.note("sequences measured more than once with different expression", differing["sequence"].n_unique())
-    return pl.concat([rows.filter(~twice), merged.select(rows.columns)], how="vertical_relaxed").sort("row").cast({"expression": pl.Float32})
-
-
+    return (
+        pl.concat([rows.filter(~twice), merged.select(rows.columns)], how="vertical_relaxed").sort("row").cast({"expression": pl.Float32})
+    )

@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 
 import numpy as np
 
-from gpraflow import datasets, files, models, randomness, storage
+from gpraflow import datasets, models, randomness, storage
 from gpraflow.errors import ConfigError, TrainingError
 from gpraflow.scaffold import reverse_complement
 
@@ -231,16 +231,10 @@ def _watcher(val: datasets.Promoters, sd: float, work: Path, batches: Any, epoch
 
         def __init__(self) -> None:
             super().__init__()
-            live = terminal is not None and terminal.isatty()
-            # Off a terminal (a file, CI) a line in ten seconds is enough.
+            # A bar on a terminal; in a file or CI one line an epoch.
+            self.live = terminal is not None and terminal.isatty()
             self.bar = tqdm(
-                total=batches.num_batches * epochs,
-                file=terminal,
-                disable=terminal is None,
-                mininterval=0.1 if live else 10,
-                maxinterval=0.1 if live else 10,
-                unit="batch",
-                desc="train_model",
+                total=batches.num_batches * epochs, file=terminal, disable=not self.live, mininterval=0.2, unit="batch", desc="train_model"
             )
             self.training_seconds = 0.0
 
@@ -250,7 +244,7 @@ def _watcher(val: datasets.Promoters, sd: float, work: Path, batches: Any, epoch
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             loss = logs["loss"]
             if not np.isfinite(loss):
-                where = f"epoch {self.bar.n // batches.num_batches + 1}, batch {batch + 1}"
+                where = f"epoch {batches.epoch + 1}, batch {batch + 1}"
                 raise TrainingError(
                     f"the training loss is {loss} in {where}: training has diverged; "
                     "set a smaller training.learning_rate or a training.gradient_clip, and run again"
@@ -266,6 +260,8 @@ def _watcher(val: datasets.Promoters, sd: float, work: Path, batches: Any, epoch
             logs["val_r"] = float(np.corrcoef(predicted, val.expression.astype(np.float64))[0, 1])
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
             self.bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", val_loss=f"{logs['val_loss']:.4f}", val_r=f"{logs['val_r']:.4f}")
+            if terminal is not None and not self.live:
+                print(f"train_model: epoch {epoch + 1}/{epochs}, val_loss {logs['val_loss']:.4f}, val_r {logs['val_r']:.4f}", file=terminal)
 
         def close(self) -> None:
             self.bar.close()

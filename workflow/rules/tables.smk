@@ -23,13 +23,15 @@ rule ingest_table:
         columns=lambda wildcards: table_of(wildcards.dataset)["columns"],
         expression_min=lambda wildcards: table_of(wildcards.dataset)["expression_min"],
         expression_max=lambda wildcards: table_of(wildcards.dataset)["expression_max"],
-        duplicates=lambda wildcards: table_of(wildcards.dataset)["duplicates"],
         scaffold=config["scaffold"]["name"],
-        add_missing_flanks=config["scaffold"]["add_missing_flanks"],
-        damaged_flanks=config["scaffold"]["damaged_flanks"],
-        max_flank_edits=config["scaffold"]["max_flank_edits"],
-        insert_length=config["scaffold"]["insert_length"],
-        outside_length=config["scaffold"]["outside_length"],
+        policy=lambda wildcards: {
+            "add_missing_flanks": config["scaffold"]["add_missing_flanks"],
+            "damaged_flanks": config["scaffold"]["damaged_flanks"],
+            "max_flank_edits": config["scaffold"]["max_flank_edits"],
+            "insert_length": config["scaffold"]["insert_length"],
+            "outside_length": config["scaffold"]["outside_length"],
+            "duplicates": table_of(wildcards.dataset)["duplicates"],
+        },
     script:
         "../../scripts/ingest_table.py"
 

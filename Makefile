@@ -1,0 +1,51 @@
+# make setup | run | report | test | lint | lock | clean-venv; see README.md.
+PYTHON ?= python3
+CORES ?= 8
+CONFIG ?= config/config.yaml
+DATA ?= data
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+LOCK := requirements/gpraflow.lock
+RUN = $(shell sed -n 's/^run: *\([A-Za-z0-9_.-]*\).*/\1/p' $(CONFIG))
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) --config data=$(DATA)
+REPORT = results/$(RUN)/report.html
+
+.PHONY: setup run report test lint lock
+
+setup: .venv/ready
+
+.venv/ready: $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "gpraflow needs Python 3.11 to 3.13; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=python3.12, for example."; exit 1; }
+	@echo "Setting up .venv from $(LOCK)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(LOCK)
+	@touch $@
+
+run: setup
+	@test -n "$(RUN)" || { echo "$(CONFIG): no key 'run'; give the run a name of its own, for example run: mine"; exit 1; }
+	@$(SNAKEMAKE)
+	@if test -f $(REPORT) && test -z "$$(find results/$(RUN)/figures results/$(RUN)/metrics.tsv -type f -newer $(REPORT))"; \
+		then echo "Nothing to be done: $(REPORT) is up to date."; \
+		else $(MAKE) --no-print-directory report; fi
+
+report: setup
+	@$(SNAKEMAKE) --report $(REPORT).partial.html
+	@mv $(REPORT).partial.html $(REPORT)
+	@echo "Report: $(REPORT)"
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/snakemake --lint --configfile config/yeast_real.yaml
+
+lock: setup
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet --custom-compile-command "make lock" \
+		--output-file $(LOCK)

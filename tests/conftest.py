@@ -1,0 +1,65 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ["KERAS_BACKEND"] = "jax"  # before anything imports Keras; TensorFlow does
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def root():
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared():
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real measurements (../shared/data) are not here")
+    return folder
+
+
+def copy_workflow(target: Path) -> Path:
+    """Copy what a fresh clone would hold, without results."""
+    for name in ("Snakefile", "config", "envs", "resources", "scripts", "workflow"):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / name)
+    return target
+
+
+def snakemake(folder: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run Snakemake as a user does, in a folder of the test's own."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
+    return subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=600, **options)
+
+
+TINY = """\
+run: tiny
+simulate: {promoters: 600, independent: 60, mean_reads: 5}
+model:
+  preset: tiny
+  slides:
+    tiny: {conv1d_filters: 8, conv2d_filters: 8, residual_blocks: 1, pool_size: 10, bottleneck_units: 8,
+           attention_blocks: 1, attention_heads: 2, lstm_layers: 1, lstm_units: 2, dense_units: [4]}
+training: {epochs: 1, batch_size: 64}
+evaluation: {bootstrap: 100}
+split: {fractions: {train: 0.8, val: 0.1, test: 0.1}}
+"""
+
+
+@pytest.fixture
+def workflow_folder(tmp_path):
+    """A copy of the workflow with the config `tiny.yaml`: the sample in half a minute."""
+    folder = copy_workflow(tmp_path / "copy")
+    (folder / "tiny.yaml").write_text(TINY)
+    return folder

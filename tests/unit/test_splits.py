@@ -1,0 +1,86 @@
+import hashlib
+
+import polars as pl
+import pytest
+from gpraflow import splits
+from gpraflow.errors import InputError
+from polars.testing import assert_frame_equal
+
+FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+def library(rows, group=None, split=None):
+    sequences = [
+        hashlib.sha256(str(i).encode()).hexdigest().translate(str.maketrans("0123456789abcdef", "ACGTACGTACGTACGT")) for i in range(rows)
+    ]
+    return pl.DataFrame(
+        {"sequence": sequences, "expression": [float(i) for i in range(rows)], "group": group, "split": split},
+        schema_overrides={"group": pl.String, "split": pl.String},
+    )
+
+
+def run(table, **options):
+    given = {"method": "hash", "names": list(FRACTIONS), "fractions": FRACTIONS, "seed": 7, "origin": "a.parquet"} | options
+    return splits.split(table, **given)
+
+
+def test_every_row_is_in_exactly_one_split_in_about_the_right_share():
+    table = library(5000)
+    parts = run(table)
+    assert_frame_equal(pl.concat(parts.values()).drop("split").sort("expression"), table.drop("split"))
+    for name, fraction in FRACTIONS.items():
+        assert parts[name]["split"].unique().to_list() == [name]
+        assert abs(parts[name].height / 5000 - fraction) < 0.02  # 3.5 standard deviations
+
+
+def test_the_place_of_a_row_is_the_keyed_hash_of_its_family():
+    table = library(300)
+    parts = run(table, seed=99)
+    for name, part in parts.items():
+        for sequence in part["sequence"]:
+            other = sequence[::-1].translate(str.maketrans("ACGT", "TGCA"))
+            digest = hashlib.blake2b(min(sequence, other).encode(), digest_size=8, key=(99).to_bytes(8, "big")).digest()
+            place = int.from_bytes(digest, "big") / 2**64
+            assert name == ("train" if place < 0.8 else "val" if place < 0.9 else "test")
+
+
+def test_rows_stay_when_others_are_added_and_move_with_the_seed():
+    small, large = run(library(1000)), run(library(3000))
+    for name in FRACTIONS:
+        assert set(small[name]["sequence"]) <= set(large[name]["sequence"])
+    assert set(run(library(1000), seed=8)["test"]["sequence"]) != set(small["test"]["sequence"])
+
+
+def test_families_and_reverse_complements_stay_together():
+    table = library(900, group=[str(i // 9) for i in range(900)])
+    for part in run(table).values():
+        assert part["group"].value_counts()["count"].to_list() == [9] * part["group"].n_unique()
+    plain = library(400)
+    turned = plain.with_columns(sequence=splits.reverse_complement_expression(pl.col("sequence")))
+    for part in run(pl.concat([plain, turned])).values():
+        assert (part["expression"].value_counts()["count"] == 2).all()
+
+
+def test_empty_split_is_an_error():
+    with pytest.raises(InputError, match=r"a\.parquet: the split 'val' is empty \(3 promoters in all\)"):
+        run(library(3), fractions={"train": 1.0, "val": 1e-9, "test": 1e-9})
+
+
+def test_own_column():
+    parts = run(library(4, split=["train", "val", "train", "test"]), method="column")
+    assert [part.height for part in parts.values()] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (library(3), "the table has no split column"),
+        (library(3, split=["train", "tset", "val"]), "promoter 2: split 'tset' is none of train, val, test"),
+        (library(3, split=["train", None, "val"]), "promoter 2: split 'None' is none of"),
+        (library(3, split=["train", "val", "val"]), "the split 'test' is empty"),
+        (library(3, group=["a", "b", "a"], split=["train", "val", "test"]), "family 'a' is in test and train"),
+    ],
+)
+def test_bad_own_column(table, message):
+    with pytest.raises(InputError, match=message):
+        run(table, method="column")
