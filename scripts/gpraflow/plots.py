@@ -31,7 +31,7 @@ _TRAIN, _VAL = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue an
 def save(figure: Any, png: str | os.PathLike, svg: str | os.PathLike) -> None:
     """Write a figure as PNG and SVG and close it."""
     for path, metadata in ((png, {"Software": None}), (svg, {"Date": None, "Creator": None})):
-        with files.whole(path) as temporary:
+        with files.whole(path) as temporary, plt.rc_context(_STYLE):
             figure.savefig(temporary, metadata=metadata, format=Path(path).suffix[1:], bbox_inches="tight")
     plt.close(figure)
 

@@ -1,0 +1,71 @@
+import numpy as np
+import polars as pl
+from gpraflow import plots
+
+HISTORY = pl.DataFrame({"epoch": [0, 1, 2], "loss": [1.0, 0.5, 0.4], "val_loss": [0.9, 0.6, 0.7], "val_r": [0.1, 0.5, 0.4]})
+
+
+def predictions():
+    rng = np.random.default_rng(0)
+    y = rng.normal(8, 3, 500)
+    return pl.DataFrame({"expression": y, "predicted": y + rng.normal(0, 1, 500)})
+
+
+def scores():
+    return {
+        "n": 1500,
+        "r": 0.9,
+        "r_low": 0.88,
+        "r_high": 0.92,
+        "R2": None,
+        "R2_low": None,
+        "R2_high": None,
+        "rho": 0.8,
+        "rho_low": 0.7,
+        "rho_high": 0.9,
+    }
+
+
+def saved(folder, figure):
+    folder.mkdir()
+    plots.save(figure, folder / "a.png", folder / "a.svg")
+    return (folder / "a.png").read_bytes(), (folder / "a.svg").read_bytes()
+
+
+def test_training_curves_show_every_epoch_and_the_best(tmp_path):
+    figure = plots.training_curves(HISTORY, 2)
+    lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
+    assert list(lines["training"]) == [1.0, 0.5, 0.4]
+    assert list(lines["validation"]) == [0.9, 0.6, 0.7]
+    assert list(figure.axes[1].lines[0].get_ydata()) == [0.1, 0.5, 0.4]
+    assert [line.get_xdata()[0] for axes in figure.axes for line in axes.lines if "best" in line.get_label()] == [2, 2]
+    png, svg = saved(tmp_path / "a", figure)
+    assert png.startswith(b"\x89PNG")
+    assert b"Pearson r, validation" in svg
+
+
+def test_scatter_counts_every_promoter_and_states_the_scores(tmp_path):
+    figure = plots.prediction_scatter(predictions(), scores(), "my set", 30)
+    cells = figure.axes[0].collections[0]
+    assert cells.get_array().sum() == 500
+    text = saved(tmp_path / "a", figure)[1].decode()
+    for part in (
+        "my set",
+        "n = 1,500",
+        "r = 0.900 [0.880, 0.920]",
+        "R² = not defined",
+        "ρ = 0.800 [0.700, 0.900]",
+        "predicted expression (bin units)",
+    ):
+        assert part in text, part
+
+
+def test_same_data_same_bytes(tmp_path):
+    for i in "ab":
+        saved(tmp_path / i, plots.prediction_scatter(predictions(), scores(), "t", 30))
+    assert (tmp_path / "a/a.png").read_bytes() == (tmp_path / "b/a.png").read_bytes()
+    assert (tmp_path / "a/a.svg").read_bytes() == (tmp_path / "b/a.svg").read_bytes()
+
+
+def test_constant_predictions_can_be_drawn(tmp_path):
+    saved(tmp_path / "a", plots.prediction_scatter(pl.DataFrame({"expression": [2.0, 2.0], "predicted": [2.0, 2.0]}), scores(), "t", 30))

@@ -1,0 +1,229 @@
+"""Which config key reruns which rules: the table in docs/reruns.md, checked by dry runs."""
+
+import multiprocessing
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import snakemake.report  # with its companions below: paid once, inherited by the forked dry runs
+import yaml
+from gpraflow import config, randomness, smk
+from snakemake import api, cli, script, workflow
+
+from tests.conftest import ROOT, TINY, copy_workflow
+from tests.conftest import snakemake as run_snakemake
+
+PRELOADED = (snakemake.report, api, script, workflow, randomness, smk)
+
+ALL = [
+    "simulate_assay",
+    "ingest_table",
+    "split_promoters",
+    "shard_tfrecords",
+    "upload_shards",
+    "train_model",
+    "predict_promoters",
+    "evaluate_model",
+    "plot_training",
+    "plot_predictions",
+]
+FROM = {
+    rule: ALL[ALL.index(rule) :]
+    for rule in ("simulate_assay", "ingest_table", "split_promoters", "shard_tfrecords", "upload_shards", "train_model")
+}
+SCORING = ["evaluate_model", "plot_predictions"]
+AFTER_PREDICTION = ["predict_promoters", *SCORING]
+
+# key -> (another value, rules that rerun)
+CHANGES = {
+    "seed": (7, FROM["simulate_assay"]),
+    "simulate.promoters": (601, FROM["simulate_assay"]),
+    "simulate.independent": (61, FROM["simulate_assay"]),
+    "simulate.mean_reads": (6, FROM["simulate_assay"]),
+    "simulate.cell_sd": (2.0, FROM["simulate_assay"]),
+    "simulate.active_factors": (30, FROM["simulate_assay"]),
+    "simulate.motifs": ("other.jaspar", FROM["simulate_assay"]),
+    "simulate.seed": (1, FROM["simulate_assay"]),
+    "input.table": ("other.tsv", FROM["ingest_table"]),
+    "input.format": ("tsv", FROM["ingest_table"]),
+    "input.header": (False, FROM["ingest_table"]),
+    **{
+        f"input.columns.{column}": ("other", FROM["ingest_table"])
+        for column in ["sequence", "expression", "expression_sd", "n_reads", "n_bins", "singleton", "group", "split", "source"]
+    },
+    "input.expression_min": (-1, FROM["ingest_table"]),
+    "input.expression_max": (18, FROM["ingest_table"]),
+    "input.duplicates": ("mean", FROM["ingest_table"]),
+    "scaffold.file": ("other.yaml", FROM["simulate_assay"]),
+    "scaffold.name": ("none", FROM["simulate_assay"]),
+    "scaffold.add_missing_flanks": (False, FROM["ingest_table"]),
+    "scaffold.damaged_flanks": ("repair", FROM["ingest_table"]),
+    "scaffold.max_flank_edits": (3, FROM["ingest_table"]),
+    "scaffold.insert_length": ([50, 100], FROM["ingest_table"]),
+    "scaffold.outside_length": ("drop", FROM["ingest_table"]),
+    "scaffold.length": (100, FROM["shard_tfrecords"]),
+    "scaffold.keep": ("left", FROM["shard_tfrecords"]),
+    "scaffold.pad": ("right", FROM["shard_tfrecords"]),
+    "split.method": ("column", FROM["split_promoters"]),
+    "split.fractions.train": (0.7, FROM["split_promoters"]),
+    "split.fractions.val": (0.2, FROM["split_promoters"]),
+    "split.fractions.test": (0.2, FROM["split_promoters"]),
+    "split.seed": (1, FROM["split_promoters"]),
+    "split.names": (["train", "test", "val"], FROM["split_promoters"]),
+    "shards.rows_per_shard": (50, FROM["shard_tfrecords"]),
+    "shards.extra_features": (["n_reads"], FROM["shard_tfrecords"]),
+    "bucket.url": ("file://elsewhere", FROM["upload_shards"]),
+    "model.preset": ("small", FROM["train_model"]),
+    "model.slides.tiny.kernel_size": (9, FROM["train_model"]),
+    "model.slides.paper.kernel_size": (9, []),
+    "training.backend": ("tensorflow", FROM["train_model"]),
+    "training.seed": (1, FROM["train_model"]),
+    "training.epochs": (2, FROM["train_model"]),
+    "training.batch_size": (32, FROM["train_model"]),
+    "training.optimizer": ("adam", FROM["train_model"]),
+    "training.learning_rate": (0.001, FROM["train_model"]),
+    "training.schedule": ("constant", FROM["train_model"]),
+    "training.warmup_steps": (5, FROM["train_model"]),
+    "training.weight_decay": (0.1, FROM["train_model"]),
+    "training.gradient_clip": (0.5, FROM["train_model"]),
+    "training.patience": (3, FROM["train_model"]),
+    "training.reverse_complement": (True, FROM["train_model"]),
+    "training.initial_model": ("other", FROM["train_model"]),
+    "prediction.batch_size": (100, AFTER_PREDICTION),
+    "evaluation.bootstrap": (200, SCORING),
+    "evaluation.seed": (1, SCORING),
+    "evaluation.splits": (["test", "val"], AFTER_PREDICTION),
+    "evaluation.datasets": ("", SCORING),
+    "plots.hexagons": (20, ["plot_predictions"]),
+}
+# Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
+UNTESTED = {
+    "run": "everything, under another results folder",
+    "data": "what reads from {data}",
+    "model.name": "train_model and what follows",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished tiny run, with the files that other values of keys need."""
+    folder = copy_workflow(tmp_path_factory.mktemp("reruns") / "copy")
+    (folder / "tiny.yaml").write_text(TINY)
+    done = run_snakemake(folder, "--configfile", "tiny.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    (folder / "other.tsv").write_bytes(b"sequence\texpression\n")
+    (folder / "other.jaspar").write_bytes((folder / "resources/motifs/jaspar2026_yeast.jaspar").read_bytes())
+    (folder / "other.yaml").write_bytes((folder / "resources/scaffolds.yaml").read_bytes())
+    return folder
+
+
+def _dry_run(folder, arguments, output):
+    os.chdir(folder)
+    with open(output, "w") as sys.stdout:
+        sys.stderr = sys.stdout
+        try:
+            cli.main(arguments)
+        finally:
+            sys.stdout.flush()
+
+
+def dry_run(folder, *arguments):
+    """Return the rules that would run, from Snakemake itself in a forked process (its import is paid once)."""
+    output = folder / "dry_run.txt"
+    arguments = ["--cores", "2", "--dry-run", "--configfile", "tiny.yaml", *arguments]
+    process = multiprocessing.get_context("fork").Process(target=_dry_run, args=(folder, arguments, output))
+    process.start()
+    process.join(120)
+    text = output.read_text()
+    assert process.exitcode == 0, text[-3000:]
+    found = set(re.findall(r"^(?:local)?rule (\w+):$", text, flags=re.MULTILINE)) - {"all"}
+    return [rule for rule in ALL if rule in found]
+
+
+def overlay(key, value):
+    content = value
+    for part in reversed(key.split(".")):
+        content = {part: content}
+    return content
+
+
+def merge(base, extra):
+    for key, value in extra.items():
+        base[key] = merge(base.get(key, {}), value) if isinstance(value, dict) else value
+    return base
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_changed_key_reruns_what_it_decides(finished, key):
+    value, expected = CHANGES[key]
+    content = merge(yaml.safe_load(TINY), overlay(key, value))
+    (finished / "changed.yaml").write_text(yaml.safe_dump(content))
+    assert dry_run(finished, "changed.yaml") == expected
+
+
+def test_nothing_reruns_when_nothing_changed(finished):
+    assert dry_run(finished) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("simulate", FROM["simulate_assay"]),
+        ("tables", FROM["ingest_table"]),
+        ("splits", FROM["split_promoters"]),
+        ("shards", FROM["shard_tfrecords"]),
+        ("storage", FROM["upload_shards"]),
+        ("training", FROM["train_model"]),
+        ("models/slides", FROM["train_model"]),
+        ("prediction", AFTER_PREDICTION),
+        ("metrics", SCORING),
+        ("plots", ["plot_training", "plot_predictions"]),
+        ("smk", []),
+        ("errors", []),
+        ("ledger", []),
+    ],
+)
+def test_an_edited_module_reruns_the_rules_that_declare_it(finished, module, expected):
+    path = finished / f"scripts/gpraflow/{module}.py"
+    before, times = path.read_bytes(), path.stat()
+    path.write_bytes(before + b"\n# edited\n")
+    try:
+        assert dry_run(finished) == expected
+    finally:
+        path.write_bytes(before)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def leaves(part, path=""):
+    for key, inner in part.get("properties", {}).items():
+        if inner.get("type") == "object":
+            yield from leaves(inner, f"{path}{key}.")
+        else:
+            yield f"{path}{key}"
+
+
+def test_every_key_has_its_case():
+    schema = config.load_schema(ROOT / "workflow/schemas/config.schema.yaml")
+    assert set(leaves(schema)) == {key for key in CHANGES if not key.startswith("model.slides")} | set(UNTESTED)
+
+
+def described(rules):
+    """Return how the docs say which rules rerun."""
+    if not rules:
+        return "nothing"
+    for first, following in FROM.items():
+        if rules == following:
+            return f"`{first}` and all that follows"
+    return ", ".join(f"`{rule}`" for rule in rules)
+
+
+def test_the_docs_hold_the_same_table():
+    text = Path(ROOT / "docs/reruns.md").read_text()
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|$", text, flags=re.MULTILINE))
+    assert rows == {key: described(rules) for key, (_, rules) in CHANGES.items()} | UNTESTED
+
+
+if __name__ == "__main__":  # the rows of docs/reruns.md
+    print("\n".join(f"| `{key}` | {text} |" for key, text in (UNTESTED | {k: described(r) for k, (_, r) in CHANGES.items()}).items()))

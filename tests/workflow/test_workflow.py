@@ -1,0 +1,276 @@
+"""The workflow as a user runs it: from the command line, in a folder of its own."""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from gpraflow import metrics, tables
+
+from tests.conftest import TINY, copy_workflow, snakemake
+
+
+def digest(folder):
+    """Return name -> digest of all tables, splits, shards and their ledgers."""
+    results = folder / "results/tiny"
+    names = [path for part in ("simulated", "tables", "splits", "shards", "bucket", "ledger") for path in (results / part).rglob("*")]
+    return {str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest() for path in names if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = copy_workflow(tmp_path_factory.mktemp("workflow") / "copy")
+    (folder / "tiny.yaml").write_text(TINY)
+    done = snakemake(folder, "--configfile", "tiny.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_scores_are_those_of_the_saved_predictions(finished):
+    results = finished / "results/tiny"
+    content = json.loads((results / "metrics.json").read_text())
+    assert list(content["datasets"]) == ["simulated_independent", "test"]
+    for name, found in content["datasets"].items():
+        predictions = tables.read(results / f"predictions/{name}.parquet")
+        expected = metrics.scores(predictions["predicted"].to_numpy(), predictions["expression"].to_numpy())
+        assert found["n"] == predictions.height
+        assert {key: found[key] for key in metrics.SCORES} == pytest.approx(expected)
+        assert found["r_low"] <= found["r"] <= found["r_high"]
+        assert found["independent"] == (name != "test")
+    assert content["model"]["parameters"] > 0
+    assert content["model"]["backend"] == "jax"
+    tsv = pl.read_csv(results / "metrics.tsv", separator="\t")
+    assert dict(zip(tsv["dataset"], tsv["n"], strict=True)) == {name: found["n"] for name, found in content["datasets"].items()}
+
+
+def test_every_promoter_is_accounted_for_from_table_to_shards(finished):
+    results = finished / "results/tiny"
+    given = pl.read_csv(results / "simulated/promoters.tsv.gz", separator="\t")
+    parts = {split: tables.read(results / f"splits/{split}.parquet") for split in ("train", "val", "test")}
+    assert sorted(pl.concat(parts.values())["sequence"]) == sorted(given["sequence"])
+    for split, part in parts.items():
+        manifest = json.loads((results / f"bucket/{split}/manifest.json").read_text())
+        assert manifest["rows"] == part.height
+        shard = results / f"bucket/{split}" / manifest["shards"][0]["name"]
+        assert shard.stat().st_size == manifest["record_bytes"] * part.height
+    ledger = pl.concat([pl.read_csv(path, separator="\t") for path in sorted((results / "ledger").iterdir())])
+    sums = ledger.group_by("rule", "dataset", "kind").agg(pl.col("rows").sum()).filter(pl.col("kind") != "noted")
+    for (rule, dataset), rows in sums.group_by("rule", "dataset"):
+        of = dict(zip(rows["kind"], rows["rows"], strict=True))
+        assert of["in"] == of["out"] + of.get("dropped", 0), (rule, dataset)
+    assert set(ledger["rule"]) == {"ingest_table", "split_promoters", "shard_tfrecords", "predict_promoters"}
+
+
+def test_second_run_has_nothing_to_do(finished):
+    before = {path: path.stat().st_mtime_ns for path in (finished / "results").rglob("*")}
+    done = snakemake(finished, "--configfile", "tiny.yaml")
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout + done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in (finished / "results").rglob("*")}
+
+
+def test_two_configurations_live_side_by_side(finished):
+    before = digest(finished)
+    (finished / "other.yaml").write_text("run: other\nseed: 5\n")
+    done = snakemake(finished, "--configfile", "tiny.yaml", "other.yaml", "--until", "split_promoters")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert digest(finished) == before
+    other = tables.read(finished / "results/other/splits/train.parquet")
+    assert not set(other["sequence"]) & set(tables.read(finished / "results/tiny/splits/train.parquet")["sequence"])
+
+
+@pytest.mark.parametrize("moment", ["tables", "shards", "training"])
+def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, workflow_folder, moment):
+    """kill -9 of the whole process group at three moments."""
+    results = workflow_folder / "results/tiny"
+    sign = {
+        "tables": lambda: (results / "logs/ingest_table.library.log").exists(),
+        "shards": lambda: any((results / "shards").rglob("*.tfrecord")),
+        "training": lambda: (results / "model/.training").exists(),
+    }[moment]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
+    with open(workflow_folder / "killed.log", "w") as log:
+        process = subprocess.Popen(command, cwd=workflow_folder, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 120
+        while not sign():
+            assert process.poll() is None, (workflow_folder / "killed.log").read_text()[-2000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert not (results / "metrics.json").exists()
+    assert list((workflow_folder / ".snakemake/locks").iterdir())
+    until = [] if moment == "training" else ["--until", "upload_shards"]
+    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", *until)
+    assert done.returncode == 0, done.stderr[-3000:]
+    expected = {name: value for name, value in digest(finished).items() if until == [] or not name.startswith("ledger/predict")}
+    found = digest(workflow_folder)
+    # With --until the independent set is not read: it is needed by no shard.
+    assert found == {name: value for name, value in expected.items() if name in found or "independent" not in name}
+    assert not list(results.rglob(".partial*"))
+    assert not (results / "model/.training").exists()
+    assert (results / "metrics.json").exists() == (moment == "training")
+
+
+def test_locks_of_a_live_run_are_kept(workflow_folder):
+    rules = 'rule all:\n    output: "slow.txt"\n    shell: "sleep 20; touch {output}"\n'
+    first = 'import sys\nsys.path.insert(0, "scripts")\nfrom gpraflow import smk\nsmk.recover()\n'
+    (workflow_folder / "slow.smk").write_text(first + rules)
+    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--snakefile", "slow.smk"]
+    process = subprocess.Popen(command, cwd=workflow_folder, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        locks = workflow_folder / ".snakemake/locks"
+        deadline = time.monotonic() + 60
+        while not (locks.exists() and list(locks.iterdir())):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        second = snakemake(workflow_folder, "--snakefile", "slow.smk")
+        assert second.returncode != 0
+        assert "Directory cannot be locked" in second.stderr + second.stdout
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def outputs(folder):
+    results = folder / "results/tiny"
+    return [path for path in results.rglob("*") if path.is_file() and "logs" not in path.parts and "simulated" not in path.parts]
+
+
+SEQUENCE = "TGCATTTTTTTCACATC" + "ACGT" * 20 + "GGTTACGGCTGTT"
+
+
+@pytest.mark.parametrize(
+    ("table", "overlay", "message"),
+    [
+        (None, "", r"mine\.tsv"),
+        ("", "", r"mine\.tsv: the file is empty"),
+        (f"sequence\texpression\n{SEQUENCE}\t99\n", "", r"mine\.tsv, row 2: expression 99 is outside 0 \.\. 17"),
+        (f"sequence\texpression\n{SEQUENCE}\t1\n", "training: {learning_rat: 1}", r"'training\.learning_rat' is not a key; did you mean"),
+        (f"sequence\texpression\n{SEQUENCE}\t1\n", "model: {preset: tiney}", r"no preset 'tiney'; did you mean 'tiny'\?"),
+        (f"sequence\texpression\n{SEQUENCE}\t1\n", "evaluation: {datasets: none.tsv}", r"none\.tsv: this sheet does not exist"),
+        (f"sequence\texpression\n{SEQUENCE}\t1\n", "", r"the split '\w+' is empty \(1 promoters in all\)"),
+    ],
+    ids=["missing file", "empty file", "range", "misspelt key", "unknown preset", "missing sheet", "empty split"],
+)
+def test_bad_input_is_one_message_and_leaves_no_output(workflow_folder, table, overlay, message):
+    if table is not None:
+        (workflow_folder / "mine.tsv").write_text(table)
+    (workflow_folder / "mine.yaml").write_text("input: {table: mine.tsv}\n" + overlay + "\n")
+    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "mine.yaml", "--until", "split_promoters")
+    text = done.stderr + done.stdout
+    assert done.returncode != 0
+    assert re.search(message, text), text[-2000:]
+    assert "Traceback" not in text
+    assert not [path for path in outputs(workflow_folder) if "splits" in path.parts]
+    if "row" in message or "file" in message:
+        assert outputs(workflow_folder) == []
+
+
+def test_bucket_that_cannot_be_written(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "copy", symlinks=True)
+    (folder / "mine.yaml").write_text("bucket: {url: 'file://Snakefile/bucket'}\n")
+    done = snakemake(folder, "--configfile", "tiny.yaml", "mine.yaml", "--until", "upload_shards")
+    assert done.returncode != 0
+    assert "gpraflow: Snakefile/bucket/" in done.stderr
+    assert "could not be written" in done.stderr
+    assert not (folder / "results/tiny/upload.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="a small file system can only be mounted by root")
+def test_full_disk_in_the_middle_of_the_shards(workflow_folder):
+    shards = workflow_folder / "results/tiny/shards"
+    shards.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(shards)], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "--until", "shard_tfrecords")
+        assert done.returncode != 0
+        assert re.search(r"gpraflow: .*train-00000-of-00001\.tfrecord: could not be written \(No space left on device\)", done.stderr)
+        assert not [path for path in shards.rglob("*") if path.is_file() and path.parent.name == "train"]
+    finally:
+        subprocess.run(["umount", str(shards)], check=True)
+
+
+def test_own_table_without_header_inserts_only_other_scaffold(workflow_folder):
+    """Own data from a headerless .csv.gz of inserts in another scaffold, with an independent set of the same."""
+    rng = np.random.default_rng(0)
+
+    def rows(count):
+        inserts = ["".join(row) for row in np.array(list("acgt"))[rng.integers(0, 4, (count, 50))]]
+        return "".join(f"{text},{text.count('g') / 3:.3f},x\n" for text in inserts)
+
+    (workflow_folder / "mine.csv.gz").write_bytes(gzip.compress(rows(300).encode()))
+    (workflow_folder / "other.csv").write_text("promoter,YFP,x\n" + rows(40))
+    (workflow_folder / "scaffolds.yaml").write_text("mine:\n  five_prime: ACGTTGCA\n  three_prime: TTGACA\n")
+    (workflow_folder / "sets.tsv").write_text("name\ttable\tsequence\texpression\nother\t{data}/other.csv\tpromoter\tYFP\n")
+    (workflow_folder / "mine.yaml").write_text(
+        "run: mine\ndata: .\ninput: {table: '{data}/mine.csv.gz', header: false, columns: {sequence: 1, expression: 2}}\n"
+        "scaffold: {file: scaffolds.yaml, name: mine, length: 64}\nevaluation: {datasets: sets.tsv}\n"
+    )
+    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "mine.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = workflow_folder / "results/mine"
+    assert json.loads((results / "metrics.json").read_text())["datasets"]["other"]["n"] == 40
+    table = tables.read(results / "tables/library.parquet")
+    assert table["sequence"].str.contains("^ACGTTGCA[ACGT]{50}TTGACA$").all()
+    ledger = (results / "ledger/ingest_table.library.tsv").read_text()
+    assert "lower case made upper case\t300" in ledger
+    assert "insert only, flanks added\t300" in ledger
+
+
+@pytest.fixture(scope="module")
+def report(finished):
+    done = snakemake(finished, "--configfile", "tiny.yaml", "--report", "report.html")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return finished / "report.html"
+
+
+def test_report_holds_every_figure_and_caption(report):
+    text = report.read_text()
+    for part in ("training.svg", "simulated_independent.svg", "test.svg", "metrics.tsv"):
+        assert part in text
+    assert "Measured against predicted expression of" in text
+    assert "gpraflow run" in text
+
+
+def chromium():
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(not chromium(), reason="chromium is not installed")
+def test_report_opens_in_a_browser_without_console_error(report, tmp_path):
+    command = [
+        chromium(),
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
+    command += [
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path}",
+        "--enable-logging=stderr",
+        "--window-size=1400,900",
+    ]
+    command += ["--virtual-time-budget=5000", "--dump-dom", report.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []
+    for category in ("Scores", "Training", "Predictions"):
+        assert category in done.stdout
+    assert Path(report).stat().st_size > 1_000_000  # everything is in this one file
