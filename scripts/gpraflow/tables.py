@@ -35,6 +35,7 @@ SEPARATORS = {"tsv": "\t", "csv": ","}
 _FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _BLOCK = 16 << 20
+_LEAST_EVIDENCE = 10  # exact bases of the flanks; less is an insert without flanks
 
 
 @dataclass(frozen=True)
@@ -424,10 +425,12 @@ def _mend_flanks(rows: pl.DataFrame, five: str, three: str, policy: Policy, path
     odd = rows.filter(~intact)
     five_edits, five_length = flank_ends(odd["sequence"], five, policy.max_flank_edits)
     three_edits, three_length = flank_ends(odd["sequence"].str.reverse(), three[::-1], policy.max_flank_edits)
-    absent = (five_edits > policy.max_flank_edits) & (three_edits > policy.max_flank_edits)
-    # A scaffold with one flank only: the empty one matches everywhere and says nothing.
-    absent |= (five_edits > policy.max_flank_edits) & (not three)
-    absent |= (three_edits > policy.max_flank_edits) & (not five)
+    # A chance match must not pass for a damaged flank. Each edit can be made in about 4^4 ways, so that a flank of n bp with e edits is
+    # as telling as n - 4 e exact bases; both ends together must tell more than 10 bases would.
+    evidence = np.zeros(odd.height, np.int64)
+    for flank, edits in ((five, five_edits), (three, three_edits)):
+        evidence += np.where(edits <= policy.max_flank_edits, np.maximum(len(flank) - 4 * edits, 0), 0)
+    absent = evidence < _LEAST_EVIDENCE
     damaged = ~absent
 
     mended = odd["sequence"].to_list()

@@ -247,6 +247,14 @@ def test_flanks_are_added_repaired_kept_or_dropped_and_counted(tmp_path, policy)
     )
 
 
+@pytest.mark.parametrize("scaffold", [PTPA, Scaffold("short", "ACGTTGCA", "TTGACA"), Scaffold("one", "", THREE)], ids=lambda s: s.name)
+def test_random_inserts_are_not_taken_for_damaged_promoters(tmp_path, scaffold):
+    inserts = [insert() for _ in range(5000)]
+    (tmp_path / "a.tsv").write_text("sequence\texpression\n" + "".join(f"{s}\t1\n" for s in inserts))
+    table = ingest(tmp_path / "a.tsv", scaffold=scaffold)
+    assert table["sequence"].to_list() == [scaffold.five_prime + s + scaffold.three_prime for s in inserts]
+
+
 def test_damaged_flank_as_error_names_the_row(tmp_path):
     with pytest.raises(InputError, match=r"row 4: a flank is damaged \(5': TGCATTTTATTCACATC, expected TGCATTTTTTTCACATC"):
         ingest(mixed(tmp_path)[1], policy=Policy(damaged_flanks="error"))

@@ -269,8 +269,9 @@ def test_report_opens_in_a_browser_without_console_error(report, tmp_path):
     command += ["--virtual-time-budget=5000", "--dump-dom", report.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0
+    # Chromium's log has one level for all; the one expected line is Tailwind's advice to Snakemake about its bundled copy.
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert console == []
+    assert [line for line in console if "should not be used in production" not in line] == []
     for category in ("Scores", "Training", "Predictions"):
         assert category in done.stdout
     assert Path(report).stat().st_size > 1_000_000  # everything is in this one file

@@ -1,0 +1,58 @@
+"""Speed of the slides' two-strand convolution: as Conv2D of kernel (2, k), and as the Conv1D over joined channels that stands in for it.
+
+python benchmarks/two_strand_convolution.py [--backend jax|tensorflow] [--channels 64] [--filters 64]
+The last line is JSON: ratio is the training speed of the Conv1D over that of the Conv2D, measured in turns in the same run.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from gpraflow import models
+
+
+def main():
+    """Train both layers in turns."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backend", default="jax")
+    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--filters", type=int, default=64)
+    parser.add_argument("--rows", type=int, default=2048)
+    arguments = parser.parse_args()
+    models.select_backend(arguments.backend)
+    import keras
+
+    strands = np.random.default_rng(0).normal(size=(arguments.rows, 2, 110, arguments.channels)).astype("float32")
+    label = np.zeros((arguments.rows, 110, arguments.filters), "float32")
+
+    def compiled(two_dimensional):
+        given = keras.Input((2, 110, arguments.channels))
+        if two_dimensional:
+            x = keras.layers.ZeroPadding2D(((0, 0), (3, 3)))(given)
+            x = keras.ops.squeeze(keras.layers.Conv2D(arguments.filters, (2, 7), use_bias=False)(x), axis=1)
+        else:
+            x = keras.ops.concatenate([given[:, 0], given[:, 1]], axis=-1)
+            x = keras.layers.Conv1D(arguments.filters, 7, padding="same", use_bias=False)(x)
+        model = keras.Model(given, x)
+        model.compile("sgd", "mse", jit_compile=True)
+        model.fit(strands[:256], label[:256], batch_size=256, verbose=0)
+        return model
+
+    contenders = {"conv2d": compiled(True), "conv1d": compiled(False)}
+    seconds = dict.fromkeys(contenders, 0.0)
+    for _ in range(3):
+        for name, model in contenders.items():
+            started = time.perf_counter()
+            model.fit(strands, label, batch_size=256, verbose=0)
+            seconds[name] += time.perf_counter() - started
+    rate = {f"{name}_per_s": round(3 * arguments.rows / taken, 1) for name, taken in seconds.items()}
+    print(json.dumps(vars(arguments) | rate | {"ratio": round(seconds["conv2d"] / seconds["conv1d"], 2)}))
+
+
+if __name__ == "__main__":
+    main()
