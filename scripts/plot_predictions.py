@@ -9,7 +9,7 @@ from gpraflow import plots, smk, tables
 def main(job):
     smk.log_to(job.log[0])
     scores = json.loads(Path(job.input.metrics).read_text(encoding="utf-8"))["datasets"][job.wildcards.dataset]
-    figure = plots.prediction_scatter(tables.read(job.input.predictions), scores, job.params.title, job.params.hexagons)
+    figure = plots.prediction_scatter(tables.read(job.input.predictions), scores, job.params.title, job.params.unit, job.params.hexagons)
     plots.save(figure, job.output.png, job.output.svg)
 
 

@@ -61,7 +61,7 @@ def training_curves(history: pl.DataFrame, best_epoch: int) -> Any:
     return figure
 
 
-def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], title: str, hexagons: int) -> Any:
+def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], title: str, unit: str, hexagons: int) -> Any:
     """Draw measured against predicted expression as hexagons, the line of equality, and the scores with their intervals.
 
     Parameters
@@ -72,6 +72,8 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
         What `metrics.evaluate` gave for them.
     title
         Name of the data set.
+    unit
+        Of expression, for the axes.
     hexagons
         How many across.
     """
@@ -92,10 +94,8 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
             predicted, measured, gridsize=hexagons, extent=(*limits, *limits), mincnt=1, bins="log", cmap="viridis", linewidths=0
         )
         axes.plot(limits, limits, color="0.4", linewidth=0.8, linestyle="--")
-        axes.set(
-            xlim=limits, ylim=limits, xlabel="predicted expression (bin units)", ylabel="measured expression (bin units)", aspect="equal"
-        )
-        axes.set_title(f"{title}\n", fontsize=10)
+        axes.set(xlim=limits, ylim=limits, xlabel=f"predicted expression ({unit})", ylabel=f"measured expression ({unit})", aspect="equal")
+        axes.set_title(title, fontsize=10, pad=30)
         text = f"n = {scores['n']:,}    r = {interval('r')}\nR² = {interval('R2')}    ρ = {interval('rho')}"
         axes.text(0, 1.02, text, transform=axes.transAxes, va="bottom", fontsize=7.5, linespacing=1.4)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))

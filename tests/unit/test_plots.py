@@ -45,7 +45,7 @@ def test_training_curves_show_every_epoch_and_the_best(tmp_path):
 
 
 def test_scatter_counts_every_promoter_and_states_the_scores(tmp_path):
-    figure = plots.prediction_scatter(predictions(), scores(), "my set", 30)
+    figure = plots.prediction_scatter(predictions(), scores(), "my set", "bins", 30)
     cells = figure.axes[0].collections[0]
     assert cells.get_array().sum() == 500
     text = saved(tmp_path / "a", figure)[1].decode()
@@ -55,17 +55,20 @@ def test_scatter_counts_every_promoter_and_states_the_scores(tmp_path):
         "r = 0.900 [0.880, 0.920]",
         "R² = not defined",
         "ρ = 0.800 [0.700, 0.900]",
-        "predicted expression (bin units)",
+        "predicted expression (bins)",
     ):
         assert part in text, part
 
 
 def test_same_data_same_bytes(tmp_path):
     for i in "ab":
-        saved(tmp_path / i, plots.prediction_scatter(predictions(), scores(), "t", 30))
+        saved(tmp_path / i, plots.prediction_scatter(predictions(), scores(), "t", "bins", 30))
     assert (tmp_path / "a/a.png").read_bytes() == (tmp_path / "b/a.png").read_bytes()
     assert (tmp_path / "a/a.svg").read_bytes() == (tmp_path / "b/a.svg").read_bytes()
 
 
 def test_constant_predictions_can_be_drawn(tmp_path):
-    saved(tmp_path / "a", plots.prediction_scatter(pl.DataFrame({"expression": [2.0, 2.0], "predicted": [2.0, 2.0]}), scores(), "t", 30))
+    saved(
+        tmp_path / "a",
+        plots.prediction_scatter(pl.DataFrame({"expression": [2.0, 2.0], "predicted": [2.0, 2.0]}), scores(), "t", "bins", 30),
+    )

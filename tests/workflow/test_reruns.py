@@ -96,6 +96,7 @@ CHANGES = {
     "evaluation.seed": (1, SCORING),
     "evaluation.splits": (["test", "val"], AFTER_PREDICTION),
     "evaluation.datasets": ("", SCORING),
+    "plots.unit": ("log2 YFP/RFP", ["plot_predictions"]),
     "plots.hexagons": (20, ["plot_predictions"]),
 }
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.

@@ -120,6 +120,7 @@ rule plot_predictions:
         runtime=10,
     params:
         title=lambda wildcards: title_of(wildcards.dataset),
+        unit=config["plots"]["unit"],
         hexagons=config["plots"]["hexagons"],
     script:
         "../../scripts/plot_predictions.py"
