@@ -2,12 +2,11 @@
 PYTHON ?= python3
 CORES ?= 8
 CONFIG ?= config/config.yaml
-DATA ?= data
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 LOCK := requirements/gpraflow.lock
-RUN = $(shell sed -n 's/^run: *\([A-Za-z0-9_.-]*\).*/\1/p' $(CONFIG))
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) --config data=$(DATA)
+RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG))
+SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 REPORT = results/$(RUN)/report.html
 
 .PHONY: setup run report test lint lock
@@ -24,6 +23,7 @@ setup: .venv/ready
 	@touch $@
 
 run: setup
+	@test -f $(CONFIG) || { echo "$(CONFIG): this config file does not exist"; exit 1; }
 	@test -n "$(RUN)" || { echo "$(CONFIG): no key 'run'; give the run a name of its own, for example run: mine"; exit 1; }
 	@$(SNAKEMAKE)
 	@if test -f $(REPORT) && test -z "$$(find results/$(RUN)/figures results/$(RUN)/metrics.tsv -type f -newer $(REPORT))"; \

@@ -48,9 +48,14 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def json_text(content: Any) -> str:
+    """Return ``content`` as indented JSON with sorted keys; the same content gives the same text. NaN is refused."""
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Write ``content`` as indented JSON with sorted keys; the same content gives the same bytes."""
-    write_text(path, json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write ``content`` as `json_text`."""
+    write_text(path, json_text(content))
 
 
 def write_gzip(path: str | os.PathLike, content: bytes) -> None:

@@ -1,6 +1,5 @@
 """Scores of predictions over whole test sets, in float64, with bootstrap intervals."""
 
-import io
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -142,8 +141,7 @@ def evaluate(predictions: pl.DataFrame, *, resamples: int, seed: int, name: str)
 
 def write(content: Mapping[str, Any], json_path: str | os.PathLike, tsv_path: str | os.PathLike) -> None:
     """Write scores of data sets as JSON (all of ``content``) and as TSV (one line a data set of ``content["datasets"]``)."""
+    text = files.json_text(content)
     rows = [{"dataset": name, **scores_of} for name, scores_of in content["datasets"].items()]
-    text = io.BytesIO()
-    pl.DataFrame(rows).write_csv(text, separator="\t", float_precision=6)
-    files.write_text(tsv_path, text.getvalue().decode())
-    files.write_json(json_path, content)
+    files.write_text(tsv_path, pl.DataFrame(rows).write_csv(separator="\t", float_precision=6))
+    files.write_text(json_path, text)

@@ -7,6 +7,7 @@ not imported; what is written is byte for byte what ``tf.io.TFRecordWriter`` wri
 
 import json
 import os
+import re
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -158,6 +159,11 @@ class Encoder:
 
 
 # Writing
+
+
+def is_shard_name(name: str, split: str) -> bool:
+    """Return whether ``name`` is one that `write` gives to shards of the split."""
+    return re.fullmatch(rf"{re.escape(split)}-\d{{5,}}-of-\d{{5,}}\.tfrecord", name) is not None
 
 
 def _shard_name(split: str, index: int, count: int) -> str:

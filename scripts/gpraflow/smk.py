@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import traceback
@@ -26,6 +27,7 @@ def log_to(path: str | os.PathLike) -> TextIO:
     Errors end up in the log with their traceback and on the terminal as one message.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    _share_lock()
     terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
     log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     sys.stdout.flush()
@@ -46,22 +48,16 @@ def log_to(path: str | os.PathLike) -> TextIO:
 def recover(directory: str = ".snakemake") -> None:
     """Let a run that was killed go on with the same command.
 
-    A killed Snakemake leaves locks and outputs marked as incomplete behind. Every Snakemake process of this workflow holds a shared
-    file lock, which the kernel gives back whatever happens. If this process can have it alone, no other one is alive: Snakemake's
-    locks are stale and are removed, and so are outputs whose local job was cut off, which makes Snakemake run it again. Jobs that
+    A killed Snakemake leaves locks and outputs marked as incomplete behind. Every Snakemake process of this workflow and every job
+    holds a shared file lock, which the kernel gives back whatever happens. If this process can have it alone, no other one is alive:
+    Snakemake's locks are stale and are removed, and so are outputs whose local job was cut off, which makes Snakemake run it again. Jobs that
     were handed to a remote executor are left to Snakemake, which can take them up again.
     """
-    if fcntl is None:
+    if not _share_lock(directory) or _only_looks(sys.argv[1:]):
         return
-    with contextlib.suppress(OSError):  # a folder that cannot be written or locked: Snakemake's own messages are enough
-        os.makedirs(directory, exist_ok=True)
-        handle = open(os.path.join(directory, "gpraflow.lock"), "w")  # noqa: SIM115 (held until the process ends)
-        _held.append(handle)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            fcntl.flock(handle, fcntl.LOCK_SH)
-            return
+    with contextlib.suppress(OSError):  # BlockingIOError: another process is alive. Others: Snakemake's own messages are enough
+        handle = _held[-1]
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for lock in Path(directory, "locks").glob("*.lock"):
             lock.unlink(missing_ok=True)
         for output in _cut_off(Path(directory, "incomplete")):
@@ -72,11 +68,36 @@ def recover(directory: str = ".snakemake") -> None:
         fcntl.flock(handle, fcntl.LOCK_SH)
 
 
+def _share_lock(directory: str = ".snakemake") -> bool:
+    """Hold the workflow's lock together with others until this process ends; return whether that worked."""
+    if fcntl is None:
+        return False
+    with contextlib.suppress(OSError):
+        os.makedirs(directory, exist_ok=True)
+        handle = open(os.path.join(directory, "gpraflow.lock"), "a")  # noqa: SIM115 (held until the process ends)
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        _held.append(handle)
+        return True
+    return False
+
+
+def _only_looks(arguments: list[str]) -> bool:
+    """Return whether Snakemake's command line runs nothing."""
+    looking = {"--dry-run", "--dryrun", "--lint", "--report", "--dag", "--rulegraph", "--summary", "--list", "--unlock"}
+    return any(a.split("=")[0] in looking or re.fullmatch("-[a-zA-Z]*n[a-zA-Z]*", a) for a in arguments)
+
+
 def _cut_off(markers: Path) -> list[Path]:
     """Return the outputs that Snakemake's marks name; a mark's path is the output's name in base64, cut into parts."""
     found = []
     for marker in markers.rglob("*"):
-        if marker.is_file() and not json.loads(marker.read_text(encoding="utf-8") or "{}").get("external_jobid"):
+        if not marker.is_file():
+            continue
+        try:
+            remote = json.loads(marker.read_text(encoding="utf-8")).get("external_jobid")
+        except ValueError:  # the mark itself was cut off
+            remote = None
+        if not remote:
             coded = "".join(part.removeprefix("@") for part in marker.relative_to(markers).parts)
             found.append(Path(base64.urlsafe_b64decode(coded).decode()))
     return found

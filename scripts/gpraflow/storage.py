@@ -90,7 +90,7 @@ def upload(
     """Bring shards and manifests into a bucket and write a receipt.
 
     Objects whose CRC32C is right are left alone; each upload is read back and compared; a split's manifest goes up after its shards;
-    objects under the split's prefix that the manifest does not list are removed.
+    shards of an earlier upload of the split are removed; nothing else in the bucket is touched.
 
     Parameters
     ----------
@@ -118,9 +118,11 @@ def upload(
         expected = {shard["name"]: shard["crc32c"] for shard in manifest["shards"]} | {local.name: files.digests(local)["crc32c"]}
         for name, crc32c in expected.items():
             progress(f"{split}/{name}: {_send(bucket, f'{split}/{name}', local.parent / name, crc32c)}")
-        for name in set(bucket.names(f"{split}/")) - {f"{split}/{name}" for name in expected}:
-            bucket.delete(name)
-            progress(f"{name}: removed, of no manifest")
+        for name in bucket.names(f"{split}/"):
+            file = name.removeprefix(f"{split}/")
+            if shards.is_shard_name(file, split) and file not in expected:
+                bucket.delete(name)
+                progress(f"{name}: removed, a shard of an earlier upload")
         receipt["splits"][split] = {"manifest": f"{split}/{local.name}", "rows": manifest["rows"], **files.digests(local)}
     files.write_json(receipt_path, receipt)
     return receipt

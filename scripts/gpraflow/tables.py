@@ -1,5 +1,6 @@
 """The promoter table: reading what users have, checking it, and the one form in which the workflow keeps it."""
 
+import csv
 import gzip
 import io
 import os
@@ -35,6 +36,7 @@ SEPARATORS = {"tsv": "\t", "csv": ","}
 _FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _BLOCK = 16 << 20
+_ROW = "\0row"  # a name that no column of a file has
 _LEAST_EVIDENCE = 10  # exact bases of the flanks; less is an insert without flanks
 
 
@@ -149,7 +151,7 @@ def _format(path: Path, file_format: str) -> str:
 
 
 def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
-    """Yield frames of strings (Parquet: of its own types) with a column ``row``, and the column names."""
+    """Yield frames of strings (Parquet: of its own types) with a column `_ROW`, and the column names."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: this file does not exist; check the path (relative to the working directory)")
@@ -162,7 +164,7 @@ def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator
         except (pl.exceptions.ComputeError, OSError) as error:
             raise InputError(f"{path}: not a readable Parquet file ({error})") from error
         if table.height:
-            yield table.with_row_index("row", offset=1).cast({"row": pl.Int64}), table.columns
+            yield table.with_row_index(_ROW, offset=1).cast({_ROW: pl.Int64}), table.columns
         return
     names: list[str] = []
     for first, text in _lines(path):
@@ -179,7 +181,7 @@ def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator
 
 def _names(head: bytes, separator: str, header: bool, path: Path) -> list[str]:
     try:
-        cells = [cell.strip().strip('"') for cell in head.decode("utf-8").split(separator)]
+        cells = [cell.strip() for cell in next(csv.reader([head.decode("utf-8")], delimiter=separator), [])]
     except UnicodeDecodeError:
         raise InputError(f"{path}, row 1: not UTF-8 text; is this a plain {'TSV' if separator == chr(9) else 'CSV'} file?") from None
     if not header:
@@ -254,6 +256,7 @@ def _refuse_empty_line(text: bytes, number: int, path: Path) -> None:
 
 
 def _parse(text: bytes, first: int, names: list[str], separator: str, path: Path) -> pl.DataFrame:
+    _check_cells(text, first, len(names), separator, path)
     try:
         rows = pl.read_csv(
             io.BytesIO(text),
@@ -263,15 +266,23 @@ def _parse(text: bytes, first: int, names: list[str], separator: str, path: Path
             schema=dict.fromkeys(names, pl.String),
         )
     except pl.exceptions.PolarsError as error:
-        for number, line in enumerate(text.splitlines(), start=first):
-            cells = line.count(separator.encode()) + 1
-            if cells != len(names):
-                raise InputError(f"{path}, row {number}: {cells} cells where {len(names)} are expected") from error
+        _check_cells(text, first, len(names), separator, path, thorough=True)
         raise InputError(f"{path}, rows from {first}: cannot be read as a table ({error})") from error
     lines = text.count(b"\n")
     if rows.height != lines:
         raise InputError(f"{path}, rows from {first}: {lines} lines but {rows.height} records; quoted line breaks are not accepted")
-    return rows.with_columns(row=pl.int_range(first, first + rows.height, dtype=pl.Int64))
+    return rows.with_columns(pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(_ROW))
+
+
+def _check_cells(text: bytes, first: int, expected: int, separator: str, path: Path, thorough: bool = False) -> None:
+    """Refuse rows with more or fewer cells than there are columns; Polars would fill short ones."""
+    quoted = separator == "," and b'"' in text
+    if not quoted and not thorough and text.count(separator.encode()) == text.count(b"\n") * (expected - 1):
+        return  # a short row beside a long one is not seen here, but Polars refuses the long one
+    for number, line in enumerate(text.decode(errors="replace").splitlines(), start=first):
+        cells = len(next(csv.reader([line]))) if quoted else line.count(separator) + 1
+        if cells != expected:
+            raise InputError(f"{path}, row {number}: {cells} cells where {expected} are expected")
 
 
 def _resolve(columns: dict[str, str | int], names: list[str], header: bool, path: Any) -> dict[str, str]:
@@ -327,14 +338,14 @@ def _number(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool, 
         row, cells, count = hit
         hint = "; this looks like a header: set input.header: true" if row == 1 and not header else "; give a number with a decimal point"
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' is not a number{_more(count)}{hint}")
-    if hit := _first(rows, ~pl.col("_value").is_finite()):
+    if hit := _first(rows, ~pl.col("_value").cast(pl.Float32).is_finite()):  # as it is kept
         row, cells, count = hit
         raise InputError(
             f"{path}, row {row}: {role} is {cells['_text']}{_more(count)}; a finite number is needed, delete rows without a measurement"
         )
-    if dtype == pl.Int64 and (hit := _first(rows, (pl.col("_value") != pl.col("_value").floor()) | (pl.col("_value") < 0))):
+    if dtype == pl.Int64 and (hit := _first(rows, ~pl.col("_value").is_between(0, 2**53) | (pl.col("_value") % 1 != 0))):
         row, cells, _ = hit
-        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must be a whole number of at least 0")
+        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must be a whole number from 0 to 2^53")
     if role == "expression_sd" and (hit := _first(rows, pl.col("_value") < 0)):
         row, cells, _ = hit
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must not be negative")
@@ -346,7 +357,12 @@ def _checked(
 ) -> pl.DataFrame:
     """Return one block with the columns of `SCHEMA` and ``row``, every value checked."""
     ledger.read(rows.height)
-    rows = rows.select("row", **{role: pl.col(name) for role, name in columns.items()})
+    for role, name in columns.items():
+        if rows.schema[name].is_nested() or rows.schema[name] == pl.Binary:
+            raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; text or numbers are needed")
+    rows = rows.select(pl.col(_ROW).alias("row"), **{role: pl.col(name) for role, name in columns.items()})
+    labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("group", "split", "source") if role in columns]
+    rows = rows.with_columns(pl.when(label != "").then(label) for label in labels)
     for role in REQUIRED[1:]:
         rows = _number(rows, role, pl.Float64, path, header, empty_allowed=False)
     for role in ("expression_sd", "n_reads", "n_bins"):
@@ -459,10 +475,13 @@ def _mend_flanks(rows: pl.DataFrame, five: str, three: str, policy: Policy, path
         elif policy.damaged_flanks == "keep":
             ledger.note("flank damaged, kept as measured", count)
         else:
-            for index in np.flatnonzero(damaged).tolist():
+            # Where one end shows no flank at all, what stands there may be insert: there is nothing to go by.
+            mendable = damaged & (five_edits <= policy.max_flank_edits) & (three_edits <= policy.max_flank_edits)
+            for index in np.flatnonzero(mendable).tolist():
                 end = len(mended[index]) - int(three_length[index])
                 mended[index] = five + mended[index][int(five_length[index]) : end] + three
-            ledger.note("flank damaged, repaired", count)
+            ledger.note("flank damaged, repaired", int(mendable.sum()))
+            ledger.note("one flank not found, kept as measured", count - int(mendable.sum()))
     odd = odd.with_columns(pl.Series("sequence", mended, pl.String)).filter(~pl.Series(dropped))
     return pl.concat([rows.filter(intact), odd]).sort("row")
 
@@ -484,6 +503,14 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.
             f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with expression {pair['expression'][0]:g} and "
             f"{pair['expression'][1]:g} ({differing['sequence'].n_unique()} such sequences); set input.duplicates to mean or first"
         )
+    for role in ("split", "group"):
+        spread = duplicates.filter(pl.col(role).n_unique().over("sequence") > 1)
+        if spread.height:
+            pair = spread.filter(pl.col("sequence") == spread["sequence"][0]).unique(role, keep="first", maintain_order=True)
+            raise InputError(
+                f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
+                f"'{pair[role][1]}'; mend the column, or leave it out (input.columns.{role}: '')"
+            )
     first = [pl.col(name).first() for name in ("row", *SCHEMA) if name != "sequence"]
     if policy == "mean":
         changed = {

@@ -1,13 +1,12 @@
 """Training: choosing the backend and device, fitting, checkpoints, logs."""
 
 import contextlib
-import json
 import os
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any, Literal, TextIO
 
 import numpy as np
 
-from gpraflow import datasets, models, randomness, storage
+from gpraflow import datasets, files, models, randomness, storage
 from gpraflow.errors import ConfigError, TrainingError
 from gpraflow.scaffold import reverse_complement
 
@@ -136,11 +135,8 @@ def train(
         keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=options.patience),
     ]
     started = time.monotonic()
-    try:
-        with contextlib.closing(watch):
-            history = model.fit(batches, epochs=options.epochs, callbacks=callbacks, verbose=2).history
-    except OSError as error:
-        raise TrainingError(f"{directory}: the model could not be written ({error.strerror or error}); free space and run again") from error
+    with contextlib.closing(watch), _writing(directory):
+        history = model.fit(batches, epochs=options.epochs, callbacks=callbacks, verbose=2).history
     best = int(np.argmin(history["val_loss"]))
     about = {
         "architecture": name,
@@ -155,7 +151,7 @@ def train(
         "epochs": len(history["val_loss"]),
         "best_epoch": best + 1,
         "val_loss": history["val_loss"][best],
-        "val_r": history["val_r"][best],
+        "val_r": history["val_r"][best] if np.isfinite(history["val_r"][best]) else None,
         "seconds": round(time.monotonic() - started, 1),
         "sequences_per_second": round(batches.num_batches * batch_size * len(history["val_loss"]) / watch.training_seconds, 1),
         "backend": backend,
@@ -164,12 +160,21 @@ def train(
         "versions": _versions(),
         "commit": _commit(),
     }
-    (work / "model.json").write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    # The best epoch's file goes last: a model directory with model.keras is whole.
-    for file in reversed(MODEL_FILES):
-        os.replace(work / file, directory / file)
-    work.rmdir()
+    with _writing(directory):
+        files.write_json(work / "model.json", about)
+        # The best epoch's file goes last: a model directory with model.keras is whole.
+        for file in reversed(MODEL_FILES):
+            os.replace(work / file, directory / file)
+        work.rmdir()
     return about
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"{directory}: the model could not be written ({error.strerror or error}); free space and run again") from error
 
 
 def _warm_start(model: Any, directory: str, backend: str) -> None:

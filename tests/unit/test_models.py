@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import yaml
 from gpraflow import models, prediction, shards, storage, training
-from gpraflow.errors import ConfigError, InputError, TrainingError
+from gpraflow.errors import ConfigError, GpraflowError, InputError, TrainingError
 
 models.select_backend("jax")
 import keras  # noqa: E402
@@ -186,6 +186,24 @@ def test_constant_labels_are_refused(tmp_path):
     receipt = upload(tmp_path, train=library(64, 1, expression=[3.0] * 64), val=library(32, 2))
     with pytest.raises(TrainingError, match="all 64 training promoters have expression 3"):
         train(receipt, tmp_path / "model")
+
+
+def test_one_validation_promoter_has_no_correlation(tmp_path):
+    about = train(upload(tmp_path, train=library(96, 1), val=library(1, 2)), tmp_path / "model", sizes=PLAIN, epochs=1)
+    assert about["val_r"] is None
+    assert json.loads((tmp_path / "model/model.json").read_text())["val_r"] is None
+
+
+def test_full_disk_during_training_is_one_message(tmp_path, monkeypatch):
+    receipt = upload(tmp_path, train=library(96, 1), val=library(32, 2))
+
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.os, "replace", full)
+    with pytest.raises(GpraflowError, match=r"could not be written \(No space left on device\)"):
+        train(receipt, tmp_path / "model", sizes=PLAIN, epochs=1)
+    assert not [path for path in (tmp_path / "model").iterdir() if path.name in training.MODEL_FILES]
 
 
 def test_early_stop(tmp_path):

@@ -207,8 +207,15 @@ def test_second_upload_sends_nothing_and_a_damaged_object_is_sent_again(uploaded
 
     assert again() == []
     damage(bucket / "val" / "val-00001-of-00003.tfrecord", "bit")
-    (bucket / "val" / "stray").write_text("x")
-    assert again() == ["val/val-00001-of-00003.tfrecord: uploaded", "val/stray: removed, of no manifest"]
+    mine = [bucket / "val" / "raw" / "reads.fastq", bucket / "val" / "notes.txt", bucket / "val" / "raw" / "val-00000-of-00009.tfrecord"]
+    for path in [*mine, bucket / "val" / "val-00000-of-00009.tfrecord"]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+    assert again() == [
+        "val/val-00001-of-00003.tfrecord: uploaded",
+        "val/val-00000-of-00009.tfrecord: removed, a shard of an earlier upload",
+    ]
+    assert all(path.read_text() == "x" for path in mine)
     datasets.load(receipt, "val")
 
 

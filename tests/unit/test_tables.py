@@ -131,9 +131,22 @@ BAD = {
     "too short": (line(4, promoter(39)), r"row 4: the sequence is 69 bp long"),
     "empty line": (TSV.replace("\n", "\n\n", 2), r"row 2: the line is empty"),
     "too many cells": (line(3, expression="1\t2"), r"row 3: 3 cells where 2 are expected"),
-    "too few cells": (TSV + promoter() + "\n", r"row 5: (expression is empty|1 cells where 2 are expected)"),
+    "too few cells": (TSV + promoter() + "\n", r"row 5: 1 cells where 2 are expected"),
     "column twice": (TSV.replace("sequence", "expression"), r"row 1: the column 'expression' is there 2 times"),
     "duplicates": (TSV + f"{ROWS[0][0]}\t4\n", r"rows 2 and 5: the same sequence with expression 3\.5 and 4 .*input\.duplicates"),
+    "optional cells missing": (
+        "sequence\texpression\tgroup\n" + promoter() + "\t1\ta\n" + promoter() + "\t1\n",
+        r"row 3: 2 cells where 3 are expected",
+    ),
+    "a short and a long row": (
+        "sequence\texpression\tgroup\n" + promoter() + "\t1\n" + promoter() + "\t1\ta\tb\n",
+        r"row [23]: [24] cells where 3 are expected",
+    ),
+    "too many reads": ("sequence\texpression\tn_reads\n" + promoter() + "\t1\t1e30\n", r"row 2: n_reads '1e30' must be a whole number"),
+    "same promoter in two splits": (
+        f"sequence\texpression\tsplit\n{ROWS[0][0]}\t1\ttrain\n{ROWS[1][0]}\t1\tval\n{ROWS[0][0]}\t1\tval\n",
+        r"rows 2 and 4: the same sequence with split 'train' and 'val'",
+    ),
     "fractional reads": ("sequence\texpression\tn_reads\n" + promoter() + "\t1\t1.5\n", r"row 2: n_reads '1\.5' must be a whole number"),
     "negative sd": ("sequence\texpression\texpression_sd\n" + promoter() + "\t1\t-1\n", r"row 2: expression_sd '-1' must not be negative"),
     "odd singleton": ("sequence\texpression\tsingleton\n" + promoter() + "\t1\tperhaps\n", r"row 2: singleton 'perhaps'"),
@@ -149,6 +162,42 @@ def test_bad_input_names_file_and_row(tmp_path, monkeypatch, content, message, b
     with pytest.raises(GpraflowError, match=message) as caught:
         ingest(path)
     assert "bad.tsv" in str(caught.value)
+
+
+def test_expression_must_fit_float32(tmp_path):
+    (tmp_path / "a.tsv").write_text(line(2, expression="1e39"))
+    with pytest.raises(InputError, match=r"row 2: expression is 1e39; a finite number"):
+        ingest(tmp_path / "a.tsv", high=np.inf)
+
+
+def test_a_column_called_row_is_a_column_like_others(tmp_path):
+    (tmp_path / "a.tsv").write_text(f"sequence\texpression\trow\n{ROWS[0][0]}\t1\tx9\n")
+    expected_rows = [(ROWS[0][0], 1.0, "x9")]
+    columns = COLUMNS | {"source": "row"}
+    assert ingest(tmp_path / "a.tsv", columns=columns).select("sequence", "expression", "source").rows() == expected_rows
+    pl.DataFrame({"sequence": [ROWS[0][0]], "expression": [1.0], "row": ["x9"]}).write_parquet(tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.parquet", columns=columns).select("sequence", "expression", "source").rows() == expected_rows
+
+
+def test_blank_labels_are_none(tmp_path):
+    (tmp_path / "a.csv").write_text("sequence,expression,group,split\n" + "".join(f'{s},{e},"", \n' for s, e in ROWS))
+    pl.DataFrame({"sequence": [s for s, _ in ROWS], "expression": [e for _, e in ROWS], "group": [""] * 3}).write_parquet(
+        tmp_path / "b.parquet"
+    )
+    for name in ("a.csv", "b.parquet"):
+        table = ingest(tmp_path / name)
+        assert table["group"].null_count() == table["split"].null_count() == 3
+
+
+def test_quoted_header_with_a_comma(tmp_path):
+    (tmp_path / "a.csv").write_text('"id, full",sequence,expression\n' + "".join(f'"x, y",{s},{e}\n' for s, e in ROWS))
+    check(ingest(tmp_path / "a.csv"))
+
+
+def test_nested_parquet_column(tmp_path):
+    pl.DataFrame({"sequence": [["A"]], "expression": [1.0]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"column 'sequence' for sequence is of type List\(String\)"):
+        ingest(tmp_path / "a.parquet")
 
 
 def test_missing_file(tmp_path):
@@ -234,9 +283,10 @@ def test_flanks_are_added_repaired_kept_or_dropped_and_counted(tmp_path, policy)
         assert table["sequence"].to_list() == [rows[0], added, *rows[2:]]
         assert found["flank damaged, kept as measured"] == 3
     elif policy == "repair":
-        inner = [rows[2][17:-13], rows[3][17:-12], rows[4][17:]]
-        assert table["sequence"].to_list() == [rows[0], added, *[FIVE + part + THREE for part in inner]]
-        assert found["flank damaged, repaired"] == 3
+        inner = [rows[2][17:-13], rows[3][17:-12]]
+        assert table["sequence"].to_list() == [rows[0], added, *[FIVE + part + THREE for part in inner], rows[4]]
+        assert found["flank damaged, repaired"] == 2
+        assert found["one flank not found, kept as measured"] == 1
     else:
         assert table["sequence"].to_list() == [rows[0], added]
         assert ledger.counts["dropped", "flank damaged"] == 3
