@@ -50,13 +50,15 @@ def recover(directory: str = ".snakemake") -> None:
 
     A killed Snakemake leaves locks and outputs marked as incomplete behind. Every Snakemake process of this workflow and every job
     holds a shared file lock, which the kernel gives back whatever happens. If this process can have it alone, no other one is alive:
-    Snakemake's locks are stale and are removed, and so are outputs whose local job was cut off, which makes Snakemake run it again. Jobs that
-    were handed to a remote executor are left to Snakemake, which can take them up again.
+    Snakemake's locks are stale and are removed, and so are outputs whose local job was cut off, which makes Snakemake run it again.
+    Jobs that were handed to a remote executor are left to Snakemake, which can take them up again.
     """
-    if not _share_lock(directory) or _only_looks(sys.argv[1:]):
+    with contextlib.suppress(OSError):  # a folder that cannot be written: Snakemake's own message is enough
+        os.makedirs(directory, exist_ok=True)
+    handle = _share_lock(directory)
+    if handle is None or _only_looks(sys.argv[1:]):
         return
-    with contextlib.suppress(OSError):  # BlockingIOError: another process is alive. Others: Snakemake's own messages are enough
-        handle = _held[-1]
+    try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for lock in Path(directory, "locks").glob("*.lock"):
             lock.unlink(missing_ok=True)
@@ -65,20 +67,23 @@ def recover(directory: str = ".snakemake") -> None:
                 shutil.rmtree(output)
             else:
                 output.unlink(missing_ok=True)
-        fcntl.flock(handle, fcntl.LOCK_SH)
+    except BlockingIOError:
+        pass  # another process is alive
+    finally:
+        fcntl.flock(handle, fcntl.LOCK_SH)  # also after a failed change to exclusive, which gives the shared lock up
 
 
-def _share_lock(directory: str = ".snakemake") -> bool:
-    """Hold the workflow's lock together with others until this process ends; return whether that worked."""
+def _share_lock(directory: str = ".snakemake") -> TextIO | None:
+    """Hold the workflow's lock together with others until this process ends; return its file, or None where that cannot be."""
     if fcntl is None:
-        return False
-    with contextlib.suppress(OSError):
-        os.makedirs(directory, exist_ok=True)
+        return None
+    try:
         handle = open(os.path.join(directory, "gpraflow.lock"), "a")  # noqa: SIM115 (held until the process ends)
         fcntl.flock(handle, fcntl.LOCK_SH)
-        _held.append(handle)
-        return True
-    return False
+    except OSError:
+        return None
+    _held.append(handle)
+    return handle
 
 
 def _only_looks(arguments: list[str]) -> bool:
