@@ -10,7 +10,13 @@ def main(job):
     table = tables.read(job.input.promoters)
     ledger.read(table.height)
     parts = splits.split(
-        table, method=params.method, names=params.names, fractions=params.fractions, seed=params.seed, origin=job.input.promoters
+        table,
+        method=params.method,
+        names=params.names,
+        fractions=params.fractions,
+        labels=params.labels,
+        seed=params.seed,
+        origin=job.input.promoters,
     )
     for name, path in zip(params.names, job.output.splits, strict=True):
         ledger.note(f"to {name}", parts[name].height)

@@ -126,10 +126,11 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[dict[str
                 raise InputError(f"{path}, row {number}: more cells than the header has columns")
             row = {name: _typed(cell.strip(), known[name]) for name, cell in cells.items() if cell and cell.strip()}
             rows.append(validate(row, schema, f"{path}, row {number}"))
-    names = [row["name"] for row in rows]
+    key = schema["required"][0]
+    names = [row[key] for row in rows]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"{path}: the name '{name}' is there {names.count(name)} times; names must differ")
+            raise ConfigError(f"{path}: the {key} '{name}' is there {names.count(name)} times; each may be there once")
     return rows
 
 

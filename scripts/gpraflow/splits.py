@@ -47,8 +47,8 @@ def by_hash(family: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.
     return family.replace_strict(unique, pl.Series(names), return_dtype=pl.String).alias("split")
 
 
-def by_column(table: pl.DataFrame, names: Sequence[str], origin: str) -> pl.Series:
-    """Take the user's own split.
+def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl.Series:
+    """Take the user's own split; ``labels`` maps splits to what the ``split`` column calls them.
 
     Raises
     ------
@@ -58,11 +58,11 @@ def by_column(table: pl.DataFrame, names: Sequence[str], origin: str) -> pl.Seri
     given = table["split"]
     if given.is_null().all():
         raise InputError(f"{origin}: split.method is column, but the table has no split column; set input.columns.split")
-    wrong = table.with_row_index("promoter", offset=1).filter(pl.col("split").is_null() | ~pl.col("split").is_in(list(names)))
+    wrong = table.with_row_index("promoter", offset=1).filter(pl.col("split").is_null() | ~pl.col("split").is_in(list(labels.values())))
     if wrong.height:
         raise InputError(
-            f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is none of {', '.join(names)} "
-            f"({wrong.height} such rows); mend the column or set split.names"
+            f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is none of {', '.join(labels.values())} "
+            f"({wrong.height} such rows); mend the column, or set split.names or split.labels"
         )
     spread = (
         table.select("split", family=families(table))
@@ -76,11 +76,18 @@ def by_column(table: pl.DataFrame, names: Sequence[str], origin: str) -> pl.Seri
             f"{origin}: family '{example['family']}' is in {' and '.join(example['split'])} ({spread.height} such families): "
             "copies of test promoters would be trained on; mend the split column, or set split.method: hash"
         )
-    return given
+    return given.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
 
 
 def split(
-    table: pl.DataFrame, *, method: Literal["hash", "column"], names: Sequence[str], fractions: Mapping[str, float], seed: int, origin: str
+    table: pl.DataFrame,
+    *,
+    method: Literal["hash", "column"],
+    names: Sequence[str],
+    fractions: Mapping[str, float],
+    labels: Mapping[str, str],
+    seed: int,
+    origin: str,
 ) -> dict[str, pl.DataFrame]:
     """Split a promoter table into one table a split; every row is in exactly one.
 
@@ -94,6 +101,8 @@ def split(
         Splits to make.
     fractions
         Share of each split (``hash``).
+    labels
+        What the table's own ``split`` calls each split (``column``).
     seed
         Key of the hash.
     origin
@@ -105,7 +114,7 @@ def split(
         If a split is left empty, or as `by_column`.
     """
     if method == "column":
-        assigned = by_column(table, names, origin)
+        assigned = by_column(table, {name: labels[name] for name in names}, origin)
     else:
         assigned = by_hash(families(table), {name: fractions[name] for name in names}, seed)
     parts = {name: table.filter(assigned == name).with_columns(split=pl.lit(name)) for name in names}

@@ -5,7 +5,7 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -139,6 +139,40 @@ def ingest(
 
 
 # Reading
+
+
+def read_columns(path: str | os.PathLike, columns: Mapping[str, str], section: str, ledger: Ledger) -> Iterator[pl.DataFrame]:
+    """Yield blocks of a text or Parquet table with a header: ``row`` and a column for each role, sequences checked, the rest as text.
+
+    Parameters
+    ----------
+    path
+        See `ingest`.
+    columns
+        Role -> column, ``"auto"`` or ``""``, as for `ingest`; ``sequence`` is needed.
+    section
+        Of the config, for messages.
+    ledger
+        Takes rows in and what was done to sequences.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As `ingest`.
+    """
+    empty = True
+    for rows, names in _blocks(path, "auto", True):
+        ledger.read(rows.height)
+        part = _select(rows, _resolve(columns, names, True, path, section, ("sequence",)), path)
+        yield _checked_sequences(part, path, ledger)
+        empty = False
+    if empty:
+        raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
+
+
+def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.DataFrame:
+    """Return a block of `read_columns` with the column of a role as int64; empty, negative or other cells are an `InputError`."""
+    return _number(rows, role, pl.Int64, path)
 
 
 def _format(path: Path, file_format: str) -> str:
@@ -285,8 +319,10 @@ def _check_cells(text: bytes, first: int, expected: int, separator: str, path: P
             raise InputError(f"{path}, row {number}: {cells} cells where {expected} are expected")
 
 
-def _resolve(columns: dict[str, str | int], names: list[str], header: bool, path: Any) -> dict[str, str]:
-    """Return role -> name of the column in the file."""
+def _resolve(
+    columns: Mapping[str, str | int], names: list[str], header: bool, path: Any, section: str = "input", required: Sequence[str] = REQUIRED
+) -> dict[str, str]:
+    """Return role -> name of the column in the file; ``section`` of the config is named in messages."""
     found = {}
     for role, wanted in columns.items():
         if wanted == "auto":
@@ -300,17 +336,17 @@ def _resolve(columns: dict[str, str | int], names: list[str], header: bool, path
                 raise ConfigError(f"{path}: no column number {wanted} for {role}; the first row has {len(names)} columns")
             found[role] = names[wanted - 1]
         elif not header:
-            raise ConfigError(f"{path}: input.header is false, so input.columns.{role} must be a number from 1, not '{wanted}'")
+            raise ConfigError(f"{path}: input.header is false, so {section}.columns.{role} must be a number from 1, not '{wanted}'")
         elif wanted not in names:
             raise ConfigError(
                 f"{path}, row 1: no column '{wanted}' for {role}{nearest(wanted, names)} (the file has {', '.join(names[:12])}"
-                f"{', ...' if len(names) > 12 else ''}); set input.columns.{role}, or input.header: false if there is no header"
+                f"{', ...' if len(names) > 12 else ''}); set {section}.columns.{role}, or input.header: false if there is no header"
             )
         else:
             found[role] = wanted
-    for role in REQUIRED:
+    for role in required:
         if role not in found:
-            raise ConfigError(f"{path}: input.columns.{role} must name a column")
+            raise ConfigError(f"{path}: {section}.columns.{role} must name a column")
     return found
 
 
@@ -327,7 +363,7 @@ def _more(count: int) -> str:
     return f" ({count} such rows near here)" if count > 1 else ""
 
 
-def _number(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool, empty_allowed: bool) -> pl.DataFrame:
+def _number(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool = True, empty_allowed: bool = False) -> pl.DataFrame:
     text = pl.col(role).cast(pl.String).str.strip_chars()
     text = pl.when(text == "").then(None).otherwise(text)
     rows = rows.with_columns(text.alias("_text")).with_columns(pl.col("_text").cast(pl.Float64, strict=False).alias("_value"))
@@ -352,17 +388,23 @@ def _number(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool, 
     return rows.with_columns(pl.col("_value").cast(dtype).alias(role)).drop("_text", "_value")
 
 
-def _checked(
-    rows: pl.DataFrame, columns: dict[str, str], path: Any, expression_range: tuple[float, float], header: bool, ledger: Ledger
-) -> pl.DataFrame:
-    """Return one block with the columns of `SCHEMA` and ``row``, every value checked."""
-    ledger.read(rows.height)
+def _select(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) -> pl.DataFrame:
+    """Return ``row`` and a column for each role; blank labels are null."""
     for role, name in columns.items():
         if rows.schema[name].is_nested() or rows.schema[name] == pl.Binary:
             raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; text or numbers are needed")
     rows = rows.select(pl.col(_ROW).alias("row"), **{role: pl.col(name) for role, name in columns.items()})
     labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("group", "split", "source") if role in columns]
     rows = rows.with_columns(pl.when(label != "").then(label) for label in labels)
+    return rows
+
+
+def _checked(
+    rows: pl.DataFrame, columns: dict[str, str], path: Any, expression_range: tuple[float, float], header: bool, ledger: Ledger
+) -> pl.DataFrame:
+    """Return one block with the columns of `SCHEMA` and ``row``, every value checked."""
+    ledger.read(rows.height)
+    rows = _select(rows, columns, path)
     for role in REQUIRED[1:]:
         rows = _number(rows, role, pl.Float64, path, header, empty_allowed=False)
     for role in ("expression_sd", "n_reads", "n_bins"):

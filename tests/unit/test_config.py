@@ -115,7 +115,7 @@ def test_sheet(tmp_path, sheet_schema):
     ("text", "message"),
     [
         ("name\ttabel\na\tx\n", r"'tabel' is not a column of this sheet; did you mean 'table'\?"),
-        ("name\ttable\na\tx\na\ty\n", r"the name 'a' is there 2 times"),
+        ("name\ttable\na\tx\na\ty\n", r"the name 'a' is there 2 times; each may be there once"),
         ("name\ttable\na\n", r"row 2: it: 'table' is a required property"),
         ("name\ttable\na\tx\tz\n", r"row 2: more cells"),
         ("name\ttable\texpression_min\na\tx\tlow\n", r"row 2: expression_min: 'low' is no number"),

@@ -20,7 +20,14 @@ def library(rows, group=None, split=None):
 
 
 def run(table, **options):
-    given = {"method": "hash", "names": list(FRACTIONS), "fractions": FRACTIONS, "seed": 7, "origin": "a.parquet"} | options
+    given = {
+        "method": "hash",
+        "names": list(FRACTIONS),
+        "fractions": FRACTIONS,
+        "labels": {name: name for name in FRACTIONS},
+        "seed": 7,
+        "origin": "a.parquet",
+    } | options
     return splits.split(table, **given)
 
 
@@ -69,6 +76,12 @@ def test_empty_split_is_an_error():
 def test_own_column():
     parts = run(library(4, split=["train", "val", "train", "test"]), method="column")
     assert [part.height for part in parts.values()] == [2, 1, 1]
+
+
+def test_own_column_with_other_labels():
+    labels = {"train": "training", "val": "validation", "test": "test"}
+    parts = run(library(4, split=["training", "validation", "training", "test"]), method="column", labels=labels)
+    assert {name: part["split"].to_list() for name, part in parts.items()} == {"train": ["train"] * 2, "val": ["val"], "test": ["test"]}
 
 
 @pytest.mark.parametrize(

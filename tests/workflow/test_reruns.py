@@ -46,6 +46,20 @@ CHANGES = {
     "simulate.active_factors": (30, FROM["simulate_assay"]),
     "simulate.motifs": ("other.jaspar", FROM["simulate_assay"]),
     "simulate.seed": (1, FROM["simulate_assay"]),
+    **{
+        f"counts.{key}": (value, [])  # counts are not what the sample starts from
+        for key, value in {
+            "columns.sequence": "x",
+            "columns.group": "x",
+            "columns.split": "x",
+            "columns.source": "x",
+            "bins": "x.tsv",
+            "cells": "reads",
+            "method": "weighted_mean",
+            "read_dispersion": 2,
+            "minimum_reads": 2,
+        }.items()
+    },
     "input.table": ("other.tsv", FROM["ingest_table"]),
     "input.format": ("tsv", FROM["ingest_table"]),
     "input.header": (False, FROM["ingest_table"]),
@@ -70,6 +84,9 @@ CHANGES = {
     "split.fractions.train": (0.7, FROM["split_promoters"]),
     "split.fractions.val": (0.2, FROM["split_promoters"]),
     "split.fractions.test": (0.2, FROM["split_promoters"]),
+    "split.labels.train": ("training", FROM["split_promoters"]),
+    "split.labels.val": ("validation", FROM["split_promoters"]),
+    "split.labels.test": ("x", FROM["split_promoters"]),
     "split.seed": (1, FROM["split_promoters"]),
     "split.names": (["train", "test", "val"], FROM["split_promoters"]),
     "shards.rows_per_shard": (50, FROM["shard_tfrecords"]),
@@ -101,6 +118,7 @@ CHANGES = {
 }
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
 UNTESTED = {
+    "counts.table": "`estimate_expression` and all that follows, as the other keys of `counts`, where a run starts from counts",
     "run": "everything, under another results folder",
     "data": "what reads from {data}",
     "model.name": "train_model and what follows",

@@ -1,3 +1,33 @@
+rule estimate_expression:
+    """Estimate the expression of each promoter from its reads per sorted bin."""
+    input:
+        counts=fill_path(config["counts"]["table"]) or "counts.table/is/not/set",
+        lib=lib("expression", "tables"),
+    output:
+        promoters="results/{run}/expression/promoters.parquet",
+        ledger="results/{run}/ledger/estimate_expression.library.tsv",
+    log:
+        "results/{run}/logs/estimate_expression.log",
+    benchmark:
+        "results/{run}/benchmarks/estimate_expression.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        columns=config["counts"]["columns"],
+        sheet=config["counts"]["bins"],
+        bins=BINS,
+        cells=config["counts"]["cells"],
+        method=config["counts"]["method"],
+        read_dispersion=config["counts"]["read_dispersion"],
+        minimum_reads=config["counts"]["minimum_reads"],
+    script:
+        "../../scripts/estimate_expression.py"
+
+
 rule simulate_assay:
     """Simulate a sorted library with a known truth, and an independent set of the same biology."""
     input:

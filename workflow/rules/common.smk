@@ -43,12 +43,21 @@ def load_datasets(path):
     }
 
 
+def load_bins(counts):
+    """Return the rows of the sheet of bins, if counts are what the run starts from."""
+    schema = configs.load_schema(SCHEMAS / "bins.schema.yaml")
+    return (
+        configs.load_sheet(fill_path(counts["bins"]), schema) if counts["table"] else []
+    )
+
+
 try:
     config = configs.validate(
         config, configs.load_schema(SCHEMAS / "config.schema.yaml"), "config"
     )
     SIZES = configs.choose_preset(config["model"])
     INDEPENDENT = load_datasets(config["evaluation"]["datasets"])
+    BINS = load_bins(config["counts"])
     configs.check_splits(config)
 except GpraflowError as error:
     raise WorkflowError(f"\n{error}\n") from None

@@ -60,6 +60,7 @@ rule split_promoters:
         method=config["split"]["method"],
         names=config["split"]["names"],
         fractions=config["split"]["fractions"],
+        labels=config["split"]["labels"],
         seed=seed_of("split"),
     script:
         "../../scripts/split_promoters.py"
