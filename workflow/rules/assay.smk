@@ -12,7 +12,7 @@ rule estimate_expression:
         "results/{run}/benchmarks/estimate_expression.tsv"
     conda:
         "../../envs/tables.yaml"
-    threads: 1
+    threads: 4
     resources:
         mem_mb=4000,
         runtime=60,
