@@ -57,6 +57,15 @@ split: {fractions: {train: 0.8, val: 0.1, test: 0.1}}
 """
 
 
+def finished_run(folder: Path) -> Path:
+    """Copy the workflow to a folder and run it to the end with the config `tiny.yaml`."""
+    copy_workflow(folder)
+    (folder / "tiny.yaml").write_text(TINY)
+    done = snakemake(folder, "--configfile", "tiny.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
 @pytest.fixture
 def workflow_folder(tmp_path):
     """A copy of the workflow with the config `tiny.yaml`: the sample in half a minute."""

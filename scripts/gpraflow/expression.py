@@ -48,6 +48,13 @@ def _reads_per_cell(counts: np.ndarray, cells: np.ndarray) -> np.ndarray:
     return np.divide(reads, cells, out=np.zeros(len(cells)), where=cells > 0)
 
 
+def _midpoints(gates: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the middle of each bin, and the mean width of the closed bins (1 where all are open), which open bins are given too."""
+    inner = gates[1:-1]
+    width = float(np.diff(inner).mean()) if len(inner) > 1 else 1.0
+    return np.concatenate([[inner[0] - width / 2], (inner[:-1] + inner[1:]) / 2, [inner[-1] + width / 2]]), width
+
+
 def _seen(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return counts.sum(axis=1), (counts > 0).sum(axis=1)
 
@@ -115,7 +122,7 @@ def _fit(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return mean, log sd and their variances at the mode of each promoter's posterior, by Fisher scoring."""
     out = np.stack([mean, log_sd, np.zeros(len(mean)), np.zeros(len(mean))])
-    widest = np.ptp(gates[1:-1])
+    furthest = np.ptp(_midpoints(gates)[0]) / 4  # a step at a time
     active = np.arange(len(mean))  # most are there after a few rounds; the rest go on alone
     for _ in range(_ROUNDS):
         mean, log_sd = out[0, active], out[1, active]
@@ -133,7 +140,7 @@ def _fit(
         determinant = i_mm * i_ss - i_ms**2
         step_m = (i_ss * slope_m - i_ms * slope_s) / determinant
         step_s = (i_mm * slope_s - i_ms * slope_m) / determinant
-        out[0, active] += np.clip(step_m, -widest / 4, widest / 4)
+        out[0, active] += np.clip(step_m, -furthest, furthest)
         out[1, active] += np.clip(step_s, -0.5, 0.5)
         out[2, active], out[3, active] = i_ss / determinant, i_mm / determinant
         going = np.maximum(np.abs(step_m), np.abs(step_s)) > _TOLERANCE
@@ -183,8 +190,7 @@ def maximum_likelihood(counts: np.ndarray, gates: np.ndarray, cells: np.ndarray,
     n_reads, n_bins = _seen(counts)
     usable = n_reads > 0
 
-    width = np.diff(gates[1:-1]).mean()
-    middle = np.concatenate([[gates[1] - width / 2], (gates[1:-2] + gates[2:-1]) / 2, [gates[-2] + width / 2]])
+    middle, width = _midpoints(gates)
     start = weighted_mean(counts[usable], middle, cells)
     effective = counts[usable] / (1 + read_dispersion * per_cell)
     # A promoter that was seen at all was seen through at least one cell.
@@ -320,9 +326,7 @@ def estimate(counts: np.ndarray, gates: np.ndarray, cells: np.ndarray | None, me
         cells = reads.astype(np.float64)
     if method == "maximum_likelihood":
         return maximum_likelihood(counts, gates, cells, read_dispersion)
-    width = np.diff(gates[1:-1]).mean() if len(gates) > 3 else 1.0
-    middle = np.concatenate([[gates[1] - width / 2], (gates[1:-2] + gates[2:-1]) / 2, [gates[-2] + width / 2]])
-    return weighted_mean(counts, middle, cells)
+    return weighted_mean(counts, _midpoints(gates)[0], cells)
 
 
 def to_table(labels: pl.DataFrame, found: Estimate, minimum_reads: int, ledger: Ledger) -> pl.DataFrame:

@@ -96,6 +96,15 @@ def test_open_bins_do_not_run_away():
     assert np.isfinite(np.delete(found.expression, np.flatnonzero(counts.sum(axis=1) == 0))).all()
 
 
+def test_two_bins_are_enough_for_either_method():
+    """With one gate only the order of promoters can be told; cells below and above it decide."""
+    counts = np.array([[90, 10], [50, 50], [10, 90]])
+    for method in ("weighted_mean", "maximum_likelihood"):
+        found = expression.estimate(counts, np.array([-np.inf, 4.0, np.inf]), None, method, 1.0)
+        assert found.expression[0] < found.expression[1] < found.expression[2]
+        assert found.expression[1] == pytest.approx(4.0, abs=0.05)
+
+
 def bins(**columns):
     rows = [{"bin": f"b{i}", "lower": i, "upper": i + 1, "cells": 10} for i in range(3)]
     for key, value in columns.items():

@@ -12,8 +12,7 @@ import yaml
 from gpraflow import config, randomness, smk
 from snakemake import api, cli, script, workflow
 
-from tests.conftest import ROOT, TINY, copy_workflow
-from tests.conftest import snakemake as run_snakemake
+from tests.conftest import ROOT, TINY, finished_run
 
 PRELOADED = (snakemake.report, api, script, workflow, randomness, smk)
 
@@ -128,10 +127,7 @@ UNTESTED = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished tiny run, with the files that other values of keys need."""
-    folder = copy_workflow(tmp_path_factory.mktemp("reruns") / "copy")
-    (folder / "tiny.yaml").write_text(TINY)
-    done = run_snakemake(folder, "--configfile", "tiny.yaml")
-    assert done.returncode == 0, done.stderr[-3000:]
+    folder = finished_run(tmp_path_factory.mktemp("reruns") / "copy")
     (folder / "other.tsv").write_bytes(b"sequence\texpression\n")
     (folder / "other.jaspar").write_bytes((folder / "resources/motifs/jaspar2026_yeast.jaspar").read_bytes())
     (folder / "other.yaml").write_bytes((folder / "resources/scaffolds.yaml").read_bytes())

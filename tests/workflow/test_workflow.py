@@ -18,7 +18,7 @@ import polars as pl
 import pytest
 from gpraflow import metrics, tables
 
-from tests.conftest import TINY, copy_workflow, snakemake
+from tests.conftest import finished_run, snakemake
 
 
 def digest(folder):
@@ -30,11 +30,7 @@ def digest(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = copy_workflow(tmp_path_factory.mktemp("workflow") / "copy")
-    (folder / "tiny.yaml").write_text(TINY)
-    done = snakemake(folder, "--configfile", "tiny.yaml")
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
+    return finished_run(tmp_path_factory.mktemp("workflow") / "copy")
 
 
 def test_scores_are_those_of_the_saved_predictions(finished):
