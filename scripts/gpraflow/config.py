@@ -127,10 +127,11 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[dict[str
             row = {name: _typed(cell.strip(), known[name]) for name, cell in cells.items() if cell and cell.strip()}
             rows.append(validate(row, schema, f"{path}, row {number}"))
     key = schema["required"][0]
-    names = [row[key] for row in rows]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"{path}: the {key} '{name}' is there {names.count(name)} times; each may be there once")
+    names = [(row.get("replicate", ""), row[key]) for row in rows]
+    for replicate, name in names:
+        if (times := names.count((replicate, name))) > 1:
+            where = f" of replicate '{replicate}'" if replicate else ""
+            raise ConfigError(f"{path}: the {key} '{name}'{where} is there {times} times; each may be there once")
     return rows
 
 

@@ -3,12 +3,16 @@
 import csv
 import io
 import os
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 
 from gpraflow import files
 
 COLUMNS = ("rule", "dataset", "kind", "what", "rows")
+OF_READS = ("merge_pairs", "count_reads", "merge_counts")  # rules whose rows are the reads (or pairs) of a bin, in their order
 
 
 class Ledger:
@@ -43,8 +47,8 @@ class Ledger:
         self.note(f"longer than {length} bp, {keep} end kept", int((lengths > length).sum()))
         self.note(f"shorter than {length} bp, padded with N on the {pad}", int((lengths < length).sum()))
 
-    def write(self, path: str | os.PathLike, rows_out: int) -> None:
-        """Write the ledger as TSV with the columns ``rule dataset kind what rows``.
+    def lines(self, rows_out: int) -> list[tuple[str, str, str, str, int]]:
+        """Return the lines of the ledger, columns as `COLUMNS`.
 
         Raises
         ------
@@ -55,9 +59,51 @@ class Ledger:
         rows_in = self.counts["in", "rows"]
         if rows_in != rows_out + dropped:
             raise AssertionError(f"{self.rule}, {self.dataset}: {rows_in} rows in, but {rows_out} out and {dropped} dropped")
-        text = io.StringIO()
-        table = csv.writer(text, delimiter="\t", lineterminator="\n")
-        table.writerow(COLUMNS)
-        for (kind, what), rows in [*self.counts.items(), (("out", "rows"), rows_out)]:
-            table.writerow((self.rule, self.dataset, kind, what, rows))
-        files.write_text(path, text.getvalue())
+        return [(self.rule, self.dataset, kind, what, rows) for (kind, what), rows in [*self.counts.items(), (("out", "rows"), rows_out)]]
+
+    def write(self, path: str | os.PathLike, rows_out: int) -> None:
+        """Write the ledger as TSV with the columns `COLUMNS`."""
+        write_all(path, [(self, rows_out)])
+
+
+def write_all(path: str | os.PathLike, ledgers: Iterable[tuple[Ledger, int]]) -> None:
+    """Write several ledgers, each with its rows out, as one TSV."""
+    _write(path, [line for ledger, rows_out in ledgers for line in ledger.lines(rows_out)])
+
+
+def _write(path: str | os.PathLike, lines: Iterable[tuple]) -> None:
+    text = io.StringIO()
+    table = csv.writer(text, delimiter="\t", lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows(lines)
+    files.write_text(path, text.getvalue())
+
+
+def collect(paths: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
+    """Write the ledgers of all steps as one, and check that what one step of the reads gives is what the next one takes.
+
+    Raises
+    ------
+    AssertionError
+        If a step's rows do not add up, or reads are lost between steps: a fault of the program, never of the data.
+    """
+    table = pl.concat(
+        [pl.read_csv(Path(part), separator="\t", schema_overrides={"dataset": pl.String, "what": pl.String}) for part in paths]
+    )
+    sums = {
+        (rule, dataset): dict(zip(kinds, rows, strict=True))
+        for rule, dataset, kinds, rows in table.group_by("rule", "dataset", "kind", maintain_order=True)
+        .agg(pl.col("rows").sum())
+        .group_by("rule", "dataset", maintain_order=True)
+        .agg("kind", "rows")
+        .iter_rows()
+    }
+    for (rule, dataset), rows in sums.items():
+        if rows["in"] != rows["out"] + rows.get("dropped", 0):
+            raise AssertionError(f"{rule}, {dataset}: {rows}: rows in are not rows out and rows dropped")
+    for before, after in pairwise(OF_READS):
+        for dataset in (dataset for rule, dataset in sums if rule == before):
+            given, taken = sums[before, dataset]["out"], sums[after, dataset]["in"]
+            if given != taken:
+                raise AssertionError(f"{dataset}: {before} gave {given} reads, {after} took {taken}")
+    _write(path, table.iter_rows())

@@ -1,0 +1,173 @@
+"""Speed and memory of counting reads, beside cutadapt's linked adapters followed by counting.
+
+python benchmarks/reads.py [--reads 1000000] [--distinct 100000] [--growth 1 4 16] [--seed 0]
+Both count the same gzip file of 150-bp reads on 2 cores, each as a process of its own, in turns, the best of three. The last line is
+JSON: reads_per_s (the counting alone, without Python's start), ratio_vs_cutadapt (whole processes, two edits in each flank; also without
+edits), peak_rss_mb, whether counts equal cutadapt's without edits (with edits it prefers a flank with two edits to an exact one
+further on); the same for reads with errors, and of those that both accept the share with the same insert; with
+--growth, peak memory after so many millions of reads of a library of 500,000 and of one of 10,000,000 inserts.
+"""
+
+import argparse
+import gzip
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+from gpraflow import reads
+from gpraflow.ledger import Ledger
+
+FIVE, THREE = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
+BEFORE, BEHIND = b"GATTCGAAC", b"TCTTAATTAAAAAAAGATAGAAAACATTAGGAGTGTAACACAAGACTTT"
+POLICY = reads.Policy(FIVE, THREE)
+BASES = np.frombuffer(b"ACGT", np.uint8)
+
+
+def write(path, number, distinct, errors, seed):
+    """Write reads of random inserts of 80 bp (4 in 5), 79 and 81 bp with four-level qualities."""
+    rng = np.random.default_rng([seed, 1])
+    own = np.random.default_rng([seed, 2, *path.name.encode()])
+    with gzip.open(path, "wb", compresslevel=1) as handle:
+        for start in range(0, number, 100_000):
+            chosen = own.integers(0, distinct, min(100_000, number - start))
+            # The insert is its number, scrambled: no table of 10 million inserts is kept.
+            words = (chosen[:, None].astype(np.uint64) + np.arange(1, 4, dtype=np.uint64) * np.uint64(distinct)) * np.uint64(
+                0x9E3779B97F4A7C15
+            )
+            words ^= words >> np.uint64(29)
+            words *= np.uint64(0xBF58476D1CE4E5B9)
+            words ^= words >> np.uint64(32)
+            inserts = BASES[(words[:, :, None] >> np.arange(0, 64, 2, dtype=np.uint64) & np.uint64(3)).reshape(len(chosen), 96)]
+            lengths = np.array([80, 80, 80, 80, 80, 80, 80, 80, 79, 81])[chosen % 10]
+            rows = np.empty((len(chosen), 150), np.uint8)
+            for length in (79, 80, 81):
+                of = lengths == length
+                head, tail = BEFORE + FIVE.encode(), THREE.encode() + BEHIND
+                rows[of, : len(head)] = np.frombuffer(head, np.uint8)
+                rows[of, len(head) : len(head) + length] = inserts[of, :length]
+                rows[of, len(head) + length :] = np.frombuffer(tail, np.uint8)[: 150 - len(head) - length]
+            if errors:
+                wrong = own.random(rows.shape) < errors
+                rows[wrong] = BASES[own.integers(0, 4, wrong.sum())]
+            quality = np.frombuffer(b"#-8F", np.uint8)[rng.choice(4, rows.shape, p=[0.005, 0.02, 0.05, 0.925])]
+            lines = zip(rows, quality, strict=True)
+            handle.write(b"".join(b"@SIM:%d\n%b\n+\n%b\n" % (start + i, s.tobytes(), q.tobytes()) for i, (s, q) in enumerate(lines)))
+
+
+def ours(paths):
+    """Count in this process; return counts, seconds and peak memory (MB)."""
+    start = time.perf_counter()
+    ledger = Ledger("count_reads", "a")
+    table = reads.count([str(path) for path in paths], POLICY, ledger, threads=2)
+    return table, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def in_process(code, *arguments):
+    """Run a piece of this file in a fresh process; return seconds of the whole process and the last line as JSON."""
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import reads as b; {code}"]
+    start = time.perf_counter()
+    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=True)
+    return time.perf_counter() - start, json.loads(done.stdout.splitlines()[-1])
+
+
+def count_and_say(paths, target):
+    """Write the counts as the workflow does; say rows, seconds and memory."""
+    table, seconds, memory = ours(paths)
+    table.write_parquet(target)
+    print(json.dumps({"distinct": table.height, "reads": int(table["reads"].sum()), "seconds": seconds, "rss": memory}))
+
+
+def cutadapt(path, *options, edits=2):
+    """Return cutadapt's command with both flanks required whole and so many edits in each."""
+    adapter = f"{FIVE};required;o={len(FIVE)};e={edits}...{THREE};required;o={len(THREE)};e={edits}"
+    return [sys.executable, "-m", "cutadapt", "--quiet", "-j", "2", "-g", adapter, "--discard-untrimmed", *options, str(path)]
+
+
+def theirs(path, edits):
+    """Count what cutadapt leaves; return seconds and counts."""
+    start = time.perf_counter()
+    with subprocess.Popen(cutadapt(path, "--fasta", edits=edits), stdout=subprocess.PIPE) as process:
+        counts = Counter(line for line in process.stdout if not line.startswith(b">"))
+    return time.perf_counter() - start, {insert.rstrip().decode(): number for insert, number in counts.items()}
+
+
+def agreement(path):
+    """Return reads that both accept, the share of them with the same insert, and of the others those whose exact flanks we took."""
+    lines = subprocess.run(cutadapt(path), capture_output=True, text=True, check=True).stdout.splitlines()
+    inserts = dict(zip(lines[::4], lines[1::4], strict=True))
+    with gzip.open(path, "rt") as handle:
+        records = handle.read().splitlines()
+    names, sequences = records[::4], records[1::4]
+    rows = np.zeros((len(sequences), 152), np.uint8)
+    rows[:, :150] = np.frombuffer("".join(sequences).encode(), np.uint8).reshape(-1, 150)
+    both = same = exact = 0
+    for start in range(0, len(rows), 8192):
+        part = slice(start, start + 8192)
+        found = reads.find_inserts(rows[part], np.full(len(rows[part]), 150), POLICY)
+        for name, sequence, first, last, ok in zip(
+            names[part], sequences[part], found.start, found.end, found.ok & ~found.reverse, strict=True
+        ):
+            if ok and name in inserts:
+                both += 1
+                same += sequence[first:last] == inserts[name]
+                exact += sequence[first:last] != inserts[name] and f"{FIVE}{sequence[first:last]}{THREE}" in sequence
+    return {"both_accept": both, "same_insert": same / both, "other_insert_but_ours_between_exact_flanks": exact}
+
+
+def main():
+    """Generate, count both ways, compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reads", type=int, default=1_000_000)
+    parser.add_argument("--distinct", type=int, default=100_000)
+    parser.add_argument("--growth", type=int, nargs="*", default=[], metavar="MILLIONS")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    summary = vars(arguments).copy()
+    with tempfile.TemporaryDirectory() as folder:
+        exact, faulty, target = Path(folder, "exact.fastq.gz"), Path(folder, "faulty.fastq.gz"), Path(folder, "counts.parquet")
+        write(exact, arguments.reads, arguments.distinct, 0, arguments.seed)
+        write(faulty, arguments.reads, arguments.distinct, 0.003, arguments.seed)
+        for kind, path in (("", exact), ("_with_errors", faulty)):
+            runs, other, strict = [], [], []
+            for _ in range(3):
+                runs.append(in_process("b.count_and_say(sys.argv[2:], sys.argv[1])", target, path))
+                other.append(theirs(path, 2))
+                strict.append(theirs(path, 0))
+                seconds, said = runs[-1]
+                print(
+                    f"{path.name}: ours {seconds:.2f} s ({said['seconds']:.2f} s without start), cutadapt {other[-1][0]:.2f} s, "
+                    f"without edits {strict[-1][0]:.2f} s",
+                    flush=True,
+                )
+            fastest = min(seconds for seconds, _ in runs)
+            summary[f"reads_per_s{kind}"] = round(arguments.reads / min(said["seconds"] for _, said in runs))
+            summary[f"ratio_vs_cutadapt{kind}"] = round(min(s for s, _ in other) / fastest, 2)
+            summary[f"ratio_vs_cutadapt_without_edits{kind}"] = round(min(s for s, _ in strict) / fastest, 2)
+            summary[f"peak_rss_mb{kind}"] = round(max(said["rss"] for _, said in runs))
+            if path is exact:
+                summary["counts_equal"] = dict(reads.pl.read_parquet(target).iter_rows()) == strict[-1][1]
+        summary["agreement_with_errors"] = agreement(faulty)
+        for distinct in (500_000, 10_000_000) if arguments.growth else ():
+            lanes = [Path(folder, f"lane_{distinct}_{number}.fastq.gz") for number in range(max(arguments.growth))]
+            with ProcessPoolExecutor(2) as pool:
+                list(pool.map(write, lanes, *zip(*[(1_000_000, distinct, 0, arguments.seed)] * len(lanes), strict=True)))
+            for millions in arguments.growth:
+                _, said = in_process("b.count_and_say(sys.argv[2:], sys.argv[1])", target, *lanes[:millions])
+                print(f"{millions} M reads of {distinct:,} inserts: {said}", flush=True)
+                summary.setdefault("growth", []).append({"library": distinct, **{k: round(v, 1) for k, v in said.items()}})
+            for lane in lanes:
+                lane.unlink()
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()
