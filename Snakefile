@@ -21,7 +21,13 @@ rule all:
     default_target: True
     input:
         expand("results/{run}/metrics.json", run=config["run"]),
+        expand("results/{run}/ledger.tsv", run=config["run"]),
         expand("results/{run}/figures/training.svg", run=config["run"]),
+        expand(
+            "results/{run}/figures/assay/{figure}.svg",
+            run=config["run"],
+            figure=ASSAY_FIGURES,
+        ),
         expand(
             "results/{run}/figures/predictions/{dataset}.svg",
             run=config["run"],

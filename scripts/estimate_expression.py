@@ -7,10 +7,21 @@ from gpraflow.ledger import Ledger
 def main(job):
     smk.log_to(job.log[0])
     params, ledger = job.params, Ledger("estimate_expression", "library")
-    gates, cells = expression.check_bins(params.bins, params.method, params.cells, params.sheet)
-    labels, counts = expression.read_counts(job.input.counts, [row["bin"] for row in params.bins], params.columns, ledger)
-    found = expression.estimate(counts, gates, cells, params.method, params.read_dispersion)
-    table = expression.to_table(labels, found, params.minimum_reads, ledger)
+    cells = getattr(job.input, "cells", None)  # a table of its own
+    origin = cells or params.sheet_path
+    sheet = expression.with_cells(params.sheet, cells) if cells else params.sheet
+    replicates = expression.check_bins(sheet, params.scale, params.cells, origin)
+    columns = [column for each in replicates for column in each.columns]
+    labels, counts = expression.read_counts(job.input.counts, columns, params.columns, ledger)
+    method = {"method": params.method, "read_dispersion": params.read_dispersion, "prior": params.prior}
+    found, separate = expression.estimate(counts, replicates, **method, origin=origin, ledger=ledger)
+    filters = {
+        "minimum_reads": params.minimum_reads,
+        "minimum_cells": params.minimum_cells,
+        "singletons": params.singletons,
+        "singleton_weight": params.singleton_weight,
+    }
+    table = expression.to_table(labels, counts, replicates, found, separate, **filters, ledger=ledger)
     ledger.write(job.output.ledger, table.height)
     tables.write(table, job.output.promoters)
 

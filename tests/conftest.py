@@ -43,9 +43,11 @@ def snakemake(folder: Path, *arguments: str, **options) -> subprocess.CompletedP
     return subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=600, **options)
 
 
+# The sample, small: two replicates of three bins.
 TINY = """\
 run: tiny
-simulate: {promoters: 600, independent: 60, mean_reads: 5}
+simulate: {promoters: 600, independent: 60, reads: 9000, cells_per_promoter: 10, independent_cells: 20, active_factors: 10}
+counts: {bins: tiny_bins.tsv}
 model:
   preset: tiny
   slides:
@@ -55,12 +57,24 @@ training: {epochs: 1, batch_size: 64}
 evaluation: {bootstrap: 100}
 split: {fractions: {train: 0.8, val: 0.1, test: 0.1}}
 """
+TINY_BINS = "bin\treads\tlower\tupper\treplicate\n" + "".join(
+    f"{number}\tresults/{{run}}/simulated/reads/{replicate}_{number}.fastq.gz\t{lower}\t{upper}\t{replicate}\n"
+    for replicate in "ab"
+    for number, (lower, upper) in enumerate([("", -1), (-1, 1), (1, "")])
+)
+
+
+def copy_tiny(folder: Path) -> Path:
+    """Copy the workflow with the config `tiny.yaml`: the sample in half a minute."""
+    copy_workflow(folder)
+    (folder / "tiny.yaml").write_text(TINY)
+    (folder / "tiny_bins.tsv").write_text(TINY_BINS)
+    return folder
 
 
 def finished_run(folder: Path) -> Path:
     """Copy the workflow to a folder and run it to the end with the config `tiny.yaml`."""
-    copy_workflow(folder)
-    (folder / "tiny.yaml").write_text(TINY)
+    copy_tiny(folder)
     done = snakemake(folder, "--configfile", "tiny.yaml")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
@@ -68,7 +82,5 @@ def finished_run(folder: Path) -> Path:
 
 @pytest.fixture
 def workflow_folder(tmp_path):
-    """A copy of the workflow with the config `tiny.yaml`: the sample in half a minute."""
-    folder = copy_workflow(tmp_path / "copy")
-    (folder / "tiny.yaml").write_text(TINY)
-    return folder
+    """A copy of the workflow with the config `tiny.yaml`."""
+    return copy_tiny(tmp_path / "copy")

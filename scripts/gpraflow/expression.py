@@ -2,12 +2,15 @@
 
 Bin b is the interval ``gates[b] .. gates[b + 1]`` of the sorted signal (log2 YFP/RFP, or bin units); the outer gates are open. Of
 ``cells[b]`` sorted cells, ``reads[b]`` reads were taken, ``r = reads / cells`` a cell.
+docs/assay.md has the formulas and what was measured.
 """
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,21 +18,52 @@ import polars as pl
 from scipy.special import ndtr
 
 from gpraflow import tables
-from gpraflow.errors import ConfigError, InputError
+from gpraflow.errors import ConfigError, InputError, nearest
 from gpraflow.ledger import Ledger
+from gpraflow.sheet import column_of
 
-_BLOCK = 10_000
-_ROUNDS = 40
-_TOLERANCE = 1e-5  # of a unit of the signal: far below any standard error
+Row = dict[str, Any]  # of the sheet of bins
+
+_BLOCK = 5_000
+_ROUNDS = 60
+_TOLERANCE = 1e-4  # of a bin: far below any standard error
+_STRAY = 0.005  # share of cells that are anywhere: one such cell must not move a promoter (measured: docs/assay.md)
+_EXPLAINED = 0.9  # share of the variance of expression that a model is taken to explain, for weights
 _Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """Expression of promoters, each field of shape ``(promoters,)``.
+class Replicate:
+    """The sorted bins of one replicate, in the order of the signal.
 
-    ``standard_error``, ``low`` and ``high`` (95 %) are in the units of ``expression``; ``cells`` are effective cells; ``sd`` is the
-    spread of single cells within the promoter.
+    ``columns`` name the bins' count columns; ``gates``, of shape ``(bins + 1,)``, are their limits in the unit of expression, the outer
+    ones open whatever they are; ``cells``, ``(bins,)``, are the cells sorted, None where each read stands for one cell.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    gates: np.ndarray
+    cells: np.ndarray | None
+
+    @property
+    def width(self) -> float:
+        """Mean width of the closed bins; 1 if there are none."""
+        inner = self.gates[1:-1]
+        return float(np.diff(inner).mean()) if len(inner) > 1 else 1.0
+
+    @property
+    def values(self) -> np.ndarray:
+        """``(bins,)`` middle of each bin; open bins are taken as wide as the others are on average."""
+        inner, half = self.gates[1:-1], self.width / 2
+        return np.concatenate([[inner[0] - half], (inner[:-1] + inner[1:]) / 2, [inner[-1] + half]])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Expression of promoters, each field of shape ``(promoters,)``; NaN where a promoter has no reads.
+
+    ``standard_error``, ``low`` and ``high`` (95 %) are in the units of ``expression``; ``cells`` are effective cells, at least 1; ``sd``
+    is the spread of single cells within the promoter.
     """
 
     expression: np.ndarray
@@ -43,185 +77,351 @@ class Estimate:
     singleton: np.ndarray
 
 
-def _reads_per_cell(counts: np.ndarray, cells: np.ndarray) -> np.ndarray:
+def _estimate(counts: np.ndarray, expression: np.ndarray, error: np.ndarray, sd: np.ndarray, cells: np.ndarray) -> Estimate:
+    n_bins = (counts > 0).sum(axis=1)
+    low, high = expression - _Z95 * error, expression + _Z95 * error
+    return Estimate(expression, error, low, high, sd, np.maximum(cells, 1), counts.sum(axis=1), n_bins, n_bins == 1)
+
+
+def reads_per_cell(counts: np.ndarray, replicates: Sequence[Replicate]) -> np.ndarray:
+    """Return ``(bins of all replicates,)`` reads a sorted cell; 0 for a bin without reads, 1 where reads stand for cells."""
     reads = counts.sum(axis=0, dtype=np.float64)
+    cells = np.concatenate([reads[part] if each.cells is None else each.cells for part, each in _parts(replicates)])
     return np.divide(reads, cells, out=np.zeros(len(cells)), where=cells > 0)
 
 
-def _midpoints(gates: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the middle of each bin, and the mean width of the closed bins (1 where all are open), which open bins are given too."""
-    inner = gates[1:-1]
-    width = float(np.diff(inner).mean()) if len(inner) > 1 else 1.0
-    return np.concatenate([[inner[0] - width / 2], (inner[:-1] + inner[1:]) / 2, [inner[-1] + width / 2]]), width
+def _parts(replicates: Sequence[Replicate]) -> list[tuple[slice, Replicate]]:
+    """Return the columns of each replicate in a table of counts, which has them one after the other."""
+    ends = np.cumsum([len(each.columns) for each in replicates]).tolist()
+    return [(slice(end - len(each.columns), end), each) for end, each in zip(ends, replicates, strict=True)]
 
 
-def _seen(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return counts.sum(axis=1), (counts > 0).sum(axis=1)
-
-
-def weighted_mean(counts: np.ndarray, values: np.ndarray, cells: np.ndarray) -> Estimate:
+def weighted_mean(counts: np.ndarray, replicates: Sequence[Replicate], read_dispersion: float = 2.0) -> Estimate:
     """Return the published estimate: the mean value of bins, weighted by the cells that the reads stand for.
 
-    ``e = sum_b c_b v_b / sum_b c_b`` with ``c_b = n_b / r_b`` (de Boer et al. 2020, doi:10.1038/s41587-019-0315-8; v is the bin index).
-    The standard error is ``sqrt(sum_b Var(c_b) (v_b - e)^2) / sum_b c_b`` with the variance of cells counted through reads,
-    ``Var(c_b) = c_b (1 + r_b) / r_b`` (each cell gives a Poisson number of reads).
+    ``e = sum_b c_b v_b / sum_b c_b`` with ``c_b = n_b / r_b`` over the bins of all replicates (de Boer et al. 2020,
+    doi:10.1038/s41587-019-0315-8; v is the bin index or the middle of the gates). With the variance of cells counted through reads,
+    ``Var(c_b) = c_b (1 + d r_b) / r_b``, there are ``k = (sum c_b)^2 / sum Var(c_b)`` effective cells of variance
+    ``s^2 = sum Var(c_b) (v_b - e)^2 / sum Var(c_b)``. That is too small by ``1 - 1/k``; the standard error is
+    ``sqrt((k s^2 + S^2) / k^2)`` with S^2 from all promoters, which has the right expectation and is not 0 for a singleton.
 
     Parameters
     ----------
     counts
-        ``(promoters, bins)`` reads.
-    values
-        ``(bins,)`` index or midpoint of each bin.
-    cells
-        ``(bins,)`` cells sorted.
-
-    Returns
-    -------
-    Estimate
-        NaN where a promoter has no reads.
+        ``(promoters, bins)`` reads, the bins of the replicates one after the other.
+    replicates
+        Their bins.
+    read_dispersion
+        d: the reads of a cell vary by ``r + (d - 1) r^2``.
     """
     counts = np.asarray(counts)
-    per_cell = _reads_per_cell(counts, cells)
+    values, per_cell = np.concatenate([each.values for each in replicates]), reads_per_cell(counts, replicates)
     scale = np.divide(1.0, per_cell, out=np.zeros(len(per_cell)), where=per_cell > 0)
-    weights = counts * scale
-    total = weights.sum(axis=1)
+    noise = scale * (scale + read_dispersion)
+    columns = [weight * values**power for weight in (scale, noise) for power in range(3)]
+    total, first, second, noise_0, noise_1, noise_2 = (counts @ np.column_stack(columns)).T
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = weights @ values / total
-        square = weights @ values**2 / total
-        noise = weights * (1 + scale)
-        error = np.sqrt(np.maximum(noise @ values**2 - 2 * mean * (noise @ values) + mean**2 * noise.sum(axis=1), 0)) / total
-        effective = np.maximum(total**2 / noise.sum(axis=1), total > 0)
-    n_reads, n_bins = _seen(counts)
-    sd = np.sqrt(np.maximum(square - mean**2, 0))
-    return Estimate(mean, error, mean - _Z95 * error, mean + _Z95 * error, sd, effective, n_reads, n_bins, n_bins == 1)
+        mean = first / total
+        sd = np.sqrt(np.maximum(second / total - mean**2, 0))
+        cells = np.maximum(total**2 / noise_0, 1)
+        square = np.maximum(noise_2 - 2 * mean * noise_1 + mean**2 * noise_0, 0) / noise_0
+    degrees = np.nansum(cells - 1)
+    shared = np.nansum(cells * square) / degrees if degrees > 0 else replicates[0].width ** 2
+    return _estimate(counts, mean, np.sqrt(cells * square + shared) / cells, sd, cells)
 
 
-def _interval_terms(mean: np.ndarray, log_sd: np.ndarray, gates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _bin_terms(mean: np.ndarray, log_sd: np.ndarray, gates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return P_b and the derivatives of log P_b by mean and by log sd, each ``(promoters, bins)``."""
     sd = np.exp(log_sd)[:, None]
-    z = (gates[None, :] - mean[:, None]) / sd
-    density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    inner = np.where(np.isfinite(z), z, 0.0)
-    # Whichever tail is the smaller loses no digits.
-    upper_tail = z[:, :-1] > 0
-    probability = np.where(upper_tail, ndtr(-z[:, :-1]) - ndtr(-z[:, 1:]), ndtr(z[:, 1:]) - ndtr(z[:, :-1]))
-    probability = np.maximum(probability, 1e-300)
-    by_mean = (density[:, :-1] - density[:, 1:]) / (sd * probability)
-    by_log_sd = (inner[:, :-1] * density[:, :-1] - inner[:, 1:] * density[:, 1:]) / probability
-    return probability, by_mean, by_log_sd
+    z = (gates[1:-1] - mean[:, None]) / sd
+    edge = np.zeros((len(mean), 1))
+    density = np.hstack([edge, np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi), edge])
+    z = np.hstack([edge, z, edge])
+    below = np.hstack([edge, ndtr(z[:, 1:-1]), edge + 1])
+    probability = (1 - _STRAY) * np.diff(below, axis=1) + _STRAY / (len(gates) - 1)
+    slope = (_STRAY - 1) / probability
+    return probability, np.diff(density, axis=1) * slope / sd, np.diff(z * density, axis=1) * slope
 
 
-def _fit(
-    effective: np.ndarray,
-    seen: np.ndarray,
-    gates: np.ndarray,
-    mean: np.ndarray,
-    log_sd: np.ndarray,
-    prior_mean: tuple[float, float],
-    prior_log_sd: tuple[float, float],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, log sd and their variances at the mode of each promoter's posterior, by Fisher scoring."""
-    out = np.stack([mean, log_sd, np.zeros(len(mean)), np.zeros(len(mean))])
-    furthest = np.ptp(_midpoints(gates)[0]) / 4  # a step at a time
-    active = np.arange(len(mean))  # most are there after a few rounds; the rest go on alone
-    for _ in range(_ROUNDS):
-        mean, log_sd = out[0, active], out[1, active]
-        total = effective.sum(axis=1)
-        probability, by_mean, by_log_sd = _interval_terms(mean, log_sd, gates)
-        share = probability * seen
-        share /= share.sum(axis=1, keepdims=True)
-        centre_m, centre_s = _row_sums(share, by_mean), _row_sums(share, by_log_sd)
-        slope_m = _row_sums(effective, by_mean) - total * centre_m - (mean - prior_mean[0]) / prior_mean[1] ** 2
-        slope_s = _row_sums(effective, by_log_sd) - total * centre_s - (log_sd - prior_log_sd[0]) / prior_log_sd[1] ** 2
-        share_m = share * by_mean
-        i_mm = total * (_row_sums(share_m, by_mean) - centre_m**2) + 1 / prior_mean[1] ** 2
-        i_ms = total * (_row_sums(share_m, by_log_sd) - centre_m * centre_s)
-        i_ss = total * (_row_sums(share * by_log_sd, by_log_sd) - centre_s**2) + 1 / prior_log_sd[1] ** 2
-        determinant = i_mm * i_ss - i_ms**2
-        step_m = (i_ss * slope_m - i_ms * slope_s) / determinant
-        step_s = (i_mm * slope_s - i_ms * slope_m) / determinant
-        out[0, active] += np.clip(step_m, -furthest, furthest)
-        out[1, active] += np.clip(step_s, -0.5, 0.5)
-        out[2, active], out[3, active] = i_ss / determinant, i_mm / determinant
-        going = np.maximum(np.abs(step_m), np.abs(step_s)) > _TOLERANCE
-        active, effective = active[going], effective[going]
-        if not len(active):
-            break
-    return out[0], out[1], out[2], out[3]
+def _cells_behind(reads: np.ndarray, ease: np.ndarray) -> np.ndarray:
+    """Return the expected number of cells that gave ``reads``, of a bin of which ``ease`` is Lambda rho / (1 - rho).
+
+    Reads are Polya-Aeppli (a Poisson number Lambda of cells, each with a geometric number of reads of mean 1 / rho), so that the weight
+    of 1 + x cells is ``binomial(n - 1, x) ease^x / (x + 1)!``. From Kummer's equation the mean of x obeys
+    ``dx / dlog(ease) = (n - 1) ease - (1 + ease) x - x^2``. The left side, x times a slope of 0 to 1, is taken from a first solution:
+    right within 0.3 % of the cells for every n and ease.
+    """
+    drive = np.maximum(reads - 1, 0) * ease
+    root = np.sqrt((ease + 2) ** 2 + 4 * drive)
+    rough = 2 * drive / (ease + 2 + root)
+    linear = 1 + ease + (rough + 2) / root
+    return (reads > 0) + 2 * drive / (linear + np.sqrt(linear**2 + 4 * drive))
 
 
 def _row_sums(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", a, b)
 
 
-def maximum_likelihood(counts: np.ndarray, gates: np.ndarray, cells: np.ndarray, read_dispersion: float = 1.0) -> Estimate:
+def _fit(
+    counts: np.ndarray,
+    replicates: Sequence[Replicate],
+    per_cell: np.ndarray,
+    read_dispersion: float,
+    mean: np.ndarray,
+    log_sd: np.ndarray,
+    prior_mean: tuple[float, float],
+    prior_log_sd: tuple[float, float],
+) -> np.ndarray:
+    """Return mean, log sd, their variances and effective cells, ``(5, promoters)``, at the mode of each promoter's posterior.
+
+    Fisher scoring by mean, log sd and, for each replicate, log of the promoter's cells, which is eliminated.
+    """
+    spread = max(read_dispersion, 1e-6) * np.maximum(per_cell, 1e-6)  # a bin without reads has Lambda 0
+    share = 2 / (2 + spread)  # rho: mean Lambda / rho and variance (1 + d r) times that
+    parts = [(part, each.gates) for part, each in _parts(replicates)]
+    with np.errstate(divide="ignore"):  # a promoter without reads in a replicate has no cells there
+        scale = np.divide(1.0, per_cell, out=np.zeros(len(per_cell)), where=per_cell > 0)
+        log_cells = np.log(np.stack([counts[:, part] @ scale[part] for part, _ in parts]))
+    furthest = min(each.width for each in replicates)  # a step at a time
+    tolerance = _TOLERANCE * furthest
+    out = np.stack([mean, log_sd, *np.zeros((3, len(mean)))])
+    active = np.arange(len(mean))  # most are there after a few rounds; the rest go on alone
+    for turn in range(_ROUNDS):
+        mean, log_sd = out[0, active], out[1, active]
+        slope_m, slope_s = (prior_mean[0] - mean) / prior_mean[1] ** 2, (prior_log_sd[0] - log_sd) / prior_log_sd[1] ** 2
+        i_mm, i_ms, i_ss = np.full(len(mean), prior_mean[1] ** -2.0), np.zeros(len(mean)), np.full(len(mean), prior_log_sd[1] ** -2.0)
+        cells, eliminated = np.zeros(len(mean)), []
+        for (part, gates), level in zip(parts, log_cells, strict=True):
+            probability, by_mean, by_log_sd = _bin_terms(mean, log_sd, gates)
+            visible = np.exp(level)[:, None] * (per_cell * share)[part] * probability  # Lambda
+            score = _cells_behind(counts[:, part], visible * (2 / spread[part])) - visible
+            # Information on log Lambda: Lambda for few cells, n / (1 + d r) for many; between within 3 %.
+            between = spread[part] / (1 + (1 + spread[part]) / (2 * spread[part]) * visible) ** 2
+            information = visible * (2 + spread[part] + between) / (2 + 2 * spread[part])
+            own = np.maximum(information.sum(axis=1), 1e-300)
+            own_m, own_s, rest = _row_sums(information, by_mean) / own, _row_sums(information, by_log_sd) / own, score.sum(axis=1)
+            slope_m += _row_sums(score, by_mean) - own_m * rest
+            slope_s += _row_sums(score, by_log_sd) - own_s * rest
+            weighted = information * by_mean
+            i_mm += _row_sums(weighted, by_mean) - own * own_m**2
+            i_ms += _row_sums(weighted, by_log_sd) - own * own_m * own_s
+            i_ss += _row_sums(information * by_log_sd, by_log_sd) - own * own_s**2
+            cells += own
+            eliminated.append((rest / own, own_m, own_s))
+        determinant = i_mm * i_ss - i_ms**2
+        damping = 1.0 if turn < 10 else 0.5  # a few would go to and fro
+        step_m = np.clip(damping * (i_ss * slope_m - i_ms * slope_s) / determinant, -furthest, furthest)
+        step_s = np.clip(damping * (i_mm * slope_s - i_ms * slope_m) / determinant, -0.5, 0.5)
+        steps = [np.clip(damping * rest - own_m * step_m - own_s * step_s, -2, 2) for rest, own_m, own_s in eliminated]
+        out[:, active] = mean + step_m, log_sd + step_s, i_ss / determinant, i_mm / determinant, cells
+        going = (np.abs(step_m) > tolerance) | (np.abs(step_s) > _TOLERANCE) | (np.abs(steps) > 100 * _TOLERANCE).any(axis=0)
+        active, counts, log_cells = active[going], counts[going], (log_cells + steps)[:, going]
+        if not len(active):
+            break
+    return out
+
+
+def maximum_likelihood(
+    counts: np.ndarray, replicates: Sequence[Replicate], read_dispersion: float = 2.0, prior: str = "library"
+) -> Estimate:
     """Estimate each promoter's mean signal by interval-censored maximum likelihood with shrinkage.
 
-    Single cells of a promoter are normal on the log scale; the gates cut the signal into bins, the outer ones open. A cell of bin b
-    gives r_b reads on average. If cells are Poisson and the reads of a cell have the variance ``r + (read_dispersion - 1) r^2``, the
-    reads of a bin have the variance ``n (1 + read_dispersion r_b)``: they tell as much as ``n / (1 + read_dispersion r_b)`` cells,
-    a share ``v_b = r_b / (1 + read_dispersion r_b)`` of those sorted. The (quasi-)likelihood of these effective cells is multinomial
-    with probabilities proportional to ``v_b P_b(mean, sd)``.
+    Single cells of a promoter are normal on the log scale, but for one in 200 that is anywhere; the gates cut the signal into bins, the
+    outer ones open (Peterman and Levine 2016, doi:10.1186/s12864-016-2533-5). Cells of bin b are Poisson with the mean
+    ``L P_b(mean, sd)``, where L is the promoter's own for each replicate; their reads are Polya-Aeppli (a geometric number for each cell
+    that is seen; Burden 2014, arXiv:1406.2780) with the mean ``m = r_b L P_b`` and the variance ``m (1 + read_dispersion r_b)``. The
+    replicates' log-likelihoods are added up.
 
-    The sd within promoters is shared and each promoter's own is shrunk to it on the log scale (normal prior whose centre and width
-    are estimated from deeply read promoters); the mean has the library's mean and twice its sd as a weak prior, which keeps
-    promoters that were seen in an open bin only from running away.
+    The sd within promoters is shared and each promoter's own is shrunk to it on the log scale: a normal prior whose centre and width are
+    estimated from deeply read promoters, as are those of the normal prior of the mean. The standard error is from the expected
+    information with that of the priors.
 
     Parameters
     ----------
     counts
-        ``(promoters, bins)`` reads.
-    gates
-        ``(bins + 1,)`` increasing limits; the first and last may be infinite and are taken as open in any case.
-    cells
-        ``(bins,)`` cells sorted.
+        ``(promoters, bins)`` reads, the bins of the replicates one after the other.
+    replicates
+        Their bins.
     read_dispersion
-        1 for a Poisson number of reads of each cell; larger for uneven amplification.
-
-    Returns
-    -------
-    Estimate
-        NaN where a promoter has no reads. ``cells`` are effective cells, at least 1.
+        d: the reads of a cell vary by ``r + (d - 1) r^2``; 1 is Poisson, uneven amplification makes it larger.
+    prior
+        Of the mean: ``library``, or ``weak``: twice as wide and a bin more, which just keeps promoters in open bins from running away.
     """
     counts = np.asarray(counts)
-    gates = np.concatenate([[-np.inf], np.asarray(gates, np.float64)[1:-1], [np.inf]])
-    per_cell = _reads_per_cell(counts, cells)
-    seen = per_cell / (1 + read_dispersion * per_cell)
-    n_reads, n_bins = _seen(counts)
-    usable = n_reads > 0
+    per_cell = reads_per_cell(counts, replicates)
+    usable = np.flatnonzero(counts.sum(axis=1) > 0)
+    start = weighted_mean(counts[usable], replicates, read_dispersion)
+    width = replicates[0].width
 
-    middle, width = _midpoints(gates)
-    start = weighted_mean(counts[usable], middle, cells)
-    effective = counts[usable] / (1 + read_dispersion * per_cell)
-    # A promoter that was seen at all was seen through at least one cell.
-    effective *= np.maximum(1.0, 1.0 / effective.sum(axis=1))[:, None]
+    spread = max(float(start.expression.var() - np.mean(start.standard_error**2)), width**2 / 4) ** 0.5
+    weak = (float(start.expression.mean()), 2 * spread + width)
+    prior_mean, prior_log_sd = (weak[0], spread), (np.log(max(float(np.median(start.sd)), width / 2)), 0.3)
+    deep = np.flatnonzero(start.cells >= 20)
+    deep = deep[:: max(1, len(deep) // (2 * _BLOCK))]  # tables may be sorted by depth
+    if len(deep) >= 20:
+        centre = np.log(max(float(np.median(start.sd[deep])), width / 2))
+        wide, level = (centre, 1.0), np.full(len(deep), centre)
+        rows = counts[usable[deep]].astype(np.float64)
+        mean, own, error, variance, _ = _fit(rows, replicates, per_cell, read_dispersion, start.expression[deep], level, weak, wide)
+        prior_mean = (float(mean.mean()), max(float(mean.var() - error.mean()), width**2 / 4) ** 0.5)
+        prior_log_sd = (float(np.median(own)), max(float(own.var() - variance.mean()), 0.02**2) ** 0.5)
+    if prior == "weak":
+        prior_mean = weak
 
-    prior_mean = (float(start.expression.mean()), 2 * float(start.expression.std()) + width)
-    deep = effective.sum(axis=1) >= 50
-    first_sd = np.log(max(float(np.median(start.sd[deep if deep.any() else slice(None)])), width / 2))
-    prior_log_sd = (first_sd, 0.3)
-    if deep.sum() >= 20:
-        rows = np.flatnonzero(deep)[:_BLOCK]
-        _, own, _, variance = _fit(
-            effective[rows], seen, gates, start.expression[rows], np.full(len(rows), first_sd), prior_mean, (first_sd, 1.0)
-        )
-        prior_log_sd = (float(np.median(own)), float(np.sqrt(max(np.var(own) - np.mean(variance), 0.02**2))))
-
-    fitted = np.empty((4, usable.sum()))
+    out = np.full((5, len(counts)), np.nan)
 
     def fit_block(begin: int) -> None:
-        part = slice(begin, begin + _BLOCK)
-        log_sd = np.full(len(start.expression[part]), prior_log_sd[0])
-        fitted[:, part] = _fit(effective[part], seen, gates, start.expression[part], log_sd, prior_mean, prior_log_sd)
+        rows, mean = usable[begin : begin + _BLOCK], start.expression[begin : begin + _BLOCK]
+        reads, log_sd = counts[rows].astype(np.float64), np.full(len(rows), prior_log_sd[0])
+        out[:, rows] = _fit(reads, replicates, per_cell, read_dispersion, mean, log_sd, prior_mean, prior_log_sd)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets threads run side by side; blocks do not depend on each other
-        list(pool.map(fit_block, range(0, fitted.shape[1], _BLOCK)))
-    out = np.full((4, len(counts)), np.nan)
-    out[:, usable] = fitted
-    error = np.sqrt(out[2])
-    total = np.zeros(len(counts))
-    total[usable] = effective.sum(axis=1)
-    return Estimate(out[0], error, out[0] - _Z95 * error, out[0] + _Z95 * error, np.exp(out[1]), total, n_reads, n_bins, n_bins == 1)
+        list(pool.map(fit_block, range(0, len(usable), _BLOCK)))
+    return _estimate(counts, out[0], np.sqrt(out[2]), np.exp(out[1]), out[4])
+
+
+def expected_profile(mean: np.ndarray, sd: np.ndarray, replicate: Replicate, per_cell: np.ndarray | None = None) -> np.ndarray:
+    """Return the share of a promoter's reads (or cells) that each bin should have, ``(promoters, bins)``, rows adding up to 1.
+
+    Parameters
+    ----------
+    mean, sd
+        ``(promoters,)`` expression and sd of single cells (columns ``expression`` and ``cell_sd`` of the table that leaves).
+    replicate
+        Its bins.
+    per_cell
+        ``(bins,)`` reads a cell, for shares of reads; None: shares of cells.
+    """
+    share = _bin_terms(np.asarray(mean, np.float64), np.log(np.maximum(sd, 1e-3 * replicate.width)), replicate.gates)[0]
+    share = share if per_cell is None else share * per_cell
+    return share / share.sum(axis=1, keepdims=True)
+
+
+def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
+    """Return the sheet of bins with the cells that another table gives: TSV, columns ``bin``, ``cells`` and, if used, ``replicate``.
+
+    Raises
+    ------
+    InputError
+        If the table or a column is missing, a number is none, or a bin is missing or there twice.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: this table of cells does not exist; check counts.cells")
+    try:
+        table = pl.read_csv(Path(path), separator="\t", comment_prefix="#", infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path}: not a readable TSV file ({error})") from error
+    for column in ("bin", "cells"):
+        if column not in table.columns:
+            raise InputError(f"{path}, row 1: no column '{column}' (the file has {', '.join(table.columns)})")
+    found: dict[str, float] = {}
+    for number, row in enumerate(table.iter_rows(named=True), start=2):
+        row = {name: (cell or "").strip() for name, cell in row.items()}
+        name = column_of(row)
+        if name in found:
+            raise InputError(f"{path}, row {number}: bin '{name}' is there again; each may be there once")
+        try:
+            found[name] = float(row["cells"])
+        except ValueError:
+            raise InputError(f"{path}, row {number}: cells of bin '{name}': '{row['cells']}' is not a number") from None
+        if not 0 <= found[name] < np.inf:
+            raise InputError(f"{path}, row {number}: cells of bin '{name}' are {row['cells']}; a number from 0 is needed")
+    for row in sheet:
+        if column_of(row) not in found:
+            raise InputError(f"{path}: cells of bin '{column_of(row)}' are missing{nearest(column_of(row), found)}; add a row")
+    return [{**row, "cells": found[column_of(row)]} for row in sheet]
+
+
+def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.PathLike) -> list[Replicate]:
+    """Return the bins of each replicate that a sheet of bins describes; without a column ``replicate`` there is one.
+
+    Parameters
+    ----------
+    sheet
+        Rows with ``bin`` and, where given, ``replicate``, ``lower``, ``upper``, ``cells``; those of a replicate in the order of the signal.
+    scale
+        Unit of expression. ``bin``: bins 0, 1, ... with gates at -0.5, 0.5, ...; ``gate``: the gates of the sheet.
+    cells
+        ``reads``: each read stands for one cell; else the sheet's own.
+    origin
+        File, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If a bin is there twice, there are fewer than 2 or more than 64 in a replicate, gates are missing for the scale ``gate``,
+        unordered, overlapping or apart, or cells are missing.
+    """
+    named = [bool(row.get("replicate")) for row in sheet]
+    if any(named) and not all(named):
+        raise ConfigError(f"{origin}, row {named.index(False) + 2}: replicate is empty; name it in every row or in none")
+    rows_of: dict[str, list[tuple[int, Row]]] = {}
+    seen: dict[str, int] = {}
+    for number, row in enumerate(sheet, start=2):
+        if column_of(row) in seen:
+            raise ConfigError(f"{origin}, row {number}: bin '{column_of(row)}' is there already in row {seen[column_of(row)]}")
+        seen[column_of(row)] = number
+        rows_of.setdefault(row.get("replicate") or "", []).append((number, row))
+    gates_of = {}
+    for name, rows in rows_of.items() or [("", [])]:
+        if not 2 <= len(rows) <= 64:
+            raise ConfigError(f"{origin}: {len(rows)} bins{f' in replicate {name!r}' if name else ''}; 2 to 64 are possible")
+        gates_of[name] = _gates(rows, origin)
+        for number, row in rows:
+            if cells != "reads" and not row.get("cells", -1) >= 0:
+                raise ConfigError(
+                    f"{origin}, row {number}: cells of bin '{column_of(row)}' are missing; give them or set counts.cells: reads"
+                )
+    first = next(iter(gates_of.values()))
+    found = []
+    for name, rows in rows_of.items():
+        gates = _in_bins(gates_of[name], first, len(rows), len(rows_of[next(iter(rows_of))]), origin) if scale == "bin" else gates_of[name]
+        if gates is None:
+            raise ConfigError(f"{origin}: counts.scale: gate needs the columns lower and upper; give the gates or set counts.scale: bin")
+        sorted_cells = None if cells == "reads" else np.array([row["cells"] for _, row in rows], np.float64)
+        found.append(Replicate(name, tuple(column_of(row) for _, row in rows), gates, sorted_cells))
+    return found
+
+
+def _in_bins(gates: np.ndarray | None, first: np.ndarray | None, bins: int, first_bins: int, origin: Any) -> np.ndarray:
+    """Return gates in bins of the first replicate, the lowest of which is bin 0: -0.5, 0.5, ... for that one and all with its gates."""
+    if gates is None or first is None:
+        if bins != first_bins:
+            raise ConfigError(
+                f"{origin}: replicates have {first_bins} and {bins} bins; give the gates of all, so that bins can be compared"
+            )
+        return np.arange(bins + 1) - 0.5
+    widths = np.diff(first[1:-1]) if first_bins > 2 else np.ones(1)
+    even = np.ptp(widths) <= 0.01 * widths.mean()
+    if bins == first_bins and np.allclose(gates[1:-1], first[1:-1], rtol=0, atol=0.01 * widths.mean()):
+        if gates is first and not even:
+            warnings.warn(
+                f"{origin}: bins are {widths.min():g} to {widths.max():g} wide, but counts.scale: bin takes them as equal", stacklevel=3
+            )
+        return np.arange(bins + 1) - 0.5
+    if not even:
+        raise ConfigError(f"{origin}: replicates have different gates and bins of different width; set counts.scale: gate")
+    return (gates - first[1]) / widths.mean() + 0.5
+
+
+def _gates(rows: Sequence[tuple[int, Row]], origin: Any) -> np.ndarray | None:
+    """Return the gates ``(bins + 1,)`` of the numbered rows of a replicate, None if it has none."""
+    if not any("lower" in row or "upper" in row for _, row in rows):
+        return None
+    gates = [rows[0][1].get("lower", -np.inf)]
+    for place, (number, row) in enumerate(rows):
+        where = f"{origin}, row {number}: bin '{column_of(row)}'"
+        for side, open_at in (("lower", 0), ("upper", len(rows) - 1)):
+            if side not in row and place != open_at:
+                raise ConfigError(f"{where} has no {side} gate; only the {'first' if side == 'lower' else 'last'} bin may be open there")
+        lower, upper = row.get("lower", -np.inf), row.get("upper", np.inf)
+        if not lower < upper:
+            raise ConfigError(f"{where}: lower gate {lower:g} is not below upper gate {upper:g}")
+        if lower != gates[-1]:
+            fault = "overlaps the one before" if lower < gates[-1] else "leaves a gap to the one before"
+            raise ConfigError(f"{where} ({lower:g} to {upper:g}) {fault}, which ends at {gates[-1]:g}")
+        gates.append(upper)
+    return np.array(gates)
 
 
 def read_counts(
@@ -256,81 +456,112 @@ def read_counts(
     parts = []
     for rows in tables.read_columns(path, {**columns, **roles}, "counts", ledger):
         for role in roles:
-            rows = tables.whole_numbers(rows, role, path)
+            rows = _whole_numbers(rows, role, path)
         parts.append(rows)
     table = pl.concat(parts)
     labels = [name for name in ("group", "split", "source") if name in table.columns]
-    for name in labels:
-        spread = table.filter(pl.col(name).n_unique().over("sequence") > 1)
-        if spread.height:
-            raise InputError(f"{path}, row {spread['row'][0]}: the same sequence is there again with another {name}; mend the column")
-    merged = table.group_by("sequence", maintain_order=True).agg(pl.col(labels).first(), pl.col(list(roles)).sum())
-    ledger.drop("same sequence again, reads added up", table.height - merged.height)
-    return merged.select("sequence", *labels), merged.select(list(roles)).to_numpy()
+    if table["sequence"].n_unique() < table.height:
+        for name in labels:
+            spread = table.filter(pl.col(name).n_unique().over("sequence") > 1)
+            if spread.height:
+                raise InputError(f"{path}, row {spread['row'][0]}: the same sequence is there again with another {name}; mend the column")
+        merged = table.group_by("sequence", maintain_order=True).agg(pl.col(labels).first(), pl.col(list(roles)).sum())
+        ledger.drop("same sequence again, reads added up", table.height - merged.height)
+        table = merged
+    return table.select("sequence", *labels), table.select(list(roles)).to_numpy()
 
 
-def check_bins(sheet: Sequence[Mapping[str, Any]], method: str, cells_from: str, origin: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return gates ``(bins + 1,)`` and cells ``(bins,)`` (None: take reads) of a sheet of bins.
-
-    Without gates in the sheet, bins are their index: gates are -0.5, 0.5, ...
-
-    Raises
-    ------
-    ConfigError
-        If there are fewer than 2 or more than 64 bins, gates are missing for maximum likelihood, unordered, overlapping or apart, or
-        cells are missing.
-    """
-    if not 2 <= len(sheet) <= 64:
-        raise ConfigError(f"{origin}: {len(sheet)} bins; 2 to 64 are possible")
-    given = [row for row in sheet if "lower" in row or "upper" in row]
-    if given:
-        gates = [sheet[0].get("lower", -np.inf)]
-        for number, row in enumerate(sheet, start=2):
-            lower, upper = row.get("lower", -np.inf), row.get("upper", np.inf)
-            if not lower < upper:
-                raise ConfigError(f"{origin}, row {number}: bin '{row['bin']}': lower gate {lower:g} is not below upper gate {upper:g}")
-            if lower != gates[-1]:
-                fault = "overlaps the one before" if lower < gates[-1] else "leaves a gap to the one before"
-                raise ConfigError(
-                    f"{origin}, row {number}: bin '{row['bin']}' ({lower:g} to {upper:g}) {fault}, which ends at {gates[-1]:g}"
-                )
-            gates.append(upper)
-    elif method == "maximum_likelihood":
-        raise ConfigError(
-            f"{origin}: maximum_likelihood needs the columns lower and upper; give the gates or set counts.method: weighted_mean"
-        )
-    else:
-        gates = list(np.arange(len(sheet) + 1) - 0.5)
-    if cells_from == "reads":
-        return np.array(gates), None
-    for number, row in enumerate(sheet, start=2):
-        if "cells" not in row:
-            raise ConfigError(f"{origin}, row {number}: cells of bin '{row['bin']}' are missing; give them or set counts.cells: reads")
-    return np.array(gates), np.array([row["cells"] for row in sheet], np.float64)
+def _whole_numbers(rows: pl.DataFrame, role: str, path: Any) -> pl.DataFrame:
+    """Return a block with the column of a role as int64; the usual columns need no look at each cell's text."""
+    if rows.schema[role].is_integer() or rows.schema[role] == pl.String:
+        numbers = rows[role].cast(pl.Int64, strict=False)
+        if not numbers.null_count() and numbers.min() >= 0 and numbers.max() <= 2**53:  # type: ignore[operator]
+            return rows.with_columns(numbers)
+    return tables.whole_numbers(rows, role, path)
 
 
-def estimate(counts: np.ndarray, gates: np.ndarray, cells: np.ndarray | None, method: str, read_dispersion: float) -> Estimate:
-    """Estimate expression by ``weighted_mean`` (values are midpoints of bins) or ``maximum_likelihood``.
+def estimate(
+    counts: np.ndarray,
+    replicates: Sequence[Replicate],
+    *,
+    method: str,
+    read_dispersion: float,
+    prior: str,
+    origin: str | os.PathLike,
+    ledger: Ledger,
+) -> tuple[Estimate, dict[str, Estimate]]:
+    """Estimate expression by `weighted_mean` or `maximum_likelihood`, of all replicates together and, if there are several, of each.
 
-    Without ``cells`` each read stands for one cell.
+    Parameters
+    ----------
+    counts, replicates, read_dispersion, prior
+        See `maximum_likelihood`.
+    method
+        ``weighted_mean`` or ``maximum_likelihood``.
+    origin
+        File that gives the cells, for messages.
+    ledger
+        Notes bins without reads.
 
     Raises
     ------
     InputError
-        If reads lie in fewer than two bins.
+        If the reads of a replicate lie in fewer than two bins, or a bin has reads but no cells.
     """
-    reads = counts.sum(axis=0)
-    if (reads > 0).sum() < 2:
-        raise InputError(f"{(reads > 0).sum()} of {len(reads)} bins have reads; expression needs at least two")
-    if cells is None:
-        cells = reads.astype(np.float64)
-    if method == "maximum_likelihood":
-        return maximum_likelihood(counts, gates, cells, read_dispersion)
-    return weighted_mean(counts, _midpoints(gates)[0], cells)
+    for part, each in _parts(replicates):
+        reads = counts[:, part].sum(axis=0)
+        if (reads > 0).sum() < 2:
+            where = f"replicate '{each.name}': " if each.name else ""
+            raise InputError(f"{where}{(reads > 0).sum()} of {len(reads)} bins have reads; expression needs at least two")
+        for bin_reads, name, cells in zip(reads, each.columns, reads if each.cells is None else each.cells, strict=True):
+            if bin_reads and not cells:
+                raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but 0 cells; mend its cells or leave the bin out")
+            if not bin_reads:
+                ledger.note(f"bin without reads: {name}", 1)
+
+    def one(part: slice, chosen: Sequence[Replicate]) -> Estimate:
+        if method == "maximum_likelihood":
+            return maximum_likelihood(counts[:, part], chosen, read_dispersion, prior)
+        return weighted_mean(counts[:, part], chosen, read_dispersion)
+
+    separate = {each.name: one(part, [each]) for part, each in _parts(replicates)} if len(replicates) > 1 else {}
+    return one(slice(None), replicates), separate
 
 
-def to_table(labels: pl.DataFrame, found: Estimate, minimum_reads: int, ledger: Ledger) -> pl.DataFrame:
-    """Return labels and estimates of promoters with at least ``minimum_reads`` reads, columns as `tables.SCHEMA` names them."""
+def to_table(
+    labels: pl.DataFrame,
+    counts: np.ndarray,
+    replicates: Sequence[Replicate],
+    found: Estimate,
+    separate: Mapping[str, Estimate],
+    *,
+    minimum_reads: int,
+    minimum_cells: float,
+    singletons: str,
+    singleton_weight: float,
+    ledger: Ledger,
+) -> pl.DataFrame:
+    """Return labels, estimates, weights and reads of the promoters that pass the filters.
+
+    Parameters
+    ----------
+    labels, counts, replicates, found, separate
+        From `read_counts`, `check_bins` and `estimate`.
+    minimum_reads, minimum_cells
+        Promoters with fewer reads (at least 1) or effective cells are dropped.
+    singletons
+        Promoters with all reads in one bin: ``keep``, ``drop``, or ``downweight``: their weight is multiplied by ``singleton_weight``.
+    ledger
+        Takes what is dropped, each reason on its own.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``sequence``, the labels, ``expression``, ``expression_sd``, ``n_reads``, ``n_bins``, ``singleton``, ``effective_cells``,
+        ``low``, ``high``, ``cell_sd``, ``weight``; with several replicates ``expression_{replicate}`` and ``n_reads_{replicate}``; and
+        ``reads_{column}`` for each bin. ``weight`` is ``1 / (expression_sd^2 + tau^2)``, times ``singleton_weight`` where that applies,
+        over its mean; tau^2 is a tenth of the variance of expression, the error of a model that explains the rest.
+    """
     table = labels.with_columns(
         expression=found.expression,
         expression_sd=found.standard_error,
@@ -340,8 +571,34 @@ def to_table(labels: pl.DataFrame, found: Estimate, minimum_reads: int, ledger: 
         effective_cells=found.cells,
         low=found.low,
         high=found.high,
+        cell_sd=found.sd,
     )
-    enough = pl.col("n_reads") >= max(1, minimum_reads)
-    ledger.drop(f"fewer than {max(1, minimum_reads)} reads", table.filter(~enough).height)
-    ledger.note("singletons (all reads in one bin)", int(table.filter(enough)["singleton"].sum()))
-    return table.filter(enough)
+    for name, own in separate.items():
+        table = table.with_columns(
+            pl.Series(f"expression_{name}", own.expression).fill_nan(None), pl.Series(f"n_reads_{name}", own.n_reads)
+        )
+    columns = [column for each in replicates for column in each.columns]
+    table = table.hstack([pl.Series(f"reads_{column}", counts[:, i]) for i, column in enumerate(columns)])
+
+    filters = {f"fewer than {max(1, minimum_reads)} reads": pl.col("n_reads") < max(1, minimum_reads)}
+    if minimum_cells > 0:
+        filters[f"fewer than {minimum_cells:g} effective cells"] = pl.col("effective_cells") < minimum_cells
+    if singletons == "drop":
+        filters["singletons (all reads in one bin)"] = pl.col("singleton")
+    for what, bad in filters.items():
+        kept = table.filter(~bad)
+        ledger.drop(what, table.height - kept.height)
+        table = kept
+    if singletons != "drop":
+        lower = f", weight times {singleton_weight:g}" if singletons == "downweight" else ""
+        ledger.note(f"singletons (all reads in one bin){lower}", int(table["singleton"].sum()))
+
+    expression, error = table["expression"].to_numpy(), table["expression_sd"].to_numpy()
+    unexplained = (1 - _EXPLAINED) * (expression.var() if len(expression) else 0.0)
+    weight = 1 / np.maximum(error**2 + unexplained, 1e-12)
+    if singletons == "downweight":
+        weight *= np.where(table["singleton"].to_numpy(), singleton_weight, 1.0)
+    table = table.insert_column(
+        table.columns.index("cell_sd") + 1, pl.Series("weight", weight / max(weight.mean(), 1e-300) if len(weight) else weight)
+    )
+    return table.with_columns(pl.col(pl.Float64).cast(pl.Float32))

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib import ticker
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "font.size": 9,
     "axes.spines.top": False,
@@ -31,7 +31,7 @@ _TRAIN, _VAL = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue an
 def save(figure: Any, png: str | os.PathLike, svg: str | os.PathLike) -> None:
     """Write a figure as PNG and SVG and close it."""
     for path, metadata in ((png, {"Software": None}), (svg, {"Date": None, "Creator": None})):
-        with files.whole(path) as temporary, plt.rc_context(_STYLE):
+        with files.whole(path) as temporary, plt.rc_context(STYLE):
             figure.savefig(temporary, metadata=metadata, format=Path(path).suffix[1:], bbox_inches="tight")
     plt.close(figure)
 
@@ -47,7 +47,7 @@ def training_curves(history: pl.DataFrame, best_epoch: int) -> Any:
         The epoch (from 1) that became the model.
     """
     epochs = history["epoch"].to_numpy() + 1
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9), layout="constrained")
         left.plot(epochs, history["loss"], color=_TRAIN, marker="o", markersize=3, label="training")
         left.plot(epochs, history["val_loss"], color=_VAL, marker="s", markersize=3, label="validation")
@@ -88,7 +88,7 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
             return "not defined"
         return f"{scores[key]:.3f} [{scores[f'{key}_low']:.3f}, {scores[f'{key}_high']:.3f}]"
 
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.4, 3.9), layout="constrained")
         cells = axes.hexbin(
             predicted, measured, gridsize=hexagons, extent=(*limits, *limits), mincnt=1, bins="log", cmap="viridis", linewidths=0
@@ -100,10 +100,15 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
         axes.text(0, 1.02, text, transform=axes.transAxes, va="bottom", fontsize=7.5, linespacing=1.4)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(6))
-        bar = figure.colorbar(cells, ax=axes, label="promoters per cell", shrink=0.85)
-        bar.outline.set_visible(False)
-        counts = np.asarray(cells.get_array())
-        ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if t <= np.max(counts)]
-        bar.set_ticks(ticks, labels=[f"{t:,}" for t in ticks])
-        bar.minorticks_off()
+        count_bar(figure, axes, cells)
     return figure
+
+
+def count_bar(figure: Any, axes: Any, cells: Any) -> None:
+    """Add the colour bar of hexagons that show the logarithm of a number of promoters."""
+    bar = figure.colorbar(cells, ax=axes, label="promoters per hexagon", shrink=0.85)
+    bar.outline.set_visible(False)
+    counts = np.asarray(cells.get_array())
+    ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if t <= np.max(counts)]
+    bar.set_ticks(ticks, labels=[f"{t:,}" for t in ticks])
+    bar.minorticks_off()

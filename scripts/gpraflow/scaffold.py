@@ -23,11 +23,16 @@ _BYTE_OF_TOKEN = np.frombuffer(ALPHABET.encode(), np.uint8)
 
 @dataclass(frozen=True)
 class Scaffold:
-    """Constant sequences on both sides of the insert, 5' to 3' on the strand of the reporter gene."""
+    """Constant sequences on both sides of the insert, 5' to 3' on the strand of the reporter gene.
+
+    A promoter is 5' flank, insert and 3' flank; ``upstream`` and ``downstream`` are the plasmid that reads run into beyond it.
+    """
 
     name: str
     five_prime: str
     three_prime: str
+    upstream: str = ""
+    downstream: str = ""
 
 
 def load(path: str | os.PathLike, name: str) -> Scaffold:
@@ -36,7 +41,7 @@ def load(path: str | os.PathLike, name: str) -> Scaffold:
     Raises
     ------
     ConfigError
-        If the file is missing, has no such scaffold, or a flank holds other letters than A, C, G and T.
+        If the file is missing, has no such scaffold, or a sequence holds other letters than A, C, G and T.
     """
     try:
         with open(path, encoding="utf-8") as handle:
@@ -46,11 +51,11 @@ def load(path: str | os.PathLike, name: str) -> Scaffold:
     if name not in scaffolds:
         raise ConfigError(f"scaffold.name: {path} has no scaffold '{name}'{nearest(name, scaffolds)} (it has {', '.join(scaffolds)})")
     entry = scaffolds[name]
-    flanks = {key: entry.get(key, "") for key in ("five_prime", "three_prime")}
-    for key, flank in flanks.items():
-        if set(flank) - set("ACGT"):
-            raise ConfigError(f"{path}, {name}.{key}: '{flank}' must hold A, C, G and T only")
-    return Scaffold(name, **flanks)
+    constant = {key: entry.get(key, "") for key in ("five_prime", "three_prime", "upstream", "downstream")}
+    for key, text in constant.items():
+        if set(text) - set("ACGT"):
+            raise ConfigError(f"{path}, {name}.{key}: '{text}' must hold A, C, G and T only")
+    return Scaffold(name, **constant)
 
 
 def bytes_matrix(sequences: pl.Series) -> np.ndarray:

@@ -18,6 +18,11 @@ PRELOADED = (snakemake.report, api, script, workflow, randomness, smk)
 
 ALL = [
     "simulate_assay",
+    "count_reads",
+    "merge_counts",
+    "plot_reads",
+    "estimate_expression",
+    "plot_expression",
     "ingest_table",
     "split_promoters",
     "shard_tfrecords",
@@ -27,38 +32,88 @@ ALL = [
     "evaluate_model",
     "plot_training",
     "plot_predictions",
+    "collect_ledger",
 ]
 FROM = {
-    rule: ALL[ALL.index(rule) :]
-    for rule in ("simulate_assay", "ingest_table", "split_promoters", "shard_tfrecords", "upload_shards", "train_model")
+    "simulate_assay": ALL,
+    "count_reads": ALL[1:],
+    **{
+        rule: ALL[ALL.index(rule) :]
+        for rule in (
+            "merge_counts",
+            "estimate_expression",
+            "ingest_table",
+            "split_promoters",
+            "shard_tfrecords",
+            "upload_shards",
+            "train_model",
+        )
+    },
 }
 SCORING = ["evaluate_model", "plot_predictions"]
-AFTER_PREDICTION = ["predict_promoters", *SCORING]
+AFTER_PREDICTION = ["predict_promoters", *SCORING, "collect_ledger"]
 
 # key -> (another value, rules that rerun)
 CHANGES = {
     "seed": (7, FROM["simulate_assay"]),
-    "simulate.promoters": (601, FROM["simulate_assay"]),
-    "simulate.independent": (61, FROM["simulate_assay"]),
-    "simulate.mean_reads": (6, FROM["simulate_assay"]),
-    "simulate.cell_sd": (2.0, FROM["simulate_assay"]),
-    "simulate.active_factors": (30, FROM["simulate_assay"]),
-    "simulate.motifs": ("other.jaspar", FROM["simulate_assay"]),
-    "simulate.seed": (1, FROM["simulate_assay"]),
     **{
-        f"counts.{key}": (value, [])  # counts are not what the sample starts from
+        f"simulate.{key}": (value, FROM["simulate_assay"])
         for key, value in {
-            "columns.sequence": "x",
-            "columns.group": "x",
-            "columns.split": "x",
-            "columns.source": "x",
-            "bins": "x.tsv",
-            "cells": "reads",
-            "method": "weighted_mean",
-            "read_dispersion": 2,
-            "minimum_reads": 2,
+            "promoters": 601,
+            "independent": 61,
+            "independent_cells": 21,
+            "active_factors": 9,
+            "motifs": "other.jaspar",
+            "cells_per_promoter": 11,
+            "cell_dispersion": 0.5,
+            "signal_sd": 1.5,
+            "yfp_sd": 0.5,
+            "rfp_sd": 0.5,
+            "sd_spread": 0.2,
+            "sorting_errors": 0.1,
+            "reads": 9001,
+            "depth_spread": 0.1,
+            "pcr_spread": 0.1,
+            "foreign_reads": 0.1,
+            "reverse_reads": 0.1,
+            "base_errors": 0.001,
+            "indel_errors": 0.001,
+            "read_length": 149,
+            "upstream_bases": 14,
+            "seed": 1,
         }.items()
     },
+    **{
+        f"reads.{key}": (value, FROM["count_reads"])
+        for key, value in {
+            "five_prime": "TTTTCACATC",
+            "three_prime": "GGTTACGG",
+            "max_flank_edits": 1,
+            "min_mean_quality": 10,
+            "quality_offset": 64,
+            "reverse_complement": False,
+            "n_in_insert": "drop",
+            "min_yield": 0.4,
+        }.items()
+    },
+    "reads.collapse_edits": (1, FROM["merge_counts"]),
+    "reads.collapse_ratio": (3, FROM["merge_counts"]),
+    "reads.min_overlap": (20, []),  # no pairs here
+    **{f"counts.columns.{column}": ("x", FROM["estimate_expression"]) for column in ["sequence", "group", "split", "source"]},
+    **{
+        f"counts.{key}": (value, FROM["estimate_expression"])
+        for key, value in {
+            "method": "weighted_mean",
+            "read_dispersion": 1,
+            "prior": "weak",
+            "minimum_reads": 2,
+            "minimum_cells": 2,
+            "singletons": "drop",
+            "singleton_weight": 0.5,
+        }.items()
+    },
+    "counts.scale": ("gate", FROM["estimate_expression"]),
+    "counts.cells": ("reads", FROM["estimate_expression"]),
     "input.table": ("other.tsv", FROM["ingest_table"]),
     "input.format": ("tsv", FROM["ingest_table"]),
     "input.header": (False, FROM["ingest_table"]),
@@ -74,7 +129,7 @@ CHANGES = {
     "scaffold.add_missing_flanks": (False, FROM["ingest_table"]),
     "scaffold.damaged_flanks": ("repair", FROM["ingest_table"]),
     "scaffold.max_flank_edits": (3, FROM["ingest_table"]),
-    "scaffold.insert_length": ([50, 100], FROM["ingest_table"]),
+    "scaffold.insert_length": ([50, 100], FROM["count_reads"]),
     "scaffold.outside_length": ("drop", FROM["ingest_table"]),
     "scaffold.length": (100, FROM["shard_tfrecords"]),
     "scaffold.keep": ("left", FROM["shard_tfrecords"]),
@@ -111,13 +166,14 @@ CHANGES = {
     "evaluation.bootstrap": (200, SCORING),
     "evaluation.seed": (1, SCORING),
     "evaluation.splits": (["test", "val"], AFTER_PREDICTION),
-    "evaluation.datasets": ("", SCORING),
-    "plots.unit": ("log2 YFP/RFP", ["plot_predictions"]),
+    "evaluation.datasets": ("", [*SCORING, "collect_ledger"]),
+    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_predictions"]),
     "plots.hexagons": (20, ["plot_predictions"]),
 }
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
 UNTESTED = {
-    "counts.table": "`estimate_expression` and all that follows, as the other keys of `counts`, where a run starts from counts",
+    "counts.table": "`estimate_expression` and all that follows",
+    "counts.bins": "what reads the files of the bins, or `estimate_expression` if only gates or cells are others, and all that follows",
     "run": "everything, under another results folder",
     "data": "what reads from {data}",
     "model.name": "train_model and what follows",
@@ -186,7 +242,11 @@ def test_nothing_reruns_when_nothing_changed(finished):
     ("module", "expected"),
     [
         ("simulate", FROM["simulate_assay"]),
-        ("tables", FROM["ingest_table"]),
+        ("reads", FROM["count_reads"]),
+        ("counts", FROM["merge_counts"]),
+        ("expression", FROM["estimate_expression"]),
+        ("assay_plots", ["plot_reads", "plot_expression"]),
+        ("tables", FROM["estimate_expression"]),
         ("splits", FROM["split_promoters"]),
         ("shards", FROM["shard_tfrecords"]),
         ("storage", FROM["upload_shards"]),
@@ -194,10 +254,10 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("models/slides", FROM["train_model"]),
         ("prediction", AFTER_PREDICTION),
         ("metrics", SCORING),
-        ("plots", ["plot_training", "plot_predictions"]),
+        ("plots", ["plot_reads", "plot_expression", "plot_training", "plot_predictions"]),
         ("smk", []),
         ("errors", []),
-        ("ledger", []),
+        ("ledger", ["collect_ledger"]),
     ],
 )
 def test_an_edited_module_reruns_the_rules_that_declare_it(finished, module, expected):

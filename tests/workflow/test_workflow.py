@@ -20,11 +20,13 @@ from gpraflow import metrics, tables
 
 from tests.conftest import finished_run, snakemake
 
+STEPS = ("simulated", "counts", "expression", "tables", "splits", "shards", "bucket", "ledger")
+
 
 def digest(folder):
-    """Return name -> digest of all tables, splits, shards and their ledgers."""
+    """Return name -> digest of all reads, counts, tables, splits, shards and their ledgers."""
     results = folder / "results/tiny"
-    names = [path for part in ("simulated", "tables", "splits", "shards", "bucket", "ledger") for path in (results / part).rglob("*")]
+    names = [path for part in STEPS for path in (results / part).rglob("*")]
     return {str(path.relative_to(results)): hashlib.sha256(path.read_bytes()).hexdigest() for path in names if path.is_file()}
 
 
@@ -50,9 +52,29 @@ def test_scores_are_those_of_the_saved_predictions(finished):
     assert dict(zip(tsv["dataset"], tsv["n"], strict=True)) == {name: found["n"] for name, found in content["datasets"].items()}
 
 
-def test_every_promoter_is_accounted_for_from_table_to_shards(finished):
+def test_every_read_and_promoter_is_accounted_for_from_fastq_to_shards(finished):
     results = finished / "results/tiny"
-    given = pl.read_csv(results / "simulated/promoters.tsv.gz", separator="\t")
+    ledger = pl.read_csv(results / "ledger.tsv", separator="\t", schema_overrides={"dataset": pl.String})
+    sums = {}
+    for rule, dataset, kind, _, rows in ledger.iter_rows():
+        of = sums.setdefault((rule, dataset), {"in": 0, "dropped": 0, "out": 0, "noted": 0})
+        of[kind] += rows
+    for step, of in sums.items():
+        assert of["in"] == of["out"] + of["dropped"], step
+    columns = [f"{replicate}.{number}" for replicate in "ab" for number in range(3)]
+    counts = pl.read_parquet(results / "counts/counts.parquet")
+    assert counts.columns == ["sequence", *columns]
+    for column in columns:
+        with gzip.open(results / f"simulated/reads/{column.replace('.', '_')}.fastq.gz", "rt") as handle:
+            assert sums["count_reads", column]["in"] == len(handle.readlines()) // 4
+        by_insert = pl.read_parquet(results / f"counts/bins/{column}.parquet")
+        assert sums["count_reads", column]["out"] == by_insert["reads"].sum() == sums["merge_counts", column]["in"]
+        assert sums["merge_counts", column]["out"] == counts[column].sum()
+    assert sum(sums["count_reads", column]["in"] for column in columns) == 9000
+    assert sums["merge_counts", "library"]["out"] == counts.height == sums["estimate_expression", "library"]["in"]
+    given = pl.read_parquet(results / "expression/promoters.parquet")
+    assert sums["estimate_expression", "library"]["out"] == given.height == sums["ingest_table", "library"]["in"]
+
     parts = {split: tables.read(results / f"splits/{split}.parquet") for split in ("train", "val", "test")}
     assert sorted(pl.concat(parts.values())["sequence"]) == sorted(given["sequence"])
     for split, part in parts.items():
@@ -60,12 +82,20 @@ def test_every_promoter_is_accounted_for_from_table_to_shards(finished):
         assert manifest["rows"] == part.height
         shard = results / f"bucket/{split}" / manifest["shards"][0]["name"]
         assert shard.stat().st_size == manifest["record_bytes"] * part.height
-    ledger = pl.concat([pl.read_csv(path, separator="\t") for path in sorted((results / "ledger").iterdir())])
-    sums = ledger.group_by("rule", "dataset", "kind").agg(pl.col("rows").sum()).filter(pl.col("kind") != "noted")
-    for (rule, dataset), rows in sums.group_by("rule", "dataset"):
-        of = dict(zip(rows["kind"], rows["rows"], strict=True))
-        assert of["in"] == of["out"] + of.get("dropped", 0), (rule, dataset)
-    assert set(ledger["rule"]) == {"ingest_table", "split_promoters", "shard_tfrecords", "predict_promoters"}
+    together = ["count_reads", "merge_counts", "estimate_expression", "ingest_table", "split_promoters", "shard_tfrecords"]
+    assert set(ledger["rule"]) == {*together, "predict_promoters"}
+    parts_of_it = sorted(line for path in (results / "ledger").iterdir() for line in path.read_text().splitlines()[1:])
+    assert sorted((results / "ledger.tsv").read_text().splitlines()[1:]) == parts_of_it
+
+
+def test_counted_promoters_are_the_simulated_ones(finished):
+    results = finished / "results/tiny"
+    truth = pl.read_csv(results / "simulated/truth.tsv.gz", separator="\t")
+    found = pl.read_parquet(results / "expression/promoters.parquet").join(truth, on="sequence")
+    deep = found.filter(pl.col("n_reads") >= 20)
+    assert deep.height > 100
+    assert np.corrcoef(deep["expression"], deep["mean_signal"])[0, 1] > 0.9
+    assert found.height > 0.9 * truth.filter(pl.col("reads") > 0).height
 
 
 def test_second_run_has_nothing_to_do(finished):
@@ -86,11 +116,12 @@ def test_two_configurations_live_side_by_side(finished):
     assert not set(other["sequence"]) & set(tables.read(finished / "results/tiny/splits/train.parquet")["sequence"])
 
 
-@pytest.mark.parametrize("moment", ["tables", "shards", "training"])
+@pytest.mark.parametrize("moment", ["reads", "tables", "shards", "training"])
 def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, workflow_folder, moment):
-    """kill -9 of the whole process group at three moments."""
+    """kill -9 of the whole process group at four moments."""
     results = workflow_folder / "results/tiny"
     sign = {
+        "reads": lambda: (results / "logs/count_reads.a.1.log").exists(),
         "tables": lambda: (results / "logs/ingest_table.library.log").exists(),
         "shards": lambda: any((results / "shards").rglob("*.tfrecord")),
         "training": lambda: (results / "model/.training").exists(),
@@ -184,7 +215,7 @@ SEQUENCE = "TGCATTTTTTTCACATC" + "ACGT" * 20 + "GGTTACGGCTGTT"
     [
         (None, "", r"mine\.tsv"),
         ("", "", r"mine\.tsv: the file is empty"),
-        (f"sequence\texpression\n{SEQUENCE}\t99\n", "", r"mine\.tsv, row 2: expression 99 is outside 0 \.\. 17"),
+        (f"sequence\texpression\n{SEQUENCE}\t99\n", "", r"mine\.tsv, row 2: expression 99 is outside -4 \.\. 21"),
         (f"sequence\texpression\n{SEQUENCE}\t1\n", "training: {learning_rat: 1}", r"'training\.learning_rat' is not a key; did you mean"),
         (f"sequence\texpression\n{SEQUENCE}\t1\n", "model: {preset: tiney}", r"no preset 'tiney'; did you mean 'tiny'\?"),
         (f"sequence\texpression\n{SEQUENCE}\t1\n", "evaluation: {datasets: none.tsv}", r"none\.tsv: this sheet does not exist"),
@@ -267,7 +298,8 @@ def report(finished):
 
 def test_report_holds_every_figure_and_caption(report):
     text = report.read_text()
-    for part in ("training.svg", "simulated_independent.svg", "test.svg", "metrics.tsv"):
+    drawn = ("yield", "distinct", "rarefaction", "inserts", "depth", "expression", "profiles", "replicates")
+    for part in ("training.svg", "simulated_independent.svg", "test.svg", "metrics.tsv", "ledger.tsv", *(f"{name}.svg" for name in drawn)):
         assert part in text
     assert "Measured against predicted expression of" in text
     assert "gpraflow run" in text
@@ -301,6 +333,6 @@ def test_report_opens_in_a_browser_without_console_error(report, tmp_path):
     # Chromium's log has one level for all; the one expected line is Tailwind's advice to Snakemake about its bundled copy.
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert [line for line in console if "should not be used in production" not in line] == []
-    for category in ("Scores", "Training", "Predictions"):
+    for category in ("Assay", "Ledger", "Scores", "Training", "Predictions"):
         assert category in done.stdout
     assert Path(report).stat().st_size > 1_000_000  # everything is in this one file

@@ -7,11 +7,12 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from snakemake.exceptions import WorkflowError
 
 from gpraflow import config as configs
-from gpraflow import randomness, smk
+from gpraflow import randomness, sheet, smk
 from gpraflow.errors import GpraflowError
 
 smk.recover()
 SCHEMAS = Path(workflow.basedir) / "workflow" / "schemas"
+EXPRESSION = "results/{run}/expression/promoters.parquet"
 
 
 def fill_path(text):
@@ -44,11 +45,20 @@ def load_datasets(path):
 
 
 def load_bins(counts):
-    """Return the rows of the sheet of bins, if counts are what the run starts from."""
+    """Return the rows of the sheet of bins as they are, and with {run} and {data} filled in; none without a sheet."""
     schema = configs.load_schema(SCHEMAS / "bins.schema.yaml")
-    return (
-        configs.load_sheet(fill_path(counts["bins"]), schema) if counts["table"] else []
-    )
+    path = fill_path(counts["bins"])
+    rows = configs.load_sheet(path, schema) if Path(path).is_file() or FROM_BINS else []
+    filled = [
+        {
+            key: fill_path(cell) if isinstance(cell, str) else cell
+            for key, cell in row.items()
+        }
+        for row in rows
+    ]
+    if FROM_READS:
+        sheet.check_reads(filled, path)
+    return rows, filled
 
 
 try:
@@ -57,12 +67,47 @@ try:
     )
     SIZES = configs.choose_preset(config["model"])
     INDEPENDENT = load_datasets(config["evaluation"]["datasets"])
-    BINS = load_bins(config["counts"])
+    FROM_BINS = fill_path(config["input"]["table"]) == fill_path(EXPRESSION)
+    FROM_READS = FROM_BINS and not config["counts"]["table"]
+    SHEET_AS_IT_IS, SHEET = load_bins(config["counts"])
     configs.check_splits(config)
 except GpraflowError as error:
     raise WorkflowError(f"\n{error}\n") from None
 
 LIBRARY = "library"
+BINS = SHEET if FROM_BINS else []
+COLUMNS = [sheet.column_of(row) for row in BINS]
+COUNTS = fill_path(config["counts"]["table"]) or "results/{run}/counts/counts.parquet"
+TABLE_OF_CELLS = (
+    []
+    if config["counts"]["cells"] in ("sheet", "reads")
+    else fill_path(config["counts"]["cells"])
+)
+SIMULATED_READS = [
+    path
+    for row in SHEET_AS_IT_IS
+    for key in ("reads", "reads_2")
+    for path in sheet.split_files(row.get(key, ""))
+    if path.startswith("results/{run}/simulated/")
+]
+REPLICATE_FIGURES = (
+    {
+        "replicates_png": "results/{run}/figures/assay/replicates.png",
+        "replicates_svg": report(
+            "results/{run}/figures/assay/replicates.svg",
+            caption="../report/replicates.rst",
+            category="Assay",
+            labels={"figure": "8 replicates"},
+        ),
+    }
+    if len({row.get("replicate", "") for row in BINS}) > 1
+    else {}
+)
+ASSAY_FIGURES = [
+    *(["yield", "distinct", "rarefaction", "inserts"] if FROM_READS else []),
+    *(["depth", "expression", "profiles"] if FROM_BINS else []),
+    *(["replicates"] if REPLICATE_FIGURES else []),
+]
 SCORED = [*config["evaluation"]["splits"], *INDEPENDENT]
 
 
@@ -70,6 +115,7 @@ wildcard_constraints:
     run=re.escape(config["run"]),
     split="|".join(config["split"]["names"]),
     dataset="|".join(map(re.escape, [LIBRARY, *SCORED])),
+    column="|".join(map(re.escape, COLUMNS)) or "there/are/no/bins",
 
 
 def lib(*modules):
@@ -104,3 +150,43 @@ def title_of(dataset):
     if dataset in INDEPENDENT:
         return INDEPENDENT[dataset]["title"]
     return f"{dataset} split"
+
+
+def files_of_bin(column, key):
+    """Return the files of a bin in a column of the sheet."""
+    row = BINS[COLUMNS.index(column)]
+    return sheet.split_files(row.get(key, ""))
+
+
+def reads_to_count(wildcards):
+    """Return the reads of a bin: as they are, or merged from pairs."""
+    if files_of_bin(wildcards.column, "reads_2"):
+        return f"results/{wildcards.run}/merged/{wildcards.column}.fastq.gz"
+    return files_of_bin(wildcards.column, "reads")
+
+
+def ledgers_of_reads(wildcards):
+    """Return the ledgers of the steps between reads and counts per bin."""
+    return [
+        f"results/{wildcards.run}/ledger/{rule}.{column}.tsv"
+        for column in COLUMNS
+        for rule in ["merge_pairs", "count_reads"]
+        if rule == "count_reads" or files_of_bin(column, "reads_2")
+    ]
+
+
+def ledgers_of_run(wildcards):
+    """Return the ledgers of all steps, in the order of the way of the data."""
+    names = []
+    if FROM_BINS:
+        names += ["estimate_expression.library"]
+    if FROM_READS:
+        names = ["merge_counts.library", *names]
+    names += [f"ingest_table.{dataset}" for dataset in [LIBRARY, *INDEPENDENT]]
+    names += ["split_promoters.library"]
+    names += [f"shard_tfrecords.{split}" for split in config["split"]["names"]]
+    names += [f"predict_promoters.{dataset}" for dataset in SCORED]
+    return [
+        *(ledgers_of_reads(wildcards) if FROM_READS else []),
+        *[f"results/{wildcards.run}/ledger/{name}.tsv" for name in names],
+    ]

@@ -124,3 +124,28 @@ rule plot_predictions:
         hexagons=config["plots"]["hexagons"],
     script:
         "../../scripts/plot_predictions.py"
+
+
+rule collect_ledger:
+    """Collect the ledgers of all steps in one table, and check that nothing is lost between them."""
+    input:
+        ledgers=ledgers_of_run,
+        lib=lib("ledger"),
+    output:
+        ledger=report(
+            "results/{run}/ledger.tsv",
+            caption="../report/ledger.rst",
+            category="Ledger",
+        ),
+    log:
+        "results/{run}/logs/collect_ledger.log",
+    benchmark:
+        "results/{run}/benchmarks/collect_ledger.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/collect_ledger.py"

@@ -1,0 +1,17 @@
+"""Merge the mates of read pairs of one sorted bin."""
+
+from gpraflow import pairs, smk
+from gpraflow.ledger import Ledger
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    ledger = Ledger("merge_pairs", job.wildcards.column)
+    merged = pairs.merge(
+        job.input.reads, job.input.reads_2, job.output.reads, job.output.report, job.params.min_overlap, ledger, job.threads
+    )
+    ledger.write(job.output.ledger, merged)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
