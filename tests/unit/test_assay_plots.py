@@ -377,7 +377,9 @@ def adapter(name, monkeypatch, job):
 
 
 def test_reads_are_drawn_from_files_also_of_an_empty_bin_the_same_bytes_twice(tmp_path, monkeypatch):
-    merged = counts(bins=1)[0].rename({"insert": "sequence", "reads": "1"}).with_columns(pl.col("1").alias("2"), pl.lit(0, pl.Int64).alias("3"))
+    merged = (
+        counts(bins=1)[0].rename({"insert": "sequence", "reads": "1"}).with_columns(pl.col("1").alias("2"), pl.lit(0, pl.Int64).alias("3"))
+    )
     merged.write_parquet(tmp_path / "counts.parquet")
     for number in (1, 2, 3):
         LEDGER.filter(dataset=str(number)).write_csv(tmp_path / f"{number}.tsv", separator="\t")
