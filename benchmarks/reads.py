@@ -172,7 +172,7 @@ def main():
             for millions in arguments.growth:
                 _, said = in_process("b.count_and_say(sys.argv[2:], sys.argv[1])", target, *lanes[:millions])
                 print(f"{millions} M reads of {distinct:,} inserts: {said}", flush=True)
-                summary.setdefault("growth", []).append({"library": distinct, **{k: round(v, 1) for k, v in said.items()}})
+                summary.setdefault("memory", []).append({"library": distinct, **{k: round(v, 1) for k, v in said.items()}})
             for lane in lanes:
                 lane.unlink()
     print(json.dumps(summary))

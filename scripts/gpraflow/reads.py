@@ -191,7 +191,7 @@ def _records(path: str) -> Iterator[tuple[list[bytes | memoryview], int, int]]:
     for block in _decompressed(path):
         if b"\r" in block or rest.endswith(b"\r"):  # Windows line ends
             block, rest = (rest + block).replace(b"\r\n", b"\n"), b""
-        lines = rest.count(b"\n") + np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+        lines = rest.count(b"\n") + int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
         if lines < 4:
             rest += block
             continue
