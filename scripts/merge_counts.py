@@ -7,7 +7,7 @@ from gpraflow import counts, files, ledger, scaffold, smk
 def main(job):
     smk.log_to(job.log[0])
     params = job.params
-    bins = [(column, pl.read_parquet(path)) for column, path in zip(params.columns, job.input.counts, strict=True)]
+    bins = [(column, pl.scan_parquet(path)) for column, path in zip(params.columns, job.input.counts, strict=True)]
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
     table, ledgers = counts.merge(bins, flanks, params.collapse_edits, params.collapse_ratio, params.n_in_insert, job.threads)
     ledger.write_all(job.output.ledger, ledgers)

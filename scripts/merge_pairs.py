@@ -8,7 +8,15 @@ def main(job):
     smk.log_to(job.log[0])
     ledger = Ledger("merge_pairs", job.wildcards.column)
     merged = pairs.merge(
-        job.input.reads, job.input.reads_2, job.output.reads, job.output.report, job.params.min_overlap, ledger, job.threads
+        job.input.reads,
+        job.input.reads_2,
+        job.output.reads,
+        job.output.report,
+        ledger,
+        job.params.min_overlap,
+        job.params.quality_offset,
+        job.params.min_yield,
+        job.threads,
     )
     ledger.write(job.output.ledger, merged)
 

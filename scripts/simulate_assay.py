@@ -12,6 +12,7 @@ def main(job):
         params.sheet,
         simulate.Assay(**params.library),
         params.seed,
+        job.output.reads,
         paths={name: getattr(job.output, name) for name in ("bins", "truth", "independent", "activities")},
         threads=job.threads,
     )

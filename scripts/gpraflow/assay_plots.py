@@ -190,9 +190,10 @@ def read_yield(ledger: pl.DataFrame, columns: Sequence[str]) -> Any:
         for share, start, label, colour in zip(shares.T, starts.T, labels, (_BLUE, *_REASONS, "0.6"), strict=False):
             axes.barh(rows, share, left=start, height=0.8, color=colour, label=label)
         for place, (name, values) in enumerate(reversed(through.items())):
-            x = 1.14 + 0.15 * (len(through) - 1 - place)
+            x = 1.14 + 0.17 * (len(through) - 1 - place) + (0.03 if place == 0 else 0)
             for row, value in zip((-1, *rows), (name, *values), strict=True):
-                text = value if isinstance(value, str) else "" if value is None else f"{value:,}"
+                share = f" ({100 * value / max(1, total[row]):.0f} %)" if place == 0 and isinstance(value, int) else ""
+                text = value if isinstance(value, str) else "" if value is None else f"{value:,}{share}"
                 axes.text(x, row, text, transform=axes.get_yaxis_transform(), ha="right", va="center_baseline", fontsize=_SMALL - 0.5)
         axes.set(xlim=(0, 100), ylim=(len(columns) - 0.4, -0.6), xlabel="share of reads (%)", ylabel="bin")
         axes.set_yticks(rows, columns, fontsize=_SMALL - 0.5)
@@ -282,7 +283,8 @@ def rarefaction(sheet: Sheet, bins: Sequence[Histogram], library: Histogram) -> 
         bar.set_ticks(ticks, labels=[sheet[longest[tick]]["bin"] for tick in ticks], fontsize=_SMALL)
         bar.outline.set_visible(False)
         if len(replicates) > 1:
-            right.legend(frameon=False, fontsize=_SMALL, loc="lower right")
+            for handle in right.legend(frameon=False, fontsize=_SMALL, loc="lower right").legend_handles:
+                handle.set_color("0.3")  # the line's style tells the replicate, its colour the bin
     return figure
 
 
@@ -517,7 +519,7 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
             axes.set(xlim=limits, ylim=limits, xlabel=f"{x} ({unit})", ylabel=f"{y} ({unit})", aspect="equal")
             r, low, high = correlation(a, b)
             text = "not defined" if np.isnan(r) else f"{r:.3f} [{low:.3f}, {high:.3f}]"
-            axes.text(0, 1.02, f"n = {len(a):,}\nr = {text}", transform=axes.transAxes, va="bottom", fontsize=_SMALL)
+            axes.text(0, 1.02, f"n = {len(a):,} with {minimum} reads or more in both\nr = {text}", transform=axes.transAxes, va="bottom", fontsize=_SMALL)
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(ticker.MaxNLocator(5, steps=_STEP))
         if drawn:

@@ -8,6 +8,7 @@ import polars as pl
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
+from gpraflow.errors import ConfigError
 from gpraflow.ledger import Ledger
 from gpraflow.scaffold import Scaffold
 
@@ -15,7 +16,7 @@ _PAIRS = 1_000_000  # candidate pairs at a time
 
 
 def merge(
-    bins: Sequence[tuple[str, pl.DataFrame]],
+    bins: Sequence[tuple[str, pl.LazyFrame]],
     scaffold: Scaffold,
     max_edits: int,
     ratio: float,
@@ -39,35 +40,35 @@ def merge(
         Table of ``sequence`` and the reads of each bin, the most abundant first; ledgers with their rows out: one of the reads of
         each bin, and one of distinct inserts (data set ``library``).
     """
-    names = [name for name, _ in bins]
-    long = pl.concat([table.select("insert", "reads", bin=pl.lit(number, pl.UInt8)) for number, (_, table) in enumerate(bins)])
+    if n_in_insert == "merge" and not max_edits:
+        raise ConfigError("reads.n_in_insert: merge needs reads.collapse_edits of 1 or 2; it is 0, which merges nothing")
+    together = pl.concat([table.select("insert", "reads") for _, table in bins])
     # An insert with N that may go to any insert without N must not be its parent, however abundant it is.
     last = pl.col("insert").str.contains("N", literal=True) & pl.lit(n_in_insert == "merge")
-    totals = long.group_by("insert").agg(pl.col("reads").sum()).sort([last, -pl.col("reads"), "insert"]).with_row_index("id")
+    totals = together.group_by("insert").agg(pl.col("reads").sum()).collect(engine="streaming").sort([last, -pl.col("reads"), "insert"])
     inserts, abundance = totals["insert"], totals["reads"].to_numpy()
     parent = collapse(inserts, abundance, max_edits, ratio, n_in_insert == "merge", threads) if max_edits else np.arange(len(inserts))
-
-    long = long.join(totals.select("insert", "id"), on="insert")
-    child, reads, number = (long[name].to_numpy() for name in ("id", "reads", "bin"))
     survivors, row = np.unique(parent, return_inverse=True)
-    counts = np.zeros((len(survivors), len(bins)), np.int64)
-    np.add.at(counts, (row[child], number), reads)
-    moved = np.bincount(number, weights=reads * (parent[child] != child), minlength=len(bins)).astype(np.int64)
+    order = np.argsort(-np.bincount(row, weights=abundance), kind="stable")
+    place = np.argsort(order)[row]  # of each insert in the table that leaves
 
-    order = np.argsort(-counts.sum(axis=1), kind="stable")
-    table = pl.DataFrame({"sequence": scaffold.five_prime + inserts[survivors[order]] + scaffold.three_prime}).hstack(
-        [pl.Series(name, counts[order, number]) for number, name in enumerate(names)]
-    )
-    ledgers = []
-    for (name, bin_table), gone, out in zip(bins, moved, counts.sum(axis=0), strict=True):
+    number_of = totals.select("insert").with_row_index("number").lazy()
+    rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
+    found = rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
+    columns, ledgers = [pl.Series("sequence", scaffold.five_prime + inserts[survivors[order]] + scaffold.three_prime)], []
+    for index, (name, _) in enumerate(bins):
+        part = found.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
+        number, reads = part["number"].to_numpy(), part["reads"].to_numpy()
+        counts = np.bincount(place[number], weights=reads, minlength=len(survivors)).astype(np.int64)
+        columns.append(pl.Series(name, counts))
         ledger = Ledger("merge_counts", name)
-        ledger.read(int(bin_table["reads"].sum()))
-        ledger.note("moved to the insert they are a sequencing error of", int(gone))
-        ledgers.append((ledger, int(out)))
+        ledger.read(int(reads.sum()))
+        ledger.note("moved to the insert they are a sequencing error of", int(reads[parent[number] != number].sum()))
+        ledgers.append((ledger, int(counts.sum())))
     distinct = Ledger("merge_counts", "library")
     distinct.read(len(inserts))
     distinct.drop("sequencing error of another insert", len(inserts) - len(survivors))
-    return table, [*ledgers, (distinct, table.height)]
+    return pl.DataFrame(columns), [*ledgers, (distinct, len(survivors))]
 
 
 def collapse(
@@ -156,7 +157,7 @@ def _shared(rows: np.ndarray, a: pl.Series, b: pl.Series) -> Iterator[tuple[np.n
         group_a = group_b = group[several]
         rows_a = rows_b = rows[several]
     else:
-        common = np.intersect1d(key_a, key_b)
+        common = np.intersect1d(_distinct(key_a), _distinct(key_b), assume_unique=True)
         if not len(common):
             return
         in_a, in_b = (np.minimum(np.searchsorted(common, key), len(common) - 1) for key in (key_a, key_b))
@@ -164,6 +165,11 @@ def _shared(rows: np.ndarray, a: pl.Series, b: pl.Series) -> Iterator[tuple[np.n
         rows_a, group_a, rows_b, group_b = rows[has_a], in_a[has_a], rows[has_b], in_b[has_b]
     if len(rows_a):
         yield rows_a, group_a, rows_b, group_b
+
+
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    ordered = np.sort(keys)  # np.unique without counts hashes, which is ten times slower here
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
 
 
 def _candidates(

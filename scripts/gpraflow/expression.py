@@ -20,9 +20,7 @@ from scipy.special import ndtr
 from gpraflow import tables
 from gpraflow.errors import ConfigError, InputError, nearest
 from gpraflow.ledger import Ledger
-from gpraflow.sheet import column_of
-
-Row = dict[str, Any]  # of the sheet of bins
+from gpraflow.sheet import Row, column_of, gates_of, replicates_of
 
 _BLOCK = 5_000
 _ROUNDS = 60
@@ -352,30 +350,15 @@ def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.Pa
         If a bin is there twice, there are fewer than 2 or more than 64 in a replicate, gates are missing for the scale ``gate``,
         unordered, overlapping or apart, or cells are missing.
     """
-    named = [bool(row.get("replicate")) for row in sheet]
-    if any(named) and not all(named):
-        raise ConfigError(f"{origin}, row {named.index(False) + 2}: replicate is empty; name it in every row or in none")
-    rows_of: dict[str, list[tuple[int, Row]]] = {}
-    seen: dict[str, int] = {}
-    for number, row in enumerate(sheet, start=2):
-        if column_of(row) in seen:
-            raise ConfigError(f"{origin}, row {number}: bin '{column_of(row)}' is there already in row {seen[column_of(row)]}")
-        seen[column_of(row)] = number
-        rows_of.setdefault(row.get("replicate") or "", []).append((number, row))
-    gates_of = {}
-    for name, rows in rows_of.items() or [("", [])]:
-        if not 2 <= len(rows) <= 64:
-            raise ConfigError(f"{origin}: {len(rows)} bins{f' in replicate {name!r}' if name else ''}; 2 to 64 are possible")
-        gates_of[name] = _gates(rows, origin)
-        for number, row in rows:
-            if cells != "reads" and not row.get("cells", -1) >= 0:
-                raise ConfigError(
-                    f"{origin}, row {number}: cells of bin '{column_of(row)}' are missing; give them or set counts.cells: reads"
-                )
-    first = next(iter(gates_of.values()))
+    rows_of = replicates_of(sheet, cells != "reads", origin)
+    given = {name: gates_of(rows, origin) for name, rows in rows_of.items()}
+    gates_by_name = {name: None if gates is None else np.array(gates) for name, gates in given.items()}
+    first = next(iter(gates_by_name.values()))
     found = []
     for name, rows in rows_of.items():
-        gates = _in_bins(gates_of[name], first, len(rows), len(rows_of[next(iter(rows_of))]), origin) if scale == "bin" else gates_of[name]
+        gates = gates_by_name[name]
+        if scale == "bin":
+            gates = _in_bins(gates, first, len(rows), len(rows_of[next(iter(rows_of))]), origin)
         if gates is None:
             raise ConfigError(f"{origin}: counts.scale: gate needs the columns lower and upper; give the gates or set counts.scale: bin")
         sorted_cells = None if cells == "reads" else np.array([row["cells"] for _, row in rows], np.float64)
@@ -402,26 +385,6 @@ def _in_bins(gates: np.ndarray | None, first: np.ndarray | None, bins: int, firs
     if not even:
         raise ConfigError(f"{origin}: replicates have different gates and bins of different width; set counts.scale: gate")
     return (gates - first[1]) / widths.mean() + 0.5
-
-
-def _gates(rows: Sequence[tuple[int, Row]], origin: Any) -> np.ndarray | None:
-    """Return the gates ``(bins + 1,)`` of the numbered rows of a replicate, None if it has none."""
-    if not any("lower" in row or "upper" in row for _, row in rows):
-        return None
-    gates = [rows[0][1].get("lower", -np.inf)]
-    for place, (number, row) in enumerate(rows):
-        where = f"{origin}, row {number}: bin '{column_of(row)}'"
-        for side, open_at in (("lower", 0), ("upper", len(rows) - 1)):
-            if side not in row and place != open_at:
-                raise ConfigError(f"{where} has no {side} gate; only the {'first' if side == 'lower' else 'last'} bin may be open there")
-        lower, upper = row.get("lower", -np.inf), row.get("upper", np.inf)
-        if not lower < upper:
-            raise ConfigError(f"{where}: lower gate {lower:g} is not below upper gate {upper:g}")
-        if lower != gates[-1]:
-            fault = "overlaps the one before" if lower < gates[-1] else "leaves a gap to the one before"
-            raise ConfigError(f"{where} ({lower:g} to {upper:g}) {fault}, which ends at {gates[-1]:g}")
-        gates.append(upper)
-    return np.array(gates)
 
 
 def read_counts(

@@ -8,7 +8,7 @@ import gzip
 import sys
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from gpraflow.scaffold import Scaffold
 _BLOCK = 8 << 20  # from 4 MB on, NumPy asks the kernel for large pages, which costs far fewer page faults
 _CHUNK = 4 << 20  # bytes of a matrix of reads
 _SPARE = 1024  # bytes behind a block's text, for reads up to that length
+_JUDGED = 20  # reads; the yield of fewer says nothing
 _PREFIX = 64  # bp in which most reads have their 5' flank
 _COMPACT = 1_000_000  # rows that wait for being added up
 _LONGEST_FLANK = 64  # longest flank in bp: the error-tolerant search holds one in a machine word
@@ -35,17 +36,19 @@ COUNTS = {"insert": pl.String, "reads": pl.Int64}
 LOW_QUALITY = "mean quality below {}"
 NO_FLANK, NO_FIVE, NO_THREE = "no flank found", "5' flank not found", "3' flank not found"
 ADAPTER, OTHER_STRAND = "no flank found, but an Illumina adapter", "flanks on the other strand"
+NO_OVERLAP = "mates do not overlap"
 SHORT, LONG, WITH_N = "insert shorter than {} bp", "insert longer than {} bp", "N in the insert"
 # What usually lies behind a loss.
 _CAUSES = {
     LOW_QUALITY: "a bad sequencing run, or reads.min_mean_quality or reads.quality_offset do not fit these files",
     NO_FLANK: "wrong flanks: compare some reads with scaffold.name, reads.five_prime and reads.three_prime",
     NO_FIVE: "reads begin within the 5' flank (give its end as reads.five_prime), or the flank is wrong",
-    NO_THREE: "reads end before the 3' flank (give both mates as reads and reads_2), or the flank is wrong",
+    NO_THREE: "reads end before the 3' flank (give both mates as reads and reads_2), or the flank is wrong or in the place of the other",
     ADAPTER: "primer dimers, or reads whose adapters run into the library's",
     OTHER_STRAND: "wrong orientation: set reads.reverse_complement: true",
     SHORT: "empty vector or primer dimers, or scaffold.insert_length does not fit the library",
     LONG: "two flanks that do not belong together, or scaffold.insert_length does not fit the library",
+    NO_OVERLAP: "inserts longer than both mates can cover, mates in another order than each other, or reads.min_overlap is too long",
     WITH_N: "a bad cycle of the sequencer; reads.n_in_insert: keep or merge keeps them",
 }
 
@@ -55,7 +58,8 @@ class Policy:
     """What makes a read count; keys of the config's section ``reads``.
 
     ``five_prime`` and ``three_prime`` are the flanks as reads hold them, up to 64 bp each, empty where inserts begin or end with the
-    read. ``insert_length`` is the least and greatest insert in bp.
+    read. Flanks may have ``max_flank_edits`` edits, but one in 5 bp at most, as shorter ones would be found anywhere. ``insert_length``
+    is the least and greatest insert in bp.
     """
 
     five_prime: str
@@ -149,7 +153,8 @@ def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1
     counted = tally.pop("out", 0)
     for what in sorted(tally):
         (ledger.note if what.startswith("noted: ") else ledger.drop)(what.removeprefix("noted: "), tally[what])
-    _check_yield(paths, counted, tally, policy)
+    lost = {what: reads for what, reads in tally.items() if not what.startswith("noted: ")}
+    check_yield(f"bin '{ledger.dataset}' ({', '.join(paths)})", counted, lost, policy.min_yield)
     return _added_up(waiting).sort("insert")
 
 
@@ -157,17 +162,34 @@ def _added_up(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=COUNTS), *tables]).group_by("insert").agg(pl.col("reads").sum())
 
 
-def _check_yield(paths: Sequence[str], counted: int, tally: Counter[str], policy: Policy) -> None:
-    lost = {what: reads for what, reads in tally.items() if not what.startswith("noted: ")}
-    total = counted + sum(lost.values())
-    if not lost or counted >= policy.min_yield * total:
+def check_yield(origin: str, kept: int, lost: Mapping[str, int], min_yield: float) -> None:
+    """Stop if too few reads are left.
+
+    Parameters
+    ----------
+    origin
+        Bin and files, for the message.
+    kept
+        Reads that are left.
+    lost
+        Why -> reads.
+    min_yield
+        Least share that is to be left; bins of fewer than 20 reads are not judged.
+
+    Raises
+    ------
+    InputError
+        With what lost the reads, and the usual cause of the greatest loss.
+    """
+    total = kept + sum(lost.values())
+    if total < _JUDGED or kept >= min_yield * total:
         return
     worst = max(lost, key=lambda what: (lost[what], what))
-    cause = next(text for form, text in _CAUSES.items() if worst.startswith(form.split("{")[0]))
+    form = max((form for form in _CAUSES if worst.startswith(form.split("{")[0])), key=len)
     losses = "".join(f"\n  {reads / total:6.1%}  {what}" for what, reads in sorted(lost.items(), key=lambda item: -item[1]))
     raise InputError(
-        f"{', '.join(paths)}: only {counted:,} of {total:,} reads became counts ({counted / total:.1%}; reads.min_yield is "
-        f"{policy.min_yield:g}). Lost:{losses}\nMost were lost to '{worst}'. Usual cause: {cause}"
+        f"{origin}: only {kept:,} of {total:,} reads were kept ({kept / total:.1%}; reads.min_yield is {min_yield:g}). Lost:{losses}\n"
+        f"Most were lost to '{worst}'. Usual cause: {_CAUSES[form]}"
     )
 
 
@@ -179,7 +201,7 @@ def _decompressed(path: str) -> Iterator[bytes]:
             with igzip.open(raw, "rb") if packed else raw as handle:
                 while block := handle.read(_BLOCK):
                     yield block
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise InputError(f"{path}: this file of reads does not exist") from None
     except (EOFError, zlib.error, gzip.BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]
         raise InputError(f"{path}: the gzip file is cut off or damaged ({error}); copy it again") from None
@@ -214,9 +236,13 @@ def count_records(path: str) -> int:
     Raises
     ------
     InputError
-        If it is cut off.
+        If it is no FASTQ or is cut off, with file and read.
     """
-    return sum(number for _, number, _ in _records(path))
+    total = 0
+    for pieces, number, first in _records(path):
+        _fields(np.concatenate([np.frombuffer(piece, np.uint8) for piece in pieces]), first, path)
+        total += number
+    return total
 
 
 @dataclass(frozen=True)
@@ -293,14 +319,15 @@ def _good_quality(rows: np.ndarray, length: np.ndarray, numbers: np.ndarray, pat
         row = int(below.any(axis=1).argmax())
         text = rows[row, : length[row]].tobytes().decode(errors="replace")
         raise InputError(f"{path}: read {numbers[row]:,}: quality '{text[:40]}' goes below Phred+{offset}; see reads.quality_offset")
-    if numbers[0] == 1 and offset == 33 and rows.max() > ord("S") and rows[rows > 0].min() > ord(":"):
+    # Phred+64 goes from 59 (Solexa's -5) to 105; good reads in Phred+33 end below 90, or, of long-read machines, go beyond 105.
+    if numbers[0] == 1 and offset == 33 and 90 <= rows.max() <= 105 and rows[rows > 0].min() >= 59:
         raise InputError(f"{path}: qualities look like Phred+64 (Illumina before 2011); set reads.quality_offset: 64")
     return rows.sum(axis=1, dtype=np.uint32) >= (policy.min_mean_quality + offset) * length
 
 
 def _upper_case(rows: np.ndarray, numbers: np.ndarray, path: str) -> np.ndarray:
-    upper = rows & 0xDF  # lower case, as masking programs write it, is the same base
-    bad = upper != 0
+    upper = rows & 0xDF  # lower case, as masking programs write it, is the same base; a space becomes 0
+    bad = (upper != 0) | (rows == ord(" "))
     for base in b"ACGTN":
         bad &= upper != base
     if bad.any():
@@ -441,7 +468,9 @@ def _first(rows: np.ndarray, flank: bytes, after: np.ndarray | None = None) -> n
 def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return start and end of the inserts between exact flanks; -1 where the flank is not there."""
     if five:
-        start = _first(np.ascontiguousarray(rows[:, :_PREFIX]), five)
+        prefix = rows[:, :_PREFIX].copy()
+        prefix[:, -1] = 0  # no flank may run from one row into the next
+        start = _first(prefix, five)
         further = np.flatnonzero(start < 0)
         if rows.shape[1] > _PREFIX and len(further):
             start[further] = _first(rows[further], five)
@@ -452,8 +481,9 @@ def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> t
     return start, np.where(start >= 0, end, -1)
 
 
-def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, most: int) -> Found:
-    """Find inserts between flanks, each exact or, where it is not there, with up to ``most`` edits."""
+def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, max_edits: int) -> Found:
+    """Find inserts between flanks, each exact or, where it is not there, with up to ``max_edits`` edits."""
+    most = [min(max_edits, len(flank) // 5) for flank in (five, three)]
     edits = np.zeros((2, len(rows)), np.int64)
     start, end = np.zeros(len(rows), np.int64), length.copy()
     if five:
@@ -461,18 +491,18 @@ def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, m
         some = np.flatnonzero(start < len(five))
         columns = np.ascontiguousarray(rows[some].T)
         places = np.arange(len(columns))[:, None]
-        edits[0, some], start[some] = _approximate_end(columns, places < length[some], five, most, later=False)
+        edits[0, some], start[some] = _approximate_end(columns, places < length[some], five, most[0], later=False)
     if three:
-        first = np.where(edits[0] <= most, start, 0)
+        first = np.where(edits[0] <= most[0], start, 0)
         end = _first(rows, three, first)
         some = np.flatnonzero(end < 0)
         # The same search from the right: where the flank begins is where its mirror image ends.
         columns = np.ascontiguousarray(rows[some].T)[::-1]
         places = np.arange(len(columns))[::-1, None]
         allowed = (places < length[some]) & (places >= first[some])
-        edits[1, some], mirrored = _approximate_end(columns, allowed, three[::-1], most, later=True)
+        edits[1, some], mirrored = _approximate_end(columns, allowed, three[::-1], most[1], later=True)
         end[some] = len(columns) - mirrored
-    no_five, no_three = edits > most
+    no_five, no_three = edits > np.array(most)[:, None]
     lost = np.where(no_five, _LOST.index(NO_FIVE), np.where(no_three, _LOST.index(NO_THREE), 0))
     lost[no_five & no_three | (lost > 0) & (not (five and three))] = _LOST.index(NO_FLANK)
     return Found(start, end, np.zeros(len(rows), bool), edits.sum(axis=0), lost)

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,9 +13,7 @@ import polars as pl
 from gpraflow import files, motifs, randomness
 from gpraflow.errors import ConfigError
 from gpraflow.scaffold import ALPHABET, PADDING, Scaffold, detokenize, reverse_complement, tokenize
-from gpraflow.sheet import check_reads, column_of, split_files
-
-Row = dict[str, Any]
+from gpraflow.sheet import Row, check_reads, column_of, split_files
 
 # Inserts in 7,369 rows of the DREAM 2022 training set, bp: share; the rest is spread over all other lengths of the range.
 _LENGTHS = {80: 0.821, 79: 0.126, 78: 0.024, 77: 0.0075, 81: 0.005, 76: 0.0045, 75: 0.0025, 74: 0.0015, 72: 0.0015}
@@ -118,7 +115,14 @@ class Library:
 
 
 def write(
-    scaffold: Scaffold, motif_file: str, sheet: Sequence[Row], assay: Assay, seed: int, paths: Mapping[str, str], threads: int = 1
+    scaffold: Scaffold,
+    motif_file: str,
+    sheet: Sequence[Row],
+    assay: Assay,
+    seed: int,
+    reads: Sequence[str],
+    paths: Mapping[str, str],
+    threads: int = 1,
 ) -> None:
     """Simulate a sorted and sequenced library and write its reads, sheet of bins and truth.
 
@@ -135,6 +139,8 @@ def write(
         Sizes and noise.
     seed
         Same seed, same bytes, whatever the number of threads.
+    reads
+        The files of the sheet: nothing else is written over.
     paths
         ``bins``: the sheet with the cells sorted into each bin. ``truth``: sequence, mean_signal (log2), mean_bin (0 is the middle of
         the lowest bin of the first replicate), cell_sd (log2), cells, reads. ``independent``: sequence, expression (mean bin of its
@@ -146,9 +152,13 @@ def write(
     Raises
     ------
     ConfigError
-        If the sheet lacks gates or files of reads, or names a file twice.
+        If the sheet lacks gates or files of reads, names a file twice, or one that is not in ``reads``.
     """
     check_reads(list(sheet), "sheet of bins")
+    for row in sheet:
+        for name in (*split_files(row["reads"]), *split_files(row.get("reads_2", ""))):
+            if name not in reads:
+                raise ConfigError(f"sheet of bins: {name} is not one of the simulated files; it is left as it is")
     replicates = replicate_gates(sheet)
     inner = next(iter(replicates.values()))
     library = make_library(scaffold, motif_file, inner, assay, seed)

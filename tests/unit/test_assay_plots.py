@@ -99,7 +99,7 @@ def test_yield_draws_shares_that_make_a_hundred_and_states_the_reads(tmp_path):
         ends += [bar.get_width() for bar in group]
     table = {(round(text.get_position()[0], 2), text.get_position()[1]): text.get_text() for text in axes.texts}
     rows = [[table[x, row] for x in sorted({x for x, _ in table})] for row in (-1, 0, 1, 2)]
-    assert rows == [["reads in", "merged", "counted"], ["2,000", "1,000", "900"], ["200", "", "150"], ["0", "", "0"]]
+    assert rows == [["reads in", "merged", "counted"], ["2,000", "1,000", "900 (45 %)"], ["200", "", "150 (75 %)"], ["0", "", "0 (0 %)"]]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["3", "1", "2"]
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # the first bin is at the top
     assert b"mates do not overlap" in saved(figure, tmp_path)[1]
@@ -353,7 +353,7 @@ def test_replicates_are_drawn_in_pairs_with_enough_reads(tmp_path):
     good = (reads["a"] >= 10) & (reads["b"] >= 10) & np.isfinite(values["b"])
     assert panels[0].collections[0].get_array().sum() == good.sum()
     r, low, high = assay_plots.correlation(values["a"][good], values["b"][good])
-    assert texts(panels[0]) == [f"n = {good.sum()}\nr = {r:.3f} [{low:.3f}, {high:.3f}]"]
+    assert texts(panels[0]) == [f"n = {good.sum()} with 10 reads or more in both\nr = {r:.3f} [{low:.3f}, {high:.3f}]"]
     assert len({axes.collections[0].get_clim() for axes in panels}) == 1
     saved(figure, tmp_path)
 
@@ -362,7 +362,7 @@ def test_replicates_without_common_promoters_can_be_drawn(tmp_path):
     one = {"a": np.array([1.0, 2.0]), "b": np.array([1.0, np.nan])}
     for reads in ({"a": np.array([9, 20]), "b": np.array([20, 20])}, {"a": np.array([10, 20]), "b": np.array([20, 20])}):
         figure = assay_plots.replicates(one, reads, "bins")
-        assert texts(figure.axes[0]) == [f"n = {int(reads['a'][0] == 10)}\nr = not defined"]
+        assert texts(figure.axes[0]) == [f"n = {int(reads['a'][0] == 10)} with 10 reads or more in both\nr = not defined"]
         saved(figure, tmp_path)
 
 
@@ -429,4 +429,4 @@ def test_expression_is_drawn_from_the_table_that_leaves(tmp_path, monkeypatch, c
     assert bars(panel)["cells seen"] == pytest.approx(100 * own[row] / per_cell / (own[row] / per_cell).sum())
     shares = np.diff(stats.norm.cdf([-np.inf, 0.5, 1.5, 2.5, np.inf], mean[row], 0.8))
     assert panel.lines[0].get_ydata() == pytest.approx(100 * shares, abs=0.5)  # the fit allows a few stray cells
-    assert texts(drawn["replicates"].axes[0])[0].startswith("n = 50\n")
+    assert texts(drawn["replicates"].axes[0])[0].startswith("n = 50 with 10 reads or more in both\n")

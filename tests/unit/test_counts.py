@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from gpraflow import counts
+from gpraflow.errors import ConfigError
 from gpraflow.scaffold import Scaffold
 from rapidfuzz.distance import Levenshtein
 
@@ -98,7 +99,7 @@ def test_chains_ratios_and_distances():
 
 
 def table_of(**pool):
-    return pl.DataFrame({"insert": list(pool), "reads": list(pool.values())}, schema={"insert": pl.String, "reads": pl.Int64})
+    return pl.DataFrame({"insert": list(pool), "reads": list(pool.values())}, schema={"insert": pl.String, "reads": pl.Int64}).lazy()
 
 
 def rows_of(ledger):
@@ -130,6 +131,14 @@ def test_inserts_with_n():
     bins = [("x", table_of(**{a: 5, with_n: 40, far: 4}))]
     assert dict(zip(*counts.merge(bins, Scaffold("none", "", ""), 2, 2, "merge")[0].get_columns(), strict=True)) == {a: 45, far: 4}
     assert dict(zip(*counts.merge(bins, Scaffold("none", "", ""), 2, 2, "keep")[0].get_columns(), strict=True)) == {with_n: 45, far: 4}
+
+
+def test_many_bins_and_a_policy_that_merges_nothing():
+    bins = [(f"r{i // 64}.{i % 64}", table_of(**{"A" * 60: i + 1})) for i in range(5 * 64)]
+    table, _ = counts.merge(bins, Scaffold("none", "", ""), 2, 2)
+    assert table.row(0)[1:] == tuple(range(1, 321))
+    with pytest.raises(ConfigError, match=r"n_in_insert: merge needs reads.collapse_edits of 1 or 2"):
+        counts.merge(bins, Scaffold("none", "", ""), 0, 2, "merge")
 
 
 def test_merged_counts_are_those_of_a_naive_sum():

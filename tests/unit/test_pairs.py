@@ -8,7 +8,7 @@ from gpraflow import pairs, reads
 from gpraflow.errors import GpraflowError, InputError
 from gpraflow.ledger import Ledger
 
-from tests.unit.test_reads import BEFORE, POLICY, fastq, inserts, read_of, turned
+from tests.unit.test_reads import BEFORE, FIVE, POLICY, THREE, fastq, inserts, read_of, turned
 
 needs_fastp = pytest.mark.skipif(shutil.which("fastp") is None, reason="fastp is not installed (apt install fastp)")
 
@@ -17,10 +17,10 @@ def mates(sequences, length=100):
     return [s[:length] for s in sequences], [turned(s)[:length] for s in sequences]
 
 
-def merged(tmp_path, lanes, min_overlap=30):
+def merged(tmp_path, lanes, **options):
     ledger = Ledger("merge_pairs", "a")
     out, report = str(tmp_path / "out/merged.fastq.gz"), str(tmp_path / "out/merged.json")
-    number = pairs.merge([one for one, _ in lanes], [two for _, two in lanes], out, report, min_overlap, ledger, 2)
+    number = pairs.merge([one for one, _ in lanes], [two for _, two in lanes], out, report, ledger, **{"threads": 2, **options})
     ledger.lines(number)  # adds up
     return out, json.loads(open(report).read()), {what: rows for (_, what), rows in ledger.counts.items()}
 
@@ -78,10 +78,53 @@ def test_mates_of_different_number_or_cut_off(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []  # nothing half-written
 
 
+@needs_fastp
+def test_a_damaged_record_loses_no_read_silently(tmp_path):
+    first, second = mates([read_of(i) for i in inserts(400)])
+    qualities = ["F" * 100] * 400
+    qualities[50] = "F" * 99
+    lanes = [(fastq(tmp_path / "1.fq.gz", first, qualities), fastq(tmp_path / "2.fq.gz", second))]
+    with pytest.raises(InputError, match=r"1\.fq\.gz: read 51 .*: sequence and quality differ in length"):
+        merged(tmp_path, lanes)
+
+
+@needs_fastp
+def test_pairs_that_do_not_overlap_stop_the_run_with_the_cause(tmp_path):
+    first, second = mates([read_of(i) for i in inserts(100)])
+    lanes = [(fastq(tmp_path / "1.fq.gz", first), fastq(tmp_path / "2.fq.gz", second[::-1]))]
+    with pytest.raises(InputError, match=r"bin 'a' \(.*2\.fq\.gz\), merging of pairs: only 0 of 100(.|\n)*mates in another order"):
+        merged(tmp_path, lanes)
+    _, _, ledger = merged(tmp_path, lanes, min_yield=0)
+    assert ledger == {"rows": 100, "mates do not overlap": 100}
+
+
+@needs_fastp
+@pytest.mark.parametrize("name", ["@M00123:1:F:1:1:1:1", "@A00123:1:F:1:1:1:1"])
+def test_a_run_of_g_stays_whatever_the_machine(tmp_path, name):
+    """fastp trims G from the ends of reads of NovaSeq and NextSeq by itself."""
+    library = [insert[:60] + "G" * 20 for insert in inserts(50)]
+    sequences = [FIVE + insert + THREE for insert in library]
+    for number, part in enumerate(([s[:97] for s in sequences], [turned(s)[:97] for s in sequences]), start=1):
+        text = "".join(f"{name}{i} {number}:N:0:A\n{s}\n+\n{'F' * 97}\n" for i, s in enumerate(part))
+        (tmp_path / f"{number}.fq").write_text(text)
+    out, _, _ = merged(tmp_path, [(str(tmp_path / "1.fq"), str(tmp_path / "2.fq"))])
+    assert dict(reads.count([out], POLICY, Ledger("count_reads", "a")).iter_rows()) == dict.fromkeys(library, 1)
+
+
+@needs_fastp
+def test_phred_64_pairs_leave_as_phred_33(tmp_path):
+    (insert,) = inserts(1)
+    first, second = mates([read_of(insert)])
+    lanes = [(fastq(tmp_path / "1.fq", first, ["h" * 100]), fastq(tmp_path / "2.fq", second, ["h" * 100]))]
+    out, _, _ = merged(tmp_path, lanes, quality_offset=64)
+    with gzip.open(out, "rt") as handle:
+        assert set(handle.read().splitlines()[3]) == {"I"}
+
+
 def test_without_fastp_the_message_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(GpraflowError, match=r"1\.fq: pairs are merged by fastp, which is not installed; install it \(apt install fastp"):
-        pairs.merge(["1.fq"], ["2.fq"], str(tmp_path / "o"), str(tmp_path / "j"), 30, Ledger("merge_pairs", "a"), 1)
+        pairs.merge(["1.fq"], ["2.fq"], str(tmp_path / "o"), str(tmp_path / "j"), Ledger("merge_pairs", "a"))
 
 
 def test_fastp_s_own_failure_is_told(tmp_path, monkeypatch):

@@ -179,6 +179,8 @@ def test_the_first_flanks_count():
 
 def test_short_empty_and_long_flanks():
     (insert,) = inserts(1)
+    assert found_inserts(["AAACGTAG" + insert + "GGATCC"], reads.Policy("ACGTAC", "GGATCC")) == [insert]  # one edit in 5 bp
+    assert found_inserts(["AAAGGTAG" + insert + "GGATCC"], reads.Policy("ACGTAC", "GGATCC")) == [None]
     assert found_inserts(["ACGTAC" + insert + "GGATCC"], reads.Policy("ACGTAC", "GGATCC")) == [insert]
     assert found_inserts([insert], reads.Policy("", "")) == [insert]
     assert found_inserts(["GG" + FIVE + insert], reads.Policy(FIVE, "")) == [insert]
@@ -261,10 +263,30 @@ def test_a_poor_yield_stops_with_the_step_and_the_usual_cause(tmp_path, policy, 
     with pytest.raises(InputError) as error:
         counted(path, policy)
     text = str(error.value)
-    assert "bin_3.fastq.gz: only 0 of 50 reads became counts (0.0%; reads.min_yield is 0.5)" in text
+    assert text.startswith("bin 'a' (")
+    assert "bin_3.fastq.gz): only 0 of 50 reads were kept (0.0%; reads.min_yield is 0.5)" in text
     assert f"\n  100.0%  {worst}\n" in text
     assert f"Most were lost to '{worst}'" in text
     assert cause in text
+
+
+def test_a_poor_yield_of_adapters_names_them_and_few_reads_are_not_judged(tmp_path):
+    with pytest.raises(InputError, match="Usual cause: primer dimers"):
+        counted(fastq(tmp_path / "a.fastq", ["AC" * 30 + "AGATCGGAAGAGC" + "AC" * 9] * 20))
+    assert counted(fastq(tmp_path / "b.fastq", ["AC" * 40] * 19)) == ({}, {"no flank found": 19})
+
+
+@pytest.mark.parametrize("missing", [1, 2, 5])
+def test_no_flank_runs_from_one_read_into_the_next(tmp_path, missing):
+    """Reads that begin within the 5' flank, which the end of another read would complete."""
+    head = FIVE[:missing]
+    sequences = []
+    for number, insert in enumerate(inserts(600, seed=7)):
+        sequences.append(FIVE[missing:] + insert + THREE + "A" * (number % 9) + head)
+    found = find(sequences, reads.Policy(FIVE, THREE, max_flank_edits=0))
+    assert not found.ok.any()
+    tolerant = found_inserts(sequences, reads.Policy(FIVE, THREE))
+    assert tolerant == (inserts(600, seed=7) if missing <= 2 else [None] * 600)
 
 
 def test_empty_files_are_empty_bins(tmp_path):
@@ -289,6 +311,7 @@ RECORD = "@r0\nACGT\n+\nFFFF\n"
         (RECORD + "@r1\nAC-T\n+\nFFFF\n", "read 2: sequence 'AC-T' holds letters other than A, C, G, T and N"),
         (RECORD + "@r1\nAC.T\n+\nFFFF\n", "read 2: sequence .* holds letters other"),
         (RECORD + "@r1\nACUT\n+\nFFFF\n", "read 2: sequence 'ACUT' holds letters other"),
+        (RECORD + "@r1\nAC T\n+\nFFFF\n", "read 2: sequence 'AC T' holds letters other"),
         (RECORD + "@r1\nACGT\n+\nF F\x1f\n", "read 2: quality .* goes below Phred[+]33"),
         ("@r0\nACGT\n+\nhhdB\n" * 2, "Phred[+]64 .* set reads.quality_offset: 64"),
     ],
@@ -320,8 +343,9 @@ def test_cut_gzip_and_missing_files(tmp_path):
     Path(path).write_bytes(whole[:3000] + b"xxxx" + whole[3004:])
     with pytest.raises(InputError, match=r"a\.fastq\.gz: "):
         counted(path)
-    with pytest.raises(InputError, match="does not exist"):
-        counted(str(tmp_path / "no.fastq"))
+    for name in ("no.fastq", ""):
+        with pytest.raises(InputError, match="does not exist"):
+            counted(str(tmp_path / name))
 
 
 def test_phred_64(tmp_path):
@@ -331,4 +355,5 @@ def test_phred_64(tmp_path):
     counts, ledger = counted(path, reads.Policy(FIVE, THREE, quality_offset=64))
     assert counts == {insert: 1}  # J is Phred 10
     assert ledger == {"mean quality below 20": 1}
-    assert counted(fastq(tmp_path / "b.fastq", [sequence], ["I" * len(sequence)]))[0] == {insert: 1}  # Phred+33, all 40
+    for quality in "I", "X", "~":  # Phred+33, all 40, 55 and 93
+        assert counted(fastq(tmp_path / "b.fastq", [sequence], [quality * len(sequence)]))[0] == {insert: 1}

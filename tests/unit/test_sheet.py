@@ -23,6 +23,35 @@ def test_files_of_bins_are_checked(row, message):
         sheet.check_reads([{"bin": "1", "reads": "a"}, {"bin": "2", **row}], "s.tsv")
 
 
+def test_a_file_is_the_same_however_it_is_written():
+    with pytest.raises(ConfigError, match=r"\./a/b is there already, for bin '1'"):
+        sheet.check_reads([{"bin": "1", "reads": "a/b"}, {"bin": "2", "reads": "./a/b"}], "s.tsv")
+
+
+@pytest.mark.parametrize("row", [{"bin": "library"}, {"bin": "source"}, {"bin": "2", "replicate": "sd"}])
+def test_names_of_columns_of_our_own_are_refused(row):
+    rows = [{"bin": "1", **({"replicate": "x"} if "replicate" in row else {})}, row]
+    with pytest.raises(ConfigError, match=r"s.tsv, row 3: '(library|source|sd)' is the name of a column of gpraflow's own"):
+        sheet.replicates_of(rows, False, "s.tsv")
+
+
+MADE = "results/a/simulated/"
+
+
+def test_simulation_never_writes_over_files_of_the_user():
+    own, simulated = [{"bin": "1", "reads": "my/1.fq"}], [{"bin": "1", "reads": f"{MADE}reads/1.fq"}]
+    cells = {"counts.cells": f"{MADE}bins.tsv"}
+    sheet.check_simulated(simulated, MADE, cells, "s.tsv")
+    sheet.check_simulated(own, MADE, {"counts.cells": "sheet", "evaluation.datasets, x": "my/x.tsv"}, "s.tsv")
+    for rows in (own, simulated + own, [{"bin": "1"}]):
+        with pytest.raises(
+            ConfigError, match=r"counts.cells is results/a/simulated/bins.tsv.* s.tsv are your own; set counts.cells to sheet, reads"
+        ):
+            sheet.check_simulated(rows, MADE, cells, "s.tsv")
+    with pytest.raises(ConfigError, match=r"set evaluation.datasets, x to a sheet of your own, or ''"):
+        sheet.check_simulated(own, MADE, {"evaluation.datasets, x": f"{MADE}independent.tsv.gz"}, "s.tsv")
+
+
 def test_a_bin_may_be_there_once_in_each_replicate(root, tmp_path):
     schema = config.load_schema(root / "workflow/schemas/bins.schema.yaml")
     path = tmp_path / "bins.tsv"

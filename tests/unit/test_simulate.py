@@ -2,6 +2,7 @@ import dataclasses
 import gzip
 import io
 import runpy
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -58,10 +59,15 @@ def lines_of(name):
         return handle.read().splitlines()
 
 
+def files_of(rows):
+    return [name for row in rows for key in ("reads", "reads_2") for name in row.get(key, "").split(",") if name]
+
+
 def simulated(folder, root, assay, seed=1, threads=2, **form):
     pTpA = scaffolds.load(root / "resources/scaffolds.yaml", "pTpA")
     motif_file = str(root / "resources/motifs/jaspar2026_yeast.jaspar")
-    simulate.write(pTpA, motif_file, sheet_of(folder, **form), assay, seed, paths_of(folder), threads)
+    rows = sheet_of(folder, **form)
+    simulate.write(pTpA, motif_file, rows, assay, seed, files_of(rows), paths_of(folder), threads)
     tables = {name: pl.read_csv(folder / f"{name}.tsv.gz", separator="\t") for name in TABLES}
     return Run(folder, pl.read_csv(folder / "bins.tsv", separator="\t"), **tables)
 
@@ -562,7 +568,16 @@ def test_a_sheet_that_cannot_be_simulated_is_refused(tmp_path, change, message):
     for number, cells in change.items():
         rows[number] = {column: value for column, value in (rows[number] | cells).items() if value is not None}
     with pytest.raises(ConfigError, match=message):
-        simulate.write(Scaffold("x", "", ""), "", rows, SINGLE, 1, {})
+        simulate.write(Scaffold("x", "", ""), "", rows, SINGLE, 1, files_of(rows), {})
+
+
+def test_files_that_are_not_simulated_are_left_as_they_are(tmp_path):
+    rows = sheet_of(tmp_path)
+    Path(rows[3]["reads"]).parent.mkdir(parents=True, exist_ok=True)
+    Path(rows[3]["reads"]).write_text("precious")
+    with pytest.raises(ConfigError, match="is not one of the simulated files; it is left as it is"):
+        simulate.write(Scaffold("x", "", ""), "", rows, SINGLE, 1, files_of(rows[:3]), {})
+    assert Path(rows[3]["reads"]).read_text() == "precious"
 
 
 def test_a_gate_may_be_given_by_one_of_its_bins_and_replicates_have_their_own(tmp_path):
@@ -594,7 +609,7 @@ def test_adapter_writes_what_the_rule_names(tmp_path, root, monkeypatch):
     library = dataclasses.asdict(dataclasses.replace(SINGLE, promoters=50, independent=5, active_factors=2, reads=500))
     job = SimpleNamespace(
         input=SimpleNamespace(scaffolds=root / "resources/scaffolds.yaml", motifs=root / "resources/motifs/jaspar2026_yeast.jaspar"),
-        output=SimpleNamespace(reads=[], **paths),
+        output=SimpleNamespace(reads=files_of(sheet_of(tmp_path)), **paths),
         params=SimpleNamespace(scaffold="pTpA", seed=1, sheet=sheet_of(tmp_path), library=library),
         log=[str(tmp_path / "log")],
         threads=1,

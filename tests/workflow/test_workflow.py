@@ -289,6 +289,67 @@ def test_own_table_without_header_inserts_only_other_scaffold(workflow_folder):
     assert "insert only, flanks added\t300" in ledger
 
 
+@pytest.mark.skipif(shutil.which("fastp") is None, reason="fastp is not installed (apt install fastp)")
+def test_own_paired_reads_with_lanes(workflow_folder):
+    """Simulate pairs, take them as one's own: counts are those of the pairs, whatever the names of bins."""
+    reads = "results/{run}/simulated/reads"
+    cells = [("low 1", "", -1), ("mid.2", -1, 1), ("high+3", 1, "")]
+    (workflow_folder / "tiny_bins.tsv").write_text(
+        "bin\treads\treads_2\tlower\tupper\n"
+        + "".join(
+            f"{b}\t{reads}/{i}a_1.fq.gz,{reads}/{i}b_1.fq\t{reads}/{i}a_2.fq.gz,{reads}/{i}b_2.fq\t{lo}\t{hi}\n"
+            for i, (b, lo, hi) in enumerate(cells)
+        )
+    )
+    (workflow_folder / "pairs.yaml").write_text("simulate: {reads: 3000, read_length: 100}\n")
+    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "pairs.yaml", "--until", "simulate_assay")
+    assert done.returncode == 0, done.stderr[-3000:]
+    shutil.copytree(workflow_folder / "results/tiny/simulated", workflow_folder / "own")
+    sheet = (workflow_folder / "own/bins.tsv").read_text().replace("results/tiny/simulated", "{data}")
+    (workflow_folder / "own_bins.tsv").write_text(sheet)
+    own = {path: path.read_bytes() for path in (workflow_folder / "own/reads").iterdir()}
+
+    (workflow_folder / "own.yaml").write_text("run: own\ndata: own\ncounts: {bins: own_bins.tsv}\n")
+    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "own.yaml")
+    assert done.returncode != 0
+    assert "counts.cells is results/own/simulated/bins.tsv, which belongs to simulated reads, but the bins of own_bins.tsv" in done.stderr
+    (workflow_folder / "own.yaml").write_text(
+        "run: own\ndata: own\ncounts: {bins: own_bins.tsv, cells: sheet}\nevaluation: {datasets: ''}\n"
+    )
+    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "own.yaml", "--until", "plot_reads", "estimate_expression")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert own == {path: path.read_bytes() for path in (workflow_folder / "own/reads").iterdir()}
+    assert not (workflow_folder / "results/own/simulated").exists()
+
+    ledger = pl.concat([pl.read_csv(path, separator="\t") for path in sorted((workflow_folder / "results/own/ledger").glob("m*s.*.tsv"))])
+    pairs = ledger.filter(rule="merge_pairs", kind="in")
+    assert pairs["rows"].sum() == 3000
+    assert sorted(pairs["dataset"]) == ["high+3", "low 1", "mid.2"]
+    kept = ledger.filter(rule="merge_counts", kind="out").filter(pl.col("dataset") != "library")["rows"].sum()
+    assert kept > 0.9 * 3000
+    table = pl.read_parquet(workflow_folder / "results/own/counts/counts.parquet")
+    truth = pl.read_csv(workflow_folder / "own/truth.tsv.gz", separator="\t")
+    both = table.select("sequence", n=pl.sum_horizontal("low 1", "mid.2", "high+3")).join(truth, on="sequence")
+    assert both["n"].sum() > 0.9 * kept
+    assert (both["n"] <= both["reads"] + 2).all()
+
+
+def test_the_sheet_of_bins_is_checked_before_anything_runs(workflow_folder):
+    sheet = workflow_folder / "tiny_bins.tsv"
+    good = sheet.read_text()
+    for wrong, right, message in (
+        ("\t-1\t1\ta", "\t-2\t1\ta", r"tiny_bins\.tsv, row 3: bin 'a\.1' \(-2 to 1\) overlaps the one before, which ends at -1"),
+        ("\ta\n1", "\ta\n0", r"tiny_bins\.tsv: the bin '0' of replicate 'a' is there 2 times"),
+        ("a_1.fastq.gz", "a_0.fastq.gz", r"row 3: bin 'a\.1': .*a_0\.fastq\.gz is there already, for bin 'a\.0'"),
+        ("bin\treads\t", "bin\treeds\t", r"'reeds' is not a column of this sheet; did you mean 'reads'\?"),
+    ):
+        assert good.count(wrong) == 1
+        sheet.write_text(good.replace(wrong, right))
+        done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "--dry-run")
+        assert done.returncode != 0
+        assert re.search(message, done.stderr + done.stdout), (done.stderr + done.stdout)[-1500:]
+
+
 @pytest.fixture(scope="module")
 def report(finished):
     done = snakemake(finished, "--configfile", "tiny.yaml", "--report", "report.html")

@@ -55,6 +55,8 @@ rule merge_pairs:
         runtime=120,
     params:
         min_overlap=config["reads"]["min_overlap"],
+        quality_offset=config["reads"]["quality_offset"],
+        min_yield=config["reads"]["min_yield"],
     script:
         "../../scripts/merge_pairs.py"
 
@@ -80,12 +82,12 @@ rule count_reads:
         runtime=120,
     params:
         scaffold=config["scaffold"]["name"],
-        policy={
+        policy=lambda wildcards: {
             "five_prime": config["reads"]["five_prime"],
             "three_prime": config["reads"]["three_prime"],
             "max_flank_edits": config["reads"]["max_flank_edits"],
             "min_mean_quality": config["reads"]["min_mean_quality"],
-            "quality_offset": config["reads"]["quality_offset"],
+            "quality_offset": quality_offset_of(wildcards),
             "reverse_complement": config["reads"]["reverse_complement"],
             "n_in_insert": config["reads"]["n_in_insert"],
             "min_yield": config["reads"]["min_yield"],

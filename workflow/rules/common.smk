@@ -13,6 +13,7 @@ from gpraflow.errors import GpraflowError
 smk.recover()
 SCHEMAS = Path(workflow.basedir) / "workflow" / "schemas"
 EXPRESSION = "results/{run}/expression/promoters.parquet"
+SIMULATED = "results/{run}/simulated/"
 
 
 def fill_path(text):
@@ -45,20 +46,28 @@ def load_datasets(path):
 
 
 def load_bins(counts):
-    """Return the rows of the sheet of bins as they are, and with {run} and {data} filled in; none without a sheet."""
+    """Return the rows of the sheet of bins, checked; none without a sheet."""
     schema = configs.load_schema(SCHEMAS / "bins.schema.yaml")
     path = fill_path(counts["bins"])
-    rows = configs.load_sheet(path, schema) if Path(path).is_file() or FROM_BINS else []
-    filled = [
+    if not FROM_BINS and not Path(path).is_file():
+        return []
+    rows = [
         {
             key: fill_path(cell) if isinstance(cell, str) else cell
             for key, cell in row.items()
         }
-        for row in rows
+        for row in configs.load_sheet(path, schema)
     ]
+    wanted = {}
+    if FROM_BINS:
+        sheet.replicates_of(rows, counts["cells"] == "sheet", path)
+        wanted["counts.cells"] = fill_path(counts["cells"])
+    for name, entry in INDEPENDENT.items():
+        wanted[f"evaluation.datasets, {name}"] = fill_path(entry["table"])
     if FROM_READS:
-        sheet.check_reads(filled, path)
-    return rows, filled
+        sheet.check_reads(rows, path)
+    sheet.check_simulated(rows, fill_path(SIMULATED), wanted, path)
+    return rows
 
 
 try:
@@ -69,7 +78,7 @@ try:
     INDEPENDENT = load_datasets(config["evaluation"]["datasets"])
     FROM_BINS = fill_path(config["input"]["table"]) == fill_path(EXPRESSION)
     FROM_READS = FROM_BINS and not config["counts"]["table"]
-    SHEET_AS_IT_IS, SHEET = load_bins(config["counts"])
+    SHEET = load_bins(config["counts"])
     configs.check_splits(config)
 except GpraflowError as error:
     raise WorkflowError(f"\n{error}\n") from None
@@ -84,11 +93,11 @@ TABLE_OF_CELLS = (
     else fill_path(config["counts"]["cells"])
 )
 SIMULATED_READS = [
-    path
-    for row in SHEET_AS_IT_IS
+    SIMULATED + path.removeprefix(fill_path(SIMULATED))
+    for row in SHEET
     for key in ("reads", "reads_2")
     for path in sheet.split_files(row.get(key, ""))
-    if path.startswith("results/{run}/simulated/")
+    if path.startswith(fill_path(SIMULATED))
 ]
 REPLICATE_FIGURES = (
     {
@@ -161,8 +170,14 @@ def files_of_bin(column, key):
 def reads_to_count(wildcards):
     """Return the reads of a bin: as they are, or merged from pairs."""
     if files_of_bin(wildcards.column, "reads_2"):
-        return f"results/{wildcards.run}/merged/{wildcards.column}.fastq.gz"
+        return [f"results/{wildcards.run}/merged/{wildcards.column}.fastq.gz"]
     return files_of_bin(wildcards.column, "reads")
+
+
+def quality_offset_of(wildcards):
+    """Return the quality offset of the reads to count: merged pairs have Phred+33."""
+    merged = files_of_bin(wildcards.column, "reads_2")
+    return 33 if merged else config["reads"]["quality_offset"]
 
 
 def ledgers_of_reads(wildcards):
