@@ -519,7 +519,14 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
             axes.set(xlim=limits, ylim=limits, xlabel=f"{x} ({unit})", ylabel=f"{y} ({unit})", aspect="equal")
             r, low, high = correlation(a, b)
             text = "not defined" if np.isnan(r) else f"{r:.3f} [{low:.3f}, {high:.3f}]"
-            axes.text(0, 1.02, f"n = {len(a):,} with {minimum} reads or more in both\nr = {text}", transform=axes.transAxes, va="bottom", fontsize=_SMALL)
+            axes.text(
+                0,
+                1.02,
+                f"n = {len(a):,} with {minimum} reads or more in both\nr = {text}",
+                transform=axes.transAxes,
+                va="bottom",
+                fontsize=_SMALL,
+            )
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(ticker.MaxNLocator(5, steps=_STEP))
         if drawn:
