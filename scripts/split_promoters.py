@@ -1,5 +1,6 @@
 """Send whole families of promoters to train, val and test."""
 
+import polars as pl
 from gpraflow import smk, splits, tables
 from gpraflow.ledger import Ledger
 
@@ -11,12 +12,15 @@ def main(job):
     ledger.read(table.height)
     parts = splits.split(
         table,
+        pl.read_parquet(job.input.families)["family"],
         method=params.method,
         names=params.names,
         fractions=params.fractions,
         labels=params.labels,
+        across=params.across,
         seed=params.seed,
         origin=job.input.promoters,
+        ledger=ledger,
     )
     for name, path in zip(params.names, job.output.splits, strict=True):
         ledger.note(f"to {name}", parts[name].height)

@@ -1,18 +1,15 @@
 """Counts of sequence x bin from the inserts of each bin: bins side by side, sequencing errors with the insert they come from."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import polars as pl
-from rapidfuzz import process
-from rapidfuzz.distance import Levenshtein
 
+from gpraflow import neighbours
 from gpraflow.errors import ConfigError
 from gpraflow.ledger import Ledger
 from gpraflow.scaffold import Scaffold
-
-_PAIRS = 1_000_000  # candidate pairs at a time
 
 
 def merge(
@@ -80,8 +77,7 @@ def collapse(
     within ``max_edits`` (Levenshtein) and ``reads[a] >= ratio * reads[b] - 1``; each insert goes to the most abundant one that reaches
     it over edges, so that errors of errors follow.
 
-    Two inserts within two edits share, in one of three segments, an exact match (pigeonhole): the beginning, the end, or the piece
-    after the beginning shifted by up to two. Only inserts that share one are compared.
+    Only inserts that share a segment are compared (`neighbours`).
 
     Parameters
     ----------
@@ -98,101 +94,22 @@ def collapse(
     threads
         For comparing.
     """
-    rank = np.arange(len(inserts))
-    label = rank.copy()
-    length = inserts.str.len_bytes().to_numpy().astype(np.int64)
+    label = np.arange(len(inserts))
     with_n = inserts.str.contains("N", literal=True).to_numpy()
+    joins = list(neighbours.shared_segments(inserts, max_edits))
 
-    def close(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        enough = reads[a] >= ratio * reads[b] - 1
-        if n_joins_any:
-            enough |= with_n[b] & ~with_n[a]
-        near = np.flatnonzero(enough & (np.abs(length[a] - length[b]) <= max_edits))
-        distance = process.cpdist(
-            inserts[a[near]].to_list(), inserts[b[near]].to_list(), scorer=Levenshtein.distance, score_cutoff=max_edits, workers=threads
-        )
-        return near[distance <= max_edits]
-
-    keys = list(_keys(inserts, length, max_edits))
-    # Nearly all are errors of the most abundant insert with the same segment: that round leaves few for the exhaustive ones.
-    leaders_only, changed = True, True
+    leaders_only, changed = True, True  # nearly all are errors of the first one with the same segment: that round leaves few for the others
     while changed:
-        changed = False
-        for rows_a, group_a, rows_b, group_b in keys:
-            for a, b in _candidates(rows_a, group_a, rows_b, group_b, label, leaders_only):
-                edge = close(a, b)
-                if len(edge):
-                    before = label[b[edge]]
-                    np.minimum.at(label, b[edge], label[a[edge]])
-                    changed |= bool((label[b[edge]] < before).any())
-        changed |= leaders_only
+        changed = leaders_only
+        for join in joins:
+            for a, b in neighbours.candidates(join, label, leaders_only):
+                enough = reads[a] >= ratio * reads[b] - 1
+                if n_joins_any:
+                    enough |= with_n[b] & ~with_n[a]
+                a, b = a[enough], b[enough]
+                near = neighbours.within(inserts[a], inserts[b], max_edits, threads)
+                before = label[b[near]]
+                np.minimum.at(label, b[near], label[a[near]])
+                changed |= bool((label[b[near]] < before).any())
         leaders_only = False
     return label
-
-
-def _keys(inserts: pl.Series, length: np.ndarray, max_edits: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield rows a and their groups, rows b and their groups: pairs (a, b) of one group share a segment."""
-    if not len(length):
-        return
-    long = int(np.quantile(length, 0.01)) // 3
-    short = int(length.min()) // 3
-    # A few short inserts must not make the segments of all others short.
-    passes = [(np.flatnonzero(length >= 3 * long), long)]
-    if short < long:
-        passes.append((np.flatnonzero(length < 3 * long + max_edits), short))
-    for rows, size in passes:
-        text = inserts[rows]
-        yield from _shared(rows, text.str.head(size), text.str.head(size))
-        yield from _shared(rows, text.str.tail(size), text.str.tail(size))
-        middle = text.str.slice(size, size)
-        for shift in range(-max_edits, max_edits + 1):
-            yield from _shared(rows, text.str.slice(max(0, size + shift), size) if shift else middle, middle)
-
-
-def _shared(rows: np.ndarray, a: pl.Series, b: pl.Series) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    key_a, key_b = a.hash().to_numpy(), b.hash().to_numpy()  # equal hashes of different segments only add candidates
-    if a is b or np.array_equal(key_a, key_b):
-        _, group, size = np.unique(key_a, return_inverse=True, return_counts=True)
-        several = size[group] > 1
-        group_a = group_b = group[several]
-        rows_a = rows_b = rows[several]
-    else:
-        common = np.intersect1d(_distinct(key_a), _distinct(key_b), assume_unique=True)
-        if not len(common):
-            return
-        in_a, in_b = (np.minimum(np.searchsorted(common, key), len(common) - 1) for key in (key_a, key_b))
-        has_a, has_b = common[in_a] == key_a, common[in_b] == key_b
-        rows_a, group_a, rows_b, group_b = rows[has_a], in_a[has_a], rows[has_b], in_b[has_b]
-    if len(rows_a):
-        yield rows_a, group_a, rows_b, group_b
-
-
-def _distinct(keys: np.ndarray) -> np.ndarray:
-    ordered = np.sort(keys)  # np.unique without counts hashes, which is ten times slower here
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])]
-
-
-def _candidates(
-    rows_a: np.ndarray, group_a: np.ndarray, rows_b: np.ndarray, group_b: np.ndarray, label: np.ndarray, leaders_only: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pairs (a, b) of one group in which a's label is smaller; with ``leaders_only`` just the a with the smallest."""
-    scale = len(label) + 1
-    place_a = group_a * scale + label[rows_a]
-    order = np.argsort(place_a)
-    place_a, rows_a = place_a[order], rows_a[order]
-    begin = np.searchsorted(place_a, group_b * scale)
-    end = np.searchsorted(place_a, group_b * scale + label[rows_b])
-    if leaders_only:
-        end = np.minimum(end, begin + 1)
-    number = end - begin
-    some = np.flatnonzero(number > 0)
-    begin, number, rows_b = begin[some], number[some], rows_b[some]
-    total = np.cumsum(number)
-    first = 0
-    while first < len(number):
-        before = total[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(total, before + _PAIRS, side="right")))
-        size = number[first:last]
-        within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
-        yield rows_a[np.repeat(begin[first:last], size) + within], np.repeat(rows_b[first:last], size)
-        first = last

@@ -117,6 +117,20 @@ def reverse_complement_expression(sequence: pl.Expr) -> pl.Expr:
     return sequence.str.reverse().str.replace_many(list("ACGT"), list("TGCA"))
 
 
+def inserts(sequences: pl.Series, scaffold: Scaffold, max_edits: int) -> pl.Series:
+    """Return what lies between the flanks; a flank that is not there within ``max_edits`` edits (`flank_ends`) is not cut off."""
+    five, three = scaffold.five_prime, scaffold.three_prime
+    intact = sequences.str.starts_with(five) & sequences.str.ends_with(three)
+    lengths = sequences.str.len_bytes().cast(pl.Int64)
+    begin, end = np.full(len(sequences), len(five)), np.full(len(sequences), len(three))
+    odd = (~intact).to_numpy().nonzero()[0]
+    if len(odd):
+        begin[odd] = flank_ends(sequences[odd], five, max_edits)[1]
+        end[odd] = flank_ends(sequences[odd].str.reverse(), three[::-1], max_edits)[1]
+    frame = pl.DataFrame({"s": sequences, "begin": begin, "size": np.maximum(lengths.to_numpy() - begin - end, 0)})
+    return frame.select(pl.col("s").str.slice("begin", "size")).to_series()
+
+
 def flank_ends(sequences: pl.Series, flank: str, max_edits: int) -> tuple[np.ndarray, np.ndarray]:
     """Find where a 5' flank ends in sequences that ought to start with it, allowing substitutions and indels.
 

@@ -8,16 +8,9 @@ import numpy as np
 import polars as pl
 
 from gpraflow.errors import InputError
-from gpraflow.scaffold import reverse_complement_expression
+from gpraflow.ledger import Ledger
 
 SPLITS = ("train", "val", "test")
-
-
-def families(table: pl.DataFrame) -> pl.Series:
-    """Return what must stay together: ``group``; where it is empty, the sequence or its reverse complement, whichever comes first."""
-    sequence = pl.col("sequence")
-    canonical = pl.min_horizontal(sequence, reverse_complement_expression(sequence))
-    return table.select(pl.coalesce(pl.col("group"), canonical).alias("family")).to_series()
 
 
 def by_hash(family: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.Series:
@@ -53,7 +46,7 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
     Raises
     ------
     InputError
-        If the table has none, a value is no split of the config, or a family is in more than one split.
+        If the table has none, or a value is no split of the config.
     """
     given = table["split"]
     if given.is_null().all():
@@ -64,37 +57,36 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
             f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is none of {', '.join(labels.values())} "
             f"({wrong.height} such rows); mend the column, or set split.names or split.labels"
         )
-    spread = (
-        table.select("split", family=families(table))
-        .group_by("family")
-        .agg(pl.col("split").unique().sort())
-        .filter(pl.col("split").list.len() > 1)
-    )
-    if spread.height:
-        example = spread.sort("family").row(0, named=True)
-        raise InputError(
-            f"{origin}: family '{example['family']}' is in {' and '.join(example['split'])} ({spread.height} such families): "
-            "copies of test promoters would be trained on; mend the split column, or set split.method: hash"
-        )
     return given.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
+
+
+def spread_families(assigned: pl.Series, family: pl.Series) -> pl.DataFrame:
+    """Return the families that are in more than one split: ``family`` and its ``splits``, in order of name."""
+    found = pl.DataFrame({"family": family, "split": assigned}).group_by("family").agg(splits=pl.col("split").unique().sort())
+    return found.filter(pl.col("splits").list.len() > 1).sort("family")
 
 
 def split(
     table: pl.DataFrame,
+    family: pl.Series,
     *,
     method: Literal["hash", "column"],
     names: Sequence[str],
     fractions: Mapping[str, float],
     labels: Mapping[str, str],
+    across: Literal["drop", "error"],
     seed: int,
     origin: str,
+    ledger: Ledger,
 ) -> dict[str, pl.DataFrame]:
-    """Split a promoter table into one table a split; every row is in exactly one.
+    """Split a promoter table into one table a split; every row is in exactly one, or dropped and counted.
 
     Parameters
     ----------
     table
         Promoter table.
+    family
+        What must stay together: the family of each row.
     method
         ``hash``: whole families by a seeded hash. ``column``: the table's own ``split``.
     names
@@ -103,21 +95,40 @@ def split(
         Share of each split (``hash``).
     labels
         What the table's own ``split`` calls each split (``column``).
+    across
+        Families that the table's own split tears apart: ``drop`` keeps those in the last of ``train``, ``val``, ``test`` and drops their
+        neighbours from the splits before; ``error`` stops.
     seed
         Key of the hash.
     origin
         Path for messages.
+    ledger
+        Takes what is dropped.
 
     Raises
     ------
     InputError
-        If a split is left empty, or as `by_column`.
+        If a split is left empty, a family is in more than one and ``across`` is ``error``, or as `by_column`.
     """
     if method == "column":
         assigned = by_column(table, {name: labels[name] for name in names}, origin)
     else:
-        assigned = by_hash(families(table), {name: fractions[name] for name in names}, seed)
-    parts = {name: table.filter(assigned == name).with_columns(split=pl.lit(name)) for name in names}
+        assigned = by_hash(family, {name: fractions[name] for name in names}, seed)
+    torn = spread_families(assigned, family)
+    keep = pl.Series([True]).new_from_index(0, table.height)
+    if torn.height:
+        if across == "error":
+            example = torn.row(0, named=True)
+            raise InputError(
+                f"{origin}: family '{example['family']}' is in {' and '.join(example['splits'])} ({torn.height} such families): "
+                "near-copies of test promoters would be trained on; mend the split column, or set split.across: drop, or split.method: hash"
+            )
+        rank = assigned.replace_strict({name: SPLITS.index(name) for name in names}, return_dtype=pl.Int8)
+        last = pl.DataFrame({"family": family, "rank": rank}).select(pl.col("rank").max().over("family")).to_series()
+        keep = rank == last
+        for name in names:
+            ledger.drop(f"from {name}: near-duplicate of a promoter of a later split", int((~keep & (assigned == name)).sum()))
+    parts = {name: table.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
         if not part.height:
             mend = "set a larger split.fractions" if method == "hash" else "mend the split column or take it out of split.names"

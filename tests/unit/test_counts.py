@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import polars as pl
 import pytest
-from gpraflow import counts
+from gpraflow import counts, neighbours
 from gpraflow.errors import ConfigError
 from gpraflow.scaffold import Scaffold
 from rapidfuzz.distance import Levenshtein
@@ -76,7 +76,7 @@ def test_small_blocks_of_pairs_change_nothing(monkeypatch):
     base = "".join(rng.choice(list("ACGT"), 80))
     inserts, reads = ranked({base: 900} | {mutated(base, rng): int(rng.integers(1, 30)) for _ in range(300)})
     expected = counts.collapse(inserts, reads, 2, 2)
-    monkeypatch.setattr(counts, "_PAIRS", 7)
+    monkeypatch.setattr(neighbours, "_PAIRS", 7)
     assert (counts.collapse(inserts, reads, 2, 2, threads=2) == expected).all()
     assert (expected == networks(inserts.to_list(), reads, 2, 2)).all()
 

@@ -2,8 +2,9 @@ import hashlib
 
 import polars as pl
 import pytest
-from gpraflow import splits
+from gpraflow import neighbours, splits
 from gpraflow.errors import InputError
+from gpraflow.ledger import Ledger
 from polars.testing import assert_frame_equal
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -19,16 +20,18 @@ def library(rows, group=None, split=None):
     )
 
 
-def run(table, **options):
+def run(table, max_edits=0, **options):
     given = {
         "method": "hash",
         "names": list(FRACTIONS),
         "fractions": FRACTIONS,
         "labels": {name: name for name in FRACTIONS},
+        "across": "error",
         "seed": 7,
         "origin": "a.parquet",
+        "ledger": Ledger("split_promoters", "library"),
     } | options
-    return splits.split(table, **given)
+    return splits.split(table, neighbours.families(table, table["sequence"], max_edits), **given)
 
 
 def test_every_row_is_in_exactly_one_split_in_about_the_right_share():
@@ -63,9 +66,37 @@ def test_families_and_reverse_complements_stay_together():
     for part in run(table).values():
         assert part["group"].value_counts()["count"].to_list() == [9] * part["group"].n_unique()
     plain = library(400)
-    turned = plain.with_columns(sequence=splits.reverse_complement_expression(pl.col("sequence")))
+    turned = plain.with_columns(sequence=neighbours.reverse_complement(plain["sequence"]))
     for part in run(pl.concat([plain, turned])).values():
         assert (part["expression"].value_counts()["count"] == 2).all()
+
+
+def test_near_duplicates_stay_together():
+    table = library(1000)
+    near = table.with_columns(pl.concat_str(pl.lit("AC"), pl.col("sequence").str.slice(1)).alias("sequence"))
+    for part in run(pl.concat([table, near]), max_edits=3).values():
+        assert (part["expression"].value_counts()["count"] == 2).all()
+
+
+def test_near_duplicates_in_the_users_own_splits_are_dropped_from_the_earlier_one_or_refused():
+    one, two, three, four, five = library(5)["sequence"]
+    sequences = [one, "T" + one[1:], two, two + "A", three, "G" + three, four, five]
+    table = library(8, split=["train", "test", "val", "train", "val", "test", "train", "val"]).with_columns(sequence=pl.Series(sequences))
+    ledger = Ledger("split_promoters", "library")
+    parts = run(table, max_edits=3, method="column", across="drop", ledger=ledger)
+    assert {name: part["sequence"].to_list() for name, part in parts.items()} == {
+        "train": [four],
+        "val": [two, five],
+        "test": ["T" + one[1:], "G" + three],
+    }
+    assert {what.split(":")[0]: rows for (kind, what), rows in ledger.counts.items() if kind == "dropped"} == {
+        "from train": 2,
+        "from val": 1,
+        "from test": 0,
+    }
+    with pytest.raises(InputError, match=r"family '.*' is in \w+ and \w+ \(3 such families\)"):
+        run(table, max_edits=3, method="column")
+    assert sum(part.height for part in run(table, method="column").values()) == 8
 
 
 def test_empty_split_is_an_error():

@@ -82,7 +82,15 @@ def test_every_read_and_promoter_is_accounted_for_from_fastq_to_shards(finished)
         assert manifest["rows"] == part.height
         shard = results / f"bucket/{split}" / manifest["shards"][0]["name"]
         assert shard.stat().st_size == manifest["record_bytes"] * part.height
-    together = ["count_reads", "merge_counts", "estimate_expression", "ingest_table", "split_promoters", "shard_tfrecords"]
+    together = [
+        "count_reads",
+        "merge_counts",
+        "estimate_expression",
+        "ingest_table",
+        "group_neighbours",
+        "split_promoters",
+        "shard_tfrecords",
+    ]
     assert set(ledger["rule"]) == {*together, "predict_promoters"}
     parts_of_it = sorted(line for path in (results / "ledger").iterdir() for line in path.read_text().splitlines()[1:])
     assert sorted((results / "ledger.tsv").read_text().splitlines()[1:]) == parts_of_it

@@ -102,7 +102,7 @@ rule merge_counts:
     input:
         counts=expand("results/{{run}}/counts/bins/{column}.parquet", column=COLUMNS),
         scaffolds=config["scaffold"]["file"],
-        lib=lib("counts", "scaffold"),
+        lib=lib("counts", "neighbours", "scaffold"),
     output:
         counts="results/{run}/counts/counts.parquet",
         ledger="results/{run}/ledger/merge_counts.library.tsv",

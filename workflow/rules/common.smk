@@ -198,7 +198,7 @@ def ledgers_of_run(wildcards):
     if FROM_READS:
         names = ["merge_counts.library", *names]
     names += [f"ingest_table.{dataset}" for dataset in [LIBRARY, *INDEPENDENT]]
-    names += ["split_promoters.library"]
+    names += ["group_neighbours.library", "split_promoters.library"]
     names += [f"shard_tfrecords.{split}" for split in config["split"]["names"]]
     names += [f"predict_promoters.{dataset}" for dataset in SCORED]
     return [

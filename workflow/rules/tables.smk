@@ -36,11 +36,40 @@ rule ingest_table:
         "../../scripts/ingest_table.py"
 
 
+rule group_neighbours:
+    """Find the families of near-duplicate promoters, which must stay in one split."""
+    input:
+        promoters="results/{run}/tables/library.parquet",
+        scaffolds=config["scaffold"]["file"],
+        lib=lib("neighbours", "scaffold"),
+    output:
+        families="results/{run}/neighbours/library.parquet",
+        ledger="results/{run}/ledger/group_neighbours.library.tsv",
+    log:
+        "results/{run}/logs/group_neighbours.log",
+    benchmark:
+        "results/{run}/benchmarks/group_neighbours.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        scaffold=config["scaffold"]["name"],
+        max_flank_edits=config["scaffold"]["max_flank_edits"],
+        max_edits=config["neighbours"]["max_edits"],
+        kmer=config["neighbours"]["kmer"],
+    script:
+        "../../scripts/group_neighbours.py"
+
+
 rule split_promoters:
     """Send whole families of promoters to train, val and test."""
     input:
         promoters="results/{run}/tables/library.parquet",
-        lib=lib("splits", "scaffold"),
+        families="results/{run}/neighbours/library.parquet",
+        lib=lib("splits"),
     output:
         splits=expand(
             "results/{{run}}/splits/{split}.parquet", split=config["split"]["names"]
@@ -61,6 +90,7 @@ rule split_promoters:
         names=config["split"]["names"],
         fractions=config["split"]["fractions"],
         labels=config["split"]["labels"],
+        across=config["split"]["across"],
         seed=seed_of("split"),
     script:
         "../../scripts/split_promoters.py"

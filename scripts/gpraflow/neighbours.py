@@ -1,0 +1,272 @@
+"""Near-duplicate sequences: which are within a few edits of each other, found exactly and without comparing all pairs.
+
+Two sequences within k edits share, in one of k + 1 segments of either, an exact match that is shifted by few positions (pigeonhole
+principle; the shifts are those of Pass-Join, Li et al. 2011, doi:10.14778/2078331.2078340). Sequences are joined by hashes of such
+segments, and only joined ones are compared.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from gpraflow.scaffold import reverse_complement_expression, tokenize
+
+_PAIRS = 1_000_000  # candidate pairs at a time
+_KMERS = 40_000_000  # k-mers at a time
+_ROWS = 100_000  # sequences whose k-mers are listed at a time
+LONGEST_KMER = 31  # two bits a base in a machine word
+
+
+@dataclass(frozen=True)
+class Join:
+    """Sequences a and b of the same group share a segment; ``turned``: a's other strand does."""
+
+    rows_a: np.ndarray
+    group_a: np.ndarray
+    rows_b: np.ndarray
+    group_b: np.ndarray
+    turned: bool
+
+
+def reverse_complement(sequences: pl.Series) -> pl.Series:
+    """Return the other strand of sequences."""
+    return sequences.to_frame("s").select(reverse_complement_expression(pl.col("s"))).to_series()
+
+
+def shared_segments(sequences: pl.Series, max_edits: int, both_strands: bool = False) -> Iterator[Join]:
+    """Yield joins such that any two sequences within ``max_edits`` (Levenshtein) are in one group of one of them, in either order."""
+    if not len(sequences):
+        return
+    length = sequences.str.len_bytes().to_numpy().astype(np.int64)
+    number = max_edits + 1
+    long, short = int(np.quantile(length, 0.01)) // number, int(length.min()) // number
+    passes = [(np.flatnonzero(length >= number * long), long)]
+    if short < long:  # a few short sequences must not make the segments of all others short
+        passes.append((np.flatnonzero(length < number * long + max_edits), short))
+    for rows, size in passes:
+        text = sequences[rows]
+        strands = [(text, False), (reverse_complement(text), True)] if both_strands else [(text, False)]
+        for segment in range(number):
+            from_left = 2 * segment < number
+            offset, most = (segment * size, segment) if from_left else ((segment - number) * size, max_edits - segment)
+            key = text.str.slice(offset, size).hash().to_numpy()  # equal hashes of different segments only add candidates
+            for strand, turned in strands:
+                for shift in range(-most, most + 1):
+                    if shift == 0 and not turned:
+                        join = _repeated(rows, key)
+                    else:
+                        join = _common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), key, turned)
+                    if len(join.rows_a):
+                        yield join
+
+
+def _repeated(rows: np.ndarray, key: np.ndarray) -> Join:
+    several = _in(key, _distinct(key, repeated=True))
+    _, group = np.unique(key[several], return_inverse=True)
+    return Join(rows[several], group, rows[several], group, False)
+
+
+def _common(rows: np.ndarray, key_a: np.ndarray, key_b: np.ndarray, turned: bool) -> Join:
+    # Most keys have no partner: a table of one byte for each prefix of a key tells so without sorting.
+    bits = np.uint64(64 - max(10, int(len(rows) * 16).bit_length()))
+    seen = np.zeros(1 << (64 - int(bits)), bool)
+    seen[key_b >> bits] = True
+    some_a = np.flatnonzero(seen[key_a >> bits])
+    seen[:] = False
+    seen[key_a[some_a] >> bits] = True
+    some_b = np.flatnonzero(seen[key_b >> bits])
+    key_a, key_b = key_a[some_a], key_b[some_b]
+    common = np.intersect1d(_distinct(key_a), _distinct(key_b), assume_unique=True)
+    has_a, has_b = _in(key_a, common), _in(key_b, common)
+    group_a, group_b = np.searchsorted(common, key_a[has_a]), np.searchsorted(common, key_b[has_b])
+    return Join(rows[some_a[has_a]], group_a, rows[some_b[has_b]], group_b, turned)
+
+
+def _distinct(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
+    """Return distinct keys in order, or those that are there more than once."""
+    ordered = np.sort(keys)  # np.unique without counts hashes, which is ten times slower here
+    again = ordered[1:] == ordered[:-1]
+    if repeated:
+        keys = ordered[1:][again]
+        return keys[np.flatnonzero(np.diff(keys, prepend=keys[:1] ^ np.uint64(1)))]
+    return np.concatenate([ordered[:1], ordered[1:][~again]])
+
+
+def _in(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    if not len(ordered):
+        return np.zeros(len(keys), bool)
+    return ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys
+
+
+def candidates(join: Join, label: np.ndarray, leaders_only: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield pairs (a, b) of one group in which a's label is smaller; with ``leaders_only`` just the a with the smallest."""
+    scale = len(label) + 1
+    place_a = join.group_a * scale + label[join.rows_a]
+    order = np.argsort(place_a)
+    place_a, rows_a, rows_b = place_a[order], join.rows_a[order], join.rows_b
+    begin = np.searchsorted(place_a, join.group_b * scale)
+    end = np.searchsorted(place_a, join.group_b * scale + label[rows_b])
+    if leaders_only:
+        end = np.minimum(end, begin + 1)
+    number = end - begin
+    some = np.flatnonzero(number > 0)
+    begin, number, rows_b = begin[some], number[some], rows_b[some]
+    total = np.cumsum(number)
+    first = 0
+    while first < len(number):
+        before = total[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(total, before + _PAIRS, side="right")))
+        size = number[first:last]
+        within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+        yield rows_a[np.repeat(begin[first:last], size) + within], np.repeat(rows_b[first:last], size)
+        first = last
+
+
+def within(a: pl.Series, b: pl.Series, max_edits: int, threads: int = 1) -> np.ndarray:
+    """Return whether ``a[i]`` and ``b[i]`` are within ``max_edits`` (Levenshtein)."""
+    distance = process.cpdist(a.to_list(), b.to_list(), scorer=Levenshtein.distance, score_cutoff=max_edits, workers=threads)
+    return distance <= max_edits
+
+
+def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series | None = None, threads: int = 1) -> np.ndarray:
+    """Group sequences that are equal, reverse complements, within ``max_edits`` on either strand, or linked by others that are.
+
+    Parameters
+    ----------
+    sequences
+        Inserts, without constant flanks: these would make all alike.
+    max_edits
+        Substitutions, insertions and deletions; 0 for equal ones and reverse complements only.
+    kmer
+        Also group those that share a piece of so many bp (at most 31) on either strand, unless it is of low complexity or holds an N; 0
+        for not.
+    given
+        Names of groups whose members belong together in any case; null for none.
+    threads
+        For comparing.
+
+    Returns
+    -------
+    numpy.ndarray
+        For each sequence the index of the first one of its group, int64.
+    """
+    canonical = sequences.to_frame("s").select(pl.min_horizontal("s", reverse_complement_expression(pl.col("s")))).to_series()
+    ordered = canonical.to_frame("s").with_row_index("row").group_by("s", maintain_order=True).agg(pl.col("row").first())
+    distinct, first = ordered["s"], ordered["row"].to_numpy().astype(np.int64)
+    label = np.arange(len(distinct))
+    edges = [np.empty((0, 2), np.int64)]
+    number_of = pl.DataFrame({"s": distinct, "number": label})
+    numbers = canonical.to_frame("s").join(number_of, on="s", how="left", maintain_order="left")["number"]
+    if given is not None:
+        members = pl.DataFrame({"number": numbers, "given": given}).drop_nulls()
+        edges.append(members.select("number", leader=pl.col("number").first().over("given")).unique(maintain_order=True).to_numpy())
+    if kmer:
+        edges.append(_shared_kmers(distinct, kmer))
+    label = _components(edges, label)
+    if max_edits:
+        joins, turned = list(shared_segments(distinct, max_edits, both_strands=True)), reverse_complement(distinct)
+        # Nearly all are neighbours of the first one with the same segment: that round leaves few for the exhaustive one. There labels of
+        # its beginning say who is a and who is b, so that a pair is met whatever is linked meanwhile.
+        for leaders_only in (True, False):
+            fixed = label
+            for join in joins:
+                for a, b in candidates(join, fixed, leaders_only):
+                    apart = label[a] != label[b]
+                    a, b = a[apart], b[apart]
+                    near = within((turned if join.turned else distinct)[a], distinct[b], max_edits, threads)
+                    if near.any():
+                        edges.append(np.column_stack([a[near], b[near]]))
+                        label = _components(edges, label)
+    return first[label[numbers.to_numpy()]]
+
+
+def families(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int = 0, threads: int = 1) -> pl.Series:
+    """Return the name of each promoter's family: its group by `groups`, joined with those of the same ``group`` in the table.
+
+    A family is called by its smallest ``group`` name or, without one, by its smallest insert or reverse complement, so that its name
+    does not depend on rows of other families, nor on the order of rows.
+
+    Parameters
+    ----------
+    table
+        Promoter table: ``sequence`` and ``group``.
+    inserts
+        Its sequences without flanks.
+    max_edits, kmer, threads
+        As for `groups`.
+    """
+    found = groups(inserts, max_edits, kmer, table["group"], threads)
+    names = pl.DataFrame({"family": found, "group": table["group"], "insert": inserts}).with_columns(
+        canonical=pl.min_horizontal("insert", reverse_complement_expression(pl.col("insert")))
+    )
+    return names.select(
+        pl.coalesce(pl.col("group").min().over("family"), pl.col("canonical").min().over("family")).alias("family")
+    ).to_series()
+
+
+def _components(edges: list[np.ndarray], label: np.ndarray) -> np.ndarray:
+    """Return, for each node, the smallest of those it is linked with; ``edges`` become one array."""
+    edges[:] = [np.concatenate(edges)]
+    nodes, place = np.unique(edges[0], return_inverse=True)
+    place = place.reshape(-1, 2)
+    links = coo_array((np.ones(len(place), bool), (place[:, 0], place[:, 1])), shape=(len(nodes), len(nodes)))
+    number, of = connected_components(links, directed=False)
+    smallest = np.full(number, len(label))
+    np.minimum.at(smallest, of, nodes)
+    label = label.copy()
+    label[nodes] = smallest[of]
+    return label
+
+
+def _shared_kmers(sequences: pl.Series, size: int) -> np.ndarray:
+    """Return edges between sequences that share a k-mer on either strand."""
+    length = sequences.str.len_bytes()
+    total = int((length.cast(pl.Int64) - size + 1).clip(0).sum())
+    parts = total // _KMERS + 1
+    edges = [np.empty((0, 2), np.int64)]
+    for part in range(parts):
+        keys, rows = [], []
+        for begin in range(0, len(sequences), _ROWS):
+            key, row = _kmers(sequences[begin : begin + _ROWS], size)
+            mine = key % np.uint64(parts) == part if parts > 1 else slice(None)
+            keys.append(key[mine])
+            rows.append(row[mine] + begin)
+        key, row = np.concatenate(keys), np.concatenate(rows)
+        order = np.argsort(key, kind="stable")
+        key, row = key[order], row[order]
+        same = (key[1:] == key[:-1]) & (row[1:] != row[:-1])
+        edges.append(np.column_stack([row[:-1][same], row[1:][same]]))
+    return np.concatenate(edges)
+
+
+def _kmers(sequences: pl.Series, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return k-mers as numbers, the smaller of both strands, and the row of each; without those that hold an N or repeat themselves.
+
+    A k-mer is of low complexity if seven tenths of its bases equal the one 1, 2 or 3 before.
+    """
+    widest = int(sequences.str.len_bytes().max())  # type: ignore[arg-type]
+    places = widest - size + 1
+    if places < 1:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    tokens = tokenize(sequences, widest)
+    forward, backward = np.zeros((len(tokens), places), np.uint64), np.zeros((len(tokens), places), np.uint64)
+    for index in range(size):
+        base = tokens[:, index : index + places].astype(np.uint64) & np.uint64(3)
+        forward = forward << np.uint64(2) | base
+        backward |= (np.uint64(3) - base) << np.uint64(2 * index)
+
+    def count(of: np.ndarray, width: int) -> np.ndarray:
+        running = np.pad(np.cumsum(of, axis=1, dtype=np.int16), ((0, 0), (1, 0)))
+        return running[:, width : width + places] - running[:, :places]
+
+    useful = count(tokens == 4, size) == 0
+    for period in (1, 2, 3):
+        useful &= count(tokens[:, period:] == tokens[:, :-period], size - period) < 0.7 * (size - period)
+    row, place = np.nonzero(useful)
+    return np.minimum(forward, backward)[row, place], row
