@@ -7,8 +7,7 @@ from gpraflow.ledger import Ledger
 
 def main(job):
     smk.log_to(job.log[0])
-    params, ledger = job.params, Ledger("split_promoters", "library")
-    table = tables.read(job.input.promoters)
+    params, ledger, table = job.params, Ledger("split_promoters", "library"), tables.read(job.input.promoters)
     ledger.read(table.height)
     parts = splits.split(
         table,
@@ -18,12 +17,13 @@ def main(job):
         fractions=params.fractions,
         labels=params.labels,
         across=params.across,
+        overlaps=pl.read_parquet(job.input.overlaps),
+        independent=params.independent,
         seed=params.seed,
         origin=job.input.promoters,
         ledger=ledger,
     )
     for name, path in zip(params.names, job.output.splits, strict=True):
-        ledger.note(f"to {name}", parts[name].height)
         tables.write(parts[name], path)
     ledger.write(job.output.ledger, sum(part.height for part in parts.values()))
 

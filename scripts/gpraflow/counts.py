@@ -107,7 +107,7 @@ def collapse(
                 if n_joins_any:
                     enough |= with_n[b] & ~with_n[a]
                 a, b = a[enough], b[enough]
-                near = neighbours.within(inserts[a], inserts[b], max_edits, threads)
+                near = neighbours.distances(inserts[a], inserts[b], max_edits, threads) <= max_edits
                 before = label[b[near]]
                 np.minimum.at(label, b[near], label[a[near]])
                 changed |= bool((label[b[near]] < before).any())

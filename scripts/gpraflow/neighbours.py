@@ -5,7 +5,7 @@ principle; the shifts are those of Pass-Join, Li et al. 2011, doi:10.14778/20783
 segments, and only joined ones are compared.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,8 @@ from gpraflow.scaffold import reverse_complement_expression, tokenize
 _PAIRS = 1_000_000  # candidate pairs at a time
 _KMERS = 40_000_000  # k-mers at a time
 _ROWS = 100_000  # sequences whose k-mers are listed at a time
-LONGEST_KMER = 31  # two bits a base in a machine word
+# Pairs of a library's promoter (`sequence`) and one of an independent data set (`other`) that are near-duplicates.
+OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "other": pl.String}
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,9 @@ def candidates(join: Join, label: np.ndarray, leaders_only: bool) -> Iterator[tu
         first = last
 
 
-def within(a: pl.Series, b: pl.Series, max_edits: int, threads: int = 1) -> np.ndarray:
-    """Return whether ``a[i]`` and ``b[i]`` are within ``max_edits`` (Levenshtein)."""
-    distance = process.cpdist(a.to_list(), b.to_list(), scorer=Levenshtein.distance, score_cutoff=max_edits, workers=threads)
-    return distance <= max_edits
+def distances(a: pl.Series, b: pl.Series, max_edits: int, threads: int = 1) -> np.ndarray:
+    """Return the edits (Levenshtein) between ``a[i]`` and ``b[i]``, ``max_edits + 1`` for all that have more."""
+    return process.cpdist(a.to_list(), b.to_list(), scorer=Levenshtein.distance, score_cutoff=max_edits, workers=threads)
 
 
 def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series | None = None, threads: int = 1) -> np.ndarray:
@@ -179,7 +179,7 @@ def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series
                 for a, b in candidates(join, fixed, leaders_only):
                     apart = label[a] != label[b]
                     a, b = a[apart], b[apart]
-                    near = within((turned if join.turned else distinct)[a], distinct[b], max_edits, threads)
+                    near = distances((turned if join.turned else distinct)[a], distinct[b], max_edits, threads) <= max_edits
                     if near.any():
                         edges.append(np.column_stack([a[near], b[near]]))
                         label = _components(edges, label)
@@ -208,6 +208,49 @@ def families(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int 
     return names.select(
         pl.coalesce(pl.col("group").min().over("family"), pl.col("canonical").min().over("family")).alias("family")
     ).to_series()
+
+
+def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1) -> pl.DataFrame:
+    """Return which sequences of a library are within ``max_edits`` of another set, on either strand.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``library``, ``other`` (indices) and ``distance`` (Levenshtein, of the nearer strand) of each such pair, in order.
+    """
+    together = pl.concat([library, others])
+    turned = reverse_complement(together)
+    side = np.repeat([0, 1], [len(library), len(others)])  # as labels: only pairs across are candidates
+    found = [np.empty((0, 3), np.int64)]
+    for join in shared_segments(together, max_edits, both_strands=True):
+        for a, b in candidates(join, side, leaders_only=False):
+            distance = distances((turned if join.turned else together)[a], together[b], max_edits, threads)
+            near = distance <= max_edits
+            found.append(np.column_stack([a, b - len(library), distance])[near])
+    pairs = pl.DataFrame(np.concatenate(found), schema={"library": pl.Int64, "other": pl.Int64, "distance": pl.Int64})
+    return pairs.group_by("library", "other").agg(pl.col("distance").min()).sort("library", "other")
+
+
+def by_distance(overlaps: pl.DataFrame, datasets: Sequence[str], max_edits: int) -> pl.DataFrame:
+    """Return, for each data set and distance, how many of its promoters have their nearest library promoter there, and how many of those.
+
+    Parameters
+    ----------
+    overlaps
+        Columns of `OVERLAPS`.
+    datasets
+        All data sets, so that those without overlaps are told too.
+    max_edits
+        Greatest distance.
+    """
+    every = pl.DataFrame({"dataset": datasets}, schema={"dataset": pl.String}).join(
+        pl.DataFrame({"distance": range(max_edits + 1)}, schema={"distance": pl.Int64}), how="cross"
+    )
+    counted = every
+    for column, of in (("promoters", "other"), ("library_promoters", "sequence")):
+        nearest = overlaps.group_by("dataset", of).agg(pl.col("distance").min()).group_by("dataset", "distance").agg(pl.len().alias(column))
+        counted = counted.join(nearest, on=["dataset", "distance"], how="left", maintain_order="left")
+    return counted.fill_null(0)
 
 
 def _components(edges: list[np.ndarray], label: np.ndarray) -> np.ndarray:

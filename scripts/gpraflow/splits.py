@@ -75,6 +75,8 @@ def split(
     fractions: Mapping[str, float],
     labels: Mapping[str, str],
     across: Literal["drop", "error"],
+    overlaps: pl.DataFrame,
+    independent: Literal["drop", "warn", "error"],
     seed: int,
     origin: str,
     ledger: Ledger,
@@ -98,6 +100,10 @@ def split(
     across
         Families that the table's own split tears apart: ``drop`` keeps those in the last of ``train``, ``val``, ``test`` and drops their
         neighbours from the splits before; ``error`` stops.
+    overlaps
+        ``sequence``, ``dataset`` and ``distance`` of promoters that are near-duplicates of those of independent data sets.
+    independent
+        What becomes of these: ``drop`` takes them out of ``train`` and ``val``; ``warn`` counts them; ``error`` stops.
     seed
         Key of the hash.
     origin
@@ -108,7 +114,8 @@ def split(
     Raises
     ------
     InputError
-        If a split is left empty, a family is in more than one and ``across`` is ``error``, or as `by_column`.
+        If a split is left empty, a family is in more than one and ``across`` is ``error``, a promoter of ``train`` or ``val`` overlaps and
+        ``independent`` is ``error``, or as `by_column`.
     """
     if method == "column":
         assigned = by_column(table, {name: labels[name] for name in names}, origin)
@@ -128,9 +135,22 @@ def split(
         keep = rank == last
         for name in names:
             ledger.drop(f"from {name}: near-duplicate of a promoter of a later split", int((~keep & (assigned == name)).sum()))
+    trained = keep & assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps["sequence"].implode())
+    if trained.any():
+        if independent == "error":
+            example = overlaps.filter(sequence=table.filter(trained)["sequence"][0]).row(0, named=True)
+            raise InputError(
+                f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of one of the independent set "
+                f"'{example['dataset']}' ({trained.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
+            )
+        for name in ("train", "val"):
+            count, what = int((trained & (assigned == name)).sum()), f"from {name}: near-duplicate of a promoter of an independent set"
+            (ledger.drop if independent == "drop" else ledger.note)(what, count)
+        keep &= ~trained if independent == "drop" else True
     parts = {name: table.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
         if not part.height:
             mend = "set a larger split.fractions" if method == "hash" else "mend the split column or take it out of split.names"
             raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {mend}")
+        ledger.note(f"to {name}", part.height)
     return parts

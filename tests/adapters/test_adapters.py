@@ -104,7 +104,9 @@ def test_rules_declare_the_modules_that_decide_their_result(script):
     named = declared(script.stem)
     assert all(module_file(module) for module in named)
     # plot rules read tables and scores that other rules made; training and prediction read shards, which the manifest describes
-    reading = {"tables", "scaffold"} if script.stem.startswith(("plot", "evaluate", "group", "split", "shard", "predict")) else set()
+    reading = (
+        {"tables", "scaffold"} if script.stem.startswith(("plot", "evaluate", "group", "find", "split", "shard", "predict")) else set()
+    )
     reading |= {"scaffold"} if script.stem == "estimate_expression" else set()
     reading |= {"shards"} if script.stem in ("train_model", "upload_shards") else set()
     reading |= {"scaffold", "randomness"} if script.stem == "upload_shards" else set()

@@ -115,6 +115,29 @@ def test_low_complexity_and_n_link_nothing():
     assert neighbours.groups(pl.Series(sequences), 3, kmer=24).tolist() == list(range(8))
 
 
+def test_overlaps_are_those_of_all_pairs():
+    rng = np.random.default_rng(9)
+    library = random_inserts(300, rng, (78, 80))
+    others = random_inserts(50, rng) + [edited(library[i], rng.integers(0, 6), rng) for i in range(150)]
+    others = [turned(text) if i % 3 else text for i, text in enumerate(others)]
+    distance = np.minimum(
+        process.cdist(library, others, scorer=Levenshtein.distance),
+        process.cdist(library, [turned(t) for t in others], scorer=Levenshtein.distance),
+    )
+    found = neighbours.overlaps(pl.Series(library), pl.Series(others), 3, threads=2)
+    assert found.rows() == [(i, j, distance[i, j]) for i, j in zip(*np.nonzero(distance <= 3), strict=True)]
+    assert found.height > 60
+    assert neighbours.overlaps(pl.Series(library), pl.Series(others[:50]), 3).height == 0
+
+
+def test_overlaps_are_told_by_distance_of_the_nearest():
+    rows = [("s", 0, "A", "x"), ("s", 2, "B", "x"), ("s", 2, "B", "y"), ("t", 1, "A", "x"), ("t", 1, "C", "x")]
+    found = neighbours.by_distance(pl.DataFrame(rows, schema=neighbours.OVERLAPS, orient="row"), ["s", "t", "u"], 2)
+    assert found.columns == ["dataset", "distance", "promoters", "library_promoters"]
+    expected = {("s", 0): (1, 1), ("s", 2): (1, 1), ("t", 1): (1, 2)}
+    assert found.rows() == [(name, d, *expected.get((name, d), (0, 0))) for name in "stu" for d in range(3)]
+
+
 def table_of(sequences, group=None):
     return pl.DataFrame({"sequence": sequences, "group": group}, schema_overrides={"group": pl.String})
 

@@ -27,6 +27,8 @@ def run(table, max_edits=0, **options):
         "fractions": FRACTIONS,
         "labels": {name: name for name in FRACTIONS},
         "across": "error",
+        "overlaps": pl.DataFrame(schema=neighbours.OVERLAPS),
+        "independent": "drop",
         "seed": 7,
         "origin": "a.parquet",
         "ledger": Ledger("split_promoters", "library"),
@@ -97,6 +99,20 @@ def test_near_duplicates_in_the_users_own_splits_are_dropped_from_the_earlier_on
     with pytest.raises(InputError, match=r"family '.*' is in \w+ and \w+ \(3 such families\)"):
         run(table, max_edits=3, method="column")
     assert sum(part.height for part in run(table, method="column").values()) == 8
+
+
+def test_near_duplicates_of_independent_sets_are_not_trained_on():
+    table = library(6, split=["train", "train", "train", "val", "val", "test"])
+    overlaps = table[[1, 4, 5]].select(dataset=pl.lit("s"), distance=pl.lit(2, pl.Int64), sequence="sequence", other="sequence")
+    options = {"method": "column", "overlaps": overlaps}
+    what = "near-duplicate of a promoter of an independent set"
+    for policy, kept, kind in (("drop", [2, 1, 1], "dropped"), ("warn", [3, 2, 1], "noted")):
+        ledger = Ledger("split_promoters", "library")
+        parts = run(table, independent=policy, ledger=ledger, **options)
+        assert [part.height for part in parts.values()] == kept
+        assert (ledger.counts[kind, f"from train: {what}"], ledger.counts[kind, f"from val: {what}"]) == (1, 1)
+    with pytest.raises(InputError, match=r"is within 2 edits of one of the independent set 's' \(2 such promoters in train and val\)"):
+        run(table, independent="error", **options)
 
 
 def test_empty_split_is_an_error():

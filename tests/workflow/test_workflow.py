@@ -151,8 +151,7 @@ def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, 
     assert done.returncode == 0, done.stderr[-3000:]
     expected = {name: value for name, value in digest(finished).items() if until == [] or not name.startswith("ledger/predict")}
     found = digest(workflow_folder)
-    # With --until the independent set is not read: it is needed by no shard.
-    assert found == {name: value for name, value in expected.items() if name in found or "independent" not in name}
+    assert found == expected
     assert not list(results.rglob(".partial*"))
     assert not (results / "model/.training").exists()
     assert (results / "metrics.json").exists() == (moment == "training")
@@ -212,7 +211,7 @@ def test_locks_of_a_live_run_are_kept(workflow_folder):
 
 def outputs(folder):
     results = folder / "results/tiny"
-    return [path for path in results.rglob("*") if path.is_file() and "logs" not in path.parts and "simulated" not in path.parts]
+    return [path for path in results.rglob("*") if path.is_file() and "logs" not in path.parts and "simulate" not in str(path)]
 
 
 SEQUENCE = "TGCATTTTTTTCACATC" + "ACGT" * 20 + "GGTTACGGCTGTT"
@@ -368,7 +367,15 @@ def report(finished):
 def test_report_holds_every_figure_and_caption(report):
     text = report.read_text()
     drawn = ("yield", "distinct", "rarefaction", "inserts", "depth", "expression", "profiles", "replicates")
-    for part in ("training.svg", "simulated_independent.svg", "test.svg", "metrics.tsv", "ledger.tsv", *(f"{name}.svg" for name in drawn)):
+    for part in (
+        "training.svg",
+        "simulated_independent.svg",
+        "test.svg",
+        "metrics.tsv",
+        "ledger.tsv",
+        "overlaps.tsv",
+        *(f"{name}.svg" for name in drawn),
+    ):
         assert part in text
     assert "Measured against predicted expression of" in text
     assert "gpraflow run" in text
@@ -402,6 +409,6 @@ def test_report_opens_in_a_browser_without_console_error(report, tmp_path):
     # Chromium's log has one level for all; the one expected line is Tailwind's advice to Snakemake about its bundled copy.
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert [line for line in console if "should not be used in production" not in line] == []
-    for category in ("Assay", "Ledger", "Scores", "Training", "Predictions"):
+    for category in ("Assay", "Ledger", "Leak guard", "Scores", "Training", "Predictions"):
         assert category in done.stdout
     assert Path(report).stat().st_size > 1_000_000  # everything is in this one file

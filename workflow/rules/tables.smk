@@ -64,11 +64,47 @@ rule group_neighbours:
         "../../scripts/group_neighbours.py"
 
 
+rule find_overlaps:
+    """Find the promoters of the library that are near-duplicates of promoters of independent data sets."""
+    input:
+        promoters="results/{run}/tables/library.parquet",
+        independent=expand(
+            "results/{{run}}/tables/{dataset}.parquet", dataset=INDEPENDENT
+        ),
+        scaffolds=config["scaffold"]["file"],
+        lib=lib("neighbours", "scaffold"),
+    output:
+        overlaps="results/{run}/neighbours/overlaps.parquet",
+        summary=report(
+            "results/{run}/neighbours/overlaps.tsv",
+            caption="../report/overlaps.rst",
+            category="Leak guard",
+        ),
+    log:
+        "results/{run}/logs/find_overlaps.log",
+    benchmark:
+        "results/{run}/benchmarks/find_overlaps.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        datasets=list(INDEPENDENT),
+        scaffold=config["scaffold"]["name"],
+        max_flank_edits=config["scaffold"]["max_flank_edits"],
+        max_edits=config["neighbours"]["max_edits"],
+    script:
+        "../../scripts/find_overlaps.py"
+
+
 rule split_promoters:
     """Send whole families of promoters to train, val and test."""
     input:
         promoters="results/{run}/tables/library.parquet",
         families="results/{run}/neighbours/library.parquet",
+        overlaps="results/{run}/neighbours/overlaps.parquet",
         lib=lib("splits"),
     output:
         splits=expand(
@@ -91,6 +127,7 @@ rule split_promoters:
         fractions=config["split"]["fractions"],
         labels=config["split"]["labels"],
         across=config["split"]["across"],
+        independent=config["neighbours"]["independent"],
         seed=seed_of("split"),
     script:
         "../../scripts/split_promoters.py"
