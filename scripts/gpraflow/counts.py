@@ -36,6 +36,11 @@ def merge(
     tuple
         Table of ``sequence`` and the reads of each bin, the most abundant first; ledgers with their rows out: one of the reads of
         each bin, and one of distinct inserts (data set ``library``).
+
+    Raises
+    ------
+    ConfigError
+        If inserts with N are to be merged, but ``max_edits`` is 0.
     """
     if n_in_insert == "merge" and not max_edits:
         raise ConfigError("reads.n_in_insert: merge needs reads.collapse_edits of 1 or 2; it is 0, which merges nothing")

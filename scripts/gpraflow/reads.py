@@ -24,6 +24,7 @@ from gpraflow.scaffold import Scaffold
 _BLOCK = 8 << 20  # from 4 MB on, NumPy asks the kernel for large pages, which costs far fewer page faults
 _CHUNK = 4 << 20  # bytes of a matrix of reads
 _SPARE = 1024  # bytes behind a block's text, for reads up to that length
+_TELL = 5_000_000  # reads between two lines of progress
 _JUDGED = 20  # reads; the yield of fewer says nothing
 _PREFIX = 64  # bp in which most reads have their 5' flank
 _COMPACT = 1_000_000  # rows that wait for being added up
@@ -131,6 +132,8 @@ def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1
             nonlocal waiting, limit
             counts, part = running.popleft().result()
             waiting.append(counts)
+            if tally["in"] // _TELL < (tally["in"] + part["in"]) // _TELL:
+                print(f"{tally['in'] + part['in']:,} reads so far", file=sys.stderr, flush=True)
             tally.update(part)
             if sum(map(len, waiting)) > limit:  # twice what is distinct, so that each row is added up a few times only
                 waiting = [_added_up(waiting)]

@@ -64,13 +64,19 @@ def found_inserts(sequences, policy=POLICY):
     return out
 
 
-def test_counts_are_those_of_a_naive_loop(tmp_path):
+def test_counts_are_those_of_a_naive_loop(tmp_path, monkeypatch, capsys):
     library = inserts(300, lengths=(40, 74, 79, 80, 81, 120))
     rng = np.random.default_rng(1)
     drawn = [library[i] for i in rng.integers(0, 300, 5000)]
     sequences = [read_of(i) if rng.random() < 0.7 else turned(read_of(i)) for i in drawn]
+    monkeypatch.setattr(reads, "_TELL", 1000)
+    monkeypatch.setattr(reads, "_BLOCK", 100_000)
     counts, ledger = counted(fastq(tmp_path / "a.fastq.gz", sequences))
     assert counts == Counter(drawn)
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].endswith("a.fastq.gz: 5,000 reads")
+    assert len(told) == 6
+    assert told[0].endswith(" reads so far")
     assert ledger["on the other strand"] == sum(FIVE not in s for s in sequences)
 
 
