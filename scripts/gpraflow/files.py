@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and digests of them."""
 
+import glob
 import gzip
 import hashlib
 import json
@@ -31,6 +32,8 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".partial-*-{glob.escape(path.name)}"):  # by a process that was killed: a file has one writer
+            left.unlink(missing_ok=True)
         yield temporary
         with open(temporary, "rb+") as handle:
             os.fsync(handle.fileno())
