@@ -11,8 +11,7 @@ def main(job):
     ledger = Ledger("count_reads", job.wildcards.column)
     counts = reads.count(job.input.reads, policy, ledger, job.threads)
     ledger.write(job.output.ledger, counts["reads"].sum())
-    with files.whole(job.output.counts) as temporary:
-        counts.write_parquet(temporary)
+    files.write_parquet(job.output.counts, counts)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ def main(job):
         named = pairs.select(pl.lit(name).alias("dataset"), "distance", sequence=library[pairs["library"]], other=others[pairs["other"]])
         found.append(named.cast(neighbours.OVERLAPS))
     together = pl.concat(found)
-    with files.whole(job.output.overlaps) as temporary:
-        together.write_parquet(temporary)
+    files.write_parquet(job.output.overlaps, together)
     files.write_text(job.output.summary, neighbours.by_distance(together, params.datasets, params.max_edits).write_csv(separator="\t"))
 
 

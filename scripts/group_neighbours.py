@@ -16,8 +16,7 @@ def main(job):
     ledger.note("families", len(sizes))
     ledger.note("promoters in families of two or more", int(sizes.filter(sizes > 1).sum()))
     ledger.note("promoters of the largest family", int(sizes.max()))
-    with files.whole(job.output.families) as temporary:
-        pl.DataFrame({"sequence": table["sequence"], "family": family}).write_parquet(temporary)
+    files.write_parquet(job.output.families, pl.DataFrame({"sequence": table["sequence"], "family": family}))
     ledger.write(job.output.ledger, len(family))
 
 

@@ -11,8 +11,7 @@ def main(job):
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
     table, ledgers = counts.merge(bins, flanks, params.collapse_edits, params.collapse_ratio, params.n_in_insert, job.threads)
     ledger.write_all(job.output.ledger, ledgers)
-    with files.whole(job.output.counts) as temporary:
-        table.write_parquet(temporary)
+    files.write_parquet(job.output.counts, table)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def main(job):
     rows = assay_plots.choose_examples(table["expression"].to_numpy(), counts.sum(axis=1))
     mean, sd, low, high = table[rows].select("expression", "cell_sd", "low", "high").to_numpy().T
     expected = expression.expected_profile(mean, sd, replicates[0], per_cell > 0)
-    seen, edges = assay_plots.cell_shares(counts[rows], per_cell), assay_plots.display_edges(replicates[0].gates)
+    seen, edges = assay_plots.cell_shares(counts[rows], per_cell), replicates[0].edges
     unit = f"{params.unit}, replicate {replicates[0].name}" if replicates[0].name else params.unit
     figures = {
         "depth": assay_plots.depth(table["n_reads"].to_numpy()),

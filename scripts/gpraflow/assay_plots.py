@@ -390,13 +390,6 @@ def expression(expression: np.ndarray, singleton: np.ndarray, unit: str) -> Any:
     return figure
 
 
-def display_edges(gates: np.ndarray) -> np.ndarray:
-    """Return ``(bins + 1,)`` finite edges: the gates, with the outer bins, which are open, as wide as the others are on average."""
-    inner = np.asarray(gates, np.float64)[1:-1]
-    width = float(np.diff(inner).mean()) if len(inner) > 1 else 1.0
-    return np.concatenate([[inner[0] - width], inner, [inner[-1] + width]])
-
-
 def cell_shares(counts: np.ndarray, per_cell: np.ndarray) -> np.ndarray:
     """Return ``(promoters, bins)`` shares of the cells that reads stand for, ``n_b / r_b`` normalised; 0 for a bin without reads."""
     cells = np.divide(counts, per_cell, out=np.zeros(counts.shape), where=per_cell > 0)

@@ -105,6 +105,8 @@ def check_splits(content: dict[str, Any]) -> None:
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[dict[str, Any]]:
     """Read a tab-separated sheet; each row is checked against ``schema``, empty cells take the schema's default.
 
+    The first required column names the row and may not repeat itself, or not within a value of the column ``x-unique-within``.
+
     Raises
     ------
     ConfigError
@@ -127,10 +129,11 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[dict[str
             row = {name: _typed(cell.strip(), known[name]) for name, cell in cells.items() if cell and cell.strip()}
             rows.append(validate(row, schema, f"{path}, row {number}"))
     key = schema["required"][0]
-    names = [(row.get("replicate", ""), row[key]) for row in rows]
-    for replicate, name in names:
-        if (times := names.count((replicate, name))) > 1:
-            where = f" of replicate '{replicate}'" if replicate else ""
+    within = schema.get("x-unique-within", key)
+    names = [(row.get(within, ""), row[key]) for row in rows]
+    for outer, name in names:
+        if (times := names.count((outer, name))) > 1:
+            where = f" of {within} '{outer}'" if within != key and outer else ""
             raise ConfigError(f"{path}: the {key} '{name}'{where} is there {times} times; each may be there once")
     return rows
 

@@ -50,10 +50,15 @@ class Replicate:
         return float(np.diff(inner).mean()) if len(inner) > 1 else 1.0
 
     @property
+    def edges(self) -> np.ndarray:
+        """``(bins + 1,)`` finite limits: the gates, but open bins are taken as wide as the others are on average."""
+        inner = self.gates[1:-1]
+        return np.concatenate([[inner[0] - self.width], inner, [inner[-1] + self.width]])
+
+    @property
     def values(self) -> np.ndarray:
-        """``(bins,)`` middle of each bin; open bins are taken as wide as the others are on average."""
-        inner, half = self.gates[1:-1], self.width / 2
-        return np.concatenate([[inner[0] - half], (inner[:-1] + inner[1:]) / 2, [inner[-1] + half]])
+        """``(bins,)`` middle of each bin."""
+        return (self.edges[:-1] + self.edges[1:]) / 2
 
 
 @dataclass(frozen=True)
@@ -419,7 +424,7 @@ def read_counts(
     parts = []
     for rows in tables.read_columns(path, {**columns, **roles}, "counts", ledger):
         for role in roles:
-            rows = _whole_numbers(rows, role, path)
+            rows = tables.whole_numbers(rows, role, path)
         parts.append(rows)
     table = pl.concat(parts)
     labels = [name for name in ("group", "split", "source") if name in table.columns]
@@ -432,15 +437,6 @@ def read_counts(
         ledger.drop("same sequence again, reads added up", table.height - merged.height)
         table = merged
     return table.select("sequence", *labels), table.select(list(roles)).to_numpy()
-
-
-def _whole_numbers(rows: pl.DataFrame, role: str, path: Any) -> pl.DataFrame:
-    """Return a block with the column of a role as int64; the usual columns need no look at each cell's text."""
-    if rows.schema[role].is_integer() or rows.schema[role] == pl.String:
-        numbers = rows[role].cast(pl.Int64, strict=False)
-        if not numbers.null_count() and numbers.min() >= 0 and numbers.max() <= 2**53:  # type: ignore[operator]
-            return rows.with_columns(numbers)
-    return tables.whole_numbers(rows, role, path)
 
 
 def estimate(

@@ -3,6 +3,7 @@
 import glob
 import gzip
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -65,6 +66,14 @@ def write_gzip(path: str | os.PathLike, content: bytes) -> None:
     """Write ``content`` gzip-compressed, without time stamp or file name; the same content gives the same bytes."""
     with whole(path) as temporary:
         temporary.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+
+
+def write_parquet(path: str | os.PathLike, table: Any) -> None:
+    """Write a Polars table as Parquet, whole or not at all; the same rows give the same bytes."""
+    content = io.BytesIO()  # through memory: Polars' own file writer does not say why a write failed
+    table.write_parquet(content, compression="zstd")
+    with whole(path) as temporary:
+        temporary.write_bytes(content.getvalue())
 
 
 def digests(path: str | os.PathLike) -> dict[str, Any]:

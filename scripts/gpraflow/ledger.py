@@ -79,6 +79,12 @@ def _write(path: str | os.PathLike, lines: Iterable[tuple]) -> None:
     files.write_text(path, text.getvalue())
 
 
+def load(paths: Sequence[str | os.PathLike]) -> pl.DataFrame:
+    """Read ledgers as one table with the columns `COLUMNS`."""
+    text = {"dataset": pl.String, "what": pl.String}  # names of bins may be numbers
+    return pl.concat([pl.read_csv(Path(path), separator="\t", schema_overrides=text) for path in paths])
+
+
 def collect(paths: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
     """Write the ledgers of all steps as one, and check that what one step of the reads gives is what the next one takes.
 
@@ -87,9 +93,7 @@ def collect(paths: Sequence[str | os.PathLike], path: str | os.PathLike) -> None
     AssertionError
         If a step's rows do not add up, or reads are lost between steps: a fault of the program, never of the data.
     """
-    table = pl.concat(
-        [pl.read_csv(Path(part), separator="\t", schema_overrides={"dataset": pl.String, "what": pl.String}) for part in paths]
-    )
+    table = load(paths)
     sums = {
         (rule, dataset): dict(zip(kinds, rows, strict=True))
         for rule, dataset, kinds, rows in table.group_by("rule", "dataset", "kind", maintain_order=True)

@@ -40,8 +40,11 @@ def reverse_complement(sequences: pl.Series) -> pl.Series:
     return sequences.to_frame("s").select(reverse_complement_expression(pl.col("s"))).to_series()
 
 
-def shared_segments(sequences: pl.Series, max_edits: int, both_strands: bool = False) -> Iterator[Join]:
-    """Yield joins such that any two sequences within ``max_edits`` (Levenshtein) are in one group of one of them, in either order."""
+def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | None = None) -> Iterator[Join]:
+    """Yield joins such that any two sequences within ``max_edits`` (Levenshtein) are in one group of one of them, in either order.
+
+    With their reverse complements as ``turned``, so are those that are within ``max_edits`` if one of them is turned.
+    """
     if not len(sequences):
         return
     length = sequences.str.len_bytes().to_numpy().astype(np.int64)
@@ -52,17 +55,17 @@ def shared_segments(sequences: pl.Series, max_edits: int, both_strands: bool = F
         passes.append((np.flatnonzero(length < number * long + max_edits), short))
     for rows, size in passes:
         text = sequences[rows]
-        strands = [(text, False), (reverse_complement(text), True)] if both_strands else [(text, False)]
+        strands = [(text, False)] if turned is None else [(text, False), (turned[rows], True)]
         for segment in range(number):
             from_left = 2 * segment < number
             offset, most = (segment * size, segment) if from_left else ((segment - number) * size, max_edits - segment)
             key = text.str.slice(offset, size).hash().to_numpy()  # equal hashes of different segments only add candidates
-            for strand, turned in strands:
+            for strand, other in strands:
                 for shift in range(-most, most + 1):
-                    if shift == 0 and not turned:
+                    if shift == 0 and not other:
                         join = _repeated(rows, key)
                     else:
-                        join = _common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), key, turned)
+                        join = _common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), key, other)
                     if len(join.rows_a):
                         yield join
 
@@ -156,7 +159,15 @@ def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series
     numpy.ndarray
         For each sequence the index of the first one of its group, int64.
     """
-    canonical = sequences.to_frame("s").select(pl.min_horizontal("s", reverse_complement_expression(pl.col("s")))).to_series()
+    return _groups(_canonical(sequences), max_edits, kmer, given, threads)
+
+
+def _canonical(sequences: pl.Series) -> pl.Series:
+    """Return each sequence or its reverse complement, whichever comes first in the alphabet."""
+    return sequences.to_frame("s").select(pl.min_horizontal("s", reverse_complement_expression(pl.col("s")))).to_series()
+
+
+def _groups(canonical: pl.Series, max_edits: int, kmer: int, given: pl.Series | None, threads: int) -> np.ndarray:
     ordered = canonical.to_frame("s").with_row_index("row").group_by("s", maintain_order=True).agg(pl.col("row").first())
     distinct, first = ordered["s"], ordered["row"].to_numpy().astype(np.int64)
     label = np.arange(len(distinct))
@@ -170,7 +181,8 @@ def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series
         edges.append(_shared_kmers(distinct, kmer))
     label = _components(edges, label)
     if max_edits:
-        joins, turned = list(shared_segments(distinct, max_edits, both_strands=True)), reverse_complement(distinct)
+        turned = reverse_complement(distinct)
+        joins = list(shared_segments(distinct, max_edits, turned))
         # Nearly all are neighbours of the first one with the same segment: that round leaves few for the exhaustive one. There labels of
         # its beginning say who is a and who is b, so that a pair is met whatever is linked meanwhile.
         for leaders_only in (True, False):
@@ -201,13 +213,11 @@ def families(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int 
     max_edits, kmer, threads
         As for `groups`.
     """
-    found = groups(inserts, max_edits, kmer, table["group"], threads)
-    names = pl.DataFrame({"family": found, "group": table["group"], "insert": inserts}).with_columns(
-        canonical=pl.min_horizontal("insert", reverse_complement_expression(pl.col("insert")))
-    )
-    return names.select(
-        pl.coalesce(pl.col("group").min().over("family"), pl.col("canonical").min().over("family")).alias("family")
-    ).to_series()
+    canonical = _canonical(inserts)
+    found = _groups(canonical, max_edits, kmer, table["group"], threads)
+    names = pl.DataFrame({"family": found, "group": table["group"], "insert": canonical})
+    smallest = (pl.col(name).min().over("family") for name in ("group", "insert"))
+    return names.select(pl.coalesce(*smallest).alias("family")).to_series()
 
 
 def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1) -> pl.DataFrame:
@@ -222,7 +232,7 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
     turned = reverse_complement(together)
     side = np.repeat([0, 1], [len(library), len(others)])  # as labels: only pairs across are candidates
     found = [np.empty((0, 3), np.int64)]
-    for join in shared_segments(together, max_edits, both_strands=True):
+    for join in shared_segments(together, max_edits, turned):
         for a, b in candidates(join, side, leaders_only=False):
             distance = distances((turned if join.turned else together)[a], together[b], max_edits, threads)
             near = distance <= max_edits

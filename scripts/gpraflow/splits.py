@@ -60,10 +60,40 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
     return given.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
 
 
-def spread_families(assigned: pl.Series, family: pl.Series) -> pl.DataFrame:
-    """Return the families that are in more than one split: ``family`` and its ``splits``, in order of name."""
+def _apart(assigned: pl.Series, family: pl.Series, names: Sequence[str], across: str, origin: str, ledger: Ledger) -> pl.Series:
+    """Return which promoters stay where families are in several splits: those of the last one."""
     found = pl.DataFrame({"family": family, "split": assigned}).group_by("family").agg(splits=pl.col("split").unique().sort())
-    return found.filter(pl.col("splits").list.len() > 1).sort("family")
+    torn = found.filter(pl.col("splits").list.len() > 1).sort("family")
+    if torn.height and across == "error":
+        example = torn.row(0, named=True)
+        raise InputError(
+            f"{origin}: family '{example['family']}' is in {' and '.join(example['splits'])} ({torn.height} such families): "
+            "near-copies of test promoters would be trained on; mend the split column, or set split.across: drop, or split.method: hash"
+        )
+    rank = assigned.replace_strict({name: number for number, name in enumerate(SPLITS)}, return_dtype=pl.Int8)
+    keep = rank == pl.DataFrame({"family": family, "rank": rank}).select(pl.col("rank").max().over("family")).to_series()
+    if torn.height:
+        for name in names:
+            ledger.drop(f"from {name}: near-duplicate of a promoter of a later split", int((~keep & (assigned == name)).sum()))
+    return keep
+
+
+def _overlapping(
+    table: pl.DataFrame, assigned: pl.Series, overlaps: pl.DataFrame, independent: str, origin: str, ledger: Ledger
+) -> pl.Series:
+    """Return which promoters of train and val are near-duplicates of independent ones and go."""
+    found = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps["sequence"].implode())
+    if found.any():
+        if independent == "error":
+            example = overlaps.filter(sequence=table.filter(found)["sequence"][0]).row(0, named=True)
+            raise InputError(
+                f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of one of the independent set "
+                f"'{example['dataset']}' ({found.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
+            )
+        for name in ("train", "val"):
+            count, what = int((found & (assigned == name)).sum()), f"from {name}: near-duplicate of a promoter of an independent set"
+            (ledger.drop if independent == "drop" else ledger.note)(what, count)
+    return found if independent == "drop" else found & False
 
 
 def split(
@@ -119,35 +149,12 @@ def split(
     """
     if method == "column":
         assigned = by_column(table, {name: labels[name] for name in names}, origin)
+        keep = _apart(assigned, family, names, across, origin, ledger)
+        kept, assigned = table.filter(keep), assigned.filter(keep)
     else:
-        assigned = by_hash(family, {name: fractions[name] for name in names}, seed)
-    torn = spread_families(assigned, family)
-    keep = pl.Series([True]).new_from_index(0, table.height)
-    if torn.height:
-        if across == "error":
-            example = torn.row(0, named=True)
-            raise InputError(
-                f"{origin}: family '{example['family']}' is in {' and '.join(example['splits'])} ({torn.height} such families): "
-                "near-copies of test promoters would be trained on; mend the split column, or set split.across: drop, or split.method: hash"
-            )
-        rank = assigned.replace_strict({name: SPLITS.index(name) for name in names}, return_dtype=pl.Int8)
-        last = pl.DataFrame({"family": family, "rank": rank}).select(pl.col("rank").max().over("family")).to_series()
-        keep = rank == last
-        for name in names:
-            ledger.drop(f"from {name}: near-duplicate of a promoter of a later split", int((~keep & (assigned == name)).sum()))
-    trained = keep & assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps["sequence"].implode())
-    if trained.any():
-        if independent == "error":
-            example = overlaps.filter(sequence=table.filter(trained)["sequence"][0]).row(0, named=True)
-            raise InputError(
-                f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of one of the independent set "
-                f"'{example['dataset']}' ({trained.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
-            )
-        for name in ("train", "val"):
-            count, what = int((trained & (assigned == name)).sum()), f"from {name}: near-duplicate of a promoter of an independent set"
-            (ledger.drop if independent == "drop" else ledger.note)(what, count)
-        keep &= ~trained if independent == "drop" else True
-    parts = {name: table.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
+        kept, assigned = table, by_hash(family, {name: fractions[name] for name in names}, seed)
+    keep = ~_overlapping(kept, assigned, overlaps, independent, origin, ledger)
+    parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
         if not part.height:
             mend = "set a larger split.fractions" if method == "hash" else "mend the split column or take it out of split.names"

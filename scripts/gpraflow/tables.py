@@ -81,10 +81,7 @@ def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
         At least ``sequence`` and ``expression``; other columns of `SCHEMA` that it lacks are written as null, further ones are kept.
     """
     known = [(pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()]
-    content = io.BytesIO()  # through memory: Polars' own file writer does not say why a write failed
-    table.select(*known, pl.exclude(list(SCHEMA))).write_parquet(content, compression="zstd")
-    with files.whole(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    files.write_parquet(path, table.select(*known, pl.exclude(list(SCHEMA))))
 
 
 def ingest(
@@ -172,6 +169,10 @@ def read_columns(path: str | os.PathLike, columns: Mapping[str, str], section: s
 
 def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.DataFrame:
     """Return a block of `read_columns` with the column of a role as int64; empty, negative or other cells are an `InputError`."""
+    if rows.schema[role].is_integer() or rows.schema[role] == pl.String:  # the usual columns need no look at each cell's text
+        numbers = rows[role].cast(pl.Int64, strict=False)
+        if not numbers.null_count() and numbers.min() >= 0 and numbers.max() <= 2**53:  # type: ignore[operator]
+            return rows.with_columns(numbers)
     return _number(rows, role, pl.Int64, path)
 
 

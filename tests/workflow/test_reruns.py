@@ -36,24 +36,7 @@ ALL = [
     "plot_predictions",
     "collect_ledger",
 ]
-FROM = {
-    "simulate_assay": ALL,
-    "count_reads": ALL[1:],
-    **{
-        rule: ALL[ALL.index(rule) :]
-        for rule in (
-            "merge_counts",
-            "estimate_expression",
-            "ingest_table",
-            "group_neighbours",
-            "find_overlaps",
-            "split_promoters",
-            "shard_tfrecords",
-            "upload_shards",
-            "train_model",
-        )
-    },
-}
+FROM = {rule: ALL[ALL.index(rule) :] for rule in ALL[: ALL.index("train_model") + 1] if not rule.startswith("plot_")}
 SCORING = ["evaluate_model", "plot_predictions"]
 AFTER_PREDICTION = ["predict_promoters", *SCORING, "collect_ledger"]
 

@@ -192,16 +192,16 @@ def ledgers_of_reads(wildcards):
 
 def ledgers_of_run(wildcards):
     """Return the ledgers of all steps, in the order of the way of the data."""
-    names = []
-    if FROM_BINS:
-        names += ["estimate_expression.library"]
-    if FROM_READS:
-        names = ["merge_counts.library", *names]
-    names += [f"ingest_table.{dataset}" for dataset in [LIBRARY, *INDEPENDENT]]
-    names += ["group_neighbours.library", "split_promoters.library"]
-    names += [f"shard_tfrecords.{split}" for split in config["split"]["names"]]
-    names += [f"predict_promoters.{dataset}" for dataset in SCORED]
+    steps = [
+        *(["merge_counts.library"] if FROM_READS else []),
+        *(["estimate_expression.library"] if FROM_BINS else []),
+        *[f"ingest_table.{dataset}" for dataset in [LIBRARY, *INDEPENDENT]],
+        "group_neighbours.library",
+        "split_promoters.library",
+        *[f"shard_tfrecords.{split}" for split in config["split"]["names"]],
+        *[f"predict_promoters.{dataset}" for dataset in SCORED],
+    ]
     return [
         *(ledgers_of_reads(wildcards) if FROM_READS else []),
-        *[f"results/{wildcards.run}/ledger/{name}.tsv" for name in names],
+        *[f"results/{wildcards.run}/ledger/{step}.tsv" for step in steps],
     ]
