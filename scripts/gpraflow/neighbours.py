@@ -5,8 +5,10 @@ principle; the shifts are those of Pass-Join, Li et al. 2011, doi:10.14778/20783
 segments, and only joined ones are compared.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -15,13 +17,14 @@ from rapidfuzz.distance import Levenshtein
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from gpraflow.scaffold import reverse_complement_expression, tokenize
+from gpraflow.scaffold import reverse_complement_sequences, tokenize
 
 _PAIRS = 1_000_000  # candidate pairs at a time
 _KMERS = 40_000_000  # k-mers at a time
 _ROWS = 100_000  # sequences whose k-mers are listed at a time
-# Pairs of a library's promoter (`sequence`) and one of an independent data set (`other`) that are near-duplicates.
-OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "other": pl.String}
+# Pairs of a library's promoter (`sequence`) and one of an independent data set (`other`) that are near-duplicates; `equal`: the inserts are
+# the same, on the same strand.
+OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "other": pl.String, "equal": pl.Boolean}
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,11 @@ class Join:
     turned: bool
 
 
-def reverse_complement(sequences: pl.Series) -> pl.Series:
-    """Return the other strand of sequences."""
-    return sequences.to_frame("s").select(reverse_complement_expression(pl.col("s"))).to_series()
-
-
-def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | None = None) -> Iterator[Join]:
+def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | None = None, threads: int = 1) -> Iterator[Join]:
     """Yield joins such that any two sequences within ``max_edits`` (Levenshtein) are in one group of one of them, in either order.
 
-    With their reverse complements as ``turned``, so are those that are within ``max_edits`` if one of them is turned.
+    With their reverse complements as ``turned``, so are those that are within ``max_edits`` if one of them is turned. ``threads`` joins
+    are looked for at the same time.
     """
     if not len(sequences):
         return
@@ -53,21 +52,26 @@ def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | No
     passes = [(np.flatnonzero(length >= number * long), long)]
     if short < long:  # a few short sequences must not make the segments of all others short
         passes.append((np.flatnonzero(length < number * long + max_edits), short))
-    for rows, size in passes:
-        text = sequences[rows]
-        strands = [(text, False)] if turned is None else [(text, False), (turned[rows], True)]
-        for segment in range(number):
-            from_left = 2 * segment < number
-            offset, most = (segment * size, segment) if from_left else ((segment - number) * size, max_edits - segment)
-            key = text.str.slice(offset, size).hash().to_numpy()  # equal hashes of different segments only add candidates
-            for strand, other in strands:
-                for shift in range(-most, most + 1):
-                    if shift == 0 and not other:
-                        join = _repeated(rows, key)
-                    else:
-                        join = _common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), key, other)
-                    if len(join.rows_a):
-                        yield join
+    with ThreadPoolExecutor(threads) as pool:
+        for rows, size in passes:
+            text, other = sequences[rows], None if turned is None else turned[rows]
+            for join in pool.map(partial(_segment_joins, rows, text, other, size, max_edits), range(number)):
+                yield from join
+
+
+def _segment_joins(rows: np.ndarray, text: pl.Series, turned: pl.Series | None, size: int, max_edits: int, segment: int) -> list[Join]:
+    """Return the joins by one of the ``max_edits + 1`` segments of ``text``, at all shifts of either strand."""
+    from_left = 2 * segment < max_edits + 1
+    offset, most = (segment * size, segment) if from_left else ((segment - max_edits - 1) * size, max_edits - segment)
+    key = text.str.slice(offset, size).hash().to_numpy()  # equal hashes of different segments only add candidates
+    found = []
+    for strand, other in ((text, False), (turned, True)):
+        for shift in range(-most, most + 1) if strand is not None else ():
+            if shift == 0 and not other:
+                found.append(_repeated(rows, key))
+            else:
+                found.append(_common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), key, other))
+    return [join for join in found if len(join.rows_a)]
 
 
 def _repeated(rows: np.ndarray, key: np.ndarray) -> Join:
@@ -159,15 +163,17 @@ def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series
     numpy.ndarray
         For each sequence the index of the first one of its group, int64.
     """
-    return _groups(_canonical(sequences), max_edits, kmer, given, threads)
+    return _groups(*_strands(sequences), max_edits, kmer, given, threads)
 
 
-def _canonical(sequences: pl.Series) -> pl.Series:
-    """Return each sequence or its reverse complement, whichever comes first in the alphabet."""
-    return sequences.to_frame("s").select(pl.min_horizontal("s", reverse_complement_expression(pl.col("s")))).to_series()
+def _strands(sequences: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return of each sequence and its reverse complement the one that comes first in the alphabet, and the other one."""
+    both = pl.DataFrame({"given": sequences, "turned": reverse_complement_sequences(sequences)})
+    strands = both.select(first=pl.min_horizontal("given", "turned"), second=pl.max_horizontal("given", "turned"))
+    return strands["first"], strands["second"]
 
 
-def _groups(canonical: pl.Series, max_edits: int, kmer: int, given: pl.Series | None, threads: int) -> np.ndarray:
+def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, given: pl.Series | None, threads: int) -> np.ndarray:
     ordered = canonical.to_frame("s").with_row_index("row").group_by("s", maintain_order=True).agg(pl.col("row").first())
     distinct, first = ordered["s"], ordered["row"].to_numpy().astype(np.int64)
     label = np.arange(len(distinct))
@@ -181,8 +187,8 @@ def _groups(canonical: pl.Series, max_edits: int, kmer: int, given: pl.Series | 
         edges.append(_shared_kmers(distinct, kmer))
     label = _components(edges, label)
     if max_edits:
-        turned = reverse_complement(distinct)
-        joins = list(shared_segments(distinct, max_edits, turned))
+        turned = other[first]
+        joins = list(shared_segments(distinct, max_edits, turned, threads))
         # Nearly all are neighbours of the first one with the same segment: that round leaves few for the exhaustive one. There labels of
         # its beginning say who is a and who is b, so that a pair is met whatever is linked meanwhile.
         for leaders_only in (True, False):
@@ -213,8 +219,8 @@ def families(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int 
     max_edits, kmer, threads
         As for `groups`.
     """
-    canonical = _canonical(inserts)
-    found = _groups(canonical, max_edits, kmer, table["group"], threads)
+    canonical, other = _strands(inserts)
+    found = _groups(canonical, other, max_edits, kmer, table["group"], threads)
     names = pl.DataFrame({"family": found, "group": table["group"], "insert": canonical})
     smallest = (pl.col(name).min().over("family") for name in ("group", "insert"))
     return names.select(pl.coalesce(*smallest).alias("family")).to_series()
@@ -229,16 +235,45 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
         ``library``, ``other`` (indices) and ``distance`` (Levenshtein, of the nearer strand) of each such pair, in order.
     """
     together = pl.concat([library, others])
-    turned = reverse_complement(together)
+    turned = reverse_complement_sequences(together)
     side = np.repeat([0, 1], [len(library), len(others)])  # as labels: only pairs across are candidates
     found = [np.empty((0, 3), np.int64)]
-    for join in shared_segments(together, max_edits, turned):
+    for join in shared_segments(together, max_edits, turned, threads):
         for a, b in candidates(join, side, leaders_only=False):
             distance = distances((turned if join.turned else together)[a], together[b], max_edits, threads)
             near = distance <= max_edits
             found.append(np.column_stack([a, b - len(library), distance])[near])
     pairs = pl.DataFrame(np.concatenate(found), schema={"library": pl.Int64, "other": pl.Int64, "distance": pl.Int64})
     return pairs.group_by("library", "other").agg(pl.col("distance").min()).sort("library", "other")
+
+
+def find_overlaps(
+    library: pl.Series,
+    others: Mapping[str, pl.Series],
+    inserts: Callable[[pl.Series], pl.Series],
+    max_edits: int,
+    threads: int = 1,
+) -> pl.DataFrame:
+    """Return the near-duplicates of a library's promoters in other sets of promoters, columns `OVERLAPS`.
+
+    Parameters
+    ----------
+    library, others
+        Promoters, and those of each other set by its name.
+    inserts
+        Takes flanks off.
+    max_edits, threads
+        As for `overlaps`.
+    """
+    found = [pl.DataFrame(schema=OVERLAPS)]
+    mine = inserts(library)
+    for name, sequences in others.items():
+        theirs = inserts(sequences)
+        pairs = overlaps(mine, theirs, max_edits, threads)
+        a, b = pairs["library"], pairs["other"]
+        columns = {"sequence": library[a], "other": sequences[b], "equal": mine[a] == theirs[b]}
+        found.append(pairs.select(pl.lit(name).alias("dataset"), "distance", **columns).cast(OVERLAPS))  # type: ignore[arg-type]
+    return pl.concat(found)
 
 
 def by_distance(overlaps: pl.DataFrame, datasets: Sequence[str], max_edits: int) -> pl.DataFrame:

@@ -130,9 +130,29 @@ def test_overlaps_are_those_of_all_pairs():
     assert neighbours.overlaps(pl.Series(library), pl.Series(others[:50]), 3).height == 0
 
 
+def test_overlaps_of_sets_are_of_inserts_and_tell_equal_ones():
+    one, two, three = random_inserts(3, np.random.default_rng(11))
+    five, end = PTPA.five_prime, PTPA.three_prime
+    library = pl.Series([five + text + end for text in (one, two, three)])
+    near = two[:-1] + ("A" if two[-1] != "A" else "C")
+    others = {"a": pl.Series([one, turned(one), near]), "b": pl.Series([five + three + end])}
+    found = neighbours.find_overlaps(library, others, lambda s: scaffold.inserts(s, PTPA, 4), 3)
+    assert found.schema == neighbours.OVERLAPS
+    assert found.sort("dataset", "sequence", "equal").rows() == sorted(
+        [
+            ("a", 0, library[0], turned(one), False),
+            ("a", 0, library[0], one, True),
+            ("a", 1, library[1], near, False),
+            ("b", 0, library[2], library[2], True),
+        ],
+        key=lambda row: (row[0], row[2], row[4]),
+    )
+
+
 def test_overlaps_are_told_by_distance_of_the_nearest():
     rows = [("s", 0, "A", "x"), ("s", 2, "B", "x"), ("s", 2, "B", "y"), ("t", 1, "A", "x"), ("t", 1, "C", "x")]
-    found = neighbours.by_distance(pl.DataFrame(rows, schema=neighbours.OVERLAPS, orient="row"), ["s", "t", "u"], 2)
+    table = pl.DataFrame([(*row, False) for row in rows], schema=neighbours.OVERLAPS, orient="row")
+    found = neighbours.by_distance(table, ["s", "t", "u"], 2)
     assert found.columns == ["dataset", "distance", "promoters", "library_promoters"]
     expected = {("s", 0): (1, 1), ("s", 2): (1, 1), ("t", 1): (1, 2)}
     assert found.rows() == [(name, d, *expected.get((name, d), (0, 0))) for name in "stu" for d in range(3)]

@@ -42,7 +42,7 @@ def test_reverse_complement_is_biopythons(texts):
 
     frame = pl.DataFrame({"s": texts})
     expected = [str(Seq(text).reverse_complement()) for text in texts]
-    assert frame.select(scaffold.reverse_complement_expression(pl.col("s"))).to_series().to_list() == expected
+    assert scaffold.reverse_complement_sequences(frame["s"]).to_list() == expected
     tokens = scaffold.tokenize(pl.Series([text + "A" * (30 - len(text)) for text in texts]), 30)
     assert (scaffold.reverse_complement(scaffold.reverse_complement(tokens)) == tokens).all()
     turned = scaffold.detokenize(scaffold.reverse_complement(tokens))
