@@ -93,6 +93,16 @@ def reads_per_cell(counts: np.ndarray, replicates: Sequence[Replicate]) -> np.nd
     return np.divide(reads, cells, out=np.zeros(len(cells)), where=cells > 0)
 
 
+def cells_per_bin(counts: np.ndarray, replicates: Sequence[Replicate]) -> np.ndarray:
+    """Return ``(promoters, bins)`` float32: the cells that a promoter's reads stand for in each bin, all replicates added up.
+
+    A bin's cells are shared among its reads: cells of a promoter = its reads / `reads_per_cell`. Replicates have as many bins each.
+    """
+    scale = reads_per_cell(counts, replicates)
+    cells = np.divide(counts, scale, out=np.zeros(counts.shape), where=scale > 0)
+    return np.add.reduce([cells[:, part] for part, _ in _parts(replicates)]).astype(np.float32)
+
+
 def _parts(replicates: Sequence[Replicate]) -> list[tuple[slice, Replicate]]:
     """Return the columns of each replicate in a table of counts, which has them one after the other."""
     ends = np.cumsum([len(each.columns) for each in replicates]).tolist()
@@ -517,8 +527,9 @@ def to_table(
     -------
     polars.DataFrame
         ``sequence``, the labels, ``expression``, ``expression_sd``, ``n_reads``, ``n_bins``, ``singleton``, ``effective_cells``,
-        ``low``, ``high``, ``cell_sd``, ``weight``; with several replicates ``expression_{replicate}`` and ``n_reads_{replicate}``; and
-        ``reads_{column}`` for each bin. ``weight`` is ``1 / (expression_sd^2 + tau^2)``, times ``singleton_weight`` where that applies,
+        ``low``, ``high``, ``cell_sd``, ``weight``, ``bin_cells`` (`cells_per_bin`, if all replicates have equally many bins); with several
+        replicates ``expression_{replicate}`` and ``n_reads_{replicate}``; and ``reads_{column}`` for each bin. ``weight`` is
+        ``1 / (expression_sd^2 + tau^2)``, times ``singleton_weight`` where that applies,
         over its mean; tau^2 is a tenth of the variance of expression, the error of a model that explains the rest.
     """
     table = labels.with_columns(
@@ -538,6 +549,8 @@ def to_table(
         )
     columns = [column for each in replicates for column in each.columns]
     table = table.hstack([pl.Series(f"reads_{column}", counts[:, i]) for i, column in enumerate(columns)])
+    if len({len(each.columns) for each in replicates}) == 1:
+        table = table.with_columns(bin_cells=pl.Series(cells_per_bin(counts, replicates), dtype=pl.List(pl.Float32)))
 
     filters = {f"fewer than {max(1, minimum_reads)} reads": pl.col("n_reads") < max(1, minimum_reads)}
     if minimum_cells > 0:

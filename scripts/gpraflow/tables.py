@@ -13,13 +13,15 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 import zstandard
+from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from gpraflow import files
 from gpraflow.errors import ConfigError, InputError, nearest
 from gpraflow.ledger import Ledger
 from gpraflow.scaffold import ALPHABET, Scaffold, flank_ends
 
-# The promoter table: one row a distinct sequence. `split` is the user's own, empty where there is none.
+# The promoter table: one row a distinct sequence. `weight` is what the row counts in training, `bin_cells` the cells that it had in each
+# sorted bin, in their order; `split` is the user's own. Empty where there is none.
 SCHEMA: dict[str, Any] = {
     "sequence": pl.String,
     "expression": pl.Float32,
@@ -27,6 +29,8 @@ SCHEMA: dict[str, Any] = {
     "n_reads": pl.Int64,
     "n_bins": pl.Int64,
     "singleton": pl.Boolean,
+    "weight": pl.Float32,
+    "bin_cells": pl.List(pl.Float32),
     "group": pl.String,
     "split": pl.String,
     "source": pl.String,
@@ -36,6 +40,7 @@ SEPARATORS = {"tsv": "\t", "csv": ","}
 _FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _BLOCK = 16 << 20
+_PARQUET_ROWS = 200_000
 _ROW = "\0row"  # a name that no column of a file has
 _LEAST_EVIDENCE = 10  # exact bases of the flanks; less is an insert without flanks
 
@@ -60,15 +65,21 @@ def read(path: str | os.PathLike) -> pl.DataFrame:
     InputError
         If the file is missing, damaged, or lacks a column of `SCHEMA`.
     """
+    return scan(path).collect()
+
+
+def scan(path: str | os.PathLike) -> pl.LazyFrame:
+    """Return a promoter table that need not be read as a whole; errors as `read`."""
     try:
-        table = pl.read_parquet(Path(path))
+        table = pl.scan_parquet(Path(path))
+        schema = table.collect_schema()
     except FileNotFoundError:
         raise InputError(f"{path}: this promoter table does not exist") from None
     except pl.exceptions.ComputeError as error:
         raise InputError(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
     for column, dtype in SCHEMA.items():
-        if table.schema.get(column) != dtype:
-            raise InputError(f"{path}: no promoter table: column '{column}' is {table.schema.get(column)}, not {dtype}")
+        if schema.get(column) != dtype:
+            raise InputError(f"{path}: no promoter table: column '{column}' is {schema.get(column)}, not {dtype}")
     return table
 
 
@@ -167,6 +178,29 @@ def read_columns(path: str | os.PathLike, columns: Mapping[str, str], section: s
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
 
 
+def read_sequences(path: str | os.PathLike) -> pl.Series:
+    """Return the sequences of a FASTA file (``.fa``, ``.fasta``, ``.fna``, also .gz) or of a table's column ``sequence``, checked.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As `read_columns`; a FASTA file has no record, or a record no sequence.
+    """
+    path = Path(path)
+    name = path.name.lower().removesuffix(".gz")
+    ledger = Ledger("read_sequences", str(path))
+    if not name.endswith((".fa", ".fasta", ".fna")):
+        return pl.concat([rows["sequence"] for rows in read_columns(path, {"sequence": "sequence"}, "input", ledger)])
+    if not path.is_file():
+        raise InputError(f"{path}: this file does not exist; check the path (relative to the working directory)")
+    text = b"".join(_decompressed(path)).decode("utf-8", errors="replace")
+    records = [sequence for _, sequence in SimpleFastaParser(io.StringIO(text))]
+    if not records:
+        raise InputError(f"{path}: no FASTA record found (a line that starts with > before each sequence)")
+    rows = pl.DataFrame({"row": range(1, len(records) + 1), "sequence": records}, schema={"row": pl.Int64, "sequence": pl.String})
+    return _checked_sequences(rows, path, ledger)["sequence"]
+
+
 def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.DataFrame:
     """Return a block of `read_columns` with the column of a role as int64; empty, negative or other cells are an `InputError`."""
     if rows.schema[role].is_integer() or rows.schema[role] == pl.String:  # the usual columns need no look at each cell's text
@@ -194,12 +228,7 @@ def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator
         raise InputError(f"{path}: the file is empty")
     kind = _format(path, file_format)
     if kind == "parquet":
-        try:
-            table = pl.read_parquet(path)
-        except (pl.exceptions.ComputeError, OSError) as error:
-            raise InputError(f"{path}: not a readable Parquet file ({error})") from error
-        if table.height:
-            yield table.with_row_index(_ROW, offset=1).cast({_ROW: pl.Int64}), table.columns
+        yield from _parquet_blocks(path)
         return
     names: list[str] = []
     for first, text in _lines(path):
@@ -212,6 +241,17 @@ def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator
             yield _parse(text, first, names, SEPARATORS[kind], path), names
     if not names:
         raise InputError(f"{path}: the file is empty")
+
+
+def _parquet_blocks(path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    first = 1
+    try:
+        for rows in pl.scan_parquet(path).collect_batches(chunk_size=_PARQUET_ROWS, maintain_order=True):
+            if rows.height:
+                yield rows.with_columns(pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(_ROW)), rows.columns
+            first += rows.height
+    except (pl.exceptions.ComputeError, OSError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error})") from error
 
 
 def _names(head: bytes, separator: str, header: bool, path: Path) -> list[str]:
@@ -383,7 +423,7 @@ def _number(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool =
     if dtype == pl.Int64 and (hit := _first(rows, ~pl.col("_value").is_between(0, 2**53) | (pl.col("_value") % 1 != 0))):
         row, cells, _ = hit
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must be a whole number from 0 to 2^53")
-    if role == "expression_sd" and (hit := _first(rows, pl.col("_value") < 0)):
+    if role in ("expression_sd", "weight") and (hit := _first(rows, pl.col("_value") < 0)):
         row, cells, _ = hit
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must not be negative")
     return rows.with_columns(pl.col("_value").cast(dtype).alias(role)).drop("_text", "_value")
@@ -392,7 +432,7 @@ def _number(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool =
 def _select(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) -> pl.DataFrame:
     """Return ``row`` and a column for each role; blank labels are null."""
     for role, name in columns.items():
-        if rows.schema[name].is_nested() or rows.schema[name] == pl.Binary:
+        if (rows.schema[name].is_nested() and role != "bin_cells") or rows.schema[name] == pl.Binary:
             raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; text or numbers are needed")
     rows = rows.select(pl.col(_ROW).alias("row"), **{role: pl.col(name) for role, name in columns.items()})
     labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("group", "split", "source") if role in columns]
@@ -408,7 +448,7 @@ def _checked(
     rows = _select(rows, columns, path)
     for role in REQUIRED[1:]:
         rows = _number(rows, role, pl.Float64, path, header, empty_allowed=False)
-    for role in ("expression_sd", "n_reads", "n_bins"):
+    for role in ("expression_sd", "n_reads", "n_bins", "weight"):
         if role in columns:
             rows = _number(rows, role, SCHEMA[role], path, header, empty_allowed=True)
     if "singleton" in columns:
@@ -416,6 +456,8 @@ def _checked(
         if hit := _first(rows, ~text.is_in(list(_TRUTH)) & text.is_not_null() & (text != "")):
             raise InputError(f"{path}, row {hit[0]}: singleton '{hit[1]['singleton']}' is neither true nor false")
         rows = rows.with_columns(text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean).alias("singleton"))
+    if "bin_cells" in columns:
+        rows = _cells_of_bins(rows, path)
     rows = _checked_sequences(rows, path, ledger)
 
     low, high = expression_range
@@ -428,6 +470,21 @@ def _checked(
     return rows.select(
         "row", *((pl.col(name) if name in columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items())
     )
+
+
+def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
+    """Return the block with ``bin_cells`` as lists of numbers, from a list column or from numbers behind commas."""
+    text = pl.col("bin_cells")
+    if rows.schema["bin_cells"] == pl.String:
+        text = pl.when(text.str.strip_chars() != "").then(text.str.split(",").list.eval(pl.element().str.strip_chars()))
+    number = pl.element()
+    rows = rows.with_columns(_text=text, bin_cells=text.cast(pl.List(pl.Float32), strict=False))
+    wrong = pl.col("bin_cells").list.eval(number.is_null() | ~number.is_finite() | (number < 0)).list.any()
+    if hit := _first(rows, pl.col("_text").is_not_null() & wrong.fill_null(True)):
+        row, cells, count = hit
+        found = ",".join(map(str, cells["_text"]))
+        raise InputError(f"{path}, row {row}: bin_cells '{found}'{_more(count)}; numbers of at least 0 are needed, commas between them")
+    return rows.drop("_text")
 
 
 def _checked_sequences(rows: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
@@ -532,6 +589,10 @@ def _mend_flanks(rows: pl.DataFrame, five: str, three: str, policy: Policy, path
 # Duplicates
 
 
+def _longest(rows: pl.DataFrame) -> int:
+    return rows["bin_cells"].list.len().max() or 0  # type: ignore[return-value]
+
+
 def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.DataFrame:
     """Return one row a distinct sequence, in the order of first appearance, expression as float32."""
     rows = rows.with_columns(pl.col("expression").cast(pl.Float32))
@@ -562,6 +623,12 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.
             "n_reads": pl.when(pl.col("n_reads").count() > 0).then(pl.col("n_reads").sum()),
             "n_bins": pl.col("n_bins").max(),
             "singleton": pl.lit(False) & pl.col("singleton").first(),
+            "weight": pl.col("weight").mean(),
+            "bin_cells": pl.when(pl.col("bin_cells").count() > 0).then(
+                pl.concat_list(pl.col("bin_cells").list.get(index, null_on_oob=True).sum() for index in range(_longest(duplicates)))
+            )
+            if _longest(duplicates)
+            else pl.col("bin_cells").first(),
         }
         first = [changed.get(expression.meta.output_name(), expression).alias(expression.meta.output_name()) for expression in first]
     merged = duplicates.group_by("sequence", maintain_order=True).agg(first)

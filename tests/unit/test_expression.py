@@ -515,13 +515,27 @@ def test_the_table_that_leaves_has_weights_and_soft_labels(tmp_path):
     table, _ = leave()
     assert table.columns == [
         *("sequence", "group", "expression", "expression_sd", "n_reads", "n_bins", "singleton", "effective_cells", "low", "high"),
-        *("cell_sd", "weight", "reads_0", "reads_1", "reads_2"),
+        *("cell_sd", "weight", "reads_0", "reads_1", "reads_2", "bin_cells"),
     ]
     assert table.select("reads_0", "reads_1", "reads_2").rows() == [(2, 2, 0), (0, 1, 0), (30, 3, 0), (0, 9, 0), (0, 0, 4)]
     tables.write(table, tmp_path / "p.parquet")
     kept = tables.read(tmp_path / "p.parquet")
     assert kept.schema["reads_0"] == pl.Int64
     assert {kept.schema[name] for name in ("weight", "low", "high", "cell_sd", "effective_cells")} == {pl.Float32}
+
+
+def test_cells_per_bin_share_a_bins_cells_among_its_reads():
+    counts = np.array([[2, 2, 0, 1, 0], [0, 6, 0, 3, 4]])
+    one = expression.Replicate("a", ("0", "1", "2"), np.arange(4.0), np.array([10.0, 4.0, 5.0]))
+    two = expression.Replicate("b", ("0", "1"), np.arange(3.0), None)
+    cells = expression.cells_per_bin(counts[:, :3], [one])
+    assert cells.tolist() == [[10.0, 1.0, 0.0], [0.0, 3.0, 0.0]]
+    assert expression.cells_per_bin(
+        counts[:, [0, 1, 3, 4]], [expression.Replicate("a", ("0", "1"), np.arange(3.0), np.array([1.0, 2.0])), two]
+    ).tolist() == [
+        [1.0 + 1, 0.5],
+        [3.0, 1.5 + 4],
+    ]
 
 
 def adapter(root, monkeypatch, tmp_path, **params):

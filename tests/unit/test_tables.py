@@ -96,14 +96,64 @@ def test_no_header(tmp_path):
 
 def test_all_roles_are_read(tmp_path):
     (tmp_path / "a.tsv").write_text(
-        "sequence\texpression\texpression_sd\tn_reads\tn_bins\tsingleton\tgroup\tsplit\tsource\n"
-        f"{ROWS[0][0]}\t1\t0.5\t7\t3\tfalse\tf1\ttrain\tx\n{ROWS[1][0]}\t2\t\t\t\tTRUE\tf2\tval\ty\n"
+        "sequence\texpression\texpression_sd\tn_reads\tn_bins\tsingleton\tweight\tbin_cells\tgroup\tsplit\tsource\n"
+        f"{ROWS[0][0]}\t1\t0.5\t7\t3\tfalse\t1.5\t0, 2.5,4\tf1\ttrain\tx\n{ROWS[1][0]}\t2\t\t\t\tTRUE\t\t\tf2\tval\ty\n"
     )
     table = ingest(tmp_path / "a.tsv")
     assert table.rows() == [
-        (ROWS[0][0], 1.0, 0.5, 7, 3, False, "f1", "train", "x"),
-        (ROWS[1][0], 2.0, None, None, None, True, "f2", "val", "y"),
+        (ROWS[0][0], 1.0, 0.5, 7, 3, False, 1.5, [0.0, 2.5, 4.0], "f1", "train", "x"),
+        (ROWS[1][0], 2.0, None, None, None, True, None, None, "f2", "val", "y"),
     ]
+
+
+@pytest.mark.parametrize("cells", ["1,,2", "1,x", "1,-2", "1,nan", "inf"])
+def test_bad_cells_of_bins(tmp_path, cells):
+    (tmp_path / "a.tsv").write_text(f"sequence\texpression\tbin_cells\n{ROWS[0][0]}\t1\t1,2\n{ROWS[1][0]}\t2\t{cells}\n")
+    with pytest.raises(InputError, match=rf"row 3: bin_cells '{cells}'; numbers of at least 0 are needed"):
+        ingest(tmp_path / "a.tsv")
+
+
+def test_cells_of_bins_of_repeated_promoters_are_added_up(tmp_path):
+    cells = [[1.0, 2.0], [3.0, 0.5], [5.0, 5.0], None]
+    sequences = [ROWS[i][0] for i in (0, 0, 1, 2)]
+    pl.DataFrame(
+        {"sequence": sequences, "expression": [1.0, 3.0, 2.0, 2.0], "bin_cells": cells, "weight": [1.0, 2.0, 3.0, 4.0]}
+    ).write_parquet(tmp_path / "a.parquet")
+    table = ingest(tmp_path / "a.parquet", Policy(duplicates="mean"))
+    assert table["bin_cells"].to_list() == [[4.0, 2.5], [5.0, 5.0], None]
+    assert table["weight"].to_list() == [1.5, 3.0, 4.0]
+
+
+def test_parquet_is_read_in_blocks_with_rows_numbered_through(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_PARQUET_ROWS", 100)
+    table = pl.DataFrame({"sequence": [promoter() for _ in range(950)], "expression": np.arange(950) % 17.0})
+    table.write_parquet(tmp_path / "a.parquet", row_group_size=70)
+    assert_frame_equal(ingest(tmp_path / "a.parquet").select("sequence", "expression"), table.cast({"expression": pl.Float32}))
+    table.with_columns(expression=pl.when(pl.int_range(950) == 800).then(99.0).otherwise("expression")).write_parquet(
+        tmp_path / "b.parquet"
+    )
+    with pytest.raises(InputError, match="row 801: expression 99 is outside"):
+        ingest(tmp_path / "b.parquet")
+
+
+def test_sequences_of_a_fasta_file_or_a_table(tmp_path):
+    text = f">one\n{ROWS[0][0][:60]}\n{ROWS[0][0][60:]}\n>two x\n{ROWS[1][0].lower()}\n"
+    expected = [ROWS[0][0], ROWS[1][0]]
+    (tmp_path / "a.fa").write_text(text)
+    (tmp_path / "a.fasta.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "a.csv").write_text(f"name,sequence\n1,{expected[0]}\n2,{expected[1]}\n")
+    for name in ("a.fa", "a.fasta.gz", "a.csv"):
+        assert tables.read_sequences(tmp_path / name).to_list() == expected
+    for name, content, message in (
+        ("b.fa", "", "no FASTA record"),
+        ("c.fa", ">a\nMKV\n", "row 1: letter 'M' at position 1"),
+        ("d.fa", ">a\nACGT\n>b\n", "row 2: the sequence is empty"),
+    ):
+        (tmp_path / name).write_text(content)
+        with pytest.raises(InputError, match=message):
+            tables.read_sequences(tmp_path / name)
+    with pytest.raises(InputError, match="does not exist"):
+        tables.read_sequences(tmp_path / "none.fa")
 
 
 def line(number, sequence=None, expression="1"):
