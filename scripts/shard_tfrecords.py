@@ -8,7 +8,7 @@ def main(job):
     smk.log_to(job.log[0])
     params, ledger = job.params, Ledger("shard_tfrecords", job.wildcards.split)
     manifest = shards.write(
-        tables.read(job.input.promoters),
+        tables.scan(job.input.promoters),
         job.output.manifest,
         split=job.wildcards.split,
         scaffold=params.scaffold,
@@ -17,7 +17,9 @@ def main(job):
         pad=params.pad,
         rows_per_shard=params.rows_per_shard,
         extra_features=params.extra_features,
+        compression=params.compression,
         seed=params.seed,
+        threads=job.threads,
         ledger=ledger,
     )
     ledger.write(job.output.ledger, manifest["rows"])

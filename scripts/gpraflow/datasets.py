@@ -1,12 +1,31 @@
-"""From shards in a bucket to arrays and batches."""
+"""From shards in a bucket to batches: by memory map (exact global shuffle) or as a tf.data pipeline (streams, also from gs://).
 
+Both give the same batches for the same seed and epoch, can start at any step, share them out among processes, and either leave out the
+last partial batch (training) or fill it up with padding and a mask (evaluation), so that shapes are static.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpraflow import files, shards, storage
+from gpraflow import files, randomness, shards, storage
 from gpraflow.errors import InputError
+from gpraflow.scaffold import PADDING, reverse_complement
+from gpraflow.shards import EXPRESSION, SEQUENCE
+
+MASK = "mask"  # of a batch: 1 for promoters, 0 for padding
+_GATHER = 1 << 16  # promoters that are gathered at a time: many of each shard, so that the loop over shards costs little
+_AHEAD = 2  # blocks that are gathered ahead
+_CYCLE = 16  # shards that tf.data reads side by side
+_MIXED = 512  # parts of batches that tf.data mixes
+
+Batch = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -18,13 +37,31 @@ class Promoters:
     manifest: dict[str, Any]
 
 
-def load(receipt: dict[str, Any], split: str) -> Promoters:
-    """Read all shards of a split from the bucket of an upload receipt, every checksum compared.
+@dataclass(frozen=True)
+class Split:
+    """A split in a bucket: its manifest, checked against the upload receipt, and where its shards are."""
+
+    name: str
+    manifest: dict[str, Any]
+    bucket: storage.Bucket
+
+    @property
+    def url(self) -> str:
+        """Of the folder of shards."""
+        return f"{self.bucket.url}/{self.name}"
+
+    def get(self, shard: dict[str, Any]) -> bytes:
+        """Return a shard's records, decompressed, every checksum compared; `InputError` as `shards.verify`."""
+        return shards.verify(self.bucket.get(f"{self.name}/{shard['name']}"), self.manifest, shard, f"{self.url}/{shard['name']}")
+
+
+def open_split(receipt: dict[str, Any], split: str) -> Split:
+    """Return a split of an upload receipt.
 
     Raises
     ------
     InputError
-        If the split was not uploaded, or a manifest or shard is missing, changed, cut or from another run; the message names it.
+        If the split was not uploaded, or its manifest is missing or not the one that was; the message names it.
     """
     if split not in receipt["splits"]:
         raise InputError(f"split '{split}' was not uploaded to {receipt['bucket']} (there are {', '.join(receipt['splits'])})")
@@ -33,10 +70,316 @@ def load(receipt: dict[str, Any], split: str) -> Promoters:
     where = f"{receipt['bucket']}/{entry['manifest']}"
     if files.crc32c(content) != entry["crc32c"]:
         raise InputError(f"{where}: not the manifest that was uploaded; upload again (snakemake --forcerun upload_shards)")
-    manifest = shards.parse_manifest(content, where)
-    parts = list(shards.iterate(manifest, lambda name: bucket.get(f"{split}/{name}"), f"{receipt['bucket']}/{split}"))
-    return Promoters(
-        np.concatenate([part[shards.SEQUENCE] for part in parts]),
-        np.concatenate([part[shards.EXPRESSION][:, 0] for part in parts]),
-        manifest,
+    return Split(split, shards.parse_manifest(content, where), bucket)
+
+
+def load(receipt: dict[str, Any], split: str) -> Promoters:
+    """Read all shards of a split into memory, every checksum compared.
+
+    Raises
+    ------
+    InputError
+        As `open_split`, or if a shard is missing, changed, cut or from another run; the message names it.
+    """
+    source = open_split(receipt, split)
+    rows, length = source.manifest["rows"], source.manifest["length"]
+    tokens, expression = np.empty((rows, length), np.uint8), np.empty(rows, np.float32)
+    begin = 0
+    for shard in source.manifest["shards"]:
+        records = np.frombuffer(source.get(shard), np.uint8).reshape(shard["rows"], -1)
+        values = shards.decode(records, source.manifest, (SEQUENCE, EXPRESSION))
+        end = begin + shard["rows"]
+        tokens[begin:end], expression[begin:end] = values[SEQUENCE], values[EXPRESSION][:, 0]
+        begin = end
+    return Promoters(tokens, expression, source.manifest)
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
+    """Return the order of rows in one epoch: a global shuffle that depends on seed and epoch only."""
+    return randomness.generator(seed, "epoch", epoch).permutation(rows)
+
+
+def turn_some(tokens: np.ndarray, batch_size: int, process: tuple[int, int], seed: int, epoch: int, step: int) -> np.ndarray:
+    """Return a process's part of a batch with half of the promoters reverse-complemented, chosen by seed, epoch and step."""
+    turned = randomness.generator(seed, "strand", epoch, step).random(batch_size) < 0.5
+    first = batch_size // process[1] * process[0]
+    turned = turned[first : first + len(tokens)]
+    tokens = tokens.copy()
+    tokens[turned] = reverse_complement(tokens[turned])
+    return tokens
+
+
+class MemoryMap:
+    """Shards as one table on disk, of which any rows can be taken.
+
+    Parameters
+    ----------
+    source
+        The split.
+    cache
+        Folder on the local disk for shards that cannot be mapped where they are (another bucket than a folder, or compressed ones): they
+        are fetched there once, and checked record by record when they are used again.
+    features
+        What to read of each record.
+
+    Raises
+    ------
+    InputError
+        If a shard is missing, changed, cut or from another run; the message names it.
+    """
+
+    def __init__(self, source: Split, cache: Path | None = None, features: Sequence[str] = (SEQUENCE, EXPRESSION)):
+        self.manifest = source.manifest
+        self.features = _features(source, features)
+        self.maps = [_mapped(source, shard, cache) for shard in self.manifest["shards"]]
+        self._ends = np.cumsum([len(each) for each in self.maps])
+
+    def __len__(self) -> int:
+        """Return the number of promoters."""
+        return self.manifest["rows"]
+
+    def take(self, rows: np.ndarray) -> Batch:
+        """Return the features of rows, in their order: ``(rows, size)``, tokens uint8, others float32."""
+        order = np.argsort(rows)
+        ordered = rows[order]
+        bounds = np.searchsorted(ordered, self._ends)
+        kinds = {"bytes": np.uint8, "float": np.float32}
+        found = {name: np.empty((len(rows), f["size"]), kinds[f["kind"]]) for name, f in self.features.items()}
+        begin = 0
+        for index, end in enumerate(bounds.tolist()):
+            if end > begin:
+                records = self.maps[index][ordered[begin:end] - (self._ends[index] - len(self.maps[index]))]
+                for name, values in shards.decode(records, self.manifest, list(found)).items():
+                    found[name][order[begin:end]] = values
+            begin = end
+        return found
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        epoch: int = 0,
+        shuffle: bool = True,
+        start: int = 0,
+        process: tuple[int, int] = (0, 1),
+        drop_remainder: bool = True,
+        turn: bool = False,
+    ) -> Iterator[Batch]:
+        """Yield the batches of one epoch, gathered ahead by a thread.
+
+        Parameters
+        ----------
+        batch_size
+            Of all processes together; a multiple of their number.
+        seed, epoch, shuffle
+            Decide the order: an exact global shuffle of all rows, or that of the shards.
+        start
+            Steps to leave out at the beginning of the epoch.
+        process
+            Which process this is, of how many: it gets its part of each batch.
+        drop_remainder
+            Leave out the last partial batch, or fill it up with padding and add `MASK`.
+        turn
+            Reverse-complement half of the promoters, see `turn_some`.
+        """
+        check_processes(batch_size, process)
+        rows = len(self)
+        order = epoch_order(rows, seed, epoch) if shuffle else np.arange(rows)
+        steps = rows // batch_size if drop_remainder else -(-rows // batch_size)
+        number = max(1, _GATHER // batch_size)
+        size = batch_size // process[1]
+
+        def blocks() -> Iterator[list[Batch]]:
+            for first in range(start, steps, number):
+                last = min(first + number, steps)
+                places = np.arange(first * batch_size, last * batch_size).reshape(-1, process[1], size)[:, process[0]].ravel()
+                there = places < rows
+                values = self.take(order[places[there]])
+                if not drop_remainder:
+                    values = _filled(values, int((~there).sum()))
+                batches = []
+                for step in range(last - first):
+                    batch = {name: column[step * size : (step + 1) * size] for name, column in values.items()}
+                    if turn:
+                        batch[SEQUENCE] = turn_some(batch[SEQUENCE], batch_size, process, seed, epoch, first + step)
+                    batches.append(batch)
+                yield batches
+
+        with closing(_ahead(blocks)) as gathered:
+            for batches in gathered:
+                yield from batches
+
+
+def check_processes(batch_size: int, process: tuple[int, int]) -> None:
+    """Raise a ValueError if a batch cannot be shared out evenly."""
+    if batch_size % process[1] or not 0 <= process[0] < process[1]:
+        raise ValueError(f"a batch of {batch_size} cannot be shared out to process {process[0]} of {process[1]}")
+
+
+def _features(source: Split, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return name -> feature of the manifest."""
+    known = {feature["name"]: feature for feature in source.manifest["features"]}
+    for name in names:
+        if name not in known:
+            raise InputError(f"{source.url}: the shards have no feature '{name}'; add it to shards.extra_features")
+    return {name: known[name] for name in names}
+
+
+def _check(bucket: storage.Bucket, name: str, shard: dict[str, Any]) -> None:
+    """Compare a shard in a bucket with the manifest, without reading it where the bucket knows its checksum."""
+    size = bucket.size(name)
+    if size is None:
+        raise InputError(f"{bucket.url}/{name}: not in the bucket; upload again (snakemake --forcerun upload_shards)")
+    shards.check_digest(size, lambda: bucket.crc32c(name), shard, f"{bucket.url}/{name}")
+
+
+def _mapped(source: Split, shard: dict[str, Any], cache: Path | None) -> np.ndarray:
+    """Return a shard's ``(rows, record bytes)`` records, mapped."""
+    name = f"{source.name}/{shard['name']}"
+    path = source.bucket.path(name)
+    if path is not None and source.manifest["compression"] == "none":
+        _check(source.bucket, name, shard)
+    else:
+        if cache is None:
+            raise InputError(f"{source.url}: these shards cannot be read in place; give a folder on the local disk for them")
+        path = cache / f"{shard['crc32c']}-{shard['name'].removesuffix('.gz')}"
+        if not _is_whole(path, source.manifest, shard):
+            records = source.get(shard)
+            with files.whole(path) as temporary:
+                temporary.write_bytes(records)
+    return np.memmap(path, np.uint8, "r", shape=(shard["rows"], source.manifest["record_bytes"]))
+
+
+def _is_whole(path: Path, manifest: dict[str, Any], shard: dict[str, Any]) -> bool:
+    if not path.is_file() or path.stat().st_size != shard["rows"] * manifest["record_bytes"]:
+        return False
+    encoder = shards.Encoder(manifest["length"], {f["name"]: f["size"] for f in manifest["features"] if f["kind"] == "float"})
+    records = np.memmap(path, np.uint8, "r", shape=(shard["rows"], manifest["record_bytes"]))
+    return not any(encoder.damaged(records[begin : begin + _GATHER]).any() for begin in range(0, len(records), _GATHER))
+
+
+def _padding(name: str) -> int:
+    return PADDING if name == SEQUENCE else 0
+
+
+def _filled(values: Batch, missing: int) -> Batch:
+    """Return values with ``missing`` rows of padding at the end, and `MASK`."""
+    rows = len(values[SEQUENCE])
+    filled = {
+        name: np.concatenate([column, np.full((missing, column.shape[1]), _padding(name), column.dtype)]) if missing else column
+        for name, column in values.items()
+    }
+    return filled | {MASK: (np.arange(rows + missing) < rows).astype(np.float32)[:, None]}
+
+
+def _ahead(produce: Callable[[], Iterator[Any]]) -> Generator[Any, None, None]:
+    """Yield what ``produce`` yields, made ahead by a thread, which ends with the iterator; errors are passed on."""
+    made: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(_AHEAD)
+    ended = threading.Event()
+
+    def put(item: Any, error: BaseException | None) -> None:
+        while not ended.is_set():
+            try:
+                return made.put((item, error), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in produce():
+                put(item, None)
+                if ended.is_set():
+                    return
+            put(None, None)
+        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
+            put(None, error)
+
+    thread = threading.Thread(target=work, daemon=True, name="batches")
+    thread.start()
+    try:
+        while True:
+            item, error = made.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        ended.set()
+        thread.join()
+
+
+def tf_batches(
+    source: Split,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    epoch: int = 0,
+    shuffle: bool = True,
+    start: int = 0,
+    process: tuple[int, int] = (0, 1),
+    drop_remainder: bool = True,
+    turn: bool = False,
+    features: Sequence[str] = (SEQUENCE, EXPRESSION),
+    verify: bool = True,
+) -> Any:
+    """Return one epoch as a ``tf.data.Dataset`` of batches; parameters as `MemoryMap.batches`.
+
+    Shards are read in a drawn order, several side by side; small parts of them are mixed in a drawn order too. Records were shuffled as a
+    whole when the shards were written. Parsing is of whole batches; tokens stay uint8.
+
+    Parameters
+    ----------
+    verify
+        Compare size and CRC32C of every shard with the manifest first; TensorFlow checks each record's own checksum in any case.
+
+    Raises
+    ------
+    InputError
+        If a shard is missing, changed, cut or from another run; the message names it.
+    """
+    import tensorflow as tf
+
+    check_processes(batch_size, process)
+    manifest, objects = source.manifest, [f"{source.name}/{shard['name']}" for shard in source.manifest["shards"]]
+    if verify:
+        for name, shard in zip(objects, manifest["shards"], strict=True):
+            _check(source.bucket, name, shard)
+    paths = [str(source.bucket.path(name) or f"{source.bucket.url}/{name}") for name in objects]
+    if shuffle:
+        paths = [paths[index] for index in randomness.generator(seed, "shards", epoch).permutation(len(paths))]
+    packed = {"none": "", "gzip": "GZIP"}[manifest["compression"]]
+    part = max(1, batch_size // _CYCLE) if shuffle else batch_size
+    data = tf.data.Dataset.from_tensor_slices(paths).interleave(
+        lambda path: tf.data.TFRecordDataset(path, packed, buffer_size=8 << 20).batch(part),
+        cycle_length=_CYCLE if shuffle else 1,
+        num_parallel_calls=tf.data.AUTOTUNE if shuffle else 1,
+        deterministic=True,
     )
+    if shuffle:
+        data = data.shuffle(_MIXED, seed=randomness.derive(seed, "parts", epoch), reshuffle_each_iteration=False)
+    data = data.rebatch(batch_size, drop_remainder=drop_remainder).enumerate().skip(start)
+    size = batch_size // process[1]
+    known = _features(source, features)
+    form = {
+        name: tf.io.FixedLenFeature([], tf.string) if f["kind"] == "bytes" else tf.io.FixedLenFeature([f["size"]], tf.float32)
+        for name, f in known.items()
+    }
+
+    def parse(step: Any, records: Any) -> dict[str, Any]:
+        values = tf.io.parse_example(records[process[0] * size : (process[0] + 1) * size], form)
+        tokens = tf.io.decode_raw(values[SEQUENCE], tf.uint8, fixed_length=manifest["length"])
+        if turn:
+            tokens = tf.numpy_function(lambda t, s: turn_some(t, batch_size, process, seed, epoch, int(s)), [tokens, step], tf.uint8)
+        values[SEQUENCE] = tokens
+        if not drop_remainder:
+            rows = tf.shape(values[SEQUENCE])[0]
+            values = {
+                name: tf.pad(column, [[0, size - rows], [0, 0]], constant_values=tf.cast(_padding(name), column.dtype))
+                for name, column in values.items()
+            }
+            values[MASK] = tf.cast(tf.range(size) < rows, tf.float32)[:, None]
+        return {name: tf.ensure_shape(column, (size, 1 if name == MASK else known[name]["size"])) for name, column in values.items()}
+
+    return data.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(4)

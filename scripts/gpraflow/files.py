@@ -87,6 +87,15 @@ def digests(path: str | os.PathLike) -> dict[str, Any]:
     return {"bytes": size, "sha256": sha256.hexdigest(), "crc32c": crc32c.hexdigest().decode()}
 
 
+def crc32c_of(path: str | os.PathLike) -> str:
+    """Return the CRC32C of a file in hexadecimal."""
+    checksum = google_crc32c.Checksum()
+    with open(path, "rb") as handle:
+        while block := handle.read(BLOCK):
+            checksum.update(block)
+    return checksum.hexdigest().decode()
+
+
 def crc32c(content: bytes) -> str:
     """Return the CRC32C of ``content`` in hexadecimal."""
     return google_crc32c.Checksum(content).hexdigest().decode()

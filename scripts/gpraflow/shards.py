@@ -5,11 +5,16 @@ bytes that vary are filled in for a whole block, and the checksums of the block 
 not imported; what is written is byte for byte what ``tf.io.TFRecordWriter`` writes (tested).
 """
 
+import gzip
 import json
 import os
 import re
 import struct
-from collections.abc import Iterator, Sequence
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +29,11 @@ from gpraflow.scaffold import ALPHABET, Side, tokenize
 
 FORMAT = "gpraflow-shards-1"
 SEQUENCE, EXPRESSION = "sequence", "expression"
+COMPRESSIONS = {"none": "", "gzip": ".gz"}  # and the end of a shard's name
 _BLOCK_ROWS = 65536
+_CACHED_ROWS = 4096  # whose checksums are looked up at a time, so that they stay in the processor's cache
+_WAITING = 4  # blocks that are read ahead
+_TOKENS = 3  # that are looked up at a time
 _HEADER, _FOOTER = 12, 4  # length and its checksum before the Example, the Example's checksum behind it
 
 # CRC32C
@@ -138,8 +147,19 @@ class Encoder:
         self.template = np.frombuffer(record, np.uint8)
         positions = np.concatenate([np.arange(f.offset, f.offset + f.width) for f in self.features])
         payload = len(record) - _HEADER - _FOOTER
-        self._tables = _position_tables(payload, positions - _HEADER)
-        self._positions = positions
+        tables = dict(zip(positions.tolist(), _position_tables(payload, positions - _HEADER), strict=True))
+        # Tokens are below 5, so three of them have one of 125 values: one look-up for three bytes.
+        starts = [
+            (f.offset, f.offset + f.width // _TOKENS * _TOKENS if f.kind == "bytes" else f.offset, f.offset + f.width)
+            for f in self.features
+        ]
+        self._threes = [place for start, middle, _ in starts for place in range(start, middle, _TOKENS)]
+        self._singles = [place for _, middle, end in starts for place in range(middle, end)]
+        digits = [np.arange(len(ALPHABET) ** _TOKENS) // len(ALPHABET) ** power % len(ALPHABET) for power in range(_TOKENS)]
+        self._three_tables = [
+            np.bitwise_xor.reduce([tables[place + power][digits[power]] for power in range(_TOKENS)]) for place in self._threes
+        ]
+        self._single_tables = [tables[place] for place in self._singles]
         self._fixed = np.uint32(_crc32c(record[_HEADER:-_FOOTER]))
 
     def encode(self, values: dict[str, np.ndarray]) -> np.ndarray:
@@ -151,11 +171,33 @@ class Encoder:
             if feature.kind == "float":
                 given = np.ascontiguousarray(given.reshape(rows, feature.size), "<f4").view(np.uint8)
             records[:, feature.offset : feature.offset + feature.width] = given
-        crc = np.full(rows, self._fixed)
-        for table, position in zip(self._tables, self._positions, strict=True):
-            crc ^= table[records[:, position]]
-        records[:, -_FOOTER:] = _mask(crc ^ np.uint32(0xFFFFFFFF)).astype("<u4")[:, None].view(np.uint8)
+        for start in range(0, rows, _CACHED_ROWS):
+            some = records[start : start + _CACHED_ROWS]
+            crc = self._checksums(np.ascontiguousarray(some.T))
+            some[:, -_FOOTER:] = _mask(crc ^ np.uint32(0xFFFFFFFF)).astype("<u4")[:, None].view(np.uint8)
         return records
+
+    def _checksums(self, columns: np.ndarray) -> np.ndarray:
+        """Return the unfinished checksums of ``(record bytes, rows)`` records, tokens below 5."""
+        crc = np.full(columns.shape[1], self._fixed)
+        for place, table in zip(self._threes, self._three_tables, strict=True):
+            number = columns[place].copy()
+            for power in range(1, _TOKENS):
+                number += columns[place + power] * np.uint8(len(ALPHABET) ** power)
+            crc ^= table.take(number)
+        for place, table in zip(self._singles, self._single_tables, strict=True):
+            crc ^= table.take(columns[place])
+        return crc
+
+    def damaged(self, records: np.ndarray) -> np.ndarray:
+        """Return which of ``(rows, record bytes)`` records are not as `encode` writes them: another frame or checksum, bool ``(rows,)``."""
+        values = {}
+        for feature in self.features:
+            column = np.ascontiguousarray(records[:, feature.offset : feature.offset + feature.width])
+            values[feature.name] = column.view("<f4") if feature.kind == "float" else column
+        strange = (values[SEQUENCE] >= len(ALPHABET)).any(axis=1)
+        values[SEQUENCE][strange] = 0
+        return (self.encode(values) != records).any(axis=1)
 
 
 # Writing
@@ -163,15 +205,41 @@ class Encoder:
 
 def is_shard_name(name: str, split: str) -> bool:
     """Return whether ``name`` is one that `write` gives to shards of the split."""
-    return re.fullmatch(rf"{re.escape(split)}-\d{{5,}}-of-\d{{5,}}\.tfrecord", name) is not None
+    return re.fullmatch(rf"{re.escape(split)}-\d{{5,}}-of-\d{{5,}}\.tfrecord(\.gz)?", name) is not None
 
 
-def _shard_name(split: str, index: int, count: int) -> str:
-    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+def _shard_name(split: str, index: int, count: int, compression: str) -> str:
+    return f"{split}-{index:05d}-of-{count:05d}.tfrecord{COMPRESSIONS[compression]}"
+
+
+def float_features(table: pl.LazyFrame, extra: Sequence[str]) -> dict[str, int]:
+    """Return name -> values of each float feature: ``expression`` and the extra columns of a promoter table.
+
+    Numeric or true/false columns have one value, lists as many as each of them has.
+
+    Raises
+    ------
+    InputError
+        If an extra feature is no such column, or its lists are not equally long.
+    """
+    schema, found = table.collect_schema(), {EXPRESSION: 1}
+    for name in extra:
+        dtype = schema.get(name)
+        if isinstance(dtype, pl.List) and dtype.inner.is_numeric():
+            length = pl.col(name).list.len()
+            least, most = table.select(length.min().alias("least"), length.max().alias("most")).collect().row(0)
+            if not least or least != most:
+                raise InputError(f"shards.extra_features: the lists of column '{name}' are not equally long; leave it out")
+            found[name] = least
+        elif dtype is not None and (dtype.is_numeric() or dtype == pl.Boolean):
+            found[name] = 1
+        else:
+            raise InputError(f"shards.extra_features: '{name}' is no numeric column of the promoter table ({', '.join(schema)})")
+    return found
 
 
 def write(
-    table: pl.DataFrame,
+    table: pl.DataFrame | pl.LazyFrame,
     manifest_path: str | os.PathLike,
     *,
     split: str,
@@ -181,17 +249,21 @@ def write(
     pad: Side,
     rows_per_shard: int,
     extra_features: Sequence[str],
+    compression: str = "none",
     seed: int,
+    threads: int = 1,
     ledger: Ledger | None = None,
 ) -> dict[str, Any]:
     """Write one split as shards beside its manifest; each promoter is in exactly one record.
 
-    Rows are shuffled once. Older shards of the split are removed first; the manifest is written last, so that what it lists is whole.
+    Rows are shuffled once, as a whole: tokens and float values are read block by block into memory (``length + 4`` bytes a promoter and
+    4 for each further value) and written in a drawn order. Older shards of the split are removed first; the manifest is written last,
+    so that what it lists is whole.
 
     Parameters
     ----------
     table
-        Promoter table.
+        Promoter table; a lazy one (`tables.scan`) is streamed.
     manifest_path
         ``manifest.json`` in a folder of the split's own.
     split, scaffold
@@ -201,9 +273,13 @@ def write(
     rows_per_shard
         Records in each shard but the last.
     extra_features
-        Numeric columns of the table that become float features of one value.
+        Columns of the table that become float features: numeric, true/false, or lists of equal length.
+    compression
+        ``none``, or ``gzip`` for shards that TensorFlow reads with ``compression_type="GZIP"``.
     seed
         Decides the order.
+    threads
+        Blocks that are read, and shards that are written, at the same time.
     ledger
         Takes the counts of cut and padded sequences.
 
@@ -218,34 +294,31 @@ def write(
         If an extra feature is no column, not numeric, or has empty cells.
     """
     ledger = ledger or Ledger("shard_tfrecords", split)
-    ledger.read(table.height)
-    for name in extra_features:
-        if name not in table.columns or not (table.schema[name].is_numeric() or table.schema[name] == pl.Boolean):
-            raise InputError(f"shards.extra_features: '{name}' is no numeric column of the promoter table ({', '.join(table.columns)})")
-        if table[name].null_count():
-            raise InputError(f"shards.extra_features: column '{name}' of split '{split}' has {table[name].null_count()} empty cells")
-    ledger.note_window(table["sequence"], length, keep, pad)
-
+    table = table.lazy()
+    rows = int(table.select(pl.len()).collect().item())
+    ledger.read(rows)
+    widths = float_features(table, extra_features)
+    encoder = Encoder(length, widths)
     directory = Path(manifest_path).parent
     directory.mkdir(parents=True, exist_ok=True)
     Path(manifest_path).unlink(missing_ok=True)
-    for old in directory.glob("*.tfrecord"):
+    for old in directory.glob("*.tfrecord*"):
         old.unlink()
-    order = randomness.generator(seed, "shard_tfrecords", split).permutation(table.height)
-    floats = [EXPRESSION, *extra_features]
-    encoder = Encoder(length, dict.fromkeys(floats, 1))
-    count = -(-table.height // rows_per_shard)
-    shards = []
-    for index in range(count):
-        rows = order[index * rows_per_shard : (index + 1) * rows_per_shard]
-        name = _shard_name(split, index, count)
-        with files.whole(directory / name) as temporary, open(temporary, "wb") as handle:
-            for start in range(0, len(rows), _BLOCK_ROWS):
-                block = table[rows[start : start + _BLOCK_ROWS]]
-                values = {SEQUENCE: tokenize(block["sequence"], length, keep, pad)}
-                values |= {column: block[column].cast(pl.Float32).to_numpy() for column in floats}
-                handle.write(encoder.encode(values).data)
-        shards.append({"name": name, "rows": len(rows), **files.digests(directory / name)})
+    order = randomness.generator(seed, "shard_tfrecords", split).permutation(rows)
+    count = -(-rows // rows_per_shard)
+
+    def write_shard(index: int) -> dict[str, Any]:
+        chosen = order[index * rows_per_shard : (index + 1) * rows_per_shard]
+        name = _shard_name(split, index, count, compression)
+        with files.whole(directory / name) as temporary, _opened(temporary, compression) as handle:
+            for start in range(0, len(chosen), _BLOCK_ROWS):
+                block = chosen[start : start + _BLOCK_ROWS]
+                handle.write(encoder.encode({feature: column[block] for feature, column in values.items()}).data)
+        return {"name": name, "rows": len(chosen), **files.digests(directory / name)}
+
+    with ThreadPoolExecutor(threads) as pool:
+        values = _values(table, rows, widths, (length, keep, pad), split, pool, ledger)
+        shards = list(pool.map(write_shard, range(count)))
     manifest = {
         "format": FORMAT,
         "split": split,
@@ -255,13 +328,60 @@ def write(
         "keep": keep,
         "pad": pad,
         "label_transform": "identity",
-        "rows": table.height,
+        "compression": compression,
+        "rows": rows,
         "record_bytes": len(encoder.template),
         "features": [{"name": f.name, "kind": f.kind, "size": f.size, "offset": f.offset} for f in encoder.features],
         "shards": shards,
     }
     files.write_json(manifest_path, manifest)
     return manifest
+
+
+@contextmanager
+def _opened(path: Path, compression: str) -> Iterator[Any]:
+    with open(path, "wb") as handle:
+        if compression == "gzip":  # no name and time of the file in it: the same rows give the same bytes
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=handle, mtime=0) as packed:
+                yield packed
+        else:
+            yield handle
+
+
+def _values(
+    table: pl.LazyFrame,
+    rows: int,
+    widths: Mapping[str, int],
+    window: tuple[int, Side, Side],
+    split: str,
+    pool: ThreadPoolExecutor,
+    ledger: Ledger,
+) -> dict[str, np.ndarray]:
+    """Return the features of all promoters, ``(rows, size)``: tokens uint8, others float32."""
+    values = {SEQUENCE: np.empty((rows, window[0]), np.uint8)}
+    values |= {name: np.empty((rows, size), np.float32) for name, size in widths.items()}
+
+    def fill(block: pl.DataFrame, begin: int) -> None:
+        end = begin + block.height
+        values[SEQUENCE][begin:end] = tokenize(block[SEQUENCE], *window)
+        for name, size in widths.items():
+            column = block[name].explode() if isinstance(block.schema[name], pl.List) else block[name]
+            if block[name].null_count() or column.null_count():
+                where = f"split '{split}', promoters {begin + 1} to {end}"
+                raise InputError(f"shards.extra_features: column '{name}' has empty cells ({where}); leave it out")
+            values[name][begin:end] = column.cast(pl.Float32).to_numpy().reshape(-1, size)
+
+    begin = 0
+    filling: deque[Future] = deque()
+    for block in table.select(SEQUENCE, *widths).collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True):
+        ledger.note_window(block[SEQUENCE], *window)
+        filling.append(pool.submit(fill, block, begin))
+        begin += block.height
+        if len(filling) > _WAITING:
+            filling.popleft().result()
+    for each in filling:
+        each.result()
+    return values
 
 
 # Reading
@@ -279,37 +399,56 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
         manifest = json.loads(content)
         if manifest["format"] != FORMAT:
             raise InputError(f"{origin}: format '{manifest['format']}', expected '{FORMAT}'; write the shards again")
-        total = sum(shard["rows"] for shard in manifest["shards"])
-        if manifest["alphabet"] != ALPHABET or total != manifest["rows"]:
-            raise InputError(f"{origin}: the manifest was changed (alphabet or row counts do not agree); write the shards again")
+        floats = {feature["name"]: feature["size"] for feature in manifest["features"] if feature["kind"] == "float"}
+        record, features = layout(manifest["length"], floats)
+        agree = (
+            manifest["alphabet"] == ALPHABET
+            and manifest["compression"] in COMPRESSIONS
+            and manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
+            and manifest["record_bytes"] == len(record)
+            and manifest["features"] == [{"name": f.name, "kind": f.kind, "size": f.size, "offset": f.offset} for f in features]
+        )
+        if not agree:
+            raise InputError(f"{origin}: the manifest was changed (alphabet, layout or row counts do not agree); write the shards again")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{origin}: not a manifest of shards ({type(error).__name__}: {error}); write the shards again") from error
     return manifest
 
 
-def decode(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], origin: str) -> dict[str, np.ndarray]:
-    """Return the values of one shard: feature name -> ``(rows, size)`` array, tokens uint8, others float32.
+def check_digest(size: int, crc32c: Callable[[], str | None], shard: dict[str, Any], origin: str) -> None:
+    """Compare a shard's size and checksum with the manifest's; `InputError` if they differ."""
+    if size != shard["bytes"]:
+        raise InputError(f"{origin}: {size} bytes, the manifest says {shard['bytes']}; the shard is truncated or from another run")
+    if crc32c() != shard["crc32c"]:
+        raise InputError(f"{origin}: its checksum is not the manifest's; the shard is damaged or from another run")
+
+
+def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], origin: str) -> bytes:
+    """Return the records of one shard, decompressed, if it is what the manifest describes.
 
     Raises
     ------
     InputError
-        If the shard is not what the manifest describes: cut, changed, or from another run.
+        If not: cut, changed, or from another run.
     """
-    size, record = len(content), manifest["record_bytes"]
-    if size != shard["bytes"] or size != shard["rows"] * record:
-        raise InputError(f"{origin}: {size} bytes, the manifest says {shard['bytes']}; the shard is truncated or from another run")
-    if files.crc32c(content) != shard["crc32c"]:
-        raise InputError(f"{origin}: its checksum is not the manifest's; the shard is damaged or from another run")
-    records = np.frombuffer(content, np.uint8).reshape(-1, record)
+    check_digest(len(content), lambda: files.crc32c(content), shard, origin)
+    if manifest["compression"] == "gzip":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{origin}: not a gzip file ({error}); write the shards again") from error
+    if len(content) != shard["rows"] * manifest["record_bytes"]:
+        expected = f"{shard['rows']} records of {manifest['record_bytes']} bytes"
+        raise InputError(f"{origin}: {len(content)} bytes are not {expected}; the manifest was changed, write the shards again")
+    return content
+
+
+def decode(records: np.ndarray, manifest: dict[str, Any], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Return the values of ``(rows, record bytes)`` uint8 records: feature -> ``(rows, size)``, tokens uint8, others float32."""
     values = {}
     for feature in manifest["features"]:
-        width = feature["size"] * (4 if feature["kind"] == "float" else 1)
-        column = np.ascontiguousarray(records[:, feature["offset"] : feature["offset"] + width])
-        values[feature["name"]] = column.view("<f4") if feature["kind"] == "float" else column
+        if names is None or feature["name"] in names:
+            width = feature["size"] * (4 if feature["kind"] == "float" else 1)
+            column = np.ascontiguousarray(records[:, feature["offset"] : feature["offset"] + width])
+            values[feature["name"]] = column.view("<f4") if feature["kind"] == "float" else column
     return values
-
-
-def iterate(manifest: dict[str, Any], fetch: Any, where: str) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the values of each shard in order; ``fetch(name)`` returns a shard's bytes."""
-    for shard in manifest["shards"]:
-        yield decode(fetch(shard["name"]), manifest, shard, f"{where}/{shard['name']}")

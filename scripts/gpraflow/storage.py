@@ -24,6 +24,12 @@ class Bucket(Protocol):
     def crc32c(self, name: str) -> str | None:
         """Return an object's CRC32C in hexadecimal, or None if it is not there."""
 
+    def size(self, name: str) -> int | None:
+        """Return an object's size in bytes, or None if it is not there."""
+
+    def path(self, name: str) -> Path | None:
+        """Return the local file of an object, whether it is there or not; None if this bucket is no folder."""
+
     def names(self, prefix: str) -> list[str]:
         """Return the names of all objects that start with ``prefix``, sorted."""
 
@@ -54,7 +60,16 @@ class FileBucket:
     def crc32c(self, name: str) -> str | None:
         """See `Bucket`."""
         path = self.root / name
-        return files.digests(path)["crc32c"] if path.is_file() else None
+        return files.crc32c_of(path) if path.is_file() else None
+
+    def size(self, name: str) -> int | None:
+        """See `Bucket`."""
+        path = self.root / name
+        return path.stat().st_size if path.is_file() else None
+
+    def path(self, name: str) -> Path | None:
+        """See `Bucket`."""
+        return self.root / name
 
     def names(self, prefix: str) -> list[str]:
         """See `Bucket`."""
@@ -115,7 +130,7 @@ def upload(
     for split, manifest_path in manifests.items():
         local = Path(manifest_path)
         manifest = shards.parse_manifest(local.read_bytes(), str(local))
-        expected = {shard["name"]: shard["crc32c"] for shard in manifest["shards"]} | {local.name: files.digests(local)["crc32c"]}
+        expected = {shard["name"]: shard["crc32c"] for shard in manifest["shards"]} | {local.name: files.crc32c_of(local)}
         for name, crc32c in expected.items():
             progress(f"{split}/{name}: {_send(bucket, f'{split}/{name}', local.parent / name, crc32c)}")
         for name in bucket.names(f"{split}/"):
@@ -129,7 +144,7 @@ def upload(
 
 
 def _send(bucket: Bucket, name: str, path: Path, crc32c: str) -> str:
-    if not path.is_file() or files.digests(path)["crc32c"] != crc32c:
+    if not path.is_file() or files.crc32c_of(path) != crc32c:
         raise InputError(f"{path}: missing or not what its manifest says; write the shards again (snakemake --forcerun shard_tfrecords)")
     if bucket.crc32c(name) == crc32c:
         return "already there"

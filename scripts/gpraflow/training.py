@@ -16,7 +16,6 @@ import numpy as np
 
 from gpraflow import datasets, files, models, randomness, storage
 from gpraflow.errors import ConfigError, TrainingError
-from gpraflow.scaffold import reverse_complement
 
 MODEL_FILES = ("model.keras", "last.keras", "model.json", "history.csv", "tensorboard")
 _WORK = ".training"
@@ -189,11 +188,6 @@ def _warm_start(model: Any, directory: str, backend: str) -> None:
     model.set_weights(initial.get_weights())
 
 
-def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the order of rows in one epoch: a global shuffle that depends on seed and epoch only."""
-    return randomness.generator(seed, "epoch", epoch).permutation(rows)
-
-
 def _batches(data: datasets.Promoters, batch_size: int, options: Options) -> Any:
     import keras
 
@@ -203,7 +197,7 @@ def _batches(data: datasets.Promoters, batch_size: int, options: Options) -> Any
         def __init__(self) -> None:
             super().__init__()
             self.epoch = 0
-            self.order = epoch_order(len(data.tokens), options.seed, 0)
+            self.order = datasets.epoch_order(len(data.tokens), options.seed, 0)
 
         @property
         def num_batches(self) -> int:
@@ -213,13 +207,12 @@ def _batches(data: datasets.Promoters, batch_size: int, options: Options) -> Any
             rows = self.order[index * batch_size : (index + 1) * batch_size]
             tokens = data.tokens[rows]
             if options.reverse_complement:
-                turned = randomness.generator(options.seed, "strand", self.epoch, index).random(len(rows)) < 0.5
-                tokens[turned] = reverse_complement(tokens[turned])
+                tokens = datasets.turn_some(tokens, batch_size, (0, 1), options.seed, self.epoch, index)
             return tokens, data.expression[rows]
 
         def on_epoch_end(self) -> None:
             self.epoch += 1
-            self.order = epoch_order(len(data.tokens), options.seed, self.epoch)
+            self.order = datasets.epoch_order(len(data.tokens), options.seed, self.epoch)
 
     return Batches()
 

@@ -244,14 +244,6 @@ def test_strand_augmentation_is_used(tmp_path):
     assert plain != turned
 
 
-def test_epoch_order_is_a_permutation_that_depends_on_seed_and_epoch():
-    first = training.epoch_order(50, 1, 0)
-    assert sorted(first) == list(range(50))
-    assert (first == training.epoch_order(50, 1, 0)).all()
-    assert (first != training.epoch_order(50, 1, 1)).any()
-    assert (first != training.epoch_order(50, 2, 0)).any()
-
-
 def test_unknown_architecture_and_sizes_that_do_not_fit():
     with pytest.raises(ConfigError, match=r"no architecture 'slide'; did you mean 'slides'\?"):
         models.build("slide", 40, {})
