@@ -1,30 +1,20 @@
 """Send whole families of promoters to train, val and test."""
 
 import polars as pl
-from gpraflow import smk, splits, tables
+from gpraflow import files, smk, splits, tables
 from gpraflow.ledger import Ledger
 
 
 def main(job):
     smk.log_to(job.log[0])
-    params, ledger, table = job.params, Ledger("split_promoters", "library"), tables.read(job.input.promoters)
+    params, ledger = dict(job.params.items()), Ledger("split_promoters", "library")
+    table, families = tables.read(job.input.promoters), pl.read_parquet(job.input.families)
     ledger.read(table.height)
-    parts = splits.split(
-        table,
-        pl.read_parquet(job.input.families)["family"],
-        method=params.method,
-        names=params.names,
-        fractions=params.fractions,
-        labels=params.labels,
-        across=params.across,
-        overlaps=pl.read_parquet(job.input.overlaps),
-        independent=params.independent,
-        seed=params.seed,
-        origin=job.input.promoters,
-        ledger=ledger,
-    )
-    for name, path in zip(params.names, job.output.splits, strict=True):
+    inputs = {"overlaps": pl.read_parquet(job.input.overlaps), "origin": job.input.promoters}
+    parts = splits.split(table, families["family"], **inputs, **params, ledger=ledger)
+    for name, path in zip(params["names"], job.output.splits, strict=True):
         tables.write(parts[name], path)
+    files.write_text(job.output.summary, splits.summary(parts, families).write_csv(separator="\t", float_precision=4))
     ledger.write(job.output.ledger, sum(part.height for part in parts.values()))
 
 

@@ -89,7 +89,7 @@ def choose_preset(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_splits(content: dict[str, Any]) -> None:
-    """Check that every split to score is one of the splits to make.
+    """Check that every split to score is one of the splits to make, and that a listed test split has its list.
 
     Raises
     ------
@@ -100,6 +100,8 @@ def check_splits(content: dict[str, Any]) -> None:
     for name in content["evaluation"]["splits"]:
         if name not in made:
             raise ConfigError(f"evaluation.splits: '{name}' is not in split.names ({', '.join(made)})")
+    if content["split"]["method"] == "list" and not (content["split"]["test_sequences"] and "test" in made):
+        raise ConfigError("split.method: list needs split.test_sequences (a FASTA file or table), and test in split.names")
 
 
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,6 +11,10 @@ from gpraflow.errors import InputError
 from gpraflow.ledger import Ledger
 
 SPLITS = ("train", "val", "test")
+LISTED = "split.test_sequences"  # what overlaps call the user's list of test sequences
+_QUANTILES = 5
+_READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 2**62)}
+_MOST_SOURCES = 20
 
 
 def by_hash(family: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.Series:
@@ -78,10 +82,35 @@ def _apart(assigned: pl.Series, family: pl.Series, names: Sequence[str], across:
     return keep
 
 
+def by_list(
+    table: pl.DataFrame, overlaps: pl.DataFrame, family: pl.Series, fractions: Mapping[str, float], seed: int, origin: str
+) -> pl.Series:
+    """Send the promoters whose inserts the user lists to test, the others to the other splits as `by_hash`.
+
+    Raises
+    ------
+    InputError
+        If no promoter is listed.
+    """
+    listed = overlaps.filter(dataset=LISTED, equal=True)["sequence"]
+    if not len(listed):
+        raise InputError(f"{origin}: none of the sequences of split.test_sequences is in the library; is it the right file?")
+    others = by_hash(family, {name: fraction for name, fraction in fractions.items() if name != "test"}, seed)
+    return table.select(
+        pl.when(pl.col("sequence").is_in(listed.implode())).then(pl.lit("test")).otherwise(others).alias("split")
+    ).to_series()
+
+
 def _overlapping(
     table: pl.DataFrame, assigned: pl.Series, overlaps: pl.DataFrame, independent: str, origin: str, ledger: Ledger
 ) -> pl.Series:
-    """Return which promoters of train and val are near-duplicates of independent ones and go."""
+    """Return which promoters of train and val are near-duplicates of independent or listed ones and go."""
+    if (overlaps["dataset"] == LISTED).any():
+        near = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps.filter(dataset=LISTED)["sequence"].implode())
+        for name in ("train", "val"):
+            ledger.drop(f"from {name}: near-duplicate of a listed test sequence", int((near & (assigned == name)).sum()))
+        others = overlaps.filter(pl.col("dataset") != LISTED)
+        return near | _overlapping(table, assigned.set(near, ""), others, independent, origin, ledger)
     found = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps["sequence"].implode())
     if found.any():
         if independent == "error":
@@ -100,7 +129,7 @@ def split(
     table: pl.DataFrame,
     family: pl.Series,
     *,
-    method: Literal["hash", "column"],
+    method: Literal["hash", "column", "list"],
     names: Sequence[str],
     fractions: Mapping[str, float],
     labels: Mapping[str, str],
@@ -120,7 +149,8 @@ def split(
     family
         What must stay together: the family of each row.
     method
-        ``hash``: whole families by a seeded hash. ``column``: the table's own ``split``.
+        ``hash``: whole families by a seeded hash. ``column``: the table's own ``split``. ``list``: those of the user's list are the
+        test split, other members of their families and other near-duplicates of listed sequences are dropped, the rest goes by hash.
     names
         Splits to make.
     fractions
@@ -131,7 +161,7 @@ def split(
         Families that the table's own split tears apart: ``drop`` keeps those in the last of ``train``, ``val``, ``test`` and drops their
         neighbours from the splits before; ``error`` stops.
     overlaps
-        ``sequence``, ``dataset`` and ``distance`` of promoters that are near-duplicates of those of independent data sets.
+        Near-duplicates of promoters of independent data sets and of `LISTED` sequences (`neighbours.OVERLAPS`).
     independent
         What becomes of these: ``drop`` takes them out of ``train`` and ``val``; ``warn`` counts them; ``error`` stops.
     seed
@@ -147,17 +177,63 @@ def split(
         If a split is left empty, a family is in more than one and ``across`` is ``error``, a promoter of ``train`` or ``val`` overlaps and
         ``independent`` is ``error``, or as `by_column`.
     """
-    if method == "column":
-        assigned = by_column(table, {name: labels[name] for name in names}, origin)
+    shares = {name: fractions[name] for name in names}
+    if method == "hash":
+        kept, assigned = table, by_hash(family, shares, seed)
+    else:
+        if method == "column":
+            assigned = by_column(table, {name: labels[name] for name in names}, origin)
+        else:
+            assigned, across = by_list(table, overlaps, family, shares, seed, origin), "drop"
         keep = _apart(assigned, family, names, across, origin, ledger)
         kept, assigned = table.filter(keep), assigned.filter(keep)
-    else:
-        kept, assigned = table, by_hash(family, {name: fractions[name] for name in names}, seed)
     keep = ~_overlapping(kept, assigned, overlaps, independent, origin, ledger)
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
         if not part.height:
-            mend = "set a larger split.fractions" if method == "hash" else "mend the split column or take it out of split.names"
+            mend = "mend the split column or take it out of split.names" if method == "column" else "set a larger split.fractions"
             raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {mend}")
         ledger.note(f"to {name}", part.height)
     return parts
+
+
+def summary(parts: Mapping[str, pl.DataFrame], families: pl.DataFrame) -> pl.DataFrame:
+    """Return what each split got: promoters and shares, in all and within strata of the library.
+
+    Parameters
+    ----------
+    parts
+        Split -> promoters.
+    families
+        ``sequence`` and ``family`` of the library.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``stratum`` (promoters, families, fifths of expression, length, reads, singletons, sources), ``level``, ``split``, ``promoters``
+        (families in the stratum of that name) and ``share`` of the level that is in this split.
+    """
+    used = ["sequence", "expression", "n_reads", "singleton", "source", "split"]
+    table = pl.concat([part.select(used) for part in parts.values()]).join(families, on="sequence", how="left")
+    length = pl.col("sequence").str.len_bytes()
+    usual = int(table.select(length.mode().min()).item())
+    sides = pl.when(length < usual).then(pl.lit("shorter")).when(length > usual).then(pl.lit("longer")).otherwise(pl.lit(f"{usual} bp"))
+    reads = pl.coalesce(pl.when(pl.col("n_reads").is_between(low, high)).then(pl.lit(text)) for text, (low, high) in _READS.items())
+    strata = {
+        "promoters": pl.lit("all"),
+        "expression": pl.format("fifth {}", (pl.col("expression").rank("ordinal").cast(pl.Int64) - 1) * _QUANTILES // pl.len() + 1),
+        "length": sides,
+        "reads": reads,
+        "singleton": pl.col("singleton").cast(pl.String),
+        "source": pl.when(pl.col("source").n_unique() <= _MOST_SOURCES).then("source"),
+    }
+    found = [table.select("split", level=level, stratum=pl.lit(stratum)) for stratum, level in strata.items()]
+    found.insert(1, table.unique(["split", "family"]).select("split", level=pl.lit("all"), stratum=pl.lit("families")))
+    counted = [part.drop_nulls("level").group_by("stratum", "level", "split").agg(promoters=pl.len().cast(pl.Int64)) for part in found]
+    order = {name: number for number, name in enumerate(parts)}
+    return pl.concat(
+        part.with_columns(share=pl.col("promoters") / pl.col("promoters").sum().over("level")).sort(
+            "level", pl.col("split").replace_strict(order, return_dtype=pl.Int64)
+        )
+        for part in counted
+    ).select("stratum", "level", "split", "promoters", "share")

@@ -2,7 +2,7 @@ import hashlib
 
 import polars as pl
 import pytest
-from gpraflow import neighbours, splits
+from gpraflow import neighbours, scaffold, splits
 from gpraflow.errors import InputError
 from gpraflow.ledger import Ledger
 from polars.testing import assert_frame_equal
@@ -68,7 +68,7 @@ def test_families_and_reverse_complements_stay_together():
     for part in run(table).values():
         assert part["group"].value_counts()["count"].to_list() == [9] * part["group"].n_unique()
     plain = library(400)
-    turned = plain.with_columns(sequence=neighbours.reverse_complement(plain["sequence"]))
+    turned = plain.with_columns(sequence=scaffold.reverse_complement_sequences(plain["sequence"]))
     for part in run(pl.concat([plain, turned])).values():
         assert (part["expression"].value_counts()["count"] == 2).all()
 
@@ -113,6 +113,65 @@ def test_near_duplicates_of_independent_sets_are_not_trained_on():
         assert (ledger.counts[kind, f"from train: {what}"], ledger.counts[kind, f"from val: {what}"]) == (1, 1)
     with pytest.raises(InputError, match=r"is within 2 edits of one of the independent set 's' \(2 such promoters in train and val\)"):
         run(table, independent="error", **options)
+
+
+def listed(rows):
+    """Overlaps with a list of test sequences: (library's sequence, listed one, distance, equal)."""
+    names = ("sequence", "other", "distance", "equal")
+    return pl.DataFrame(rows, schema=names, orient="row").with_columns(dataset=pl.lit(splits.LISTED)).select(list(neighbours.OVERLAPS))
+
+
+def test_listed_promoters_are_the_test_split_and_their_near_duplicates_go():
+    one, two, three, *others = library(60)["sequence"]
+    near_one, far_two = "AC" + one[2:], two[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    table = library(60).with_columns(sequence=pl.Series([one, near_one, two, far_two, three, *others[:55]]))
+    overlaps = listed(
+        [(one, one, 0, True), (near_one, one, 2, False), (two, two, 0, True), (far_two, two, 0, False), (three, "x", 3, False)]
+    )
+    ledger = Ledger("split_promoters", "library")
+    parts = run(table, max_edits=3, method="list", overlaps=overlaps, ledger=ledger, seed=1)
+    assert parts["test"]["sequence"].to_list() == [one, two]
+    assert sorted([*parts["train"]["sequence"], *parts["val"]["sequence"]]) == sorted(others[:55])
+    dropped = {what: rows for (kind, what), rows in ledger.counts.items() if kind == "dropped"}
+    later, near = "near-duplicate of a promoter of a later split", "near-duplicate of a listed test sequence"
+    assert dropped[f"from train: {later}"] + dropped[f"from val: {later}"] == 2
+    assert dropped[f"from train: {near}"] + dropped[f"from val: {near}"] == 1
+    for name in ("train", "val"):  # where the hash has them without a list
+        families = neighbours.families(parts[name], parts[name]["sequence"], 0)
+        assert splits.by_hash(families, {"train": 0.8, "val": 0.1}, 1).unique().to_list() == [name]
+
+
+def test_a_list_of_other_promoters_is_refused():
+    with pytest.raises(InputError, match=r"none of the sequences of split\.test_sequences is in the library"):
+        run(library(9), method="list")
+
+
+def test_summary_counts_what_was_got_in_each_stratum():
+    table = library(1000).with_columns(
+        n_reads=pl.Series([1, 5, 50, 500] * 250),
+        singleton=pl.Series([True, False] * 500),
+        source=pl.Series(["a", None] * 500, dtype=pl.String),
+    )
+    table = table.with_columns(sequence=pl.when(pl.int_range(1000) < 100).then(pl.col("sequence") + "A").otherwise("sequence"))
+    families = pl.DataFrame({"sequence": table["sequence"], "family": [str(i // 2) for i in range(1000)]})
+    parts = {
+        name: table[low:high].with_columns(split=pl.lit(name))
+        for name, low, high in (("train", 0, 800), ("val", 800, 900), ("test", 900, 1000))
+    }
+    found = splits.summary(parts, families)
+    rows = {(stratum, level, split): (promoters, share) for stratum, level, split, promoters, share in found.rows()}
+    assert rows["promoters", "all", "train"] == (800, 0.8)
+    assert rows["families", "all", "test"] == (50, 0.1)
+    assert rows["expression", "fifth 1", "train"] == (200, 1.0)
+    assert rows["expression", "fifth 5", "val"] == (100, 0.5)
+    assert rows["length", "longer", "train"] == (100, 1.0)
+    assert rows["length", "64 bp", "val"] == (100, pytest.approx(1 / 9))
+    assert rows["reads", "2 to 9", "test"] == (25, 0.1)
+    assert rows["singleton", "true", "train"] == (400, 0.8)
+    assert rows["source", "a", "val"] == (50, 0.1)
+    assert found["stratum"].unique(maintain_order=True).to_list() == [
+        "promoters", "families", "expression", "length", "reads", "singleton", "source",
+    ]  # fmt: skip
 
 
 def test_empty_split_is_an_error():

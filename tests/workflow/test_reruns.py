@@ -106,7 +106,19 @@ CHANGES = {
     "input.header": (False, FROM["ingest_table"]),
     **{
         f"input.columns.{column}": ("other", FROM["ingest_table"])
-        for column in ["sequence", "expression", "expression_sd", "n_reads", "n_bins", "singleton", "group", "split", "source"]
+        for column in [
+            "sequence",
+            "expression",
+            "expression_sd",
+            "n_reads",
+            "n_bins",
+            "singleton",
+            "weight",
+            "bin_cells",
+            "group",
+            "split",
+            "source",
+        ]
     },
     "input.expression_min": (-1, FROM["ingest_table"]),
     "input.expression_max": (18, FROM["ingest_table"]),
@@ -126,6 +138,7 @@ CHANGES = {
     "neighbours.independent": ("warn", FROM["split_promoters"]),
     "split.across": ("error", FROM["split_promoters"]),
     "split.method": ("column", FROM["split_promoters"]),
+    "split.test_sequences": ("other.tsv", []),  # not with this method
     "split.fractions.train": (0.7, FROM["split_promoters"]),
     "split.fractions.val": (0.2, FROM["split_promoters"]),
     "split.fractions.test": (0.2, FROM["split_promoters"]),
@@ -136,6 +149,7 @@ CHANGES = {
     "split.names": (["train", "test", "val"], FROM["split_promoters"]),
     "shards.rows_per_shard": (50, FROM["shard_tfrecords"]),
     "shards.extra_features": (["n_reads"], FROM["shard_tfrecords"]),
+    "shards.compression": ("gzip", FROM["shard_tfrecords"]),
     "bucket.url": ("file://elsewhere", FROM["upload_shards"]),
     "model.preset": ("small", FROM["train_model"]),
     "model.slides.tiny.kernel_size": (9, FROM["train_model"]),
@@ -239,7 +253,7 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("assay_plots", ["plot_reads", "plot_expression"]),
         ("tables", FROM["estimate_expression"]),
         ("neighbours", FROM["merge_counts"]),
-        ("splits", FROM["split_promoters"]),
+        ("splits", FROM["find_overlaps"]),
         ("shards", FROM["shard_tfrecords"]),
         ("storage", FROM["upload_shards"]),
         ("training", FROM["train_model"]),
@@ -292,5 +306,5 @@ def test_the_docs_hold_the_same_table():
     assert rows == {key: described(rules) for key, (_, rules) in CHANGES.items()} | UNTESTED
 
 
-if __name__ == "__main__":  # the rows of docs/reruns.md
+if __name__ == "__main__":  # python -m tests.workflow.test_reruns: the rows of docs/reruns.md
     print("\n".join(f"| `{key}` | {text} |" for key, text in (UNTESTED | {k: described(r) for k, (_, r) in CHANGES.items()}).items()))

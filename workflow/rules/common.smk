@@ -117,6 +117,11 @@ ASSAY_FIGURES = [
     *(["depth", "expression", "profiles"] if FROM_BINS else []),
     *(["replicates"] if REPLICATE_FIGURES else []),
 ]
+TEST_SEQUENCES = (
+    [fill_path(config["split"]["test_sequences"])]
+    if config["split"]["method"] == "list"
+    else []
+)
 SCORED = [*config["evaluation"]["splits"], *INDEPENDENT]
 
 

@@ -12,7 +12,7 @@ rule shard_tfrecords:
         "results/{run}/benchmarks/shard_tfrecords.{split}.tsv"
     conda:
         "../../envs/tables.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=4000,
         runtime=30,
@@ -23,6 +23,7 @@ rule shard_tfrecords:
         pad=config["scaffold"]["pad"],
         rows_per_shard=config["shards"]["rows_per_shard"],
         extra_features=config["shards"]["extra_features"],
+        compression=config["shards"]["compression"],
         seed=seed_of("shards"),
     script:
         "../../scripts/shard_tfrecords.py"

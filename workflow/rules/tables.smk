@@ -71,8 +71,9 @@ rule find_overlaps:
         independent=expand(
             "results/{{run}}/tables/{dataset}.parquet", dataset=INDEPENDENT
         ),
+        test_sequences=TEST_SEQUENCES,
         scaffolds=config["scaffold"]["file"],
-        lib=lib("neighbours", "scaffold"),
+        lib=lib("neighbours", "scaffold", "splits"),
     output:
         overlaps="results/{run}/neighbours/overlaps.parquet",
         summary=report(
@@ -109,6 +110,11 @@ rule split_promoters:
     output:
         splits=expand(
             "results/{{run}}/splits/{split}.parquet", split=config["split"]["names"]
+        ),
+        summary=report(
+            "results/{run}/splits/summary.tsv",
+            caption="../report/splits.rst",
+            category="Leak guard",
         ),
         ledger="results/{run}/ledger/split_promoters.library.tsv",
     log:
