@@ -45,6 +45,7 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/snakemake --lint --configfile config/yeast_real.yaml
+	$(BIN)/snakemake --lint --configfile config/dream2022.yaml
 
 lock: setup
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet --custom-compile-command "make lock" \

@@ -8,7 +8,7 @@ def main(job):
     smk.log_to(job.log[0])
     params, ledger = job.params, Ledger("ingest_table", job.wildcards.dataset)
     table = tables.ingest(
-        job.input.table,
+        params.fetched.get("path") or job.input.table,
         scaffold=scaffold.load(job.input.scaffolds, params.scaffold),
         policy=tables.Policy(**params.policy),
         columns=params.columns,

@@ -29,11 +29,12 @@ def fill(content: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     for key, part in schema.get("properties", {}).items():
         if "default" in part and key not in filled:
             filled[key] = copy.deepcopy(part["default"])
-        if part.get("type") == "object" and "properties" in part and isinstance(filled.get(key, {}), dict):
+        if part.get("type") == "object" and isinstance(filled.get(key, {} if "properties" in part else None), dict):
             filled[key] = fill(filled.get(key, {}), part)
-        elif part.get("type") == "object" and "additionalProperties" in part and isinstance(filled.get(key), dict):
-            entries = part["additionalProperties"]
-            filled[key] = {name: fill(entry, entries) if isinstance(entry, dict) else entry for name, entry in filled[key].items()}
+    entries = schema.get("additionalProperties")
+    if isinstance(entries, dict):
+        own = {name: entry for name, entry in filled.items() if name not in schema.get("properties", {}) and isinstance(entry, dict)}
+        filled |= {name: fill(entry, entries) for name, entry in own.items()}
     return filled
 
 
@@ -102,6 +103,71 @@ def check_splits(content: dict[str, Any]) -> None:
             raise ConfigError(f"evaluation.splits: '{name}' is not in split.names ({', '.join(made)})")
     if content["split"]["method"] == "list" and not (content["split"]["test_sequences"] and "test" in made):
         raise ConfigError("split.method: list needs split.test_sequences (a FASTA file or table), and test in split.names")
+
+
+def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, Any]:
+    """Read the registry of public data sets.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or does not fit ``schema``, or a file of a data set can neither be asked of Zenodo nor checked.
+    """
+    try:
+        with open(path, encoding="utf-8") as handle:
+            content = yaml.safe_load(handle) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"fetch.registry: {path} does not exist") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: this is no YAML ({error})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: this is no registry of data sets, which maps names to descriptions")
+    registry = validate(content, schema, str(path))
+    for dataset, entry in registry.items():
+        for role, file in entry["files"].items():
+            if not entry["doi"] and not (file["checksum"] and file["mirrors"]):
+                raise ConfigError(f"{path}, {dataset}.files.{role}: without a doi of Zenodo's a file needs a checksum and mirrors")
+    return registry
+
+
+def public_file(table: str, data: str, registry: dict[str, Any], origin: str) -> dict[str, Any] | None:
+    """Return what `downloads.Source` needs of the table ``<data>/<data set>/<file>``; None if it is no file of a public data set.
+
+    Parameters
+    ----------
+    table
+        Path as the config gives it, ``{data}`` filled in.
+    data
+        The config's folder of data.
+    registry
+        See `load_registry`.
+    origin
+        Its path.
+
+    Raises
+    ------
+    ConfigError
+        If the data set is in the registry, but not the file, and no such file is there either.
+    """
+    path = os.path.normpath(table)
+    dataset, name = os.path.basename(os.path.dirname(path)), os.path.basename(path)
+    if dataset not in registry or path != os.path.normpath(os.path.join(data, dataset, name)):
+        return None
+    entry = registry[dataset]
+    by_name = {file["name"]: file for file in entry["files"].values()}
+    if name not in by_name:
+        if os.path.isfile(path):
+            return None
+        raise ConfigError(f"{table}: {origin} has no file '{name}' in {dataset}{nearest(name, by_name)} (it has {', '.join(by_name)})")
+    file = by_name[name]
+    return {
+        "dataset": dataset,
+        "file": name,
+        "doi": entry["doi"],
+        "checksum": file["checksum"],
+        "mirrors": file["mirrors"],
+        "registry": origin,
+    }
 
 
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[dict[str, Any]]:

@@ -223,7 +223,10 @@ def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator
     """Yield frames of strings (Parquet: of its own types) with a column `_ROW`, and the column names."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: this file does not exist; check the path (relative to the working directory)")
+        raise InputError(
+            f"{path}: this file does not exist; check the path (relative to the working directory); "
+            "a public data set that was there is fetched again with --forcerun fetch_dataset"
+        )
     if not path.stat().st_size:
         raise InputError(f"{path}: the file is empty")
     kind = _format(path, file_format)

@@ -38,8 +38,8 @@ def test_every_key_of_config_yaml_is_commented_or_says_itself(root, schema):
                 )
 
 
-def test_every_level_is_closed(schema, sheet_schema):
-    for path, part in [*objects(schema), *objects(sheet_schema)]:
+def test_every_level_is_closed(schema, sheet_schema, registry_schema):
+    for path, part in [*objects(schema), *objects(sheet_schema), *objects(registry_schema)]:
         assert part.get("additionalProperties") is False or isinstance(part.get("additionalProperties"), dict), path
 
 
@@ -131,3 +131,87 @@ def test_bad_sheet(tmp_path, sheet_schema, text, message):
 def test_missing_sheet(tmp_path, sheet_schema):
     with pytest.raises(ConfigError, match=r"none\.tsv: this sheet does not exist"):
         config.load_sheet(tmp_path / "none.tsv", sheet_schema)
+
+
+# The registry of public data sets
+
+REGISTRY = """
+dream:
+  title: t
+  licence: CC BY 4.0
+  doi: 10.5281/zenodo.1
+  files:
+    train: {name: train.txt}
+    test: {name: test.txt, checksum: "md5:00", mirrors: ["https://example.org/test.txt"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry_schema(root):
+    return config.load_schema(root / "workflow/schemas/registry.schema.yaml")
+
+
+def registry(tmp_path, text):
+    (tmp_path / "registry.yaml").write_text(text)
+    return tmp_path / "registry.yaml"
+
+
+def test_the_registry_that_comes_with_gpraflow(root, registry_schema):
+    known = config.load_registry(root / "resources/datasets.yaml", registry_schema)
+    assert known["dream2022"]["doi"] == "10.5281/zenodo.10633252"
+    assert known["dream2022"]["files"]["train"]["name"] == "train.txt"
+    assert all(file["checksum"] == "" for file in known["dream2022"]["files"].values())
+
+
+def test_a_public_file_is_known_by_its_path(tmp_path, registry_schema):
+    known = config.load_registry(registry(tmp_path, REGISTRY), registry_schema)
+    found = {"dataset": "dream", "doi": "10.5281/zenodo.1", "registry": "r.yaml"}
+    for data in ("data", "data/", "/shared/data", "."):
+        assert config.public_file(f"{data}/dream/train.txt", data, known, "r.yaml") == found | {
+            "file": "train.txt",
+            "checksum": "",
+            "mirrors": [],
+        }
+        assert config.public_file(f"{data}/dream/test.txt", data, known, "r.yaml") == found | {
+            "file": "test.txt",
+            "checksum": "md5:00",
+            "mirrors": ["https://example.org/test.txt"],
+        }
+    for table in ("data/train.txt", "elsewhere/dream/train.txt", "data/other/train.txt", "data/x/dream/train.txt", "results/r/e.parquet"):
+        assert config.public_file(table, "data", known, "r.yaml") is None
+
+
+def test_a_file_that_the_registry_lacks(tmp_path, registry_schema):
+    known = config.load_registry(registry(tmp_path, REGISTRY), registry_schema)
+    table = f"{tmp_path}/dream/trian.txt"
+    with pytest.raises(
+        ConfigError, match=r"r\.yaml has no file 'trian\.txt' in dream; did you mean 'train\.txt'\? \(it has train\.txt, test\.txt\)"
+    ):
+        config.public_file(table, str(tmp_path), known, "r.yaml")
+    (tmp_path / "dream").mkdir()
+    (tmp_path / "dream/trian.txt").write_text("the user's own")
+    assert config.public_file(table, str(tmp_path), known, "r.yaml") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (REGISTRY.replace("doi:", "DOI:"), r"'dream\.DOI' is not a key; did you mean 'doi'\?"),
+        (REGISTRY.replace("licence: CC BY 4.0", "citation: x"), r"dream: 'licence' is a required property"),
+        (REGISTRY.replace('"md5:00"', '"crc32:00"'), r"dream\.files\.test\.checksum: 'crc32:00' does not match"),
+        (REGISTRY.replace("name: train.txt", "name: a/train.txt"), r"dream\.files\.train\.name: 'a/train\.txt' does not match"),
+        (REGISTRY.replace("  doi: 10.5281/zenodo.1\n", ""), r"dream\.files\.train: without a doi of Zenodo's a file needs a checksum and"),
+        (REGISTRY.replace("dream:", "../dream:"), r"'\.\./dream' does not match"),
+        ("- dream", "this is no registry of data sets"),
+        ("a: [", "this is no YAML"),
+    ],
+)
+def test_a_registry_that_cannot_be_used(tmp_path, registry_schema, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        config.load_registry(registry(tmp_path, text), registry_schema)
+    assert "registry.yaml" in str(caught.value)
+
+
+def test_a_registry_that_is_not_there(tmp_path, registry_schema):
+    with pytest.raises(ConfigError, match=r"fetch\.registry: .*none\.yaml does not exist"):
+        config.load_registry(tmp_path / "none.yaml", registry_schema)

@@ -23,6 +23,7 @@ from tests.zenodo import RECORD, md5, serving
 
 CONTENT = random.Random(5).randbytes(1_000_000)
 OTHER = CONTENT[:-1] + bytes([CONTENT[-1] ^ 1])
+MD5 = md5(CONTENT)
 DOI = f"10.5281/zenodo.{RECORD}"
 CONTENT_PATH = f"/api/records/{RECORD}/files/train.txt/content"
 
@@ -50,7 +51,7 @@ def names(path):
     return sorted(entry.name for entry in path.parent.iterdir())
 
 
-def leave_part(path, content, checksum=md5(CONTENT), size=len(CONTENT)):
+def leave_part(path, content, checksum=MD5, size=1_000_000):
     path.parent.mkdir(parents=True)
     path.with_name("train.txt.part").write_bytes(content)
     path.with_name("train.txt.part.json").write_text(json.dumps({"checksum": checksum, "bytes": size}))
@@ -371,7 +372,7 @@ def test_messages_and_records_hold_no_password(server, path, capsys):
 
 @pytest.mark.parametrize("checksum", ["crc32:00", "md5:xyz", "d41d8cd98f00b204e9800998ecf8427e"])
 def test_checksums_that_cannot_be_computed(server, path, checksum):
-    with pytest.raises(ConfigError, match="md5:..., sha1:..., sha256:..., sha512:... in hexadecimal"):
+    with pytest.raises(ConfigError, match=r"md5:\.\.\., sha1:\.\.\., sha256:\.\.\., sha512:\.\.\. in hexadecimal"):
         downloads.fetch(path, source(checksum=checksum), network(server))
 
 

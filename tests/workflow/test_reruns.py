@@ -17,6 +17,7 @@ from tests.conftest import ROOT, TINY, finished_run
 PRELOADED = (snakemake.report, api, script, workflow, randomness, smk)
 
 ALL = [
+    "fetch_dataset",
     "simulate_assay",
     "count_reads",
     "merge_counts",
@@ -36,7 +37,7 @@ ALL = [
     "plot_predictions",
     "collect_ledger",
 ]
-FROM = {rule: ALL[ALL.index(rule) :] for rule in ALL[: ALL.index("train_model") + 1] if not rule.startswith("plot_")}
+FROM = {rule: ALL[ALL.index(rule) :] for rule in ALL[: ALL.index("train_model") + 1] if not rule.startswith(("fetch", "plot_"))}
 SCORING = ["evaluate_model", "plot_predictions"]
 AFTER_PREDICTION = ["predict_promoters", *SCORING, "collect_ledger"]
 
@@ -175,12 +176,20 @@ CHANGES = {
     "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_predictions"]),
     "plots.hexagons": (20, ["plot_predictions"]),
 }
+CHANGES |= {  # no public data sets here
+    "fetch.api": ("http://127.0.0.1:9/api", []),
+    "fetch.mirrors": (["https://example.org/{dataset}/{file}"], []),
+    "fetch.retries": (3, []),
+    "fetch.timeout": (5, []),
+    "fetch.offline": (True, []),
+}
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
 UNTESTED = {
     "counts.table": "`estimate_expression` and all that follows",
     "counts.bins": "what reads the files of the bins, or `estimate_expression` if only gates or cells are others, and all that follows",
     "run": "everything, under another results folder",
     "data": "what reads from {data}",
+    "fetch.registry": "`fetch_dataset`; with another DOI, checksum or name of a file `ingest_table` and all that follows",
     "model.name": "train_model and what follows",
 }
 
@@ -261,6 +270,7 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("prediction", AFTER_PREDICTION),
         ("metrics", SCORING),
         ("plots", ["plot_reads", "plot_expression", "plot_training", "plot_predictions"]),
+        ("downloads", []),
         ("smk", []),
         ("errors", []),
         ("ledger", ["collect_ledger"]),

@@ -14,6 +14,7 @@ smk.recover()
 SCHEMAS = Path(workflow.basedir) / "workflow" / "schemas"
 EXPRESSION = "results/{run}/expression/promoters.parquet"
 SIMULATED = "results/{run}/simulated/"
+LIBRARY = "library"
 
 
 def fill_path(text):
@@ -30,8 +31,15 @@ def load_datasets(path):
         row["name"]: {
             "table": row["table"],
             "format": "auto",
-            "header": True,
-            "columns": {column: row[column] for column in columns},
+            "header": row["header"],
+            "columns": {
+                column: (
+                    int(row[column])
+                    if not row["header"] and row[column].isdigit()
+                    else row[column]
+                )
+                for column in columns
+            },
             "expression_min": row.get(
                 "expression_min", config["input"]["expression_min"]
             ),
@@ -43,6 +51,21 @@ def load_datasets(path):
         }
         for row in rows
     }
+
+
+def load_public(tables):
+    """Return data set -> the file of the registry that its table is; those whose table is no file of a public data set are left out."""
+    origin = config["fetch"]["registry"]
+    registry = configs.load_registry(
+        origin, configs.load_schema(SCHEMAS / "registry.schema.yaml")
+    )
+    found = {
+        dataset: configs.public_file(
+            fill_path(table), fill_path("{data}"), registry, origin
+        )
+        for dataset, table in tables.items()
+    }
+    return {dataset: source for dataset, source in found.items() if source}
 
 
 def load_bins(counts):
@@ -76,6 +99,10 @@ try:
     )
     SIZES = configs.choose_preset(config["model"])
     INDEPENDENT = load_datasets(config["evaluation"]["datasets"])
+    PUBLIC = load_public(
+        {LIBRARY: config["input"]["table"]}
+        | {dataset: entry["table"] for dataset, entry in INDEPENDENT.items()}
+    )
     FROM_BINS = fill_path(config["input"]["table"]) == fill_path(EXPRESSION)
     FROM_READS = FROM_BINS and not config["counts"]["table"]
     SHEET = load_bins(config["counts"])
@@ -83,7 +110,6 @@ try:
 except GpraflowError as error:
     raise WorkflowError(f"\n{error}\n") from None
 
-LIBRARY = "library"
 BINS = SHEET if FROM_BINS else []
 COLUMNS = [sheet.column_of(row) for row in BINS]
 COUNTS = fill_path(config["counts"]["table"]) or "results/{run}/counts/counts.parquet"
@@ -130,6 +156,10 @@ wildcard_constraints:
     split="|".join(config["split"]["names"]),
     dataset="|".join(map(re.escape, [LIBRARY, *SCORED])),
     column="|".join(map(re.escape, COLUMNS)) or "there/are/no/bins",
+    public="|".join(re.escape(source["dataset"]) for source in PUBLIC.values())
+    or "there/are/no/public/files",
+    file="|".join(re.escape(source["file"]) for source in PUBLIC.values())
+    or "there/are/no/public/files",
 
 
 def lib(*modules):
@@ -149,8 +179,35 @@ def table_of(dataset):
 
 
 def path_of_table(wildcards):
-    """Return the file that a promoter table is made from."""
+    """Return the file that a promoter table is made from, or the receipt that a public one is there."""
+    if wildcards.dataset in PUBLIC:
+        source = PUBLIC[wildcards.dataset]
+        # What is in the file is settled by the params `fetched`: a receipt that is written again, as after another fetch.timeout, reruns nothing.
+        return ancient(
+            f"results/{wildcards.run}/fetched/{source['dataset']}/{source['file']}.json"
+        )
     return fill_path(table_of(wildcards.dataset)["table"])
+
+
+def fetched_table(wildcards):
+    """Return path, DOI and checksum of a public table; nothing for others, which are input files."""
+    if wildcards.dataset not in PUBLIC:
+        return {}
+    source = PUBLIC[wildcards.dataset]
+    return {
+        "path": fill_path(table_of(wildcards.dataset)["table"]),
+        "doi": source["doi"],
+        "checksum": source["checksum"],
+    }
+
+
+def public_source(wildcards):
+    """Return what the registry says of a file."""
+    return next(
+        source
+        for source in PUBLIC.values()
+        if (source["dataset"], source["file"]) == (wildcards.public, wildcards.file)
+    )
 
 
 def path_of_promoters(wildcards):

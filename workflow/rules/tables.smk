@@ -1,3 +1,38 @@
+rule fetch_dataset:
+    """Bring a file of a public data set to {data}, or find the right one there."""
+
+    # The output is a receipt and the file itself is no output: Snakemake removes outputs before a job and after one that failed, and
+    # the file, its part and its record are to outlive that and are shared by all runs. No `lib`: the checksum decides what is fetched.
+    output:
+        receipt="results/{run}/fetched/{public}/{file}.json",
+    log:
+        "results/{run}/logs/fetch_dataset.{public}.{file}.log",
+    benchmark:
+        "results/{run}/benchmarks/fetch_dataset.{public}.{file}.tsv"
+    # nodes of a cluster often have no way out
+    localrule: True
+    conda:
+        "../../envs/fetch.yaml"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=240,
+    params:
+        path=lambda wildcards: fill_path(
+            f"{{data}}/{wildcards.public}/{wildcards.file}"
+        ),
+        source=public_source,
+        network={
+            "api": config["fetch"]["api"],
+            "mirrors": config["fetch"]["mirrors"],
+            "retries": config["fetch"]["retries"],
+            "timeout": config["fetch"]["timeout"],
+            "offline": config["fetch"]["offline"],
+        },
+    script:
+        "../../scripts/fetch_dataset.py"
+
+
 rule ingest_table:
     """Read a table of sequences and expression, check every row, write the promoter table."""
     input:
@@ -18,6 +53,7 @@ rule ingest_table:
         mem_mb=4000,
         runtime=30,
     params:
+        fetched=fetched_table,
         format=lambda wildcards: table_of(wildcards.dataset)["format"],
         header=lambda wildcards: table_of(wildcards.dataset)["header"],
         columns=lambda wildcards: table_of(wildcards.dataset)["columns"],

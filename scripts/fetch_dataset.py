@@ -1,0 +1,14 @@
+"""Bring a file of a public data set, or find the right one there."""
+
+from gpraflow import downloads, files, smk
+
+
+def main(job):
+    terminal = smk.log_to(job.log[0])
+    params = job.params
+    receipt = downloads.fetch(params.path, downloads.Source(**params.source), downloads.Network(**params.network), terminal)
+    files.write_json(job.output.receipt, receipt)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
