@@ -65,8 +65,8 @@ def _segment_joins(rows: np.ndarray, text: pl.Series, turned: pl.Series | None, 
     offset, most = (segment * size, segment) if from_left else ((segment - max_edits - 1) * size, max_edits - segment)
     key = text.str.slice(offset, size).hash().to_numpy()  # equal hashes of different segments only add candidates
     found = []
-    for strand, other in ((text, False), (turned, True)):
-        for shift in range(-most, most + 1) if strand is not None else ():
+    for strand, other in [(text, False)] if turned is None else [(text, False), (turned, True)]:
+        for shift in range(-most, most + 1):
             if shift == 0 and not other:
                 found.append(_repeated(rows, key))
             else:
