@@ -411,6 +411,7 @@ def test_flanks_are_exact_as_often_as_errors_leave_them(single):
 
 
 def test_single_reads_run_into_the_plasmid_and_on_if_it_is_short(pTpA, motif_file, root):
+    pTpA = dataclasses.replace(pTpA, upstream=pTpA.upstream[-37:])
     assay = dataclasses.replace(SINGLE, promoters=20, independent=1, active_factors=1, read_length=250, upstream_bases=50)
     library = simulate.make_library(pTpA, motif_file, INNER, assay, 1)
     forward, reverse = simulate.make_molecules(pTpA, library, assay, paired=False)
