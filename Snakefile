@@ -33,3 +33,16 @@ rule all:
             run=config["run"],
             dataset=SCORED,
         ),
+
+
+rule learning_rate:
+    """Learning-rate range test, only if asked for: snakemake learning_rate."""
+    input:
+        expand("results/{run}/figures/learning_rate.svg", run=config["run"]),
+
+
+rule tuning:
+    """Hyper-parameter tuning, only if asked for: snakemake tuning."""
+    input:
+        expand("results/{run}/tuning/best.yaml", run=config["run"]),
+        expand("results/{run}/figures/tuning.svg", run=config["run"]),

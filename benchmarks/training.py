@@ -1,21 +1,39 @@
-"""Training and prediction speed of a preset of a model, beside the machine's matrix multiplication.
+"""Training and prediction speed of a model, beside the machine's matrix multiplication.
 
-python benchmarks/training.py [--model slides] [--preset small] [--backend jax|tensorflow] [--rows 8192]
-The last line is JSON; sequences per second, seconds to the first step, GFLOP/s of a float32 matrix product in the same run.
+python benchmarks/training.py [--model slides] [--preset auto] [--backend jax|tensorflow] [--batch-size 256] [--steps 20]
+Steps are those of `train_model`, predictions those of the model that it saves. The last line is JSON: train_per_s and predict_per_s
+(sequences), gflop_per_sequence (forward pass, counted by XLA; loops, as in an LSTM, once), achieved_gflops (three forward passes a training
+step: the backward pass costs two), sgemm_gflops (NumPy's float32 matrix product, all threads, in the same run), ratio_vs_sgemm,
+first_step_s (from the start of the process to the end of the first step), parameters.
 """
 
 import argparse
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+STARTED = time.perf_counter()
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+from gpraflow import models, objectives, scaffold, steppers, training
+
+LENGTH = 110
+COUNT = """
+import sys
+sys.path[:0] = [sys.argv[1] + "/benchmarks", sys.argv[1] + "/scripts"]
 from gpraflow import models
+models.select_backend("jax")
+import jax
+import training as benchmark
+core, inputs = benchmark.network(sys.argv[2], sys.argv[3], 64)
+values = [variable.value for variable in core.trainable_variables], [variable.value for variable in core.non_trainable_variables]
+lowered = jax.jit(lambda t, n, x: core.stateless_call(t, n, x, training=False)[0]).lower(*values, inputs)
+print(lowered.compile().cost_analysis()["flops"] / 64 / 1e9)
+"""
 
 
 def sgemm_gflops(side=2048, repeats=10):
@@ -28,40 +46,67 @@ def sgemm_gflops(side=2048, repeats=10):
     return repeats * 2 * side**3 / 1e9 / (time.perf_counter() - started)
 
 
+def network(name, preset, rows):
+    """Return a network with raw outputs, and random promoters as it takes them."""
+    preset, sizes = models.choose_sizes(name, preset, {})
+    upstream = scaffold.load(ROOT / "resources/scaffolds.yaml", "pTpA").upstream
+    motifs = str(ROOT / "resources/motifs/jaspar2026_yeast.jaspar")
+    core = training.build_core(training.Blueprint(name, preset, sizes, upstream, motifs), LENGTH, 1, "core")
+    rng = np.random.default_rng(0)
+    given = {
+        "tokens": rng.integers(0, 4, (rows, LENGTH), dtype=np.uint8),
+        "singleton": np.zeros((rows, 1), np.float32),
+        "reverse": np.zeros((rows, 1), np.float32),
+    }
+    return core, [given[key] for key in models.describe(name).inputs]
+
+
 def main():
     """Train and predict on random tokens."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="slides")
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--backend", default="jax")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="slides", choices=[name for name in models.REGISTRY if not models.describe(name).baseline])
+    parser.add_argument("--preset", default="auto")
+    parser.add_argument("--backend", default="jax", choices=["jax", "tensorflow"])
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--rows", type=int, default=8192)
+    parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
-    started = time.perf_counter()
     models.select_backend(arguments.backend)
-    import keras
 
-    sizes = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))["model"][arguments.model][arguments.preset]
-    model = models.build(arguments.model, 110, sizes)
-    model.compile(keras.optimizers.AdamW(1e-3), "mse", jit_compile=True)
-    rng = np.random.default_rng(0)
-    tokens = rng.integers(0, 4, (arguments.rows, 110), dtype=np.uint8)
-    label = rng.normal(size=arguments.rows).astype("float32")
     size = arguments.batch_size
-    model.fit(tokens[:size], label[:size], batch_size=size, verbose=0)
-    first = time.perf_counter() - started
-    model.predict(tokens[:1024], batch_size=1024, verbose=0)
-    laps = [time.perf_counter()]
-    model.fit(tokens, label, batch_size=size, verbose=0)
-    laps.append(time.perf_counter())
-    model.predict(tokens, batch_size=1024, verbose=0)
-    laps.append(time.perf_counter())
+    core, inputs = network(arguments.model, arguments.preset, size)
+    objective = objectives.Objective("mse", 1, 1.0, 0.0)
+    stepper = steppers.stepper(core, steppers.optimizer_of("adamw", 0.01, 1.0), objective, 0.99)
+    label, weight = np.random.default_rng(1).normal(size=(size, 1)).astype(np.float32), np.ones(size, np.float32)
+
+    def train(steps):
+        for _ in range(steps):
+            loss = stepper.step(inputs, label, weight, 1e-3, None)
+        return float(loss)
+
+    train(1)
+    first = time.perf_counter() - STARTED
+    train(2)
+    started = time.perf_counter()
+    train(arguments.steps)
+    train_per_s = arguments.steps * size / (time.perf_counter() - started)
+    predict = stepper.predictor(training.serving([core], objective, LENGTH, False, arguments.model), 1024)
+    tokens = np.random.default_rng(2).integers(0, 4, (4096, LENGTH), dtype=np.uint8)
+    predict(tokens[:1024])
+    started = time.perf_counter()
+    predict(tokens)
+    predict_per_s = len(tokens) / (time.perf_counter() - started)
+    sgemm = sgemm_gflops()
+    command = [sys.executable, "-c", COUNT, str(ROOT), arguments.model, arguments.preset]
+    gflop = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
     found = {
-        "parameters": model.count_params(),
-        "train_per_s": round(arguments.rows / (laps[1] - laps[0]), 1),
-        "predict_per_s": round(arguments.rows / (laps[2] - laps[1]), 1),
+        "parameters": core.count_params(),
+        "train_per_s": round(train_per_s, 1),
+        "predict_per_s": round(predict_per_s, 1),
+        "gflop_per_sequence": round(gflop, 5),
+        "achieved_gflops": round(3 * gflop * train_per_s, 1),
+        "sgemm_gflops": round(sgemm, 1),
+        "ratio_vs_sgemm": round(3 * gflop * train_per_s / sgemm, 3),
         "first_step_s": round(first, 1),
-        "sgemm_gflops": round(sgemm_gflops(), 1),
     }
     print(json.dumps(vars(arguments) | found))
 

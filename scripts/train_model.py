@@ -2,18 +2,23 @@
 
 from pathlib import Path
 
-from gpraflow import smk, training
+from gpraflow import scaffold, smk, training
 
 
 def main(job):
     terminal = smk.log_to(job.log[0])
+    params = job.params
     training.train(
         job.input.receipt,
         Path(job.output.model).parent,
-        name=job.params.name,
-        preset=job.params.preset,
-        sizes=job.params.sizes,
-        options=training.Options(**job.params.options),
+        blueprint=training.Blueprint(
+            params.name,
+            params.preset,
+            params.sizes,
+            upstream=scaffold.load(job.input.scaffolds, params.scaffold).upstream,
+            motifs=job.input.motifs or "",
+        ),
+        options=training.Options(**params.options),
         terminal=terminal,
     )
 

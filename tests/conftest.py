@@ -2,12 +2,17 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ["KERAS_BACKEND"] = "jax"  # before anything imports Keras; TensorFlow does
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # scikit-learn's threads wait busily where others work on the same cores
+# What JAX compiled is kept between tests and runs of them: most train the same few networks again.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "gpraflow-tests-jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,10 +61,9 @@ run: tiny
 simulate: {promoters: 600, independent: 60, reads: 9000, cells_per_promoter: 10, independent_cells: 20, active_factors: 10}
 counts: {bins: tiny_bins.tsv}
 model:
-  preset: tiny
-  slides:
-    tiny: {conv1d_filters: 8, conv2d_filters: 8, residual_blocks: 1, pool_size: 10, bottleneck_units: 8,
-           attention_blocks: 1, attention_heads: 2, lstm_layers: 1, lstm_units: 2, dense_units: [4]}
+  preset: small
+  sizes: {conv1d_filters: 8, conv2d_filters: 8, residual_blocks: 1, pool_size: 10, bottleneck_units: 8,
+          attention_blocks: 1, attention_heads: 2, lstm_layers: 1, lstm_units: 2, dense_units: [4]}
 training: {epochs: 1, batch_size: 64}
 evaluation: {bootstrap: 100}
 split: {fractions: {train: 0.8, val: 0.1, test: 0.1}}

@@ -3,6 +3,7 @@
 import copy
 import csv
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,21 +75,6 @@ def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> di
     return filled
 
 
-def choose_preset(model: dict[str, Any]) -> dict[str, Any]:
-    """Return the sizes of the preset that the ``model`` section names.
-
-    Raises
-    ------
-    ConfigError
-        If the architecture has no such preset.
-    """
-    presets = model[model["name"]]
-    if model["preset"] not in presets:
-        hint = nearest(model["preset"], presets)
-        raise ConfigError(f"model.preset: '{model['name']}' has no preset '{model['preset']}'{hint} (it has {', '.join(presets)})")
-    return presets[model["preset"]]
-
-
 def check_splits(content: dict[str, Any]) -> None:
     """Check that every split to score is one of the splits to make, and that a listed test split has its list.
 
@@ -103,6 +89,28 @@ def check_splits(content: dict[str, Any]) -> None:
             raise ConfigError(f"evaluation.splits: '{name}' is not in split.names ({', '.join(made)})")
     if content["split"]["method"] == "list" and not (content["split"]["test_sequences"] and "test" in made):
         raise ConfigError("split.method: list needs split.test_sequences (a FASTA file or table), and test in split.names")
+
+
+def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
+    """Check the keys and ranges of ``tuning.space``.
+
+    Raises
+    ------
+    ConfigError
+        If a key is neither ``training.<key>`` nor ``model.sizes.<size>`` of the chosen architecture, or its range is none.
+    """
+    known = [f"training.{key}" for key in options] + [f"model.sizes.{key}" for key in sizes]
+    for entry in space:
+        key, values = entry["key"], {name: value for name, value in entry.items() if name != "key"}
+        if key not in known:
+            raise ConfigError(f"tuning.space: '{key}' is not a key that can be tuned{nearest(key, known)}")
+        if "choices" in values:
+            if set(values) != {"choices"} or not values["choices"]:
+                raise ConfigError(f"tuning.space.{key}: choices stand alone and are not empty, found {values}")
+        elif not {"low", "high"} <= set(values) <= {"low", "high", "log"} or not values["low"] < values["high"]:
+            raise ConfigError(f"tuning.space.{key}: low, high (greater than low) and perhaps log, or choices; found {values}")
+        elif values.get("log") and values["low"] <= 0:
+            raise ConfigError(f"tuning.space.{key}: low must be above 0 for log, found {values['low']}")
 
 
 def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, Any]:

@@ -99,11 +99,15 @@ def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
     return randomness.generator(seed, "epoch", epoch).permutation(rows)
 
 
+def strands(batch_size: int, seed: int, epoch: int, step: int) -> np.ndarray:
+    """Return which promoters of a batch are to be turned around, about half, ``(batch_size,)`` bool."""
+    return randomness.generator(seed, "strand", epoch, step).random(batch_size) < 0.5
+
+
 def turn_some(tokens: np.ndarray, batch_size: int, process: tuple[int, int], seed: int, epoch: int, step: int) -> np.ndarray:
-    """Return a process's part of a batch with half of the promoters reverse-complemented, chosen by seed, epoch and step."""
-    turned = randomness.generator(seed, "strand", epoch, step).random(batch_size) < 0.5
+    """Return a process's part of a batch with half of the promoters reverse-complemented, chosen by `strands`."""
     first = batch_size // process[1] * process[0]
-    turned = turned[first : first + len(tokens)]
+    turned = strands(batch_size, seed, epoch, step)[first : first + len(tokens)]
     tokens = tokens.copy()
     tokens[turned] = reverse_complement(tokens[turned])
     return tokens

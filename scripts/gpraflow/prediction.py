@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import polars as pl
 
 from gpraflow import models
@@ -9,7 +10,7 @@ from gpraflow.errors import InputError
 from gpraflow.ledger import Ledger
 from gpraflow.scaffold import tokenize
 
-PREDICTED = "predicted"
+PREDICTED, SPREAD = "predicted", "predicted_sd"
 
 
 def predict(
@@ -22,7 +23,8 @@ def predict(
 ) -> pl.DataFrame:
     """Return the table with a column ``predicted``: expression in the units of the training table, float32.
 
-    Sequences are cut and padded as the model's training data were.
+    For an ensemble it is the members' mean, and ``predicted_sd`` the standard deviation between them. Sequences are cut and padded as the
+    model's training data were.
 
     Raises
     ------
@@ -35,7 +37,9 @@ def predict(
     window = about["input"]
     ledger.note_window(table["sequence"], window["length"], window["keep"], window["pad"])
     tokens = tokenize(table["sequence"], window["length"], window["keep"], window["pad"])
-    predicted = pl.Series(PREDICTED, model.predict(tokens, batch_size=batch_size, verbose=2)[:, 0], pl.Float32)
+    members = model.predict(tokens, batch_size=batch_size, verbose=2).astype(np.float64)
+    predicted = pl.Series(PREDICTED, members.mean(axis=1), pl.Float32)
     if not predicted.is_finite().all():
         raise InputError(f"{model_directory}: the model gives NaN for {int((~predicted.is_finite()).sum())} promoters; train it again")
-    return table.with_columns(predicted)
+    spread = [pl.Series(SPREAD, members.std(axis=1, ddof=1), pl.Float32)] if members.shape[1] > 1 else []
+    return table.with_columns(predicted, *spread)

@@ -375,6 +375,9 @@ def _values(
     filling: deque[Future] = deque()
     for block in table.select(SEQUENCE, *widths).collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True):
         ledger.note_window(block[SEQUENCE], *window)
+        if "singleton" in widths:
+            ledger.note("singleton unknown, stored as no", block["singleton"].null_count())
+            block = block.with_columns(pl.col("singleton").fill_null(False))
         filling.append(pool.submit(fill, block, begin))
         begin += block.height
         if len(filling) > _WAITING:

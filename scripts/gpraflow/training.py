@@ -1,24 +1,43 @@
-"""Training: choosing the backend and device, fitting, checkpoints, logs."""
+"""Training: from shards to a model directory; checkpoints, guard against divergence, ensembles, logs."""
 
 import contextlib
+import hashlib
+import importlib
+import io
+import json
 import os
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import numpy as np
+import polars as pl
 
-from gpraflow import datasets, files, models, randomness, storage
+from gpraflow import datasets, files, models, objectives, randomness, schedules, steppers, storage
 from gpraflow.errors import ConfigError, TrainingError
+from gpraflow.shards import EXPRESSION, SEQUENCE
 
 MODEL_FILES = ("model.keras", "last.keras", "model.json", "history.csv", "tensorboard")
+HISTORY = {
+    "member": pl.Int64,  # of the ensemble, from 0
+    "epoch": pl.Int64,  # from 0
+    "loss": pl.Float64,  # mean of the epoch's batches
+    "val_loss": pl.Float64,  # mean squared error over the variance of the training labels
+    "val_r": pl.Float64,
+    "learning_rate": pl.Float64,  # at the epoch's last step
+    "restarts": pl.Int64,  # times that training went back to the best epoch so far
+}
 _WORK = ".training"
+_LOOKED_AT = 50  # batches between looks at the loss: each waits for the device
+_RESTARTS = 3
+_SHRINK = 0.3  # of the learning rate at each restart
+_PREDICTED = 1024  # promoters at a time
 
 
 @dataclass(frozen=True)
@@ -29,43 +48,58 @@ class Options:
     seed: int
     epochs: int
     batch_size: int
-    optimizer: Literal["adam", "adamw"]
+    loss: objectives.Loss
+    huber_delta: float
+    bin_labels: Literal["normal", "cells"]
+    bins: int
+    cells_prior: float
+    sample_weight: Literal["none", "weight", "n_reads"]
+    reads_half: float
+    optimizer: Literal["adam", "adamw", "rmsprop", "lion"]
     learning_rate: float
-    schedule: Literal["constant", "cosine"]
+    schedule: schedules.Schedule
     warmup_steps: int
     weight_decay: float
     gradient_clip: float
+    average: float
     patience: int
     reverse_complement: bool
+    average_strands: bool
+    precision: Literal["float32", "mixed_bfloat16"]
+    ensemble: int
+    guard: float
+    checkpoint_steps: int
     initial_model: str
 
 
-def learning_rates(options: Options, steps: int) -> Any:
-    """Return the learning rate, a number or a Keras schedule, for a training of ``steps`` batches."""
-    import keras
+@dataclass(frozen=True)
+class Blueprint:
+    """What to build: architecture, name of its preset, all its sizes, and what else it needs of the outside.
 
-    if options.schedule == "constant":
-        return options.learning_rate
-    warmup = min(options.warmup_steps, steps // 4)
-    return keras.optimizers.schedules.CosineDecay(
-        0.04 * options.learning_rate, max(1, steps - warmup), alpha=0.01, warmup_target=options.learning_rate, warmup_steps=warmup
-    )
+    ``upstream`` is the plasmid before the promoter, 5' to 3', ``motifs`` a JASPAR file.
+    """
+
+    name: str
+    preset: str
+    sizes: Mapping[str, Any]
+    upstream: str = ""
+    motifs: str = ""
 
 
 def train(
     receipt_path: str | os.PathLike,
     directory: str | os.PathLike,
     *,
-    name: str,
-    preset: str,
-    sizes: Mapping[str, Any],
+    blueprint: Blueprint,
     options: Options,
     terminal: TextIO | None = None,
+    watch: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Train a model on the ``train`` split, choose the best epoch on ``val``, and write a model directory.
 
-    The label transform (mean and sd of the training labels) is the model's last layer, so that it gives expression in the table's
-    units. The loss is the mean squared error over the variance of the training labels: 1 is a model that always gives the mean.
+    The label transform, and averaging over strands and members of an ensemble where that is asked for, are inside the saved model: tokens
+    in, expression in the units of the table out. A training that was killed goes on from its last checkpoint and ends with the same
+    weights as one that was not (on the same machine and backend).
 
     Parameters
     ----------
@@ -73,12 +107,14 @@ def train(
         What `storage.upload` wrote.
     directory
         Where `MODEL_FILES` go.
-    name, preset, sizes
-        Architecture, name of its preset, and the sizes themselves.
+    blueprint
+        What to build.
     options
-        How to train.
+        How to train; a baseline uses ``sample_weight``, ``seed`` and ``backend`` only.
     terminal
         Where the progress bar goes, besides the log.
+    watch
+        Is given each epoch's line of the history; what it raises ends the training.
 
     Returns
     -------
@@ -88,84 +124,88 @@ def train(
     Raises
     ------
     TrainingError
-        If the loss is no longer a number.
+        If the loss is no number, or the validation loss is far beyond the best, again and again; or labels cannot be learnt.
     InputError, ConfigError
         If shards, sizes or an initial model cannot be used.
     """
     backend = models.select_backend(options.backend)
     import keras
 
+    architecture = models.describe(blueprint.name)
     receipt = storage.read_receipt(receipt_path)
-    train_set, val_set = datasets.load(receipt, "train"), datasets.load(receipt, "val")
-    keras.utils.set_random_seed(randomness.derive(options.seed, "train_model") % 2**32)
-    length = train_set.manifest["length"]
-    core = models.build(name, length, dict(sizes))
-    mean, sd = float(train_set.expression.mean(dtype=np.float64)), float(train_set.expression.std(dtype=np.float64))
-    if not sd:
-        raise TrainingError(f"all {len(train_set.expression)} training promoters have expression {mean:g}: there is nothing to learn")
-    model = keras.Model(core.input, core.output * sd + mean, name=name)
-    if options.initial_model:
-        _warm_start(model, options.initial_model, backend)
-
-    batch_size = min(options.batch_size, len(train_set.tokens))
-    steps = len(train_set.tokens) // batch_size * options.epochs
-    optimizer = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}[options.optimizer](
-        learning_rates(options, steps), global_clipnorm=options.gradient_clip or None
-    )
-    if options.optimizer == "adamw":
-        optimizer.weight_decay = options.weight_decay
-    model.compile(optimizer, "mse", loss_weights=[1 / sd**2], jit_compile=True)
-    model.summary(line_length=120)
-
     directory = Path(directory)
-    work = directory / _WORK
-    for leftover in (work, *(directory / file for file in MODEL_FILES)):
+    for leftover in (directory / file for file in MODEL_FILES):
         shutil.rmtree(leftover, ignore_errors=True)
         leftover.unlink(missing_ok=True)
-    work.mkdir(parents=True)
-    batches = _batches(train_set, batch_size, options)
-    watch = _watcher(val_set, sd, work, batches, options.epochs, terminal)
-    callbacks = [
-        watch,
-        keras.callbacks.ModelCheckpoint(work / "model.keras", monitor="val_loss", mode="min", save_best_only=True),
-        keras.callbacks.ModelCheckpoint(work / "last.keras"),
-        keras.callbacks.CSVLogger(work / "history.csv"),
-        keras.callbacks.LambdaCallback(on_epoch_end=_tensorboard(work / "tensorboard")),
-        keras.callbacks.EarlyStopping(monitor="val_loss", mode="min", patience=options.patience),
-    ]
+    work = _workplace(directory / _WORK, receipt, blueprint, options)
     started = time.monotonic()
-    with contextlib.closing(watch), _writing(directory):
-        history = model.fit(batches, epochs=options.epochs, callbacks=callbacks, verbose=2).history
-    best = int(np.argmin(history["val_loss"]))
-    about = {
-        "architecture": name,
-        "preset": preset,
-        "sizes": dict(sizes),
-        "parameters": model.count_params(),
-        "input": {key: train_set.manifest[key] for key in ("alphabet", "length", "scaffold", "keep", "pad")},
-        "label_transform": {"kind": "scale and offset, inside the model", "scale": sd, "offset": mean},
-        "data": {split: entry["sha256"] for split, entry in receipt["splits"].items()},
-        "promoters": {"train": len(train_set.tokens), "val": len(val_set.tokens)},
-        "training": asdict(options),
-        "epochs": len(history["val_loss"]),
-        "best_epoch": best + 1,
-        "val_loss": history["val_loss"][best],
-        "val_r": history["val_r"][best] if np.isfinite(history["val_r"][best]) else None,
-        "seconds": round(time.monotonic() - started, 1),
-        "sequences_per_second": round(batches.num_batches * batch_size * len(history["val_loss"]) / watch.training_seconds, 1),
-        "backend": backend,
-        "device": _device(backend),
-        "precision": keras.config.dtype_policy().name,
-        "versions": _versions(),
-        "commit": _commit(),
-    }
-    with _writing(directory):
+    with _writing(directory), _policy(options.precision if not architecture.baseline else "float32"):
+        if architecture.baseline:
+            model, members, objective = _fit_baseline(receipt, blueprint, options)
+        else:
+            data = _Data(receipt, work, architecture, options)
+            model, members, objective = _train_network(data, work, blueprint, options, backend, terminal, watch)
+        best = [member.best for member in members]
+        spread = {"val_loss": [line["val_loss"] for line in best], "val_r": [line["val_r"] for line in best]}
+        val = datasets.load(receipt, "val")
+        predicted = model.predict(val.tokens, batch_size=_PREDICTED, verbose=0).mean(axis=1, dtype=np.float64)
+        scores = _scores(predicted, val.expression, members[0].variance)
+        manifest = val.manifest
+        about = {
+            "architecture": blueprint.name,
+            "preset": blueprint.preset,
+            "sizes": dict(blueprint.sizes),
+            "parameters": model.count_params(),
+            "members": len(members),
+            "input": {key: manifest[key] for key in ("alphabet", "length", "scaffold", "keep", "pad")},
+            "label_transform": {"kind": "inside the model", **objective.about()},
+            "data": {split: entry["sha256"] for split, entry in receipt["splits"].items()},
+            "promoters": {"train": members[0].promoters, "val": len(val.expression)},
+            "training": asdict(options),
+            "epochs": max(len(member.history) for member in members),
+            "best_epoch": best[0]["epoch"] + 1,
+            "restarts": sum(member.history[-1]["restarts"] for member in members),
+            **scores,
+            "val_of_members": spread,
+            "seconds": round(time.monotonic() - started, 1),
+            "sequences_per_second": _rate(members),
+            "backend": backend,
+            "device": device(backend),
+            "precision": "float32" if architecture.baseline else options.precision,
+            "versions": _versions(),
+            "commit": _commit(),
+        }
+        model.save(work / "model.keras")
+        if architecture.baseline:
+            shutil.copyfile(work / "model.keras", work / "last.keras")
         files.write_json(work / "model.json", about)
+        history = [{"member": number} | line for number, member in enumerate(members) for line in member.history]
+        pl.DataFrame(history, schema=HISTORY).write_csv(work / "history.csv")
+        _tensorboard(work / "tensorboard", history)
         # The best epoch's file goes last: a model directory with model.keras is whole.
         for file in reversed(MODEL_FILES):
             os.replace(work / file, directory / file)
-        work.rmdir()
+        shutil.rmtree(work)
+    keras.utils.clear_session(free_memory=True)
     return about
+
+
+def _rate(members: Sequence["_Member"]) -> float | None:
+    seconds = sum(member.seconds for member in members)
+    return round(sum(member.sequences for member in members) / seconds, 1) if seconds else None
+
+
+@contextlib.contextmanager
+def _policy(name: str) -> Iterator[None]:
+    """Make Keras compute in this precision."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 @contextlib.contextmanager
@@ -174,6 +214,202 @@ def _writing(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise TrainingError(f"{directory}: the model could not be written ({error.strerror or error}); free space and run again") from error
+
+
+def _workplace(work: Path, receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) -> Path:
+    """Return the folder of checkpoints; emptied unless those are of the same training."""
+    data = {split: entry["sha256"] for split, entry in receipt["splits"].items()}
+    about = json.dumps([data, asdict(blueprint), asdict(options), models.sources(blueprint.name)], sort_keys=True)
+    mark = work / hashlib.sha256(about.encode()).hexdigest()[:16]
+    if not mark.is_file():
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        mark.touch()
+    return work
+
+
+# Data
+
+
+class _Data:
+    """Batches of the training split, and the validation split."""
+
+    def __init__(self, receipt: dict[str, Any], work: Path, architecture: models.Architecture, options: Options):
+        self.options, self.inputs = options, architecture.inputs
+        wanted = models.features_of(asdict(options), architecture)
+        source = datasets.open_split(receipt, "train")
+        self.table = datasets.MemoryMap(source, work / "shards", (SEQUENCE, EXPRESSION, *wanted))
+        self.length, self.rows = source.manifest["length"], len(self.table)
+        labels = datasets.MemoryMap(source, work / "shards", (EXPRESSION, *wanted)).take(np.arange(self.rows))
+        expression = labels[EXPRESSION][:, 0]
+        self.objective = objectives.fit(
+            expression,
+            labels.get(objectives.CELLS),
+            loss=options.loss,
+            bins=options.bins,
+            huber_delta=options.huber_delta,
+            cells_prior=options.cells_prior,
+        )
+        self.variance = float(expression.var(dtype=np.float64))
+        self.mean_weight = float(self.weights(labels).mean(dtype=np.float64))
+        self.val = datasets.load(receipt, "val")
+
+    def weights(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return what the promoters of a batch count, ``(rows,)`` float32: 1, the column ``weight``, or n / (n + half) of n reads."""
+        return sample_weights(batch, self.options.sample_weight, self.options.reads_half)
+
+    def batches(self, batch_size: int, seed: int, epoch: int, start: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
+        """Yield inputs, targets and weights (mean 1) of an epoch's batches from ``start`` on."""
+        flagged = "reverse" in self.inputs  # such a model turns its channels itself
+        turn = self.options.reverse_complement and not flagged
+        found = self.table.batches(batch_size, seed=seed, epoch=epoch, start=start, turn=turn)
+        for step, batch in enumerate(found, start=start):
+            reverse = np.zeros((batch_size, 1), np.float32)
+            if flagged and self.options.reverse_complement:
+                reverse[:, 0] = datasets.strands(batch_size, seed, epoch, step)
+            given = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
+            weight = (self.weights(batch) / self.mean_weight).astype(np.float32)
+            yield [given[name] for name in self.inputs], self.objective.targets(batch), weight
+
+
+def sample_weights(batch: Mapping[str, np.ndarray], kind: str, reads_half: float) -> np.ndarray:
+    """Return what promoters count, ``(rows,)`` float32.
+
+    Parameters
+    ----------
+    batch
+        Features of promoters.
+    kind
+        ``none``: 1 each; ``weight``: the column; ``n_reads``: n / (n + ``reads_half``), as noise of the label falls with depth.
+    reads_half
+        Reads at which a promoter counts half.
+    """
+    if kind == "none":
+        return np.ones(len(batch[EXPRESSION]), np.float32)
+    values = batch[kind][:, 0]
+    return values if kind == "weight" else values / (values + np.float32(reads_half))
+
+
+# Networks
+
+
+@dataclass
+class _Member:
+    """One trained network: its weights, and how it went."""
+
+    weights: list[np.ndarray]  # trainable ones, of the best epoch
+    others: list[np.ndarray]
+    last_weights: list[np.ndarray]
+    last_others: list[np.ndarray]
+    history: list[dict[str, Any]]
+    best: dict[str, Any]
+    seconds: float
+    sequences: int
+    promoters: int
+    variance: float
+
+
+def _train_network(
+    data: _Data,
+    work: Path,
+    blueprint: Blueprint,
+    options: Options,
+    backend: str,
+    terminal: TextIO | None,
+    watch: Callable[[dict[str, Any]], None] | None,
+) -> tuple[Any, list[_Member], objectives.Objective]:
+    """Return the model for predictions, and the members that it is made of; ``last.keras`` is written."""
+    cores, members = [], []
+    for number in range(options.ensemble):
+        core, trained = _train_member(data, work / f"member_{number}", number, blueprint, options, backend, terminal, watch)
+        cores.append(core)
+        members.append(trained)
+    model = serving(cores, data.objective, data.length, options.average_strands, blueprint.name)
+    for core, member in zip(cores, members, strict=True):
+        _assign(core, member.last_weights, member.last_others)
+    model.save(work / "last.keras")
+    for core, member in zip(cores, members, strict=True):
+        _assign(core, member.weights, member.others)
+    return model, members, data.objective
+
+
+def _assign(core: Any, weights: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> None:
+    for variable, value in zip([*core.trainable_variables, *core.non_trainable_variables], [*weights, *others], strict=True):
+        variable.assign(value)
+
+
+def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, average_strands: bool, name: str) -> Any:
+    """Return the model for predictions: ``(batch, length)`` tokens in, ``(batch, members)`` expression out.
+
+    Parameters
+    ----------
+    cores
+        Networks with raw outputs, with the inputs ``tokens`` or ``tokens, singleton, reverse``; promoters are taken for no singletons.
+    objective
+        Makes expression of raw outputs.
+    length
+        Promoter window in bp.
+    average_strands
+        Take the mean of what a network says of the promoter and of its reverse complement.
+    name
+        Of the model.
+    """
+    import keras
+    from keras import ops
+
+    from gpraflow.scaffold import PADDING
+
+    tokens = keras.Input((length,), dtype="int32", name="tokens")
+    found = []
+    for core in cores:
+        seen = []
+        for turned in (False, True) if average_strands else (False,):
+            if len(core.inputs) == 1:
+                other = ops.flip(ops.where(tokens < PADDING, PADDING - 1 - tokens, tokens), axis=1)  # A<->T, C<->G: mirror images
+                raw = core(other if turned else tokens)
+            else:
+                zero = ops.cast(ops.zeros_like(tokens[:, :1]), "float32")
+                raw = core([tokens, zero, zero + 1 if turned else zero])
+            seen.append(objective.expression(raw))
+        found.append(sum(seen[1:], seen[0]) / len(seen))
+    return keras.Model(tokens, found[0] if len(found) == 1 else keras.layers.Concatenate(name="members")(found), name=name)
+
+
+def build_core(blueprint: Blueprint, length: int, outputs: int, name: str) -> Any:
+    """Return a network with raw outputs, called ``name``."""
+    import keras
+
+    core = models.build(
+        blueprint.name, length, dict(blueprint.sizes), outputs=outputs, upstream=blueprint.upstream, motifs=blueprint.motifs
+    )
+    return keras.Model(core.inputs, core.outputs[0], name=name)
+
+
+def _train_member(
+    data: _Data,
+    work: Path,
+    number: int,
+    blueprint: Blueprint,
+    options: Options,
+    backend: str,
+    terminal: TextIO | None,
+    watch: Callable[[dict[str, Any]], None] | None,
+) -> tuple[Any, _Member]:
+    import keras
+
+    seed = randomness.derive(options.seed, "train_model", *([number] if number else []))
+    keras.utils.set_random_seed(seed % 2**32)
+    core = build_core(blueprint, data.length, data.objective.outputs, f"member_{number}")
+    single = serving([core], data.objective, data.length, options.average_strands, blueprint.name)
+    if options.initial_model:
+        _warm_start(single, options.initial_model, backend)
+    if number == 0:
+        single.summary(line_length=120)
+    optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
+    stepper = steppers.stepper(core, optimizer, data.objective, options.average)
+    stages = models.describe(blueprint.name).stages
+    with contextlib.closing(_Run(data, stepper, single, stages, work, seed, number, options, terminal, watch)) as run:
+        return core, run.member()
 
 
 def _warm_start(model: Any, directory: str, backend: str) -> None:
@@ -188,111 +424,272 @@ def _warm_start(model: Any, directory: str, backend: str) -> None:
     model.set_weights(initial.get_weights())
 
 
-def _batches(data: datasets.Promoters, batch_size: int, options: Options) -> Any:
-    import keras
-
-    class Batches(keras.utils.PyDataset):
-        """Whole batches of a split, shuffled anew in each epoch; the rest of an epoch is left to the next one's order."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.epoch = 0
-            self.order = datasets.epoch_order(len(data.tokens), options.seed, 0)
-
-        @property
-        def num_batches(self) -> int:
-            return len(data.tokens) // batch_size
-
-        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-            rows = self.order[index * batch_size : (index + 1) * batch_size]
-            tokens = data.tokens[rows]
-            if options.reverse_complement:
-                tokens = datasets.turn_some(tokens, batch_size, (0, 1), options.seed, self.epoch, index)
-            return tokens, data.expression[rows]
-
-        def on_epoch_end(self) -> None:
-            self.epoch += 1
-            self.order = datasets.epoch_order(len(data.tokens), options.seed, self.epoch)
-
-    return Batches()
+class _Diverged(Exception):
+    """Training is not to go on from here."""
 
 
-def _watcher(val: datasets.Promoters, sd: float, work: Path, batches: Any, epochs: int, terminal: TextIO | None) -> Any:
-    import keras
-    from tqdm import tqdm
+class _Run:
+    """The training of one network, step by step, with checkpoints from which it can go on."""
 
-    class Watcher(keras.callbacks.Callback):
-        """Score the validation split as a whole after each epoch, stop on NaN, show progress.
+    def __init__(
+        self,
+        data: _Data,
+        stepper: Any,
+        single: Any,
+        stages: Sequence[tuple[str, Sequence[str], float]],
+        work: Path,
+        seed: int,
+        number: int,
+        options: Options,
+        terminal: TextIO | None,
+        watch: Callable[[dict[str, Any]], None] | None,
+    ):
+        from tqdm import tqdm
 
-        Stands first among the callbacks: those behind it read what it adds to the epoch's logs.
-        """
+        work.mkdir(exist_ok=True)
+        self.data, self.stepper, self.work, self.seed, self.number, self.options = data, stepper, work, seed, number, options
+        self.terminal, self.watch = terminal, watch
+        self.batch_size = batch_size_of(options.batch_size, data.rows, stepper.devices)
+        self.steps = data.rows // self.batch_size
+        self.predict = stepper.predictor(single, _PREDICTED)
+        self.stages = self._staged(stages)
+        self.now: dict[str, Any] = {
+            "epoch": 0,
+            "step": 0,
+            "loss": 0.0,
+            "scale": 1.0,
+            "restarts": 0,
+            "best": None,
+            "history": [],
+            "seconds": 0.0,
+            "sequences": 0,
+        }
+        self.live = terminal is not None and terminal.isatty()  # a bar on a terminal; in a file or CI one line an epoch
+        self.bar = tqdm(
+            total=self.steps * options.epochs, file=terminal, disable=not self.live, mininterval=0.2, unit="batch", desc="train_model"
+        )
 
-        def __init__(self) -> None:
-            super().__init__()
-            # A bar on a terminal; in a file or CI one line an epoch.
-            self.live = terminal is not None and terminal.isatty()
-            self.bar = tqdm(
-                total=batches.num_batches * epochs, file=terminal, disable=not self.live, mininterval=0.2, unit="batch", desc="train_model"
-            )
-            self.training_seconds = 0.0
+    def close(self) -> None:
+        """End the progress bar."""
+        self.bar.close()
 
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.began = time.monotonic()
+    def _staged(self, stages: Sequence[tuple[str, Sequence[str], float]]) -> list[tuple[int, int, Any]]:
+        """Return first step, end and trained variables of each stage."""
+        total = self.steps * self.options.epochs
+        if not stages:
+            return [(0, total, None)]
+        ends = np.round(np.cumsum([share for _, _, share in stages]) * total).astype(int).tolist()
+        starts = [0, *ends[:-1]]
+        trained = [self.stepper.trained(layers) for _, layers, _ in stages]
+        return [(start, end, which) for start, end, which in zip(starts, [*ends[:-1], total], trained, strict=True) if end > start]
 
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            loss = logs["loss"]
-            if not np.isfinite(loss):
-                where = f"epoch {batches.epoch + 1}, batch {batch + 1}"
-                raise TrainingError(
-                    f"the training loss is {loss} in {where}: training has diverged; "
-                    "set a smaller training.learning_rate or a training.gradient_clip, and run again"
-                )
+    def member(self) -> _Member:
+        """Train, or go on, until the last epoch or patience ends."""
+        if not self._resume():
+            self._save("best.npz")  # where to go back to, if the first epoch fails
+        while self.now["epoch"] < self.options.epochs and not self._out_of_patience():
+            try:
+                self._epoch()
+                self._judge()
+            except _Diverged as failure:
+                self._back(str(failure))
+            self._save("state.npz")
+        last = self.stepper.state()
+        best, _ = self._read("best.npz")
+        now = self.now
+        return _Member(
+            weights=best[3] or best[0],
+            others=best[1],
+            last_weights=last[0],
+            last_others=last[1],
+            history=now["history"],
+            best=now["history"][now["best"]],
+            seconds=now["seconds"],
+            sequences=now["sequences"],
+            promoters=self.data.rows,
+            variance=self.data.variance,
+        )
+
+    def _out_of_patience(self) -> bool:
+        history, best = self.now["history"], self.now["best"]
+        return best is not None and history[-1]["epoch"] - history[best]["epoch"] >= self.options.patience
+
+    def _epoch(self) -> None:
+        now, options, losses = self.now, self.options, []
+        began = time.monotonic()
+        first = now["epoch"] * self.steps
+        for inputs, target, weight in self.data.batches(self.batch_size, self.seed, now["epoch"], now["step"]):
+            step = first + now["step"]
+            start, end, trained = next(stage for stage in self.stages if step < stage[1])
+            rate = schedules.rate(options.schedule, options.learning_rate, step - start, end - start, options.warmup_steps)
+            self.rate = rate * now["scale"]
+            losses.append(self.stepper.step(inputs, target, weight, self.rate, trained))
+            now["step"] += 1
             self.bar.update()
+            saving = now["step"] % options.checkpoint_steps == 0 and now["step"] < self.steps
+            if len(losses) >= _LOOKED_AT or saving or now["step"] == self.steps:
+                self._look(losses)
+                losses = []
+            if saving:
+                now["seconds"] += time.monotonic() - began
+                self._save("state.npz")
+                began = time.monotonic()
+        now["seconds"] += time.monotonic() - began
 
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.training_seconds += time.monotonic() - self.began
-            predicted = self.model.predict(val.tokens, batch_size=1024, verbose=0)[:, 0].astype(np.float64)
-            if not np.isfinite(predicted).all():
-                raise TrainingError(f"the model gives no numbers after epoch {epoch + 1}; set a smaller training.learning_rate")
-            logs["val_loss"] = float(np.mean((predicted - val.expression) ** 2)) / sd**2
-            logs["val_r"] = float(np.corrcoef(predicted, val.expression.astype(np.float64))[0, 1])
-            logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            self.bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", val_loss=f"{logs['val_loss']:.4f}", val_r=f"{logs['val_r']:.4f}")
-            if terminal is not None and not self.live:
-                print(f"train_model: epoch {epoch + 1}/{epochs}, val_loss {logs['val_loss']:.4f}, val_r {logs['val_r']:.4f}", file=terminal)
+    def _look(self, losses: Sequence[Any]) -> None:
+        values = np.array([float(loss) for loss in losses])
+        if not np.isfinite(values).all():
+            bad = int(np.argmin(np.isfinite(values)))
+            where = f"epoch {self.now['epoch'] + 1}, batch {self.now['step'] - len(values) + bad + 1}"
+            raise _Diverged(f"the training loss is {values[bad]:g} in {where}")
+        self.now["loss"] += float(values.sum())
+        self.now["sequences"] += len(values) * self.batch_size
 
-        def close(self) -> None:
-            self.bar.close()
+    def _judge(self) -> None:
+        """Score the validation split, and keep the state if it is the best."""
+        now = self.now
+        predicted = self.predict(self.data.val.tokens)[:, 0].astype(np.float64)
+        if not np.isfinite(predicted).all():
+            raise _Diverged(f"the model gives no numbers after epoch {now['epoch'] + 1}")
+        scores = _scores(predicted, self.data.val.expression, self.data.variance)
+        best = None if now["best"] is None else now["history"][now["best"]]["val_loss"]
+        line = {"epoch": now["epoch"], "loss": now["loss"] / self.steps, **scores, "learning_rate": self.rate, "restarts": now["restarts"]}
+        now["history"].append(line)
+        now.update(epoch=now["epoch"] + 1, step=0, loss=0.0)
+        text = f"epoch {now['epoch']}/{self.options.epochs}, loss {line['loss']:.4f}, val_loss {line['val_loss']:.4f}"
+        text += f", val_r {line['val_r']:.4f}" if line["val_r"] is not None else ""
+        who = f"train_model, member {self.number + 1}" if self.options.ensemble > 1 else "train_model"
+        print(f"{who}: {text}", flush=True)
+        self.bar.set_postfix_str(text)
+        if self.terminal is not None and not self.live:
+            print(f"{who}: {text}", file=self.terminal, flush=True)
+        if self.watch:
+            self.watch({"member": self.number} | line)
+        if best is None or line["val_loss"] < best:
+            now["best"] = len(now["history"]) - 1
+            self._save("best.npz")
+        elif line["val_loss"] > self.options.guard * best:
+            raise _Diverged(f"the validation loss is {line['val_loss']:.4g} after epoch {now['epoch']}, the best was {best:.4g}")
 
-    return Watcher()
+    def _back(self, reason: str) -> None:
+        """Go back to the best state with a smaller rate."""
+        now = self.now
+        if now["restarts"] == _RESTARTS:
+            raise TrainingError(
+                f"{reason}: training has diverged, also from its best state with {_SHRINK} of the rate, {_RESTARTS} times; "
+                "set a smaller training.learning_rate or a training.gradient_clip, and run again"
+            )
+        state, saved = self._read("best.npz")
+        self.stepper.restore(state, saved["steps"])
+        now.update(restarts=now["restarts"] + 1, scale=now["scale"] * _SHRINK, step=0, loss=0.0)
+        text = f"train_model: {reason}; back to the best state, learning rate times {now['scale']:.3g} from here"
+        for place in {id(stream): stream for stream in (self.terminal, None)}.values():
+            print(text, file=place, flush=True)
+
+    def _save(self, name: str) -> None:
+        content = io.BytesIO()
+        arrays = {f"{group}/{place}": value for group, part in enumerate(self.stepper.state()) for place, value in enumerate(part)}
+        about = json.dumps(self.now | {"steps": self.stepper.steps}).encode()
+        np.savez(content, about=np.frombuffer(about, np.uint8), **arrays)
+        with files.whole(self.work / name) as temporary:
+            temporary.write_bytes(content.getbuffer())
+
+    def _read(self, name: str) -> tuple[list[list[np.ndarray]], dict[str, Any]]:
+        with np.load(self.work / name) as saved:
+            about = json.loads(saved["about"].tobytes())
+            groups: list[list[np.ndarray]] = [[], [], [], []]
+            for key in saved.files:
+                if key != "about":
+                    groups[int(key.partition("/")[0])].append(saved[key])
+        return groups, about
+
+    def _resume(self) -> bool:
+        """Take up the last checkpoint, if there is one."""
+        if not (self.work / "state.npz").is_file():
+            return False
+        state, now = self._read("state.npz")
+        self.stepper.restore(state, now.pop("steps"))
+        self.now = now
+        done = now["epoch"] * self.steps + now["step"]
+        self.bar.update(done)
+        print(f"train_model: going on from a checkpoint, epoch {now['epoch'] + 1}, batch {now['step'] + 1}", flush=True)
+        return True
 
 
-def _tensorboard(directory: Path) -> Callable[[int, Mapping[str, float]], None]:
-    """Return what writes an epoch's logs for TensorBoard; Keras's own callback would need TensorFlow."""
+def batch_size_of(wanted: int, rows: int, devices: int) -> int:
+    """Return the batch size: not more than there are rows, and a multiple of the devices.
+
+    Raises
+    ------
+    TrainingError
+        If there are fewer promoters than devices.
+    """
+    size = min(wanted, rows) // devices * devices
+    if not size:
+        raise TrainingError(f"{rows} training promoters in batches of {wanted} cannot be shared out to {devices} devices")
+    return size
+
+
+def _scores(predicted: np.ndarray, expression: np.ndarray, variance: float) -> dict[str, Any]:
+    loss = float(np.mean((predicted - expression) ** 2)) / variance
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = float(np.corrcoef(predicted, expression.astype(np.float64))[0, 1]) if len(predicted) > 1 else float("nan")
+    return {"val_loss": loss, "val_r": r if np.isfinite(r) else None}
+
+
+# Baselines
+
+
+def _fit_baseline(receipt: dict[str, Any], blueprint: Blueprint, options: Options) -> tuple[Any, list[_Member], objectives.Objective]:
+    train_set, val_set = datasets.load(receipt, "train"), datasets.load(receipt, "val")
+    weights = None
+    if options.sample_weight != "none":
+        source = datasets.open_split(receipt, "train")
+        columns = datasets.MemoryMap(source, None, (EXPRESSION, options.sample_weight)).take(np.arange(len(train_set.expression)))
+        weights = sample_weights(columns, options.sample_weight, options.reads_half)
+    module = importlib.import_module(f"gpraflow.models.{blueprint.name}")
+    given = {"motifs": blueprint.motifs} if models.describe(blueprint.name).motifs else {}
+    seed = randomness.derive(options.seed, "train_model")
+    model = module.fit(train_set.tokens, train_set.expression, weights, upstream=blueprint.upstream, seed=seed, **given, **blueprint.sizes)
+    variance = float(train_set.expression.var(dtype=np.float64))
+    fitted, predicted = (
+        model.predict(part.tokens, batch_size=_PREDICTED, verbose=0)[:, 0].astype(np.float64) for part in (train_set, val_set)
+    )
+    loss = _scores(fitted, train_set.expression, variance)["val_loss"]
+    line = {"epoch": 0, "loss": loss, **_scores(predicted, val_set.expression, variance), "learning_rate": None, "restarts": 0}
+    objective = objectives.Objective("mse", 1, 1.0, 0.0)
+    return model, [_Member([], [], [], [], [line], line, 0.0, 0, len(train_set.expression), variance)], objective
+
+
+# Logs
+
+
+def _tensorboard(directory: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the history for TensorBoard; Keras's own callback would need TensorFlow."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     writer = EventFileWriter(str(directory))
+    for line in history:
+        prefix = f"member_{line['member']}/" if line["member"] else ""
+        tags = {tag: value for tag, value in line.items() if tag not in ("member", "epoch") and value is not None}
+        values = [Summary.Value(tag=prefix + tag, simple_value=value) for tag, value in tags.items()]
+        writer.add_event(Event(step=line["epoch"] + 1, wall_time=time.time(), summary=Summary(value=values)))
+    writer.close()
 
-    def write(epoch: int, logs: Mapping[str, float]) -> None:
-        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in logs.items()]
-        writer.add_event(Event(step=epoch + 1, wall_time=time.time(), summary=Summary(value=values)))
-        writer.flush()
 
-    return write
-
-
-def _device(backend: str) -> str:
+def device(backend: str) -> str:
+    """Return number and kind of the devices that the backend sees."""
     if backend == "jax":
         import jax
 
-        devices = [str(device.device_kind) for device in jax.devices()]
+        found = [str(each.device_kind) for each in jax.devices()]
     else:
         import tensorflow
 
-        devices = [device.device_type for device in tensorflow.config.list_logical_devices()]
-    return f"{len(devices)} x {devices[0]}" if devices else "unknown"
+        found = [each.device_type for each in tensorflow.config.list_logical_devices()]
+    return f"{len(found)} x {found[0]}" if found else "unknown"
 
 
 def _versions() -> dict[str, str]:
@@ -314,3 +711,79 @@ def _commit() -> str:
             text=True,
         ).stdout.strip()
     return ""
+
+
+# Range of learning rates
+
+
+RATES = {"step": pl.Int64, "learning_rate": pl.Float64, "loss": pl.Float64, "smoothed": pl.Float64}
+_BEYOND = 4.0  # times the least smoothed loss: training has diverged
+_SMOOTH = 0.9
+
+
+def range_test(
+    receipt_path: str | os.PathLike, work: str | os.PathLike, *, blueprint: Blueprint, options: Options, low: float, high: float, steps: int
+) -> tuple[pl.DataFrame, float]:
+    """Train with a rate that rises from step to step until the loss explodes, to see which rates are worth trying.
+
+    Source: Smith 2017, "Cyclical learning rates for training neural networks", arXiv:1506.01186.
+
+    Parameters
+    ----------
+    receipt_path, blueprint, options
+        As for `train`; epochs, schedule and rate are not used.
+    work
+        Folder for shards that cannot be read in place.
+    low, high, steps
+        First and last rate, between which they rise by equal factors, and number of batches.
+
+    Returns
+    -------
+    tuple
+        ``step``, ``learning_rate``, ``loss`` of the batch and ``smoothed`` (bias-corrected exponential mean, .9), up to where the latter
+        is four times its least; and the suggested rate, where the smoothed loss falls most steeply against the logarithm of the rate.
+
+    Raises
+    ------
+    ConfigError, TrainingError, InputError
+        As `train`; a baseline has no learning rate; or the loss explodes within the first steps.
+    """
+    architecture = models.describe(blueprint.name)
+    if architecture.baseline:
+        raise ConfigError(f"model.name: '{blueprint.name}' has no learning rate")
+    models.select_backend(options.backend)
+    import keras
+
+    data = _Data(storage.read_receipt(receipt_path), Path(work), architecture, options)
+    seed = randomness.derive(options.seed, "range_test")
+    keras.utils.set_random_seed(seed % 2**32)
+    with _policy(options.precision):
+        core = build_core(blueprint, data.length, data.objective.outputs, "member_0")
+        optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
+        stepper = steppers.stepper(core, optimizer, data.objective, 0.0)
+        batch_size = batch_size_of(options.batch_size, data.rows, stepper.devices)
+        rates = np.geomspace(low, high, steps)
+        lines: list[dict[str, float]] = []
+        mean = 0.0
+        for step, (inputs, target, weight) in enumerate(_forever(data, batch_size, seed)):
+            loss = float(stepper.step(inputs, target, weight, float(rates[step]), None))
+            mean = _SMOOTH * mean + (1 - _SMOOTH) * loss
+            smoothed = mean / (1 - _SMOOTH ** (step + 1))
+            exploded = not np.isfinite(smoothed) or (lines and smoothed > _BEYOND * min(line["smoothed"] for line in lines))
+            if exploded or step + 1 == steps:
+                break
+            lines.append({"step": step, "learning_rate": float(rates[step]), "loss": loss, "smoothed": smoothed})
+    if len(lines) < 10:
+        raise TrainingError(
+            f"the loss explodes within {len(lines) + 1} steps, at a rate of {rates[len(lines)]:.3g}; set a smaller range_test.low"
+        )
+    table = pl.DataFrame(lines, schema=RATES)
+    slope = np.gradient(table["smoothed"].to_numpy(), np.log(table["learning_rate"].to_numpy()))
+    return table, float(table["learning_rate"][int(np.argmin(slope))])
+
+
+def _forever(data: _Data, batch_size: int, seed: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
+    epoch = 0
+    while True:
+        yield from data.batches(batch_size, seed, epoch, 0)
+        epoch += 1

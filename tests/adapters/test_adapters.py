@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from gpraflow import models
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
@@ -16,7 +17,13 @@ SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # Modules that carry data, messages and counts but decide no result: editing them reruns nothing.
 CARRIERS = {"__init__", "downloads", "errors", "files", "ledger", "smk", "storage"}
 WITHOUT_LIB = {"fetch_dataset"}  # carries only: what it brings is decided by the checksum
-DISTRIBUTION = {"Bio": "biopython", "yaml": "pyyaml", "google_crc32c": "google-crc32c", "tensorflow": "tensorflow-cpu"}
+DISTRIBUTION = {
+    "Bio": "biopython",
+    "yaml": "pyyaml",
+    "google_crc32c": "google-crc32c",
+    "tensorflow": "tensorflow-cpu",
+    "sklearn": "scikit-learn",
+}
 
 
 def rules():
@@ -77,8 +84,15 @@ def declared(rule):
     if rule in WITHOUT_LIB:
         assert "lib(" not in RULES[rule]
         return set()
-    (call,) = re.findall(r"lib=lib\(([^)]*?)\)", RULES[rule].replace("['", "[").replace("']", "]"), flags=re.DOTALL)
-    return set(re.findall(r'"([\w/]+)"', call)) | ({"models/slides"} if "models/{config" in call else set())
+    (call,) = re.findall(r"(?<!\w)lib\(([^)]*?)\)", RULES[rule], flags=re.DOTALL)
+    return set(re.findall(r'"([\w/]+)"', call))
+
+
+def of_models(rule):
+    """Return what `model_lib` may give."""
+    if "model_lib()" not in RULES[rule]:
+        return set()
+    return {"models/__init__"}.union(*[{f"models/{name}", *models.describe(name).uses} for name in models.REGISTRY])
 
 
 def test_every_rule_has_its_script_log_benchmark_and_env():
@@ -112,11 +126,18 @@ def test_rules_declare_the_modules_that_decide_their_result(script):
         {"tables", "scaffold"} if script.stem.startswith(("plot", "evaluate", "group", "find", "split", "shard", "predict")) else set()
     )
     reading |= {"scaffold"} if script.stem == "estimate_expression" else set()
-    reading |= {"shards"} if script.stem in ("train_model", "upload_shards") else set()
+    reading |= {"shards"} if script.stem in ("train_model", "find_learning_rate", "tune_trial", "upload_shards") else set()
+    reading |= modules - {"tuning"} if script.stem == "tune_model" else set()  # it collects what the trials wrote
     reading |= {"scaffold", "randomness"} if script.stem == "upload_shards" else set()
     reading |= {"randomness"} if script.stem in ("split_promoters",) else set()
-    assert modules - CARRIERS - reading <= named | {"models/__init__", "models/slides"} & modules
-    assert named - {"models/slides"} <= modules
+    assert modules - CARRIERS - reading <= named | of_models(script.stem)
+    assert named <= modules
+
+
+@pytest.mark.parametrize("name", models.REGISTRY)
+def test_an_architecture_declares_the_modules_behind_it(name):
+    _, modules = closure(ROOT / f"scripts/gpraflow/models/{name}.py")
+    assert set(models.describe(name).uses) == modules - CARRIERS - {"models/__init__"}
 
 
 def lock_pins():
@@ -162,6 +183,8 @@ def test_every_import_of_a_script_is_in_its_env(script):
     _, _, pip = env(ROOT / f"envs/{name}.yaml")
     installed = {requirement.name.lower() for requirement in pip}
     others, _ = closure(script)
+    for module in of_models(script.stem):
+        others |= imported(module_file(module))[0]
     assert {DISTRIBUTION.get(module, module).lower() for module in others} <= installed
 
 

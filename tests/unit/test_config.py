@@ -1,6 +1,6 @@
 import pytest
 import yaml
-from gpraflow import config
+from gpraflow import config, models
 from gpraflow.errors import ConfigError, GpraflowError
 
 
@@ -60,8 +60,7 @@ def test_overlays_are_valid(root, schema):
         ({"trainning": {}}, r"config: 'trainning' is not a key; did you mean 'training'\?"),
         ({"training": {"learning_rat": 1}}, r"config: 'training\.learning_rat' is not a key; did you mean 'learning_rate'\?"),
         ({"input": {"columns": {"Sequence": "x"}}}, r"'input\.columns\.Sequence' is not a key; did you mean 'sequence'\?"),
-        ({"model": {"slides": {"mine": {"filters": 3}}}}, r"'model\.slides\.mine\.filters' is not a key; did you mean"),
-        ({"model": {"name": "slide"}}, r"model\.name: 'slide' is none of slides; did you mean 'slides'\?"),
+        ({"model": {"name": "slide"}}, r"model\.name: 'slide' is none of slides, compact, .*; did you mean 'slides'\?"),
         ({"training": {"epochs": "ten"}}, r"training\.epochs: 'ten' is no integer"),
         ({"training": {"epochs": 0}}, r"training\.epochs: 0 is less than"),
         ({"training": {"epochs": None}}, r"training\.epochs: None is no integer"),
@@ -82,17 +81,29 @@ def test_all_mistakes_are_told_at_once(schema):
     assert len(str(caught.value).splitlines()) == 2
 
 
-def test_unknown_preset_names_the_nearest(schema):
-    model = config.defaults(schema)["model"] | {"preset": "smal"}
-    with pytest.raises(ConfigError, match=r"'slides' has no preset 'smal'; did you mean 'small'\? \(it has paper, small\)"):
-        config.choose_preset(model)
+def test_the_registry_is_the_schema_s(schema):
+    assert schema["properties"]["model"]["properties"]["name"]["enum"] == list(models.REGISTRY)
 
 
-def test_own_preset_takes_defaults(schema):
-    filled = config.validate({"model": {"preset": "mine", "slides": {"mine": {"kernel_size": 9}}}}, schema, "config")
-    sizes = config.choose_preset(filled["model"])
-    assert sizes["kernel_size"] == 9
-    assert sizes["conv1d_filters"] == 128
+@pytest.mark.parametrize(
+    ("name", "preset", "changes", "message"),
+    [
+        ("slides", "smal", {}, r"'slides' has no preset 'smal'; did you mean 'small'\? \(it has paper, small\)"),
+        ("slides", "small", {"dropot": 0.1}, r"model\.sizes: 'slides' has no size 'dropot'; did you mean 'dropout'\?"),
+        ("slides", "small", {"kernel_size": 7.5}, r"model\.sizes\.kernel_size: 7\.5 should be a int, as 7 of preset 'small'"),
+        ("slids", "small", {}, r"no architecture 'slids'; did you mean 'slides'\?"),
+    ],
+)
+def test_sizes_that_are_not_there(name, preset, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        models.choose_sizes(name, preset, changes)
+
+
+def test_sizes_are_the_preset_s_with_changes():
+    preset, sizes = models.choose_sizes("slides", "auto", {"kernel_size": 9, "dropout": 0})
+    assert preset == "small"
+    assert sizes == models.describe("slides").presets["small"] | {"kernel_size": 9, "dropout": 0}
+    assert models.choose_sizes("baseline_kmer", "auto", {})[0] == "default"
 
 
 def test_split_to_score_must_be_made(schema):

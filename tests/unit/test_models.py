@@ -1,20 +1,33 @@
 """Every architecture of the registry: builds, learns, is saved, and gives the same numbers in a fresh process on both backends."""
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-import yaml
 from gpraflow import models, prediction, shards, storage, training
 from gpraflow.errors import ConfigError, GpraflowError, InputError, TrainingError
 
 models.select_backend("jax")
 import keras  # noqa: E402
 
+MOTIFS = """>MA0001.1	LEFT
+A [ 98 1 1 1 98 ]
+C [ 1 97 1 1 1 ]
+G [ 1 1 97 1 1 ]
+T [ 0 1 1 97 0 ]
+>MA0002.1	RIGHT
+A [ 1 1 98 1 ]
+C [ 97 1 1 1 ]
+G [ 1 97 1 1 ]
+T [ 1 1 0 97 ]
+"""
 TINY = {
     "slides": {
         "conv1d_filters": 8,
@@ -33,22 +46,86 @@ TINY = {
         "dropout": 0.1,
         "l1": 0.0,
         "l2": 1e-4,
-    }
+    },
+    "compact": {
+        "motif_width": 6,
+        "learned_motifs": 6,
+        "bin_width": 5,
+        "channels": 8,
+        "residual_blocks": 1,
+        "kernel_size": 3,
+        "narrow_channels": 4,
+        "dense_units": 8,
+        "norm_momentum": 0.9,
+        "dropout": 0.1,
+        "head_dropout": 0.1,
+    },
+    "biochemical": {"motif_width": 6, "unknown_factors": 6},
+    "vaishnav_transformer": {
+        "strand_filters": 8,
+        "filters": 8,
+        "kernel_size": 5,
+        "convolutions": 1,
+        "attention_blocks": 1,
+        "attention_heads": 2,
+        "attention_dropout": 0.1,
+        "feed_forward_units": 4,
+        "lstm_units": 3,
+        "dense_units": 8,
+        "dropout": 0.1,
+        "norm_momentum": 0.9,
+        "l2": 1e-4,
+    },
+    "vaishnav_cnn": {"filters": 8, "kernel_size": 5, "deep_kernel_size": 1, "dense_units": 6, "dropout": 0.1},
+    "legnet": {"window": 48, "first_filters": 8, "block_filters": [8], "kernel_size": 3, "expansion": 2, "squeeze_reduction": 2},
+    "dream_cnn": {
+        "window": 48,
+        "first_filters": 8,
+        "first_kernel_sizes": [3, 5],
+        "block_filters": [8],
+        "kernel_size": 3,
+        "expansion": 2,
+        "squeeze_reduction": 2,
+    },
+    "dream_rnn": {
+        "window": 48,
+        "first_filters": 8,
+        "first_kernel_sizes": [3, 5],
+        "lstm_units": 4,
+        "core_filters": 8,
+        "core_kernel_sizes": [3, 5],
+        "core_dropout": 0.1,
+    },
+    "dream_attn": {"window": 48, "filters": 8, "conformer_blocks": 1, "attention_heads": 2, "feed_forward_factor": 2, "kernel_size": 5},
+    "baseline_kmer": {"kmer": 3},
+    "baseline_motif": {},
 }
-PLAIN = {"residual_blocks": 0, "attention_blocks": 0, "lstm_layers": 0}  # quick to compile, where the architecture is not the point
 OPTIONS = training.Options(
     backend="jax",
     seed=1,
     epochs=3,
     batch_size=32,
+    loss="mse",
+    huber_delta=1.0,
+    bin_labels="normal",
+    bins=18,
+    cells_prior=1.0,
+    sample_weight="none",
+    reads_half=10.0,
     optimizer="adamw",
     learning_rate=0.01,
     schedule="cosine",
     warmup_steps=4,
     weight_decay=0.01,
     gradient_clip=1.0,
+    average=0.0,
     patience=9,
     reverse_complement=False,
+    average_strands=False,
+    precision="float32",
+    ensemble=1,
+    guard=4.0,
+    checkpoint_steps=100,
     initial_model="",
 )
 
@@ -59,11 +136,15 @@ def library(rows, seed, expression=None):
     bases = rng.integers(0, 4, (rows, 40))
     share = ((bases == 1) | (bases == 2)).mean(axis=1) * 17
     return pl.DataFrame(
-        {"sequence": ["".join(row) for row in np.array(list("ACGT"))[bases]], "expression": share if expression is None else expression}
+        {
+            "sequence": ["".join(row) for row in np.array(list("ACGT"))[bases]],
+            "expression": share if expression is None else expression,
+            "singleton": rng.random(rows) < 0.3,
+        }
     )
 
 
-def upload(folder, **tables):
+def upload(folder, extra_features=("singleton",), **tables):
     for split, table in tables.items():
         shards.write(
             table,
@@ -74,7 +155,7 @@ def upload(folder, **tables):
             keep="right",
             pad="left",
             rows_per_shard=100,
-            extra_features=[],
+            extra_features=extra_features,
             seed=1,
         )
     manifests = {split: folder / split / "manifest.json" for split in tables}
@@ -82,59 +163,81 @@ def upload(folder, **tables):
     return folder / "upload.json"
 
 
+def blueprint(name, sizes=None):
+    preset = "small" if "small" in models.describe(name).presets else "auto"
+    preset, full = models.choose_sizes(name, preset, TINY[name] | (sizes or {}))
+    motifs = Path(tempfile.gettempdir()) / f"gpraflow-{os.getpid()}.jaspar"
+    motifs.write_text(MOTIFS)
+    return training.Blueprint(name, preset, full, upstream="GATTACA", motifs=str(motifs))
+
+
 def train(receipt, directory, name="slides", sizes=None, **options):
     given = training.Options(**(vars(OPTIONS) | options))
-    return training.train(receipt, directory, name=name, preset="tiny", sizes=TINY[name] | (sizes or {}), options=given)
+    return training.train(receipt, directory, blueprint=blueprint(name, sizes), options=given)
 
 
-@pytest.fixture(scope="module", params=sorted(models.REGISTRY))
-def trained(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(request.param)
+@pytest.fixture(scope="module")
+def of_each(tmp_path_factory):
+    """Return a function from the name of an architecture to the folder and model.json of a training; each is trained once."""
+    folder = tmp_path_factory.mktemp("models")
     receipt = upload(folder, train=library(320, 1), val=library(64, 2))
-    about = train(receipt, folder / "model", request.param, epochs=8)
-    return folder, about
+
+    @functools.cache
+    def trained(name):
+        return folder / name, train(receipt, folder / name, name, epochs=8)
+
+    return trained
+
+
+@pytest.fixture(params=models.REGISTRY)
+def trained(request, of_each):
+    return of_each(request.param)
 
 
 def test_it_learns(trained):
     folder, about = trained
-    assert about["val_r"] > 0.5
-    history = pl.read_csv(folder / "model/history.csv")
-    assert history.height == about["epochs"] == 8
+    assert about["val_r"] > 0.3
+    history = pl.read_csv(folder / "history.csv")
+    assert history.height == about["epochs"] == (1 if models.describe(about["architecture"]).baseline else 8)
     assert history["val_loss"].arg_min() + 1 == about["best_epoch"]
-    assert history["val_loss"].min() == pytest.approx(about["val_loss"], rel=1e-6)
-    assert sorted(path.name for path in (folder / "model").iterdir()) == sorted(training.MODEL_FILES)
-    assert list((folder / "model/tensorboard").glob("events.*"))
+    assert history["val_loss"].min() == pytest.approx(about["val_loss"], rel=1e-4)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(training.MODEL_FILES)
+    assert list((folder / "tensorboard").glob("events.*"))
 
 
 def test_best_checkpoint_is_the_best_epochs_and_gives_units_of_the_table(trained):
     folder, about = trained
     val = library(64, 2)
-    predicted = prediction.predict(folder / "model", val)["predicted"].to_numpy()
+    predicted = prediction.predict(folder, val)["predicted"].to_numpy()
     measured = val["expression"].to_numpy()
     assert np.corrcoef(predicted, measured)[0, 1] == pytest.approx(about["val_r"], abs=1e-5)
-    assert np.mean((predicted - measured) ** 2) / about["label_transform"]["scale"] ** 2 == pytest.approx(about["val_loss"], rel=1e-4)
+    assert np.mean((predicted - measured) ** 2) / library(320, 1)["expression"].var(ddof=0) == pytest.approx(about["val_loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])
-def test_a_fresh_process_gives_the_same_numbers_on_either_backend(trained, tmp_path, backend):
-    folder, _ = trained
+def test_a_fresh_process_gives_the_same_numbers_on_either_backend(of_each, tmp_path, backend):
     table = library(50, 3)
-    ours = prediction.predict(folder / "model", table)["predicted"].to_numpy()
     table.write_parquet(tmp_path / "in.parquet")
+    folders = {name: of_each(name)[0] for name in models.REGISTRY}
     code = (
         "import sys, polars as pl\nfrom gpraflow import prediction\n"
-        "prediction.predict(sys.argv[1], pl.read_parquet(sys.argv[2]), backend=sys.argv[3]).write_parquet(sys.argv[4])\n"
-        "import keras\nassert keras.backend.backend() == sys.argv[3]\n"
+        "for folder in sys.argv[3:]:\n"
+        "    done = prediction.predict(folder, pl.read_parquet(sys.argv[1]), backend=sys.argv[2])\n"
+        "    done.write_parquet(f'{sys.argv[1]}.{folder.split(chr(47))[-1]}')\n"
+        "import keras\nassert keras.backend.backend() == sys.argv[2]\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"} | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", code, str(folder / "model"), str(tmp_path / "in.parquet"), backend, str(tmp_path / "out.parquet")]
-    subprocess.run(command, check=True, env=environment, capture_output=True, timeout=300)
-    theirs = pl.read_parquet(tmp_path / "out.parquet")["predicted"].to_numpy()
-    assert np.abs(ours - theirs).max() < 1e-5 * np.abs(ours).max()
+    command = [sys.executable, "-c", code, str(tmp_path / "in.parquet"), backend, *map(str, folders.values())]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name, folder in folders.items():
+        ours = prediction.predict(folder, table)["predicted"].to_numpy()
+        theirs = pl.read_parquet(tmp_path / f"in.parquet.{name}")["predicted"].to_numpy()
+        assert np.abs(ours - theirs).max() < 1e-5 * np.abs(ours).max(), name
 
 
-def test_paper_preset_is_near_the_published_count(root):
-    presets = yaml.safe_load((root / "config/config.yaml").read_text())["model"]["slides"]
+def test_paper_preset_is_near_the_published_count():
+    presets = models.describe("slides").presets
     count = models.build("slides", 110, presets["paper"]).count_params()
     assert count == 13_635_369  # published: 13,602,217; docs/models.md
     assert abs(count / 13_602_217 - 1) < 0.0025
@@ -158,7 +261,7 @@ def test_convolution_over_joined_channels_is_the_slides_conv2d():
 
 def test_strand_features_are_aligned_and_shared():
     """The second half of the joined channels is the first half of the other strand, mirrored."""
-    model = models.build("slides", 40, TINY["slides"])
+    model = models.build("slides", 40, blueprint("slides").sizes)
     joined = keras.Model(model.input, model.get_layer("both_strands").output)
     from gpraflow.scaffold import reverse_complement
 
@@ -170,7 +273,7 @@ def test_strand_features_are_aligned_and_shared():
 
 def test_same_seed_same_model(tmp_path):
     receipt = upload(tmp_path, train=library(96, 1), val=library(32, 2))
-    first, second, other = (train(receipt, tmp_path / str(i), sizes=PLAIN, seed=seed) for i, seed in enumerate([1, 1, 2]))
+    first, second, other = (train(receipt, tmp_path / str(i), "vaishnav_cnn", seed=seed) for i, seed in enumerate([1, 1, 2]))
     assert first["val_loss"] == second["val_loss"]
     assert first["val_loss"] != other["val_loss"]
 
@@ -178,7 +281,7 @@ def test_same_seed_same_model(tmp_path):
 def test_nan_stops_with_a_message_and_leaves_no_model(tmp_path):
     receipt = upload(tmp_path, train=library(96, 1), val=library(32, 2))
     with pytest.raises(TrainingError, match=r"training loss is (nan|inf) in epoch \d, batch \d: .*smaller training\.learning_rate"):
-        train(receipt, tmp_path / "model", sizes=PLAIN, learning_rate=1e30, gradient_clip=0.0, schedule="constant", optimizer="adam")
+        train(receipt, tmp_path / "model", "vaishnav_cnn", learning_rate=1e30, gradient_clip=0.0, schedule="constant", optimizer="adam")
     assert not [path for path in (tmp_path / "model").iterdir() if path.name in training.MODEL_FILES]
 
 
@@ -189,7 +292,7 @@ def test_constant_labels_are_refused(tmp_path):
 
 
 def test_one_validation_promoter_has_no_correlation(tmp_path):
-    about = train(upload(tmp_path, train=library(96, 1), val=library(1, 2)), tmp_path / "model", sizes=PLAIN, epochs=1)
+    about = train(upload(tmp_path, train=library(96, 1), val=library(1, 2)), tmp_path / "model", "vaishnav_cnn", epochs=1)
     assert about["val_r"] is None
     assert json.loads((tmp_path / "model/model.json").read_text())["val_r"] is None
 
@@ -202,34 +305,34 @@ def test_full_disk_during_training_is_one_message(tmp_path, monkeypatch):
 
     monkeypatch.setattr(training.os, "replace", full)
     with pytest.raises(GpraflowError, match=r"could not be written \(No space left on device\)"):
-        train(receipt, tmp_path / "model", sizes=PLAIN, epochs=1)
+        train(receipt, tmp_path / "model", "vaishnav_cnn", epochs=1)
     assert not [path for path in (tmp_path / "model").iterdir() if path.name in training.MODEL_FILES]
 
 
 def test_early_stop(tmp_path):
     noise = np.random.default_rng(0).normal(8, 2, 32)
     receipt = upload(tmp_path, train=library(96, 1), val=library(32, 2, expression=noise))
-    about = train(receipt, tmp_path / "model", sizes=PLAIN, epochs=40, patience=2, schedule="constant")
+    about = train(receipt, tmp_path / "model", "vaishnav_cnn", epochs=40, patience=2, schedule="constant")
     assert about["epochs"] == about["best_epoch"] + 2 < 40
 
 
-def test_warm_start_takes_the_weights_and_refuses_another_architecture(trained, tmp_path):
-    folder, about = trained
-    receipt = folder / "upload.json"
-    cold = train(receipt, tmp_path / "cold", about["architecture"], epochs=1, learning_rate=1e-9)
-    warm = train(receipt, tmp_path / "warm", about["architecture"], epochs=1, learning_rate=1e-9, initial_model=str(folder / "model"))
+def test_warm_start_takes_the_weights_and_refuses_another_architecture(of_each, tmp_path):
+    folder, about = of_each("slides")
+    receipt = folder.parent / "upload.json"
+    cold = train(receipt, tmp_path / "cold", epochs=1, learning_rate=1e-9)
+    warm = train(receipt, tmp_path / "warm", epochs=1, learning_rate=1e-9, initial_model=str(folder))
     assert warm["val_loss"] == pytest.approx(about["val_loss"], rel=0.05)
     assert cold["val_loss"] > 2 * warm["val_loss"]
     with pytest.raises(ConfigError, match="a checkpoint from another architecture"):
-        train(receipt, tmp_path / "bad", "slides", {"bottleneck_units": 16}, initial_model=str(folder / "model"))
+        train(receipt, tmp_path / "bad", "slides", {"bottleneck_units": 16}, initial_model=str(folder))
     with pytest.raises(InputError, match=r"model\.json: this file does not exist"):
         train(receipt, tmp_path / "bad", "slides", initial_model=str(tmp_path / "none"))
 
 
-def test_checkpoint_of_another_architecture_is_refused(trained, tmp_path):
-    folder, about = trained
+def test_checkpoint_of_another_architecture_is_refused(of_each, tmp_path):
+    folder, about = of_each("vaishnav_cnn")
     for name in ("model.keras", "model.json"):
-        (tmp_path / name).write_bytes((folder / "model" / name).read_bytes())
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "model.json").write_text(json.dumps(about | {"parameters": 5}))
     with pytest.raises(InputError, match="the checkpoint is from another architecture"):
         prediction.predict(tmp_path, library(3, 1))
@@ -240,7 +343,7 @@ def test_checkpoint_of_another_architecture_is_refused(trained, tmp_path):
 
 def test_strand_augmentation_is_used(tmp_path):
     receipt = upload(tmp_path, train=library(96, 1), val=library(32, 2))
-    plain, turned = (train(receipt, tmp_path / str(flag), sizes=PLAIN, reverse_complement=flag)["val_loss"] for flag in (False, True))
+    plain, turned = (train(receipt, tmp_path / str(flag), "vaishnav_cnn", reverse_complement=flag)["val_loss"] for flag in (False, True))
     assert plain != turned
 
 
@@ -248,7 +351,7 @@ def test_unknown_architecture_and_sizes_that_do_not_fit():
     with pytest.raises(ConfigError, match=r"no architecture 'slide'; did you mean 'slides'\?"):
         models.build("slide", 40, {})
     with pytest.raises(ConfigError, match="must be a multiple of attention_heads"):
-        models.build("slides", 40, TINY["slides"] | {"attention_heads": 3})
+        models.build("slides", 40, blueprint("slides").sizes | {"attention_heads": 3})
 
 
 def test_backend_that_is_not_installed():

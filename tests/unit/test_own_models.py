@@ -184,7 +184,7 @@ def test_stages_name_layers_and_end_with_all(jaspar):
     model = build("biochemical", jaspar)
     free = {layer.name for layer in model.layers if layer.trainable_weights}
     trained = set()
-    for _, prefixes in biochemical.STAGES:
+    for _, prefixes, _ in biochemical.STAGES:
         assert trained < set(prefixes) <= free
         trained = set(prefixes)
     assert trained == free
@@ -199,7 +199,7 @@ def test_progressive_fitting_recovers_an_activator(jaspar):
     tokens[bound, 10 : 10 + len(site)] = site
     expression = (bound - 0.5) * 2 + np.random.default_rng(9).normal(0, 0.1, 600)
     model = build("biochemical", jaspar)
-    for _, prefixes in biochemical.STAGES:
+    for _, prefixes, _ in biochemical.STAGES:
         for layer in model.layers:
             layer.trainable = layer.name.startswith(tuple(prefixes))
         model.compile(keras.optimizers.Adam(0.02), "mse")

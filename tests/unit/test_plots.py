@@ -2,7 +2,9 @@ import numpy as np
 import polars as pl
 from gpraflow import plots
 
-HISTORY = pl.DataFrame({"epoch": [0, 1, 2], "loss": [1.0, 0.5, 0.4], "val_loss": [0.9, 0.6, 0.7], "val_r": [0.1, 0.5, 0.4]})
+HISTORY = pl.DataFrame(
+    {"member": [0, 0, 0], "epoch": [0, 1, 2], "loss": [1.0, 0.5, 0.4], "val_loss": [0.9, 0.6, 0.7], "val_r": [0.1, 0.5, 0.4]}
+)
 
 
 def predictions():
@@ -72,3 +74,29 @@ def test_constant_predictions_can_be_drawn(tmp_path):
         tmp_path / "a",
         plots.prediction_scatter(pl.DataFrame({"expression": [2.0, 2.0], "predicted": [2.0, 2.0]}), scores(), "t", "bins", 30),
     )
+
+
+def test_each_member_of_an_ensemble_has_its_line():
+    figure = plots.training_curves(pl.concat([HISTORY, HISTORY.with_columns(member=pl.lit(1, pl.Int64), val_r=pl.col("val_r") / 2)]), 2)
+    assert [list(line.get_ydata()) for line in figure.axes[1].lines[:2]] == [[0.1, 0.5, 0.4], [0.05, 0.25, 0.2]]
+
+
+def test_learning_rates_and_the_steepest_fall(tmp_path):
+    rates = pl.DataFrame({"learning_rate": [1e-4, 1e-3, 1e-2], "loss": [1.1, 0.5, 2.0], "smoothed": [1.0, 0.6, 1.2]})
+    figure = plots.learning_rates(rates, 1e-3)
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert [list(line.get_ydata()) for line in axes.lines[:2]] == [[1.1, 0.5, 2.0], [1.0, 0.6, 1.2]]
+    assert list(axes.lines[2].get_xdata()) == [1e-3, 1e-3]
+    assert saved(tmp_path / "a", figure) == saved(tmp_path / "b", plots.learning_rates(rates, 1e-3))
+
+
+def test_tuning_shows_trials_by_their_end():
+    trials = pl.DataFrame(
+        {"trial": [0, 1, 2], "state": ["complete", "pruned", "failed"], "val_loss": [0.4, 0.5, None], "best_so_far": [0.4, 0.4, 0.4]}
+    )
+    figure = plots.tuning(trials, pl.DataFrame({"key": [], "importance": []}, schema={"key": pl.String, "importance": pl.Float64}))
+    lines = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in figure.axes[0].lines}
+    assert lines["complete (n = 1)"] == ([1], [0.4])
+    assert lines["pruned (n = 1)"] == ([2], [0.5])
+    assert figure.axes[1].texts[0].get_text() == "fewer than four complete trials"

@@ -152,13 +152,31 @@ CHANGES = {
     "shards.extra_features": (["n_reads"], FROM["shard_tfrecords"]),
     "shards.compression": ("gzip", FROM["shard_tfrecords"]),
     "bucket.url": ("file://elsewhere", FROM["upload_shards"]),
-    "model.preset": ("small", FROM["train_model"]),
-    "model.slides.tiny.kernel_size": (9, FROM["train_model"]),
-    "model.slides.paper.kernel_size": (9, []),
+    "model.preset": ("paper", FROM["train_model"]),
+    "model.sizes.kernel_size": (9, FROM["train_model"]),
+    "model.motifs": ("other.jaspar", []),  # not with this architecture
     "training.backend": ("tensorflow", FROM["train_model"]),
     "training.seed": (1, FROM["train_model"]),
     "training.epochs": (2, FROM["train_model"]),
     "training.batch_size": (32, FROM["train_model"]),
+    **{
+        f"training.{key}": (value, FROM["train_model"])
+        for key, value in {
+            "loss": "bins",
+            "huber_delta": 2.0,
+            "bin_labels": "cells",
+            "bins": 20,
+            "cells_prior": 2.0,
+            "reads_half": 5.0,
+            "average": 0.9,
+            "average_strands": True,
+            "precision": "mixed_bfloat16",
+            "ensemble": 2,
+            "guard": 3.0,
+            "checkpoint_steps": 10,
+        }.items()
+    },
+    "training.sample_weight": ("n_reads", FROM["shard_tfrecords"]),  # the shards hold what it needs
     "training.optimizer": ("adam", FROM["train_model"]),
     "training.learning_rate": (0.001, FROM["train_model"]),
     "training.schedule": ("constant", FROM["train_model"]),
@@ -168,6 +186,10 @@ CHANGES = {
     "training.patience": (3, FROM["train_model"]),
     "training.reverse_complement": (True, FROM["train_model"]),
     "training.initial_model": ("other", FROM["train_model"]),
+    **{f"tuning.{key}": (value, []) for key, value in {"trials": 2, "epochs": 1, "seed": 1, "space": []}.items()},  # only if asked for
+    "range_test.low": (1e-5, []),  # only if asked for
+    "range_test.high": (2.0, []),
+    "range_test.steps": (30, []),
     "prediction.batch_size": (100, AFTER_PREDICTION),
     "evaluation.bootstrap": (200, SCORING),
     "evaluation.seed": (1, SCORING),
@@ -266,6 +288,8 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("shards", FROM["shard_tfrecords"]),
         ("storage", FROM["upload_shards"]),
         ("training", FROM["train_model"]),
+        ("steppers", FROM["train_model"]),
+        ("models/compact", []),
         ("models/slides", FROM["train_model"]),
         ("prediction", AFTER_PREDICTION),
         ("metrics", SCORING),
@@ -297,7 +321,7 @@ def leaves(part, path=""):
 
 def test_every_key_has_its_case():
     schema = config.load_schema(ROOT / "workflow/schemas/config.schema.yaml")
-    assert set(leaves(schema)) == {key for key in CHANGES if not key.startswith("model.slides")} | set(UNTESTED)
+    assert set(leaves(schema)) == {key for key in CHANGES if not key.startswith("model.sizes")} | set(UNTESTED)
 
 
 def described(rules):

@@ -224,7 +224,7 @@ SEQUENCE = "TGCATTTTTTTCACATC" + "ACGT" * 20 + "GGTTACGGCTGTT"
         ("", "", r"mine\.tsv: the file is empty"),
         (f"sequence\texpression\n{SEQUENCE}\t99\n", "", r"mine\.tsv, row 2: expression 99 is outside -4 \.\. 21"),
         (f"sequence\texpression\n{SEQUENCE}\t1\n", "training: {learning_rat: 1}", r"'training\.learning_rat' is not a key; did you mean"),
-        (f"sequence\texpression\n{SEQUENCE}\t1\n", "model: {preset: tiney}", r"no preset 'tiney'; did you mean 'tiny'\?"),
+        (f"sequence\texpression\n{SEQUENCE}\t1\n", "model: {preset: smal}", r"no preset 'smal'; did you mean 'small'\?"),
         (f"sequence\texpression\n{SEQUENCE}\t1\n", "evaluation: {datasets: none.tsv}", r"none\.tsv: this sheet does not exist"),
         (f"sequence\texpression\n{SEQUENCE}\t1\n", "", r"the split '\w+' is empty \(1 promoters in all\)"),
     ],

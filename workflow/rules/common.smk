@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from snakemake.exceptions import WorkflowError
 
 from gpraflow import config as configs
-from gpraflow import randomness, sheet, smk
+from gpraflow import models, randomness, sheet, smk
 from gpraflow.errors import GpraflowError
 
 smk.recover()
@@ -97,7 +97,10 @@ try:
     config = configs.validate(
         config, configs.load_schema(SCHEMAS / "config.schema.yaml"), "config"
     )
-    SIZES = configs.choose_preset(config["model"])
+    PRESET, SIZES = models.choose_sizes(
+        config["model"]["name"], config["model"]["preset"], config["model"]["sizes"]
+    )
+    configs.check_space(config["tuning"]["space"], config["training"], SIZES)
     INDEPENDENT = load_datasets(config["evaluation"]["datasets"])
     PUBLIC = load_public(
         {LIBRARY: config["input"]["table"]}
@@ -148,10 +151,19 @@ TEST_SEQUENCES = (
     if config["split"]["method"] == "list"
     else []
 )
+ARCHITECTURE = models.describe(config["model"]["name"])
+MOTIFS = config["model"]["motifs"] if ARCHITECTURE.motifs else []
+EXTRA_FEATURES = sorted(
+    {
+        *config["shards"]["extra_features"],
+        *models.features_of(config["training"], ARCHITECTURE),
+    }
+)
 SCORED = [*config["evaluation"]["splits"], *INDEPENDENT]
 
 
 wildcard_constraints:
+    trial=r"\d+",
     run=re.escape(config["run"]),
     split="|".join(config["split"]["names"]),
     dataset="|".join(map(re.escape, [LIBRARY, *SCORED])),
@@ -165,6 +177,11 @@ wildcard_constraints:
 def lib(*modules):
     """Return the library modules that decide a rule's result, as inputs: editing one reruns the rules that name it."""
     return [f"scripts/gpraflow/{module}.py" for module in modules]
+
+
+def model_lib():
+    """Return the library modules that decide what the architecture is."""
+    return lib("models/__init__", f"models/{ARCHITECTURE.name}", *ARCHITECTURE.uses)
 
 
 def seed_of(section):

@@ -4,12 +4,7 @@ rule predict_promoters:
         promoters=path_of_promoters,
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
-        lib=lib(
-            "prediction",
-            "scaffold",
-            "models/__init__",
-            f"models/{config['model']['name']}",
-        ),
+        lib=[*lib("prediction", "scaffold"), *model_lib()],
     output:
         predictions="results/{run}/predictions/{dataset}.parquet",
         ledger="results/{run}/ledger/predict_promoters.{dataset}.tsv",

@@ -22,7 +22,7 @@ rule shard_tfrecords:
         keep=config["scaffold"]["keep"],
         pad=config["scaffold"]["pad"],
         rows_per_shard=config["shards"]["rows_per_shard"],
-        extra_features=config["shards"]["extra_features"],
+        extra_features=EXTRA_FEATURES,
         compression=config["shards"]["compression"],
         seed=seed_of("shards"),
     script:

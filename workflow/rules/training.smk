@@ -2,14 +2,20 @@ rule train_model:
     """Train the model on the train split, choose the best epoch on the val split."""
     input:
         receipt="results/{run}/upload.json",
-        lib=lib(
-            "training",
-            "datasets",
-            "scaffold",
-            "randomness",
-            "models/__init__",
-            f"models/{config['model']['name']}",
-        ),
+        scaffolds=config["scaffold"]["file"],
+        motifs=MOTIFS,
+        lib=[
+            *lib(
+                "training",
+                "objectives",
+                "schedules",
+                "steppers",
+                "datasets",
+                "scaffold",
+                "randomness",
+            ),
+            *model_lib(),
+        ],
     output:
         model="results/{run}/model/model.keras",
         last="results/{run}/model/last.keras",
@@ -28,8 +34,177 @@ rule train_model:
         runtime=480,
     params:
         name=config["model"]["name"],
-        preset=config["model"]["preset"],
+        preset=PRESET,
         sizes=SIZES,
+        scaffold=config["scaffold"]["name"],
         options=config["training"] | {"seed": seed_of("training")},
     script:
         "../../scripts/train_model.py"
+
+
+rule find_learning_rate:
+    """Train with a rate that rises from batch to batch until the loss explodes."""
+    input:
+        receipt="results/{run}/upload.json",
+        scaffolds=config["scaffold"]["file"],
+        motifs=MOTIFS,
+        lib=[
+            *lib(
+                "training",
+                "objectives",
+                "schedules",
+                "steppers",
+                "datasets",
+                "scaffold",
+                "randomness",
+            ),
+            *model_lib(),
+        ],
+    output:
+        rates="results/{run}/range_test/rates.tsv",
+        suggestion="results/{run}/range_test/suggestion.json",
+    log:
+        "results/{run}/logs/find_learning_rate.log",
+    benchmark:
+        "results/{run}/benchmarks/find_learning_rate.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=6000,
+        runtime=120,
+    params:
+        name=config["model"]["name"],
+        preset=PRESET,
+        sizes=SIZES,
+        scaffold=config["scaffold"]["name"],
+        options=config["training"] | {"seed": seed_of("training")},
+        range=config["range_test"],
+    script:
+        "../../scripts/find_learning_rate.py"
+
+
+rule plot_learning_rate:
+    """Draw the loss against the rising learning rate."""
+    input:
+        rates="results/{run}/range_test/rates.tsv",
+        suggestion="results/{run}/range_test/suggestion.json",
+        lib=lib("plots"),
+    output:
+        png="results/{run}/figures/learning_rate.png",
+        svg=report(
+            "results/{run}/figures/learning_rate.svg",
+            caption="../report/learning_rate.rst",
+            category="Training",
+            labels={"figure": "learning-rate range test"},
+        ),
+    log:
+        "results/{run}/logs/plot_learning_rate.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_learning_rate.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/plot_learning_rate.py"
+
+
+rule tune_trial:
+    """Train with one set of hyper-parameters."""
+    input:
+        receipt="results/{run}/upload.json",
+        scaffolds=config["scaffold"]["file"],
+        motifs=MOTIFS,
+        lib=[
+            *lib(
+                "tuning",
+                "training",
+                "objectives",
+                "schedules",
+                "steppers",
+                "datasets",
+                "scaffold",
+                "randomness",
+            ),
+            *model_lib(),
+        ],
+    output:
+        trial="results/{run}/tuning/trials/{trial}.json",
+    log:
+        "results/{run}/logs/tune_trial.{trial}.log",
+    benchmark:
+        "results/{run}/benchmarks/tune_trial.{trial}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 2
+    resources:
+        mem_mb=6000,
+        runtime=480,
+    params:
+        name=config["model"]["name"],
+        preset=PRESET,
+        sizes=SIZES,
+        scaffold=config["scaffold"]["name"],
+        options=config["training"] | {"seed": seed_of("training")},
+        space=config["tuning"]["space"],
+        epochs=config["tuning"]["epochs"],
+        seed=seed_of("tuning"),
+    script:
+        "../../scripts/tune_trial.py"
+
+
+rule tune_model:
+    """Collect the trials of a tuning: table, importance, and the best one's config."""
+    input:
+        trials=expand(
+            "results/{{run}}/tuning/trials/{trial}.json",
+            trial=range(config["tuning"]["trials"]),
+        ),
+        lib=lib("tuning"),
+    output:
+        trials="results/{run}/tuning/trials.tsv",
+        importance="results/{run}/tuning/importance.tsv",
+        best="results/{run}/tuning/best.yaml",
+    log:
+        "results/{run}/logs/tune_model.log",
+    benchmark:
+        "results/{run}/benchmarks/tune_model.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    script:
+        "../../scripts/tune_model.py"
+
+
+rule plot_tuning:
+    """Draw what the trials reached, and which hyper-parameters mattered."""
+    input:
+        trials="results/{run}/tuning/trials.tsv",
+        importance="results/{run}/tuning/importance.tsv",
+        lib=lib("plots"),
+    output:
+        png="results/{run}/figures/tuning.png",
+        svg=report(
+            "results/{run}/figures/tuning.svg",
+            caption="../report/tuning.rst",
+            category="Training",
+            labels={"figure": "tuning"},
+        ),
+    log:
+        "results/{run}/logs/plot_tuning.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_tuning.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/plot_tuning.py"

@@ -1,19 +1,152 @@
 """Architectures by name, Keras's backend, and model directories.
 
-A name in the config is a module here with a function ``build(length, **sizes) -> keras.Model``.
+A name of `REGISTRY` is a module here. A network has ``build(length, *, outputs, upstream, <sizes>) -> keras.Model``: named inputs to
+``(batch, outputs)`` raw numbers, standardised expression or logits of bins. A baseline has ``fit(tokens, expression, weights, *, upstream,
+seed, <sizes>) -> keras.Model``, tokens in, expression out. Either takes ``motifs`` too if it starts from known ones. Each module ends with
+``PRESETS``, all sizes by name, and has ``INPUTS``, names of the inputs; a network that is fitted progressively has ``STAGES``. These three
+are literals: they are read without importing the module, for which Keras would be needed.
 """
 
+import ast
+import hashlib
+import importlib
 import importlib.abc
 import importlib.util
 import json
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpraflow.errors import ConfigError, InputError, nearest
 
-REGISTRY = {"slides": "gpraflow.models.slides"}
+REGISTRY = (
+    "slides",
+    "compact",
+    "biochemical",
+    "vaishnav_transformer",
+    "vaishnav_cnn",
+    "legnet",
+    "dream_cnn",
+    "dream_rnn",
+    "dream_attn",
+    "baseline_kmer",
+    "baseline_motif",
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is known of an architecture without importing it.
+
+    ``stages``: (name, names of the layers that are trained, share of the epochs) in their order, empty if all is trained at once.
+    ``baseline``: it has ``fit`` instead of ``build``. ``motifs``: it starts from a file of motifs. ``uses``: library modules behind it.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    presets: dict[str, dict[str, Any]]
+    stages: tuple[tuple[str, tuple[str, ...], float], ...]
+    baseline: bool
+    motifs: bool
+    uses: tuple[str, ...]
+
+
+def describe(name: str) -> Architecture:
+    """Return what is known of an architecture.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of this name.
+    """
+    if name not in REGISTRY:
+        raise ConfigError(f"model.name: no architecture '{name}'{nearest(name, REGISTRY)} (there are {', '.join(REGISTRY)})")
+    tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))
+    literals = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in ("INPUTS", "PRESETS", "STAGES")
+    }
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in ("build", "fit"))
+    arguments = {argument.arg for argument in function.args.kwonlyargs}
+    return Architecture(
+        name=name,
+        inputs=literals["INPUTS"],
+        presets=literals["PRESETS"],
+        stages=literals.get("STAGES", ()),
+        baseline=function.name == "fit",
+        motifs="motifs" in arguments,
+        uses=tuple(sorted(_used(name))),
+    )
+
+
+def _used(name: str) -> set[str]:
+    """Return the library modules that a module here imports, as paths, and those that modules here among them import."""
+    found = set()
+    for node in ast.walk(ast.parse((Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module in ("gpraflow", "gpraflow.models"):
+            folder = node.module.replace(".", "/").removeprefix("gpraflow").removeprefix("/")
+            found |= {f"{folder}/{alias.name}".removeprefix("/") for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gpraflow."):
+            found.add(node.module.removeprefix("gpraflow.").replace(".", "/"))
+    inner = [_used(module.removeprefix("models/")) for module in found if module.startswith("models/")]
+    return found.union(*inner) - {"errors"}
+
+
+def features_of(training: Mapping[str, Any], architecture: Architecture) -> list[str]:
+    """Return the columns of the promoter table, besides sequence and expression, that shards have to hold for a training.
+
+    Parameters
+    ----------
+    training
+        The config's section ``training``.
+    architecture
+        What is trained.
+    """
+    wanted = []
+    if training["loss"] == "bins" and training["bin_labels"] == "cells" and not architecture.baseline:
+        wanted.append("bin_cells")
+    if training["sample_weight"] != "none":
+        wanted.append(training["sample_weight"])
+    if "singleton" in architecture.inputs:
+        wanted.append("singleton")
+    return wanted
+
+
+def choose_sizes(name: str, preset: str, changes: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the preset's name and all sizes of an architecture.
+
+    Parameters
+    ----------
+    name, preset
+        Architecture and one of its presets; ``auto`` is ``default`` or, where there is none, ``small``.
+    changes
+        Sizes to be other than the preset's.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such architecture, preset or size, or a size is of another type than the preset's.
+    """
+    presets = describe(name).presets
+    if preset == "auto":
+        preset = "default" if "default" in presets else "small"
+    if preset not in presets:
+        raise ConfigError(f"model.preset: '{name}' has no preset '{preset}'{nearest(preset, presets)} (it has {', '.join(presets)})")
+    sizes = dict(presets[preset])
+    for key, value in changes.items():
+        if key not in sizes:
+            raise ConfigError(f"model.sizes: '{name}' has no size '{key}'{nearest(key, sizes)} (it has {', '.join(sizes)})")
+        known = type(sizes[key])
+        if type(value) is not known and not (known is float and type(value) is int):
+            raise ConfigError(
+                f"model.sizes.{key}: {value!r} should be a {type(sizes[key]).__name__}, as {sizes[key]!r} of preset '{preset}'"
+            )
+        sizes[key] = value
+    return preset, sizes
 
 
 class _WithoutTensorFlow(importlib.abc.MetaPathFinder):
@@ -54,7 +187,7 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
     Returns
     -------
     tuple
-        The ``keras.Model`` (tokens in, expression out) and the content of ``model.json``.
+        The ``keras.Model`` (tokens in, expression out, one column for each member of an ensemble) and the content of ``model.json``.
 
     Raises
     ------
@@ -81,17 +214,35 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
     return model, about
 
 
-def build(name: str, length: int, sizes: dict[str, Any]) -> Any:
-    """Build an architecture by name; choose the backend first (`select_backend`).
+def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, upstream: str = "", motifs: str = "") -> Any:
+    """Build a network by name; choose the backend first (`select_backend`).
+
+    Parameters
+    ----------
+    name, length, sizes
+        Architecture, promoter window in bp, and all its sizes.
+    outputs
+        1 for standardised expression, or logits of so many bins.
+    upstream
+        Plasmid before the promoter, 5' to 3'.
+    motifs
+        JASPAR file, for architectures that start from known motifs.
 
     Raises
     ------
     ConfigError
         If there is no such architecture, or its sizes do not go together.
     """
-    if name not in REGISTRY:
-        raise ConfigError(f"model.name: no architecture '{name}'{nearest(name, REGISTRY)} (there are {', '.join(REGISTRY)})")
+    architecture = describe(name)
+    given = sizes | ({"motifs": motifs} if architecture.motifs else {})
     try:
-        return importlib.import_module(REGISTRY[name]).build(length, **sizes)
+        return importlib.import_module(f"gpraflow.models.{name}").build(length, outputs=outputs, upstream=upstream, **given)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.{name}: these sizes cannot be built: {error}") from error
+
+
+def sources(name: str) -> str:
+    """Return a hash of an architecture's code, so that checkpoints of another version of it are not taken up."""
+    folder = Path(__file__).parent
+    shared = sorted(path for path in folder.glob("*.py") if path.stem not in REGISTRY)
+    return hashlib.sha256(b"".join(path.read_bytes() for path in [folder / f"{name}.py", *shared])).hexdigest()

@@ -16,13 +16,13 @@ INPUTS = ("tokens",)
 _NAME_BYTES = 48
 _MOST = 20.0  # statistical weights end at exp(20): far beyond saturation, far below float32's limit
 
-# The authors fit progressively: what depends linearly on the occupancies first, binding later, positions last.
-_LINEAR = ("activities", "potentiation", "basal", "expression")
+# The authors fit progressively: what depends linearly on the occupancies first, binding later, positions last. The layers that are trained
+# in each stage, and its share of the epochs.
 STAGES = (
-    ("activities", _LINEAR),
-    ("concentrations", (*_LINEAR, "concentrations")),
-    ("motifs", (*_LINEAR, "concentrations", "motifs")),
-    ("positions", (*_LINEAR, "concentrations", "motifs", "position_activities")),
+    ("activities", ("activities", "potentiation", "basal", "expression"), 0.2),
+    ("concentrations", ("activities", "potentiation", "basal", "expression", "concentrations"), 0.2),
+    ("motifs", ("activities", "potentiation", "basal", "expression", "concentrations", "motifs"), 0.3),
+    ("positions", ("activities", "potentiation", "basal", "expression", "concentrations", "motifs", "position_activities"), 0.3),
 )
 
 

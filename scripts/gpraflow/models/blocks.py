@@ -93,7 +93,9 @@ def promoter_channels(inputs: Sequence[keras.KerasTensor], length: int, window: 
     return layers.Concatenate(axis=-1, name="channels")([strand, *constant])
 
 
-def learned_rows(x: keras.KerasTensor, rows: int, columns: int, initializer: keras.initializers.Initializer, name: str) -> keras.KerasTensor:
+def learned_rows(
+    x: keras.KerasTensor, rows: int, columns: int, initializer: keras.initializers.Initializer, name: str
+) -> keras.KerasTensor:
     """Return ``(1, rows, columns)`` trainable weights as a tensor of the graph.
 
     A stock embedding of the numbers 0 to ``rows - 1``. ``x``, ``(batch, length, channels)`` with ``length >= rows``, only ties them to the
@@ -110,7 +112,7 @@ def grouped_convolution(
 
     The same numbers and as many weights as ``Conv1D(channels, kernel_size, groups=channels / filters_per_group)``; group ``g`` has the
     channels ``g + i * groups`` where Conv1D's has ``g * filters_per_group + i`` (tested). Written as products with shifted copies of the
-    input, because XLA takes a slow way with grouped convolutions on a CPU: docs/_peers.md has the measurement.
+    input, because XLA takes a slow way with grouped convolutions on a CPU: benchmarks/grouped_convolution.py.
 
     Parameters
     ----------
@@ -176,9 +178,7 @@ def squeeze_excitation(x: keras.KerasTensor, units: int, bilinear_units: int, bi
     weight = dense(units, "squeeze", activation="silu")(weight)
     if bilinear_units:
         weight = dense(units, "mix")(weight)
-        left, right = (
-            layers.Dense(bilinear_rank, use_bias=False, name=f"{name}_bilinear_{side}")(weight) for side in ("left", "right")
-        )
+        left, right = (layers.Dense(bilinear_rank, use_bias=False, name=f"{name}_bilinear_{side}")(weight) for side in ("left", "right"))
         pairs = layers.Multiply(name=f"{name}_bilinear_product")([left, right])
         pairs = layers.Dense(bilinear_units, name=f"{name}_bilinear")(pairs)
         weight = layers.Concatenate(name=f"{name}_bilinear_join")([weight, pairs])
@@ -251,9 +251,7 @@ def efficient_blocks(
     return x
 
 
-def parallel_convolutions(
-    x: keras.KerasTensor, filters: int, kernel_sizes: Sequence[int], dropout: float, name: str
-) -> keras.KerasTensor:
+def parallel_convolutions(x: keras.KerasTensor, filters: int, kernel_sizes: Sequence[int], dropout: float, name: str) -> keras.KerasTensor:
     """Join convolutions of several widths, each with ReLU and dropout: BHI's block, first in DREAM-CNN and DREAM-RNN.
 
     Raises

@@ -12,12 +12,16 @@ from keras import layers, ops
 
 from gpraflow.scaffold import ALPHABET
 
+INPUTS = ("tokens",)
+
 BASES = len(ALPHABET) - 1  # N is the fifth letter and has no channel of its own: 0000
 
 
 def build(
     length: int,
     *,
+    outputs: int,
+    upstream: str,
     conv1d_filters: int,
     conv2d_filters: int,
     kernel_size: int,
@@ -41,6 +45,10 @@ def build(
     ----------
     length
         Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
+    outputs
+        Numbers put out: 1 for expression, or logits of so many bins.
+    upstream
+        Not used: this model sees the promoter alone.
     conv1d_filters, conv2d_filters, kernel_size
         Filters of the convolution shared by the two strands, of the convolution over both strands, and the width of every kernel in bp.
     residual_blocks
@@ -65,7 +73,7 @@ def build(
     Returns
     -------
     keras.Model
-        Maps ``(batch, length)`` integer tokens to ``(batch, 1)`` expression.
+        Maps ``(batch, length)`` integer tokens to ``(batch, outputs)`` raw numbers.
 
     Raises
     ------
@@ -144,5 +152,45 @@ def build(
         x = layers.Dense(units, kernel_initializer="he_normal", kernel_regularizer=penalty(), name=f"dense_{layer}")(x)
         x = layers.Activation("gelu", name=f"dense_{layer}_gelu")(x)
         x = layers.Dropout(dropout, name=f"dense_{layer}_dropout")(x)
-    expression = layers.Dense(1, kernel_initializer="he_normal", kernel_regularizer=penalty(), name="expression")(x)
+    expression = layers.Dense(outputs, kernel_initializer="he_normal", kernel_regularizer=penalty(), name="expression")(x)
     return keras.Model(tokens, expression, name="slides")
+
+
+PRESETS = {
+    "paper": {
+        "conv1d_filters": 128,
+        "conv2d_filters": 256,
+        "kernel_size": 7,
+        "residual_blocks": 5,
+        "pool_size": 1,
+        "bottleneck_units": 256,
+        "attention_blocks": 5,
+        "attention_heads": 8,
+        "feed_forward_units": 8,
+        "lstm_layers": 2,
+        "lstm_units": 8,
+        "dense_units": [64, 32],
+        "norm_momentum": 0.99,
+        "dropout": 0.3,
+        "l1": 0.0,
+        "l2": 0.0,
+    },
+    "small": {
+        "conv1d_filters": 64,
+        "conv2d_filters": 64,
+        "kernel_size": 7,
+        "residual_blocks": 2,
+        "pool_size": 4,
+        "bottleneck_units": 128,
+        "attention_blocks": 1,
+        "attention_heads": 8,
+        "feed_forward_units": 8,
+        "lstm_layers": 1,
+        "lstm_units": 8,
+        "dense_units": [64, 32],
+        "norm_momentum": 0.9,
+        "dropout": 0.3,
+        "l1": 0.0,
+        "l2": 0.0,
+    },
+}

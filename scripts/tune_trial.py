@@ -1,0 +1,23 @@
+"""Train with one set of hyper-parameters."""
+
+from gpraflow import scaffold, smk, training, tuning
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    params = job.params
+    upstream = scaffold.load(job.input.scaffolds, params.scaffold).upstream
+    tuning.run_trial(
+        job.input.receipt,
+        job.output.trial,
+        number=int(job.wildcards.trial),
+        space=params.space,
+        epochs=params.epochs,
+        seed=params.seed,
+        blueprint=training.Blueprint(params.name, params.preset, params.sizes, upstream, job.input.motifs or ""),
+        options=training.Options(**params.options),
+    )
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
