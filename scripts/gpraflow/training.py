@@ -719,6 +719,7 @@ def _commit() -> str:
 RATES = {"step": pl.Int64, "learning_rate": pl.Float64, "loss": pl.Float64, "smoothed": pl.Float64}
 _BEYOND = 4.0  # times the least smoothed loss: training has diverged
 _SMOOTH = 0.9
+_NOISY = 10  # steps at the beginning, and half as many at the end, among which no rate is suggested
 
 
 def range_test(
@@ -773,13 +774,13 @@ def range_test(
             if exploded or step + 1 == steps:
                 break
             lines.append({"step": step, "learning_rate": float(rates[step]), "loss": loss, "smoothed": smoothed})
-    if len(lines) < 10:
+    if len(lines) < 2 * _NOISY:
         raise TrainingError(
             f"the loss explodes within {len(lines) + 1} steps, at a rate of {rates[len(lines)]:.3g}; set a smaller range_test.low"
         )
     table = pl.DataFrame(lines, schema=RATES)
     slope = np.gradient(table["smoothed"].to_numpy(), np.log(table["learning_rate"].to_numpy()))
-    return table, float(table["learning_rate"][int(np.argmin(slope))])
+    return table, float(table["learning_rate"][_NOISY + int(np.argmin(slope[_NOISY : -_NOISY // 2]))])
 
 
 def _forever(data: _Data, batch_size: int, seed: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:

@@ -345,7 +345,7 @@ def test_range_test_ends_where_the_loss_explodes(receipt, tmp_path):
     assert rates["learning_rate"][0] == pytest.approx(1e-6)
     assert (rates["learning_rate"].log().diff().drop_nulls() - np.log(1e9) / 119).abs().max() < 1e-9
     assert rates["smoothed"][-1] <= 4 * rates["smoothed"].min()
-    assert suggested in rates["learning_rate"].to_list()
+    assert suggested in rates["learning_rate"].to_list()[10:-5]
     mean = 0.0
     for number, loss in enumerate(rates["loss"]):
         mean = 0.9 * mean + 0.1 * loss
