@@ -7,13 +7,15 @@ The last line is JSON: ratio is the training speed of the products over that of 
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from gpraflow import models
+
+from benchmarks import contenders
 
 LENGTH, KERNEL = 150, 7
 
@@ -33,26 +35,17 @@ def main():
     x = np.random.default_rng(0).normal(size=(arguments.rows, LENGTH, arguments.channels)).astype("float32")
     groups = arguments.channels // arguments.filters_per_group
 
-    def compiled(stock):
+    def layer(stock):
         given = keras.Input((LENGTH, arguments.channels))
         if stock:
             y = keras.layers.Conv1D(arguments.channels, KERNEL, groups=groups, padding="same", use_bias=False)(given)
         else:
             y = blocks.grouped_convolution(given, KERNEL, arguments.filters_per_group, keras.initializers.RandomUniform(-1, 1), "grouped")
-        model = keras.Model(given, y)
-        model.compile("sgd", "mse", jit_compile=True)
-        model.fit(x[:64], x[:64], batch_size=64, verbose=0)
-        return model
+        return keras.Model(given, y)
 
-    contenders = {"conv1d": compiled(True), "products": compiled(False)}
-    seconds = dict.fromkeys(contenders, 0.0)
-    for _ in range(2):
-        for name, model in contenders.items():
-            started = time.perf_counter()
-            model.fit(x, x, batch_size=64, verbose=0)
-            seconds[name] += time.perf_counter() - started
-    rate = {f"{name}_per_s": round(2 * arguments.rows / taken, 1) for name, taken in seconds.items()}
-    print(json.dumps(vars(arguments) | rate | {"ratio": round(seconds["conv1d"] / seconds["products"], 2)}))
+    seconds = contenders.in_turns({"conv1d": layer(True), "products": layer(False)}, x, x, batch_size=64, rounds=2)
+    found = contenders.rates(seconds, 2 * arguments.rows) | {"ratio": round(seconds["conv1d"] / seconds["products"], 2)}
+    print(json.dumps(vars(arguments) | found))
 
 
 if __name__ == "__main__":

@@ -7,13 +7,15 @@ The last line is JSON: ratio is the training speed of the Conv1D over that of th
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from gpraflow import models
+
+from benchmarks import contenders
 
 
 def main():
@@ -30,7 +32,7 @@ def main():
     strands = np.random.default_rng(0).normal(size=(arguments.rows, 2, 110, arguments.channels)).astype("float32")
     label = np.zeros((arguments.rows, 110, arguments.filters), "float32")
 
-    def compiled(two_dimensional):
+    def layer(two_dimensional):
         given = keras.Input((2, 110, arguments.channels))
         if two_dimensional:
             x = keras.layers.ZeroPadding2D(((0, 0), (3, 3)))(given)
@@ -38,20 +40,11 @@ def main():
         else:
             x = keras.ops.concatenate([given[:, 0], given[:, 1]], axis=-1)
             x = keras.layers.Conv1D(arguments.filters, 7, padding="same", use_bias=False)(x)
-        model = keras.Model(given, x)
-        model.compile("sgd", "mse", jit_compile=True)
-        model.fit(strands[:256], label[:256], batch_size=256, verbose=0)
-        return model
+        return keras.Model(given, x)
 
-    contenders = {"conv2d": compiled(True), "conv1d": compiled(False)}
-    seconds = dict.fromkeys(contenders, 0.0)
-    for _ in range(3):
-        for name, model in contenders.items():
-            started = time.perf_counter()
-            model.fit(strands, label, batch_size=256, verbose=0)
-            seconds[name] += time.perf_counter() - started
-    rate = {f"{name}_per_s": round(3 * arguments.rows / taken, 1) for name, taken in seconds.items()}
-    print(json.dumps(vars(arguments) | rate | {"ratio": round(seconds["conv2d"] / seconds["conv1d"], 2)}))
+    seconds = contenders.in_turns({"conv2d": layer(True), "conv1d": layer(False)}, strands, label, batch_size=256, rounds=3)
+    found = contenders.rates(seconds, 3 * arguments.rows) | {"ratio": round(seconds["conv2d"] / seconds["conv1d"], 2)}
+    print(json.dumps(vars(arguments) | found))
 
 
 if __name__ == "__main__":

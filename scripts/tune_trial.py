@@ -1,12 +1,11 @@
 """Train with one set of hyper-parameters."""
 
-from gpraflow import scaffold, smk, training, tuning
+from gpraflow import smk, training, tuning
 
 
 def main(job):
     smk.log_to(job.log[0])
     params = job.params
-    upstream = scaffold.load(job.input.scaffolds, params.scaffold).upstream
     tuning.run_trial(
         job.input.receipt,
         job.output.trial,
@@ -14,7 +13,7 @@ def main(job):
         space=params.space,
         epochs=params.epochs,
         seed=params.seed,
-        blueprint=training.Blueprint(params.name, params.preset, params.sizes, upstream, job.input.motifs or ""),
+        blueprint=training.Blueprint.read(params.model, job.input.scaffolds, job.input.motifs or ""),
         options=training.Options(**params.options),
     )
 

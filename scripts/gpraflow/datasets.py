@@ -142,13 +142,14 @@ class MemoryMap:
         """Return the number of promoters."""
         return self.manifest["rows"]
 
-    def take(self, rows: np.ndarray) -> Batch:
-        """Return the features of rows, in their order: ``(rows, size)``, tokens uint8, others float32."""
+    def take(self, rows: np.ndarray, names: Sequence[str] | None = None) -> Batch:
+        """Return features of rows (those named, or all), in the order of rows: ``(rows, size)``, tokens uint8, others float32."""
         order = np.argsort(rows)
         ordered = rows[order]
         bounds = np.searchsorted(ordered, self._ends)
         kinds = {"bytes": np.uint8, "float": np.float32}
-        found = {name: np.empty((len(rows), f["size"]), kinds[f["kind"]]) for name, f in self.features.items()}
+        wanted = {name: self.features[name] for name in names or self.features}
+        found = {name: np.empty((len(rows), f["size"]), kinds[f["kind"]]) for name, f in wanted.items()}
         begin = 0
         for index, end in enumerate(bounds.tolist()):
             if end > begin:
@@ -258,7 +259,7 @@ def _mapped(source: Split, shard: dict[str, Any], cache: Path | None) -> np.ndar
 def _is_whole(path: Path, manifest: dict[str, Any], shard: dict[str, Any]) -> bool:
     if not path.is_file() or path.stat().st_size != shard["rows"] * manifest["record_bytes"]:
         return False
-    encoder = shards.Encoder(manifest["length"], {f["name"]: f["size"] for f in manifest["features"] if f["kind"] == "float"})
+    encoder = shards.Encoder(manifest["length"], shards.widths_of(manifest))
     records = np.memmap(path, np.uint8, "r", shape=(shard["rows"], manifest["record_bytes"]))
     return not any(encoder.damaged(records[begin : begin + _GATHER]).any() for begin in range(0, len(records), _GATHER))
 

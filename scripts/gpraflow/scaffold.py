@@ -11,6 +11,7 @@ import yaml
 from gpraflow.errors import ConfigError, InputError, nearest
 
 ALPHABET = "ACGTN"  # the order of tokens and, without N, of one-hot channels; part of the shard format
+BASES = len(ALPHABET) - 1  # N is the fifth letter and has no channel of its own: 0000
 PADDING = ALPHABET.index("N")
 Side = Literal["left", "right"]
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -191,10 +191,7 @@ class Encoder:
 
     def damaged(self, records: np.ndarray) -> np.ndarray:
         """Return which of ``(rows, record bytes)`` records are not as `encode` writes them: another frame or checksum, bool ``(rows,)``."""
-        values = {}
-        for feature in self.features:
-            column = np.ascontiguousarray(records[:, feature.offset : feature.offset + feature.width])
-            values[feature.name] = column.view("<f4") if feature.kind == "float" else column
+        values = _columns(records, self.features)
         strange = (values[SEQUENCE] >= len(ALPHABET)).any(axis=1)
         values[SEQUENCE][strange] = 0
         return (self.encode(values) != records).any(axis=1)
@@ -331,7 +328,7 @@ def write(
         "compression": compression,
         "rows": rows,
         "record_bytes": len(encoder.template),
-        "features": [{"name": f.name, "kind": f.kind, "size": f.size, "offset": f.offset} for f in encoder.features],
+        "features": [asdict(feature) for feature in encoder.features],
         "shards": shards,
     }
     files.write_json(manifest_path, manifest)
@@ -390,6 +387,11 @@ def _values(
 # Reading
 
 
+def widths_of(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Return name -> values of each float feature of a manifest."""
+    return {feature["name"]: feature["size"] for feature in manifest["features"] if feature["kind"] == "float"}
+
+
 def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
     """Read and check a manifest.
 
@@ -402,14 +404,13 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
         manifest = json.loads(content)
         if manifest["format"] != FORMAT:
             raise InputError(f"{origin}: format '{manifest['format']}', expected '{FORMAT}'; write the shards again")
-        floats = {feature["name"]: feature["size"] for feature in manifest["features"] if feature["kind"] == "float"}
-        record, features = layout(manifest["length"], floats)
+        record, features = layout(manifest["length"], widths_of(manifest))
         agree = (
             manifest["alphabet"] == ALPHABET
             and manifest["compression"] in COMPRESSIONS
             and manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
             and manifest["record_bytes"] == len(record)
-            and manifest["features"] == [{"name": f.name, "kind": f.kind, "size": f.size, "offset": f.offset} for f in features]
+            and manifest["features"] == [asdict(feature) for feature in features]
         )
         if not agree:
             raise InputError(f"{origin}: the manifest was changed (alphabet, layout or row counts do not agree); write the shards again")
@@ -448,10 +449,12 @@ def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], orig
 
 def decode(records: np.ndarray, manifest: dict[str, Any], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
     """Return the values of ``(rows, record bytes)`` uint8 records: feature -> ``(rows, size)``, tokens uint8, others float32."""
+    return _columns(records, [Feature(**each) for each in manifest["features"] if names is None or each["name"] in names])
+
+
+def _columns(records: np.ndarray, features: Sequence[Feature]) -> dict[str, np.ndarray]:
     values = {}
-    for feature in manifest["features"]:
-        if names is None or feature["name"] in names:
-            width = feature["size"] * (4 if feature["kind"] == "float" else 1)
-            column = np.ascontiguousarray(records[:, feature["offset"] : feature["offset"] + width])
-            values[feature["name"]] = column.view("<f4") if feature["kind"] == "float" else column
+    for feature in features:
+        column = np.ascontiguousarray(records[:, feature.offset : feature.offset + feature.width])
+        values[feature.name] = column.view("<f4") if feature.kind == "float" else column
     return values

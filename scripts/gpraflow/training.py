@@ -19,7 +19,7 @@ from typing import Any, Literal, TextIO
 import numpy as np
 import polars as pl
 
-from gpraflow import datasets, files, models, objectives, randomness, schedules, steppers, storage
+from gpraflow import datasets, files, models, objectives, randomness, scaffold, schedules, steppers, storage
 from gpraflow.errors import ConfigError, TrainingError
 from gpraflow.shards import EXPRESSION, SEQUENCE
 
@@ -85,6 +85,12 @@ class Blueprint:
     upstream: str = ""
     motifs: str = ""
 
+    @classmethod
+    def read(cls, model: Mapping[str, Any], scaffolds: str | os.PathLike, motifs: str) -> "Blueprint":
+        """Return what to build for ``name``, ``preset``, ``sizes`` and ``scaffold``, whose plasmid is in the file ``scaffolds``."""
+        upstream = scaffold.load(scaffolds, model["scaffold"]).upstream
+        return cls(model["name"], model["preset"], model["sizes"], upstream, motifs)
+
 
 def train(
     receipt_path: str | os.PathLike,
@@ -140,33 +146,33 @@ def train(
     work = _workplace(directory / _WORK, receipt, blueprint, options)
     started = time.monotonic()
     with _writing(directory), _policy(options.precision if not architecture.baseline else "float32"):
+        data = _Data(receipt, work, architecture, options)
         if architecture.baseline:
-            model, members, objective = _fit_baseline(receipt, blueprint, options)
+            model, members = _fit_baseline(data, blueprint, options)
         else:
-            data = _Data(receipt, work, architecture, options)
-            model, members, objective = _train_network(data, work, blueprint, options, backend, terminal, watch)
+            model, members = _train_network(data, work, blueprint, options, backend, terminal, watch)
         best = [member.best for member in members]
-        spread = {"val_loss": [line["val_loss"] for line in best], "val_r": [line["val_r"] for line in best]}
-        val = datasets.load(receipt, "val")
-        predicted = model.predict(val.tokens, batch_size=_PREDICTED, verbose=0).mean(axis=1, dtype=np.float64)
-        scores = _scores(predicted, val.expression, members[0].variance)
-        manifest = val.manifest
+        of_members = {key: [line[key] for line in best] for key in ("val_loss", "val_r")}
+        scores = {key: values[0] for key, values in of_members.items()}
+        if len(members) > 1:
+            predicted = model.predict(data.val.tokens, batch_size=_PREDICTED, verbose=0).mean(axis=1, dtype=np.float64)
+            scores = _scores(predicted, data.val.expression, data.variance)
         about = {
             "architecture": blueprint.name,
             "preset": blueprint.preset,
             "sizes": dict(blueprint.sizes),
             "parameters": model.count_params(),
             "members": len(members),
-            "input": {key: manifest[key] for key in ("alphabet", "length", "scaffold", "keep", "pad")},
-            "label_transform": {"kind": "inside the model", **objective.about()},
+            "input": {key: data.val.manifest[key] for key in ("alphabet", "length", "scaffold", "keep", "pad")},
+            "label_transform": {"kind": "inside the model", **data.objective.about()},
             "data": {split: entry["sha256"] for split, entry in receipt["splits"].items()},
-            "promoters": {"train": members[0].promoters, "val": len(val.expression)},
+            "promoters": {"train": data.rows, "val": len(data.val.expression)},
             "training": asdict(options),
             "epochs": max(len(member.history) for member in members),
             "best_epoch": best[0]["epoch"] + 1,
             "restarts": sum(member.history[-1]["restarts"] for member in members),
             **scores,
-            "val_of_members": spread,
+            "val_of_members": of_members,
             "seconds": round(time.monotonic() - started, 1),
             "sequences_per_second": _rate(members),
             "backend": backend,
@@ -240,16 +246,18 @@ class _Data:
         source = datasets.open_split(receipt, "train")
         self.table = datasets.MemoryMap(source, work / "shards", (SEQUENCE, EXPRESSION, *wanted))
         self.length, self.rows = source.manifest["length"], len(self.table)
-        labels = datasets.MemoryMap(source, work / "shards", (EXPRESSION, *wanted)).take(np.arange(self.rows))
+        labels = self.table.take(np.arange(self.rows), (EXPRESSION, *wanted))
         expression = labels[EXPRESSION][:, 0]
-        self.objective = objectives.fit(
-            expression,
-            labels.get(objectives.CELLS),
-            loss=options.loss,
-            bins=options.bins,
-            huber_delta=options.huber_delta,
-            cells_prior=options.cells_prior,
-        )
+        self.objective = objectives.Objective("mse", 1, 1.0, 0.0)  # of a baseline: expression as it is
+        if not architecture.baseline:
+            self.objective = objectives.fit(
+                expression,
+                labels.get(objectives.CELLS),
+                loss=options.loss,
+                bins=options.bins,
+                huber_delta=options.huber_delta,
+                cells_prior=options.cells_prior,
+            )
         self.variance = float(expression.var(dtype=np.float64))
         self.mean_weight = float(self.weights(labels).mean(dtype=np.float64))
         self.val = datasets.load(receipt, "val")
@@ -305,8 +313,6 @@ class _Member:
     best: dict[str, Any]
     seconds: float
     sequences: int
-    promoters: int
-    variance: float
 
 
 def _train_network(
@@ -317,7 +323,7 @@ def _train_network(
     backend: str,
     terminal: TextIO | None,
     watch: Callable[[dict[str, Any]], None] | None,
-) -> tuple[Any, list[_Member], objectives.Objective]:
+) -> tuple[Any, list[_Member]]:
     """Return the model for predictions, and the members that it is made of; ``last.keras`` is written."""
     cores, members = [], []
     for number in range(options.ensemble):
@@ -330,7 +336,7 @@ def _train_network(
     model.save(work / "last.keras")
     for core, member in zip(cores, members, strict=True):
         _assign(core, member.weights, member.others)
-    return model, members, data.objective
+    return model, members
 
 
 def _assign(core: Any, weights: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> None:
@@ -506,8 +512,6 @@ class _Run:
             best=now["history"][now["best"]],
             seconds=now["seconds"],
             sequences=now["sequences"],
-            promoters=self.data.rows,
-            variance=self.data.variance,
         )
 
     def _out_of_patience(self) -> bool:
@@ -640,25 +644,21 @@ def _scores(predicted: np.ndarray, expression: np.ndarray, variance: float) -> d
 # Baselines
 
 
-def _fit_baseline(receipt: dict[str, Any], blueprint: Blueprint, options: Options) -> tuple[Any, list[_Member], objectives.Objective]:
-    train_set, val_set = datasets.load(receipt, "train"), datasets.load(receipt, "val")
-    weights = None
-    if options.sample_weight != "none":
-        source = datasets.open_split(receipt, "train")
-        columns = datasets.MemoryMap(source, None, (EXPRESSION, options.sample_weight)).take(np.arange(len(train_set.expression)))
-        weights = sample_weights(columns, options.sample_weight, options.reads_half)
+def _fit_baseline(data: _Data, blueprint: Blueprint, options: Options) -> tuple[Any, list[_Member]]:
+    """Return the fitted model, and what a history says of it."""
+    batch = data.table.take(np.arange(data.rows))
+    tokens, expression = batch[SEQUENCE], batch[EXPRESSION][:, 0]
+    weights = None if options.sample_weight == "none" else data.weights(batch)
     module = importlib.import_module(f"gpraflow.models.{blueprint.name}")
     given = {"motifs": blueprint.motifs} if models.describe(blueprint.name).motifs else {}
     seed = randomness.derive(options.seed, "train_model")
-    model = module.fit(train_set.tokens, train_set.expression, weights, upstream=blueprint.upstream, seed=seed, **given, **blueprint.sizes)
-    variance = float(train_set.expression.var(dtype=np.float64))
+    model = module.fit(tokens, expression, weights, upstream=blueprint.upstream, seed=seed, **given, **blueprint.sizes)
     fitted, predicted = (
-        model.predict(part.tokens, batch_size=_PREDICTED, verbose=0)[:, 0].astype(np.float64) for part in (train_set, val_set)
+        model.predict(part, batch_size=_PREDICTED, verbose=0)[:, 0].astype(np.float64) for part in (tokens, data.val.tokens)
     )
-    loss = _scores(fitted, train_set.expression, variance)["val_loss"]
-    line = {"epoch": 0, "loss": loss, **_scores(predicted, val_set.expression, variance), "learning_rate": None, "restarts": 0}
-    objective = objectives.Objective("mse", 1, 1.0, 0.0)
-    return model, [_Member([], [], [], [], [line], line, 0.0, 0, len(train_set.expression), variance)], objective
+    loss = _scores(fitted, expression, data.variance)["val_loss"]
+    line = {"epoch": 0, "loss": loss, **_scores(predicted, data.val.expression, data.variance), "learning_rate": None, "restarts": 0}
+    return model, [_Member([], [], [], [], [line], line, 0.0, 0)]
 
 
 # Logs

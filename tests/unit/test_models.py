@@ -196,11 +196,11 @@ def trained(request, of_each):
 
 def test_it_learns(trained):
     folder, about = trained
-    assert about["val_r"] > 0.3
+    assert about["val_r"] > 0.5, about["val_r"]
     history = pl.read_csv(folder / "history.csv")
     assert history.height == about["epochs"] == (1 if models.describe(about["architecture"]).baseline else 8)
     assert history["val_loss"].arg_min() + 1 == about["best_epoch"]
-    assert history["val_loss"].min() == pytest.approx(about["val_loss"], rel=1e-4)
+    assert history["val_loss"].min() == pytest.approx(about["val_loss"], rel=1e-6)
     assert sorted(path.name for path in folder.iterdir()) == sorted(training.MODEL_FILES)
     assert list((folder / "tensorboard").glob("events.*"))
 
@@ -211,7 +211,7 @@ def test_best_checkpoint_is_the_best_epochs_and_gives_units_of_the_table(trained
     predicted = prediction.predict(folder, val)["predicted"].to_numpy()
     measured = val["expression"].to_numpy()
     assert np.corrcoef(predicted, measured)[0, 1] == pytest.approx(about["val_r"], abs=1e-5)
-    assert np.mean((predicted - measured) ** 2) / library(320, 1)["expression"].var(ddof=0) == pytest.approx(about["val_loss"], rel=1e-3)
+    assert np.mean((predicted - measured) ** 2) / library(320, 1)["expression"].var(ddof=0) == pytest.approx(about["val_loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])

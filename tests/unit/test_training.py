@@ -168,7 +168,9 @@ def test_only_the_layers_of_a_stage_are_trained():
     ids=["huber", "bins", "cells", "bfloat16"],
 )
 def test_every_way_of_training_works(receipt, tmp_path, options):
-    about = train(receipt, tmp_path / "model", NAME, **options)
+    about = train(receipt, tmp_path / "model", NAME, epochs=6, **options)
+    history = pl.read_csv(tmp_path / "model/history.csv")
+    assert history["loss"][-1] < history["loss"][0]
     table = library(20, 9)
     predicted = prediction.predict(tmp_path / "model", table)["predicted"].to_numpy()
     assert np.isfinite(predicted).all()

@@ -152,6 +152,12 @@ TEST_SEQUENCES = (
     else []
 )
 ARCHITECTURE = models.describe(config["model"]["name"])
+MODEL = {
+    "name": config["model"]["name"],
+    "preset": PRESET,
+    "sizes": SIZES,
+    "scaffold": config["scaffold"]["name"],
+}
 MOTIFS = config["model"]["motifs"] if ARCHITECTURE.motifs else []
 EXTRA_FEATURES = sorted(
     {

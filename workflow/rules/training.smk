@@ -33,10 +33,7 @@ rule train_model:
         mem_mb=6000,
         runtime=480,
     params:
-        name=config["model"]["name"],
-        preset=PRESET,
-        sizes=SIZES,
-        scaffold=config["scaffold"]["name"],
+        model=MODEL,
         options=config["training"] | {"seed": seed_of("training")},
     script:
         "../../scripts/train_model.py"
@@ -74,10 +71,7 @@ rule find_learning_rate:
         mem_mb=6000,
         runtime=120,
     params:
-        name=config["model"]["name"],
-        preset=PRESET,
-        sizes=SIZES,
-        scaffold=config["scaffold"]["name"],
+        model=MODEL,
         options=config["training"] | {"seed": seed_of("training")},
         range=config["range_test"],
     script:
@@ -144,10 +138,7 @@ rule tune_trial:
         mem_mb=6000,
         runtime=480,
     params:
-        name=config["model"]["name"],
-        preset=PRESET,
-        sizes=SIZES,
-        scaffold=config["scaffold"]["name"],
+        model=MODEL,
         options=config["training"] | {"seed": seed_of("training")},
         space=config["tuning"]["space"],
         epochs=config["tuning"]["epochs"],

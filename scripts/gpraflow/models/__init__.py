@@ -243,6 +243,7 @@ def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, up
 
 def sources(name: str) -> str:
     """Return a hash of an architecture's code, so that checkpoints of another version of it are not taken up."""
-    folder = Path(__file__).parent
-    shared = sorted(path for path in folder.glob("*.py") if path.stem not in REGISTRY)
-    return hashlib.sha256(b"".join(path.read_bytes() for path in [folder / f"{name}.py", *shared])).hexdigest()
+    library = Path(__file__).parents[1]
+    return hashlib.sha256(
+        b"".join((library / f"{module}.py").read_bytes() for module in (f"models/{name}", *describe(name).uses))
+    ).hexdigest()

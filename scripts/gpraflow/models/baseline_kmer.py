@@ -12,10 +12,9 @@ import numpy as np
 from keras import layers, ops
 
 from gpraflow.errors import InputError, TrainingError
-from gpraflow.scaffold import ALPHABET, PADDING
+from gpraflow.scaffold import BASES, PADDING
 
 INPUTS = ("tokens",)
-BASES = len(ALPHABET) - 1
 
 
 def fit(

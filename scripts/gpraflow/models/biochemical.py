@@ -10,6 +10,7 @@ import polars as pl
 from keras import layers, ops
 
 from gpraflow.models import scanning
+from gpraflow.scaffold import BASES
 
 INPUTS = ("tokens",)
 
@@ -139,7 +140,7 @@ def parameters(model: keras.Model) -> pl.DataFrame:
     (kernel,) = model.get_layer("motifs").get_weights()
     (log_concentrations,) = model.get_layer("concentrations").get_weights()
     positions = model.get_layer("position_activities").get_weights()[0].reshape(-1, kernel.shape[1])
-    bases = kernel.reshape(-1, scanning.BASES, kernel.shape[1])
+    bases = kernel.reshape(-1, BASES, kernel.shape[1])
     letters = np.array(list("ACGT"))[bases.argmax(axis=1)]
     letters[np.ptp(bases, axis=1) < 0.5] = "N"
     names = [bytes(row[row > 0].astype(np.uint8)).decode() for row in model.get_layer("factor_names").get_weights()[0]]

@@ -14,9 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from gpraflow.scaffold import ALPHABET, PADDING
-
-BASES = len(ALPHABET) - 1  # N is the fifth letter and has no channel of its own: 0000
+from gpraflow.scaffold import ALPHABET, BASES, PADDING
 
 
 def torch_uniform() -> keras.initializers.Initializer:

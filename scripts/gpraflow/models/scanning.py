@@ -7,9 +7,8 @@ import numpy as np
 from keras import ops
 
 from gpraflow import motifs as motif_files
-from gpraflow.scaffold import ALPHABET
-
-BASES = len(ALPHABET) - 1  # N is the fifth letter and has no channel of its own: 0000
+from gpraflow.models import blocks
+from gpraflow.scaffold import BASES
 
 
 def windows(tokens: Any, width: int) -> tuple[Any, Any]:
@@ -26,7 +25,7 @@ def windows(tokens: Any, width: int) -> tuple[Any, Any]:
     """
     length = tokens.shape[1]
     left = (width - 1) // 2
-    bases = ops.pad(ops.one_hot(tokens, BASES), ((0, 0), (left, width - 1 - left), (0, 0)))
+    bases = ops.pad(blocks.one_hot(tokens), ((0, 0), (left, width - 1 - left), (0, 0)))
     forward = ops.concatenate([bases[:, start : start + length] for start in range(width)], axis=-1)
     return forward, ops.flip(forward, axis=-1)
 

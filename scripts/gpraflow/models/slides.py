@@ -10,11 +10,9 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
-from gpraflow.scaffold import ALPHABET
+from gpraflow.models import blocks
 
 INPUTS = ("tokens",)
-
-BASES = len(ALPHABET) - 1  # N is the fifth letter and has no channel of its own: 0000
 
 
 def build(
@@ -97,8 +95,8 @@ def build(
         return layers.BatchNormalization(momentum=norm_momentum, name=name)
 
     tokens = keras.Input((length,), dtype="int32", name="tokens")
-    forward = ops.one_hot(tokens, BASES)  # a token beyond the four bases becomes 0000
-    reverse = ops.flip(forward, axis=(1, 2))  # A<->T and C<->G are mirror images in the alphabet's order
+    forward = blocks.one_hot(tokens)
+    reverse = blocks.reverse_complement(forward)
 
     strand_convolution = convolve(conv1d_filters, "strand_conv1d")
     strand_norm = normalize("strand_norm")
