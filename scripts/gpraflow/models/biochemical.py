@@ -20,10 +20,10 @@ _MOST = 20.0  # statistical weights end at exp(20): far beyond saturation, far b
 # The authors fit progressively: what depends linearly on the occupancies first, binding later, positions last. The layers that are trained
 # in each stage, and its share of the epochs.
 STAGES = (
-    ("activities", ("activities", "potentiation", "basal", "expression"), 0.2),
-    ("concentrations", ("activities", "potentiation", "basal", "expression", "concentrations"), 0.2),
-    ("motifs", ("activities", "potentiation", "basal", "expression", "concentrations", "motifs"), 0.3),
-    ("positions", ("activities", "potentiation", "basal", "expression", "concentrations", "motifs", "position_activities"), 0.3),
+    ("activities", ("activities", "potentiation", "basal", "expression"), 0.1),
+    ("concentrations", ("activities", "potentiation", "basal", "expression", "concentrations"), 0.1),
+    ("motifs", ("activities", "potentiation", "basal", "expression", "concentrations", "motifs"), 0.4),
+    ("positions", ("activities", "potentiation", "basal", "expression", "concentrations", "motifs", "position_activities"), 0.4),
 )
 
 
@@ -165,7 +165,7 @@ PRESETS = {
         "bin_width": 5,
         "initial_concentration": 1.0,
         "activity_l1": 0.0,
-        "position_l2": 1e-5,
+        "position_l2": 1e-4,
     },
     "small": {
         "motif_width": 12,
@@ -173,6 +173,6 @@ PRESETS = {
         "bin_width": 10,
         "initial_concentration": 1.0,
         "activity_l1": 0.0,
-        "position_l2": 1e-5,
+        "position_l2": 1e-4,
     },
 }
