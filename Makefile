@@ -5,7 +5,9 @@ CONFIG ?= config/config.yaml
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 LOCK := requirements/gpraflow.lock
-RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG))
+COMPILE = $(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet --custom-compile-command "make lock"
+# CONFIG may name several files; later ones win, also with the run's name.
+RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 REPORT = results/$(RUN)/report.html
 
@@ -23,7 +25,7 @@ setup: .venv/ready
 	@touch $@
 
 run: setup
-	@test -f $(CONFIG) || { echo "$(CONFIG): this config file does not exist"; exit 1; }
+	@for file in $(CONFIG); do test -f $$file || { echo "$$file: this config file does not exist"; exit 1; }; done
 	@test -n "$(RUN)" || { echo "$(CONFIG): no key 'run'; give the run a name of its own, for example run: mine"; exit 1; }
 	@$(SNAKEMAKE)
 	@if test -f $(REPORT) && test -z "$$(find results/$(RUN)/figures results/$(RUN)/metrics.tsv -type f -newer $(REPORT))"; \
@@ -48,5 +50,5 @@ lint: setup
 	$(BIN)/snakemake --lint --configfile config/dream2022.yaml
 
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet --custom-compile-command "make lock" \
-		--output-file $(LOCK)
+	$(COMPILE) --output-file requirements/gpraflow.lock
+	$(COMPILE) --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock

@@ -22,7 +22,11 @@ rule all:
     input:
         expand("results/{run}/metrics.json", run=config["run"]),
         expand("results/{run}/ledger.tsv", run=config["run"]),
-        expand("results/{run}/figures/training.svg", run=config["run"]),
+        expand(
+            "results/{run}/figures/{figure}.svg",
+            run=config["run"],
+            figure=MODEL_FIGURES,
+        ),
         expand(
             "results/{run}/figures/assay/{figure}.svg",
             run=config["run"],

@@ -111,6 +111,49 @@ def tuning(trials: pl.DataFrame, importance: pl.DataFrame) -> Any:
     return figure
 
 
+def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
+    """Draw the parameters of factors with a known motif: a row a factor, a dot a member of the ensemble, a bar their mean.
+
+    Parameters
+    ----------
+    parameters
+        ``factor``, ``matrix_id`` ("-" for factors without a known motif, which are left out), ``activity``, ``potentiation`` and
+        ``concentration`` (over the dissociation constant of the best site).
+    most
+        Factors to draw: those with the most activity and potentiation at their best site, times its occupancy c / (1 + c), by the mean
+        over members.
+    """
+    known = parameters.filter(pl.col("matrix_id") != "-").with_columns(label=pl.col("factor") + "  " + pl.col("matrix_id"))
+    occupancy = pl.col("concentration") / (1 + pl.col("concentration"))
+    effect = (occupancy * (pl.col("activity").abs() + pl.col("potentiation").abs())).mean().alias("effect")
+    mean = known.group_by("label").agg(effect, pl.col("activity").mean()).sort("effect", "label", descending=[True, False])
+    drawn = mean.head(most).sort("activity", "label")["label"].to_list()
+    row_of = {label: row for row, label in enumerate(drawn)}
+    members = parameters["member"].n_unique()
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(1, 3, figsize=(7.2, 1.2 + 0.17 * len(drawn)), layout="constrained", sharey=True)
+        for axes, column, text in zip(
+            panels,
+            ("activity", "potentiation", "concentration"),
+            ("activity", "potentiation", "concentration / K of best site"),
+            strict=True,
+        ):
+            for label, part in known.filter(pl.col("label").is_in(drawn)).group_by("label"):
+                row, values = row_of[label[0]], part[column].to_numpy()
+                middle = float(np.exp(np.log(values).mean()) if column == "concentration" else values.mean())
+                axes.plot([1 if column == "concentration" else 0, middle], [row, row], color="0.8", linewidth=3, zorder=1)
+                axes.plot(values, np.full(len(values), row), "o", color=_TRAIN, markersize=3.5, alpha=0.8, zorder=2)
+            if column == "concentration":
+                axes.set_xscale("log")
+            axes.axvline(1 if column == "concentration" else 0, color="0.6", linewidth=0.8, zorder=0)
+            axes.set(xlabel=text)
+        panels[0].set_yticks(range(len(drawn)), drawn, fontsize=7)
+        panels[0].set_ylim(-1, len(drawn))
+        of = f"{len(drawn)} of {len(mean)} factors with a known motif"
+        figure.suptitle(of + (f", {members} networks" if members > 1 else ""), x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
 def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], title: str, unit: str, hexagons: int) -> Any:
     """Draw measured against predicted expression as hexagons, the line of equality, and the scores with their intervals.
 

@@ -84,8 +84,9 @@ def declared(rule):
     if rule in WITHOUT_LIB:
         assert "lib(" not in RULES[rule]
         return set()
-    (call,) = re.findall(r"(?<!\w)lib\(([^)]*?)\)", RULES[rule], flags=re.DOTALL)
-    return set(re.findall(r'"([\w/]+)"', call))
+    calls = re.findall(r"(?<!\w)lib\(([^)]*?)\)", RULES[rule], flags=re.DOTALL)
+    assert len(calls) == 1 or (not calls and "model_lib()" in RULES[rule])
+    return {module for call in calls for module in re.findall(r'"([\w/]+)"', call)}
 
 
 def of_models(rule):
@@ -140,7 +141,7 @@ def test_an_architecture_declares_the_modules_behind_it(name):
     assert set(models.describe(name).uses) == modules - CARRIERS - {"models/__init__"}
 
 
-def lock_pins():
+def lock_pins(name="gpraflow"):
     environment = default_environment() | {
         "python_version": "3.12",
         "python_full_version": "3.12.0",
@@ -148,11 +149,20 @@ def lock_pins():
         "platform_machine": "x86_64",
     }
     pins = {}
-    for text in re.findall(r"^([A-Za-z0-9_.-]+==[^\\\n]*)", (ROOT / "requirements/gpraflow.lock").read_text(), flags=re.MULTILINE):
+    for text in re.findall(r"^([A-Za-z0-9_.-]+==[^\\\n]*)", (ROOT / f"requirements/{name}.lock").read_text(), flags=re.MULTILINE):
         requirement = Requirement(text.strip())
         if requirement.marker is None or requirement.marker.evaluate(environment):
             pins[requirement.name.lower()] = str(requirement.specifier)
     return pins
+
+
+def test_the_lock_file_for_gpus_is_the_other_one_and_cuda():
+    pins, more = lock_pins(), lock_pins("gpraflow-cuda")
+    assert pins == {name: more[name] for name in pins}
+    added = set(more) - set(pins)
+    assert {"jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cudnn-cu12"} <= added
+    assert all(name.startswith(("jax-cuda12-", "nvidia-")) for name in added), added
+    assert more["jax-cuda12-plugin"] == pins["jax"]
 
 
 def env(path):

@@ -194,6 +194,17 @@ def trained(request, of_each):
     return of_each(request.param)
 
 
+def test_parameters_that_can_be_read_are_those_of_the_saved_members(of_each):
+    folder, _ = of_each("biochemical")
+    table = models.parameters(folder)
+    assert table["member"].to_list() == [0] * table.height
+    model, _ = models.load(folder)
+    (activities, _) = model.get_layer("member_0").get_layer("activities").get_weights()
+    assert table["activity"].to_list() == activities[:, 0].tolist()
+    with pytest.raises(ConfigError, match=r"parameters of 'slides' mean nothing by themselves; train biochemical \(model\.name\)"):
+        models.parameters(of_each("slides")[0])
+
+
 def test_it_learns(trained):
     folder, about = trained
     assert about["val_r"] > 0.5, about["val_r"]

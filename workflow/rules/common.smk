@@ -152,6 +152,7 @@ TEST_SEQUENCES = (
     else []
 )
 ARCHITECTURE = models.describe(config["model"]["name"])
+MODEL_FIGURES = ["training", *(["factors"] if ARCHITECTURE.parameters else [])]
 MODEL = {
     "name": config["model"]["name"],
     "preset": PRESET,

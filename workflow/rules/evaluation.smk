@@ -61,6 +61,61 @@ rule evaluate_model:
         "../../scripts/evaluate_model.py"
 
 
+rule tabulate_factors:
+    """Write the parameters of the factors, for a model whose parameters can be read."""
+    input:
+        model="results/{run}/model/model.keras",
+        about="results/{run}/model/model.json",
+        lib=model_lib(),
+    output:
+        factors=report(
+            "results/{run}/factors.tsv",
+            caption="../report/factors.rst",
+            category="Factors",
+        ),
+    log:
+        "results/{run}/logs/tabulate_factors.log",
+    benchmark:
+        "results/{run}/benchmarks/tabulate_factors.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        backend=config["training"]["backend"],
+    script:
+        "../../scripts/tabulate_factors.py"
+
+
+rule plot_factors:
+    """Draw activity, potentiation and concentration of the factors."""
+    input:
+        factors="results/{run}/factors.tsv",
+        lib=lib("plots"),
+    output:
+        png="results/{run}/figures/factors.png",
+        svg=report(
+            "results/{run}/figures/factors.svg",
+            caption="../report/factors.rst",
+            category="Factors",
+            labels={"figure": "parameters of the factors"},
+        ),
+    log:
+        "results/{run}/logs/plot_factors.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_factors.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/plot_factors.py"
+
+
 rule plot_training:
     """Draw the training curves."""
     input:

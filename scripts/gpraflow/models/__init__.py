@@ -4,7 +4,8 @@ A name of `REGISTRY` is a module here. A network has ``build(length, *, outputs,
 ``(batch, outputs)`` raw numbers, standardised expression or logits of bins. A baseline has ``fit(tokens, expression, weights, *, upstream,
 seed, <sizes>) -> keras.Model``, tokens in, expression out. Either takes ``motifs`` too if it starts from known ones. Each module ends with
 ``PRESETS``, all sizes by name, and has ``INPUTS``, names of the inputs; a network that is fitted progressively has ``STAGES``. These three
-are literals: they are read without importing the module, for which Keras would be needed.
+are literals: they are read without importing the module, for which Keras would be needed. A network whose parameters mean something by
+themselves has ``parameters(model)``, which returns them as a table.
 """
 
 import ast
@@ -19,6 +20,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import polars as pl
 
 from gpraflow.errors import ConfigError, InputError, nearest
 
@@ -42,7 +45,8 @@ class Architecture:
     """What is known of an architecture without importing it.
 
     ``stages``: (name, names of the layers that are trained, share of the epochs) in their order, empty if all is trained at once.
-    ``baseline``: it has ``fit`` instead of ``build``. ``motifs``: it starts from a file of motifs. ``uses``: library modules behind it.
+    ``baseline``: it has ``fit`` instead of ``build``. ``motifs``: it starts from a file of motifs. ``parameters``: they can be read.
+    ``uses``: library modules behind it.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Architecture:
     stages: tuple[tuple[str, tuple[str, ...], float], ...]
     baseline: bool
     motifs: bool
+    parameters: bool
     uses: tuple[str, ...]
 
 
@@ -70,7 +75,8 @@ def describe(name: str) -> Architecture:
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in ("INPUTS", "PRESETS", "STAGES")
     }
-    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in ("build", "fit"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    function = functions.get("build") or functions["fit"]
     arguments = {argument.arg for argument in function.args.kwonlyargs}
     return Architecture(
         name=name,
@@ -79,6 +85,7 @@ def describe(name: str) -> Architecture:
         stages=literals.get("STAGES", ()),
         baseline=function.name == "fit",
         motifs="motifs" in arguments,
+        parameters="parameters" in functions,
         uses=tuple(sorted(_used(name))),
     )
 
@@ -212,6 +219,31 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
             f"describes '{about['architecture']}' of {about['parameters']:,}; the checkpoint is from another architecture"
         )
     return model, about
+
+
+def parameters(directory: str | os.PathLike, backend: str = "auto") -> pl.DataFrame:
+    """Return the parameters of a trained model that can be read, one row a factor and member of the ensemble.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``member``, from 0, and what the architecture's own ``parameters`` gives.
+
+    Raises
+    ------
+    ConfigError
+        If the architecture's parameters mean nothing by themselves.
+    InputError
+        As `load`.
+    """
+    model, about = load(directory, backend)
+    name = about["architecture"]
+    if not describe(name).parameters:
+        able = [other for other in REGISTRY if describe(other).parameters]
+        raise ConfigError(f"{directory}: parameters of '{name}' mean nothing by themselves; train {' or '.join(able)} (model.name)")
+    read = importlib.import_module(f"gpraflow.models.{name}").parameters
+    tables = [read(model.get_layer(f"member_{member}")) for member in range(about["members"])]
+    return pl.concat(table.select(pl.lit(member, pl.Int64).alias("member"), pl.all()) for member, table in enumerate(tables))
 
 
 def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, upstream: str = "", motifs: str = "") -> Any:

@@ -1,0 +1,15 @@
+"""Write the parameters of the model as a table."""
+
+from pathlib import Path
+
+from gpraflow import files, models, smk
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    table = models.parameters(Path(job.input.model).parent, job.params.backend)
+    files.write_text(job.output.factors, table.write_csv(separator="\t", float_precision=6))
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
