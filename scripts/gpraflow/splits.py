@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from gpraflow import randomness
 from gpraflow.errors import InputError
 from gpraflow.ledger import Ledger
 
@@ -37,11 +38,34 @@ def by_hash(family: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.
         Name of the split of each row.
     """
     unique = family.unique(maintain_order=True)
-    key = seed.to_bytes(8, "big", signed=False)
-    place = np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "big") for name in unique]) / 2.0**64
+    place = _places(unique, seed)
     bounds = np.cumsum(list(fractions.values()))[:-1] / sum(fractions.values())
     names = np.array(list(fractions))[np.searchsorted(bounds, place, side="right")]
     return family.replace_strict(unique, pl.Series(names), return_dtype=pl.String).alias("split")
+
+
+def _places(names: pl.Series, seed: int) -> np.ndarray:
+    """Return a place in 0 .. 1 for each name, by a keyed hash."""
+    key = seed.to_bytes(8, "big", signed=False)
+    return np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "big") for name in names]) / 2.0**64
+
+
+def draw(family: pl.Series, promoters: int, seed: int, origin: str) -> pl.Series:
+    """Return which rows belong to a random draw of whole families with at most ``promoters`` rows; smaller draws are part of larger ones.
+
+    Raises
+    ------
+    InputError
+        If there are not so many, or the first family alone has more.
+    """
+    if promoters > len(family):
+        raise InputError(f"{origin}: split.train_promoters is {promoters}, but train has {len(family)} promoters; set it to 0 for all")
+    sizes = family.value_counts(name="rows").sort(family.name)
+    order = np.argsort(_places(sizes[family.name], randomness.derive(seed, "draw")), kind="stable")
+    taken = order[np.cumsum(sizes["rows"].to_numpy()[order]) <= promoters]
+    if not len(taken):
+        raise InputError(f"{origin}: the first family that is drawn has more than split.train_promoters ({promoters}); set a larger number")
+    return family.is_in(sizes[family.name].gather(taken).implode())
 
 
 def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl.Series:
@@ -136,6 +160,7 @@ def split(
     across: Literal["drop", "error"],
     overlaps: pl.DataFrame,
     independent: Literal["drop", "warn", "error"],
+    train_promoters: int,
     seed: int,
     origin: str,
     ledger: Ledger,
@@ -164,6 +189,8 @@ def split(
         Near-duplicates of promoters of independent data sets and of `LISTED` sequences (`neighbours.OVERLAPS`).
     independent
         What becomes of these: ``drop`` takes them out of ``train`` and ``val``; ``warn`` counts them; ``error`` stops.
+    train_promoters
+        Train on at most so many promoters, whole families drawn at random (`draw`), for learning curves; 0 for all.
     seed
         Key of the hash.
     origin
@@ -186,8 +213,13 @@ def split(
         else:
             assigned, across = by_list(table, overlaps, family, shares, seed, origin), "drop"
         keep = _apart(assigned, family, names, across, origin, ledger)
-        kept, assigned = table.filter(keep), assigned.filter(keep)
+        kept, assigned, family = table.filter(keep), assigned.filter(keep), family.filter(keep)
     keep = ~_overlapping(kept, assigned, overlaps, independent, origin, ledger)
+    if train_promoters:
+        train = keep & (assigned == "train")
+        drawn = draw(family.filter(train), train_promoters, seed, origin)
+        ledger.drop("from train: not among those drawn for split.train_promoters", len(drawn) - int(drawn.sum()))
+        keep = keep.scatter(train.arg_true(), drawn)
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
         if not part.height:

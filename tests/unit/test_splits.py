@@ -29,6 +29,7 @@ def run(table, max_edits=0, **options):
         "across": "error",
         "overlaps": pl.DataFrame(schema=neighbours.OVERLAPS),
         "independent": "drop",
+        "train_promoters": 0,
         "seed": 7,
         "origin": "a.parquet",
         "ledger": Ledger("split_promoters", "library"),
@@ -71,6 +72,27 @@ def test_families_and_reverse_complements_stay_together():
     turned = plain.with_columns(sequence=scaffold.reverse_complement_sequences(plain["sequence"]))
     for part in run(pl.concat([plain, turned])).values():
         assert (part["expression"].value_counts()["count"] == 2).all()
+
+
+def test_fewer_promoters_to_train_on_are_whole_families_and_part_of_more():
+    table = library(900, group=[str(i // 9) for i in range(900)])
+    every, parts, last = run(table), {}, set()
+    for promoters in (50, 100, 400):
+        ledger = Ledger("split_promoters", "library")
+        parts = run(table, train_promoters=promoters, ledger=ledger)
+        assert parts["train"].height == promoters // 9 * 9
+        assert parts["train"]["group"].value_counts()["count"].to_list() == [9] * (promoters // 9)
+        assert_frame_equal(parts["test"], every["test"])
+        taken = set(parts["train"]["sequence"])
+        assert last < taken < set(every["train"]["sequence"])
+        last = taken
+        dropped = ledger.counts["dropped", "from train: not among those drawn for split.train_promoters"]
+        assert dropped == every["train"].height - promoters // 9 * 9
+    assert set(run(table, train_promoters=100, seed=8)["train"]["sequence"]) - set(every["train"]["sequence"])
+    with pytest.raises(InputError, match=r"a\.parquet: split\.train_promoters is 901, but train has \d+ promoters; set it to 0 for all"):
+        run(table, train_promoters=901)
+    with pytest.raises(InputError, match=r"the first family that is drawn has more than split\.train_promoters \(5\)"):
+        run(table, train_promoters=5)
 
 
 def test_near_duplicates_stay_together():

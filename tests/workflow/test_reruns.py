@@ -137,6 +137,7 @@ CHANGES = {
     "neighbours.max_edits": (2, FROM["group_neighbours"]),
     "neighbours.kmer": (24, [rule for rule in FROM["group_neighbours"] if rule != "find_overlaps"]),
     "neighbours.independent": ("warn", FROM["split_promoters"]),
+    "split.train_promoters": (100, FROM["split_promoters"]),
     "split.across": ("error", FROM["split_promoters"]),
     "split.method": ("column", FROM["split_promoters"]),
     "split.test_sequences": ("other.tsv", []),  # not with this method

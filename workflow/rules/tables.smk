@@ -170,6 +170,7 @@ rule split_promoters:
         labels=config["split"]["labels"],
         across=config["split"]["across"],
         independent=config["neighbours"]["independent"],
+        train_promoters=config["split"]["train_promoters"],
         seed=seed_of("split"),
     script:
         "../../scripts/split_promoters.py"
