@@ -1,7 +1,7 @@
 """Which model for how much data: the workflow, run for several models and numbers of training promoters.
 
 python benchmarks/learning_curve.py --config config/yeast_real.yaml --data DIR --models compact slides baseline_kmer --rows 1000 10000 0
-    --table curve.tsv [--figure curve.png] [--set compact=config/some_overlay.yaml] [--epochs 16]
+    --table curve.tsv [--figure curve.png] [--set compact=overlay.yaml] [--epochs 16]
 Each pair is `snakemake results/curve_<rows>/metrics.json` with `split.train_promoters` (0: all) and `model.name`; pairs that the table has
 already are not run again. A network is trained for --epochs x sqrt(most promoters / promoters) epochs, the best of which on val is scored.
 The last line is JSON: r on each data set by model and promoters, as in the table.
@@ -40,7 +40,7 @@ def run(arguments, model, rows, overlay):
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(content, file)
         file.flush()
-        files = [arguments.config, *overlay, file.name]
+        files = [*arguments.config, *overlay, file.name]
         command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores), "--configfile", *files]
         command += ["--config", f"data={arguments.data}", "--", f"results/{name}/metrics.json"]
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -83,7 +83,7 @@ def draw(table, path):
 def main():
     """Run what the table does not have yet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="config/yeast_real.yaml")
+    parser.add_argument("--config", nargs="+", default=["config/yeast_real.yaml"])
     parser.add_argument("--data", default="data")
     parser.add_argument("--models", nargs="+", default=["compact", "biochemical", "slides", "baseline_kmer", "baseline_motif"])
     parser.add_argument("--rows", nargs="+", type=int, default=[1000, 3000, 10000, 30000, 0])
