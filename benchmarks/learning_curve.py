@@ -43,7 +43,9 @@ def run(arguments, model, rows, overlay):
         files = [*arguments.config, *overlay, file.name]
         command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores), "--configfile", *files]
         command += ["--config", f"data={arguments.data}", "--", f"results/{name}/metrics.json"]
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}:\n{done.stderr[-3000:]}")
     found = json.loads((ROOT / f"results/{name}/metrics.json").read_text())
     about = found["model"]
     return [
