@@ -3,7 +3,7 @@
 python benchmarks/learning_curve.py --config config/yeast_real.yaml --data DIR --models compact slides baseline_kmer --rows 1000 10000 0
     --table curve.tsv [--figure curve.png] [--set compact=overlay.yaml] [--epochs 16]
 Each pair is `snakemake results/curve_<rows>/metrics.json` with `split.train_promoters` (0: all) and `model.name`; pairs that the table has
-already are not run again. A network is trained for --epochs x sqrt(most promoters / promoters) epochs, the best of which on val is scored.
+already are not run again. A network is trained for --epochs x (most promoters / promoters)^.75 epochs, the best of which on val is scored.
 The last line is JSON: r on each data set by model and promoters, as in the table.
 """
 
@@ -36,7 +36,7 @@ def run(arguments, model, rows, overlay):
     name = f"curve_{rows or 'all'}"
     content = {"run": name, "split": {"train_promoters": rows}, "model": {"name": model}, "training": {"patience": 1000}}
     if arguments.epochs:
-        content["training"]["epochs"] = math.ceil(arguments.epochs * math.sqrt(arguments.all / (rows or arguments.all)))
+        content["training"]["epochs"] = math.ceil(arguments.epochs * (arguments.all / (rows or arguments.all)) ** 0.75)
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(content, file)
         file.flush()
