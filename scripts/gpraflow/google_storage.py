@@ -23,7 +23,7 @@ from gpraflow import files
 from gpraflow.errors import ConfigError, GpraflowError, InputError, reason_of
 from gpraflow.storage import Entry, conflict
 
-CHUNK = 8 << 20  # bytes; larger objects go up in so large pieces, and a broken connection costs one of them
+CHUNK = 32 << 20  # bytes; larger objects go up in so large pieces, and a broken connection costs one of them
 ATTEMPTS = 3  # at an object that arrives damaged
 RETRY = DEFAULT_RETRY.with_timeout(600)  # seconds after which a server that is busy or away counts as gone; waits double up to a minute
 TIMEOUT = 60  # seconds without a byte before a connection counts as broken

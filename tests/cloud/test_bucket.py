@@ -24,7 +24,7 @@ from tests.cloud.conftest import content, store
 from tests.cloud.servers import Fault
 
 ROOT = Path(__file__).parents[2]
-ROWS = {"train": 130_000, "val": 250}  # train has a shard of more than 8 MB, which goes up in pieces
+ROWS = {"train": 130_000, "val": 250}  # train has a shard of more than 8 MB, whose upload is a session
 ALWAYS = 10**9
 
 # What is left, in words of docs/cloud.md.
@@ -236,12 +236,12 @@ def test_both_kinds_of_buckets_do_the_same(either, tmp_path):
 
 def test_an_object_that_another_process_removed_meanwhile(proxy, bucket_name, tmp_path):
     (tmp_path / "one").write_bytes(b"1")
-    bucket_ = storage.connect(f"gs://{bucket_name}")
-    bucket_.put("x", tmp_path / "one", files.crc32c(b"1"), None)
-    entry = bucket_.find("x")
-    bucket_.delete("x", entry)
-    bucket_.delete("x", entry)
-    assert bucket_.names("") == []
+    connected = storage.connect(f"gs://{bucket_name}")
+    connected.put("x", tmp_path / "one", files.crc32c(b"1"), None)
+    entry = connected.find("x")
+    connected.delete("x", entry)
+    connected.delete("x", entry)
+    assert connected.names("") == []
 
 
 @pytest.mark.parametrize("bad", ["gs://", "gs://Upper/x", "gs://x", "gs:///x", "gs://under_score-/x"])
@@ -334,7 +334,7 @@ def test_kill_9_in_mid_upload(proxy, emulator, bucket_name, url, local, tmp_path
     held = Fault("PUT", PIECE, hold=threading.Event(), skip=1)
     proxy.faults = [held]
     program = (
-        "import sys; from gpraflow import storage; "
+        "import sys; from gpraflow import google_storage, storage; google_storage.CHUNK = 2 << 20; "
         "storage.upload({s: f'{sys.argv[1]}/{s}/manifest.json' for s in ('val', 'train')}, sys.argv[2], sys.argv[3])"
     )
     command = [sys.executable, "-c", program, str(local), url, str(tmp_path / "upload.json")]
