@@ -15,7 +15,7 @@ from typing import Any
 import requests
 from google.api_core import exceptions as answers
 from google.auth import exceptions as access
-from google.cloud import storage as google
+from google.cloud.storage import Client
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -29,6 +29,7 @@ RETRY = DEFAULT_RETRY.with_timeout(600)  # seconds after which a server that is 
 TIMEOUT = 60  # seconds without a byte before a connection counts as broken
 PAYER = "GOOGLE_CLOUD_QUOTA_PROJECT"  # of the environment; Google's libraries know it by this name
 
+_DAMAGED = "arrived damaged"
 _NAME = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
 
 
@@ -43,7 +44,7 @@ class GoogleBucket:
         self._prefix = f"{match[2]}/" if match[2] else ""
         self._where = f"gs://{match[1]}"
         with _told(self._where):
-            client = google.Client(project=None)  # the bucket is named, so that no project need be known
+            client = Client(project=None)  # the bucket is named, so that no project need be known
             self._bucket = client.bucket(match[1], user_project=os.environ.get(PAYER) or None)
 
     def find(self, name: str) -> Entry | None:
@@ -68,15 +69,15 @@ class GoogleBucket:
                 # The library compares nothing where it had to go on in the middle after a broken connection.
                 if content is not None and files.crc32c(content) == _hexadecimal(blob.crc32c):
                     return content
-                print(f"{self.url}/{name}: arrived damaged; once more", flush=True)
-        raise _damaged(f"{self.url}/{name}")
+                print(f"{self.url}/{name}: {_DAMAGED}; once more", flush=True)
+        raise _given_up(f"{self.url}/{name}", _DAMAGED)
 
     def put(self, name: str, path: Path, crc32c: str, seen: Entry | None) -> None:
         """See `storage.Bucket`."""
         generation = seen.version if seen else 0
         with _told(self._where):
             for _ in range(ATTEMPTS):
-                blob = self._bucket.blob(self._prefix + name, chunk_size=CHUNK)
+                blob, why = self._bucket.blob(self._prefix + name, chunk_size=CHUNK), _DAMAGED
                 try:
                     blob.upload_from_filename(
                         path,
@@ -97,11 +98,14 @@ class GoogleBucket:
                     return
                 except DataCorruption:
                     generation = 0  # the library has deleted what arrived
-                except (answers.BadRequest, answers.Conflict) as error:
-                    if "crc32c" not in _reason(error).lower():
+                except answers.GoogleAPICallError as error:
+                    if error.code in (404, 410):
+                        self.names(name)  # tells if it is the bucket that is not there
+                        why = "the server lost what had arrived"
+                    elif "crc32c" not in _reason(error).lower():
                         raise
-                print(f"{self.url}/{name}: arrived damaged; once more", flush=True)
-        raise _damaged(f"{self.url}/{name}")
+                print(f"{self.url}/{name}: {why}; once more", flush=True)
+        raise _given_up(f"{self.url}/{name}", why)
 
     def delete(self, name: str, seen: Entry) -> None:
         """See `storage.Bucket`."""
@@ -137,8 +141,8 @@ def _hexadecimal(checksum: str | None) -> str:
     return base64.b64decode(checksum or "").hex()
 
 
-def _damaged(url: str) -> GpraflowError:
-    return GpraflowError(f"{url}: arrived damaged {ATTEMPTS} times; something on the way changes bytes, try from another network")
+def _given_up(url: str, why: str) -> GpraflowError:
+    return GpraflowError(f"{url}: {why} {ATTEMPTS} times; give the same command again, from another network if that is no help")
 
 
 def _patient(act: Callable[..., Any]) -> Callable[..., Any]:
