@@ -25,7 +25,7 @@ def proxy(emulator, monkeypatch):
 
     with servers.fault_proxy(emulator) as proxy:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        monkeypatch.setattr(google_storage, "RETRY", DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.1).with_timeout(1))
+        monkeypatch.setattr(google_storage, "RETRY", DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.1).with_timeout(60))
         yield proxy
 
 

@@ -312,8 +312,14 @@ def check_left(fault, emulator, bucket_name, whole, receipt, split="val"):
     assert not receipt.exists()
 
 
+@pytest.fixture
+def impatient(proxy, monkeypatch):
+    """Give up after a second instead of ten minutes."""
+    monkeypatch.setattr(google_storage, "RETRY", google_storage.RETRY.with_timeout(1))
+
+
 @pytest.mark.parametrize("fault", LASTING)
-def test_the_next_run_mends(proxy, emulator, bucket_name, url, local, tmp_path, fault):
+def test_the_next_run_mends(proxy, impatient, emulator, bucket_name, url, local, tmp_path, fault):
     proxy.faults = [LASTING[fault].fresh()]
     with pytest.raises(GpraflowError, match=seen(fault)):
         upload(local, url, tmp_path / "upload.json", "val")
@@ -325,7 +331,7 @@ def test_the_next_run_mends(proxy, emulator, bucket_name, url, local, tmp_path, 
     assert sum(line.endswith("already there") for line in lines) == there
 
 
-def test_no_network(proxy, emulator, bucket_name, url, local, tmp_path, monkeypatch):
+def test_no_network(proxy, impatient, emulator, bucket_name, url, local, tmp_path, monkeypatch):
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{servers.free_port()}")
     with pytest.raises(GpraflowError, match=seen("no network")):
         upload(local, url, tmp_path / "upload.json", "val")
@@ -358,7 +364,6 @@ def test_kill_9_in_mid_upload(proxy, emulator, bucket_name, url, local, tmp_path
 def test_a_server_that_compares_checksums_refuses_what_changed_on_the_way(local, tmp_path, monkeypatch, capsys):
     with servers.gcp_storage_emulator() as behind, servers.fault_proxy(behind) as proxy:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        monkeypatch.setattr(google_storage, "RETRY", google_storage.RETRY.with_timeout(5))
         conftest.ask(behind, "/storage/v1/b?project=tests", b'{"name": "bucket"}')
         proxy.faults = [Fault("POST", MULTIPART, corrupt=3000, least=4000, times=2)]
         upload(local, "gs://bucket/x", tmp_path / "upload.json", "val")
