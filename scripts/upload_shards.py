@@ -4,9 +4,16 @@ from gpraflow import smk, storage
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    terminal = smk.log_to(job.log[0])
     manifests = dict(zip(job.params.splits, job.input.manifests, strict=True))
-    storage.upload(manifests, job.params.url, job.output.receipt, progress=print)
+    storage.upload(
+        manifests,
+        job.params.url,
+        job.output.receipt,
+        progress=print,
+        location=job.params.location,
+        terminal=terminal,
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ last partial batch (training) or fill it up with padding and a mask (evaluation)
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,8 @@ class MemoryMap:
     def __init__(self, source: Split, cache: Path | None = None, features: Sequence[str] = (SEQUENCE, EXPRESSION)):
         self.manifest = source.manifest
         self.features = _features(source, features)
-        self.maps = [_mapped(source, shard, cache) for shard in self.manifest["shards"]]
+        with ThreadPoolExecutor(storage.PARALLEL) as pool:  # checksums, and ways to other buckets than folders, take time
+            self.maps = list(pool.map(lambda shard: _mapped(source, shard, cache), self.manifest["shards"]))
         self._ends = np.cumsum([len(each) for each in self.maps])
 
     def __len__(self) -> int:
@@ -233,10 +235,10 @@ def _features(source: Split, names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _check(bucket: storage.Bucket, name: str, shard: dict[str, Any]) -> None:
     """Compare a shard in a bucket with the manifest, without reading it where the bucket knows its checksum."""
-    size = bucket.size(name)
-    if size is None:
+    entry = bucket.find(name)
+    if entry is None:
         raise InputError(f"{bucket.url}/{name}: not in the bucket; upload again (snakemake --forcerun upload_shards)")
-    shards.check_digest(size, lambda: bucket.crc32c(name), shard, f"{bucket.url}/{name}")
+    shards.check_digest(entry.size, entry.crc32c, shard, f"{bucket.url}/{name}")
 
 
 def _mapped(source: Split, shard: dict[str, Any], cache: Path | None) -> np.ndarray:

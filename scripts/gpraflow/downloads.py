@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from tqdm import tqdm
 
 from gpraflow import files
-from gpraflow.errors import ConfigError, GpraflowError, InputError, nearest
+from gpraflow.errors import ConfigError, GpraflowError, InputError, nearest, reason_of, shown_url
+from gpraflow.progress import Progress, amount
 
 try:
     import fcntl
@@ -29,7 +29,6 @@ except ImportError:  # not on Windows
 ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
 BLOCK = 1 << 16  # what a broken connection may cost
 LONGEST_WAIT = 300  # seconds; a server may ask for more in vain
-LINE_EVERY = 5.0  # seconds between lines of progress where there is no terminal
 _AGAIN = (429, 500, 502, 503, 504)
 
 
@@ -179,7 +178,7 @@ class _Fetch:
         with self.session:
             while not self.path.is_file():
                 if self.network.offline:
-                    origin = f"doi.org/{self.source.doi}" if self.source.doi else " or ".join(map(_shown, self.source.mirrors))
+                    origin = f"doi.org/{self.source.doi}" if self.source.doi else " or ".join(map(shown_url, self.source.mirrors))
                     raise GpraflowError(
                         f"{self.path}: this file is not there, and fetch.offline is true; set it to false, or bring "
                         f"{self.source.file} of {origin} there by hand"
@@ -214,20 +213,21 @@ class _Fetch:
             response = self.session.get(url, timeout=self.network.timeout)
         except requests.RequestException as error:
             raise GpraflowError(
-                f"{self.source.file}: {_shown(url)} cannot be reached ({_reason(error)}); check the network, or bring the file "
+                f"{self.source.file}: {shown_url(url)} cannot be reached ({reason_of(error)}); check the network, or bring the file "
                 f"to {self.path} by hand and its checksum to {self.where}"
             ) from error
         if response.status_code in (404, 410):
-            raise InputError(f"{self.where}: Zenodo has no record {number} ({_shown(url)} answers {response.status_code}); correct its doi")
+            answer = f"{shown_url(url)} answers {response.status_code}"
+            raise InputError(f"{self.where}: Zenodo has no record {number} ({answer}); correct its doi")
         if response.status_code != 200:
             raise GpraflowError(
-                f"{self.source.file}: {_shown(url)} answers {response.status_code} {response.reason}; "
+                f"{self.source.file}: {shown_url(url)} answers {response.status_code} {response.reason}; "
                 "try again later, or give a checksum and mirrors"
             )
         try:
             entries = {entry["key"]: entry for entry in response.json().get("files") or []}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise GpraflowError(f"{_shown(url)}: this is no record of Zenodo's API; correct fetch.api") from error
+            raise GpraflowError(f"{shown_url(url)}: this is no record of Zenodo's API; correct fetch.api") from error
         if self.source.file not in entries:
             has = f"it has {', '.join(sorted(entries))}" if entries else "it shows no files; is it restricted?"
             raise InputError(
@@ -238,8 +238,8 @@ class _Fetch:
         links = entry.get("links", {})
         link = links.get("content") or links.get("self") or links.get("download")
         if not link or not entry.get("checksum"):
-            raise GpraflowError(f"{_shown(url)}: the record gives no link or no checksum of {self.source.file}; correct fetch.api")
-        return _Expected(_checked(entry["checksum"], _shown(url)), entry.get("size")), link
+            raise GpraflowError(f"{shown_url(url)}: the record gives no link or no checksum of {self.source.file}; correct fetch.api")
+        return _Expected(_checked(entry["checksum"], shown_url(url)), entry.get("size")), link
 
     # What is there
 
@@ -283,7 +283,7 @@ class _Fetch:
                 return None
             faults = []
             for url in self._places():
-                name = _shown(url) if url else f"Zenodo ({self.source.doi})"
+                name = shown_url(url) if url else f"Zenodo ({self.source.doi})"
                 try:
                     size = self._get(url or self._zenodo(expected), handle, expected)
                 except _FaultError as fault:
@@ -294,10 +294,10 @@ class _Fetch:
                 about = self._about(expected.checksum, size)
                 files.write_json(self.about, about)
                 os.replace(self.part, self.path)
-                self.say(f"{self.path}: {_amount(size)}, {expected.checksum}")
+                self.say(f"{self.path}: {amount(size)}, {expected.checksum}")
                 return about
             kept = handle.tell()
-        rest = f"{_amount(kept)} are kept in {self.part.name}: the same command goes on from there" if kept else "nothing is kept"
+        rest = f"{amount(kept)} are kept in {self.part.name}: the same command goes on from there" if kept else "nothing is kept"
         raise GpraflowError(
             f"{self.path}: no place gives {self.source.file} with {expected.checksum}:\n" + "\n".join(faults) + f"\n{rest}. Try again "
             f"later, name other mirrors (fetch.mirrors), or correct {self.where} if the checksum there is wrong"
@@ -340,7 +340,7 @@ class _Fetch:
                 yield handle
             except OSError as error:
                 raise GpraflowError(
-                    f"{self.part}: could not be written ({error.strerror or error}) at {_amount(handle.seek(0, os.SEEK_END))}; free space "
+                    f"{self.part}: could not be written ({error.strerror or error}) at {amount(handle.seek(0, os.SEEK_END))}; free space "
                     "or choose another folder (key data), then give the same command, which goes on from there"
                 ) from error
             finally:
@@ -377,9 +377,9 @@ class _Fetch:
                 breaks = breaks + 1 if at <= farthest else 1
                 farthest = max(farthest, at)
                 if breaks > self.network.retries:
-                    raise _FaultError(f"the connection broke {breaks} times at {_amount(at)} ({_reason(error)})") from error
+                    raise _FaultError(f"the connection broke {breaks} times at {amount(at)} ({reason_of(error)})") from error
                 wait = min(self.network.backoff * 2 ** (breaks - 1), 60)
-                self.say(f"the connection broke at {_amount(at)} ({_reason(error)}); again in {wait:.0f} s")
+                self.say(f"the connection broke at {amount(at)} ({reason_of(error)}); again in {wait:.0f} s")
                 time.sleep(wait)
 
     def _stream(self, url: str, handle: Any, expected: _Expected) -> None:
@@ -393,7 +393,7 @@ class _Fetch:
             if begin and not offered.startswith(f"bytes {begin}-"):
                 if response.status_code not in (200, 206, 416):
                     raise _FaultError(f"answers {response.status_code} {response.reason}")
-                self.say(f"{_shown(url)} does not go on at {_amount(begin)}; starting anew")
+                self.say(f"{shown_url(url)} does not go on at {amount(begin)}; starting anew")
                 begin = _empty(handle)
                 if response.status_code != 200:  # a range that was not asked for, or none
                     return self._stream(url, handle, expected)
@@ -404,10 +404,10 @@ class _Fetch:
             if expected.size is not None and total != expected.size:
                 raise _FaultError(f"offers {total} bytes where {expected.size} are expected")
             self._room(handle, begin, total)
-            with _Progress(self.source.file, begin, total, self.terminal) as progress:
+            with Progress("fetch_dataset", self.source.file, begin, total, self.terminal) as told:
                 for block in response.raw.stream(BLOCK, decode_content=False):
                     _write(handle, block)
-                    progress.add(len(block))
+                    told.add(len(block))
         if total is not None and handle.tell() < total:
             raise urllib3.exceptions.IncompleteRead(handle.tell(), total - handle.tell())
 
@@ -415,43 +415,15 @@ class _Fetch:
         try:
             return self.session.get(url, headers={"Range": f"bytes={begin}-"} if begin else {}, stream=True, timeout=self.network.timeout)
         except requests.RequestException as error:
-            raise _FaultError(f"cannot be reached ({_reason(error)})") from error
+            raise _FaultError(f"cannot be reached ({reason_of(error)})") from error
 
     def _room(self, handle: Any, begin: int, total: int | None) -> None:
         free = shutil.disk_usage(self.path.parent).free
         if total is not None and total - begin > free:
             raise GpraflowError(
-                f"{self.path}: needs {_amount(total - begin)} more, but {_amount(free)} are free in {self.path.parent}; "
+                f"{self.path}: needs {amount(total - begin)} more, but {amount(free)} are free in {self.path.parent}; "
                 "free space or choose another folder (key data), then give the same command"
             )
-
-
-class _Progress:
-    """A bar on a terminal, a line every few seconds elsewhere."""
-
-    def __init__(self, name: str, begin: int, total: int | None, terminal: TextIO | None):
-        self.name, self.at, self.total, self.terminal = name, begin, total, terminal
-        self.live = terminal is not None and terminal.isatty()
-        self.bar = tqdm(
-            total=total, initial=begin, unit="B", unit_scale=True, desc=f"fetch_dataset {name}", file=terminal, disable=not self.live
-        )
-        self.told, self.told_at = time.monotonic(), begin
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-    def add(self, count: int) -> None:
-        self.at += count
-        self.bar.update(count)
-        if self.terminal is None or self.live or (passed := time.monotonic() - self.told) < LINE_EVERY:
-            return
-        of_all = f" of {_amount(self.total)} ({self.at / self.total:.0%})" if self.total else ""
-        speed = _amount(round((self.at - self.told_at) / passed))
-        print(f"fetch_dataset: {self.name}: {_amount(self.at)}{of_all}, {speed}/s", file=self.terminal, flush=True)
-        self.told, self.told_at = time.monotonic(), self.at
 
 
 def _session(network: Network, say: Any) -> requests.Session:
@@ -529,21 +501,3 @@ def _write(handle: Any, block: bytes) -> None:
     rest = memoryview(block)
     while rest:
         rest = rest[handle.write(rest) :]
-
-
-def _shown(url: str) -> str:
-    """Return a URL without password and query, which may hold secrets."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def _reason(error: BaseException) -> str:
-    """Return the innermost message of an error of requests or urllib3, without URLs."""
-    while (inner := getattr(error, "reason", None) or (error.args[0] if error.args else None)) and isinstance(inner, BaseException):
-        error = inner
-    text = str(error.args[-1] if len(error.args) > 1 and isinstance(error.args[-1], BaseException) else error)
-    return re.sub(r"https?://\S+", lambda match: _shown(match[0]), text)
-
-
-def _amount(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count:,} bytes"

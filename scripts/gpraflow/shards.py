@@ -12,7 +12,7 @@ import re
 import struct
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -419,11 +419,11 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
     return manifest
 
 
-def check_digest(size: int, crc32c: Callable[[], str | None], shard: dict[str, Any], origin: str) -> None:
+def check_digest(size: int, crc32c: str, shard: dict[str, Any], origin: str) -> None:
     """Compare a shard's size and checksum with the manifest's; `InputError` if they differ."""
     if size != shard["bytes"]:
         raise InputError(f"{origin}: {size} bytes, the manifest says {shard['bytes']}; the shard is truncated or from another run")
-    if crc32c() != shard["crc32c"]:
+    if crc32c != shard["crc32c"]:
         raise InputError(f"{origin}: its checksum is not the manifest's; the shard is damaged or from another run")
 
 
@@ -435,7 +435,7 @@ def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], orig
     InputError
         If not: cut, changed, or from another run.
     """
-    check_digest(len(content), lambda: files.crc32c(content), shard, origin)
+    check_digest(len(content), files.crc32c(content), shard, origin)
     if manifest["compression"] == "gzip":
         try:
             content = gzip.decompress(content)

@@ -16,7 +16,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from gpraflow import downloads
+from gpraflow import downloads, progress
 from gpraflow.errors import ConfigError, GpraflowError, InputError
 
 from tests.zenodo import RECORD, md5, serving
@@ -480,7 +480,7 @@ class Terminal(io.StringIO):
 
 
 def test_lines_where_there_is_no_terminal(server, path, monkeypatch):
-    monkeypatch.setattr(downloads, "LINE_EVERY", 0.05)
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.05)
     server.delay = 0.01
     terminal = Terminal(live=False)
     downloads.fetch(path, source(), network(server), terminal)

@@ -153,6 +153,7 @@ CHANGES = {
     "shards.extra_features": (["n_reads"], FROM["shard_tfrecords"]),
     "shards.compression": ("gzip", FROM["shard_tfrecords"]),
     "bucket.url": ("file://elsewhere", FROM["upload_shards"]),
+    "bucket.location": ("europe-west4", FROM["upload_shards"]),
     "model.preset": ("paper", FROM["train_model"]),
     "model.sizes.kernel_size": (9, FROM["train_model"]),
     "model.motifs": ("other.jaspar", []),  # not with this architecture

@@ -52,5 +52,6 @@ rule upload_shards:
     params:
         splits=config["split"]["names"],
         url=fill_path(config["bucket"]["url"]),
+        location=config["bucket"]["location"],
     script:
         "../../scripts/upload_shards.py"

@@ -1,0 +1,55 @@
+"""What long transfers say: a bar on a terminal, a line every few seconds elsewhere."""
+
+import threading
+import time
+from typing import TextIO
+
+from tqdm import tqdm
+
+LINE_EVERY = 5.0  # seconds between lines of progress where there is no terminal
+
+
+class Progress:
+    """Count bytes, from several threads if need be.
+
+    Parameters
+    ----------
+    step, name
+        Rule, and what is on its way.
+    begin, total
+        Bytes that are there, and all of them if that is known.
+    terminal
+        Where to say it; nowhere if None.
+    """
+
+    def __init__(self, step: str, name: str, begin: int, total: int | None, terminal: TextIO | None):
+        self.step, self.name, self.at, self.total, self.terminal = step, name, begin, total, terminal
+        self.live = terminal is not None and terminal.isatty()
+        self.bar = tqdm(total=total, initial=begin, unit="B", unit_scale=True, desc=f"{step} {name}", file=terminal, disable=not self.live)
+        self.told, self.told_at = time.monotonic(), begin
+        self._alone = threading.Lock()
+
+    def __enter__(self) -> "Progress":
+        """Return it."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the bar."""
+        self.bar.close()
+
+    def add(self, count: int) -> None:
+        """Count bytes that came or went."""
+        with self._alone:
+            self.at += count
+            self.bar.update(count)
+            if self.terminal is None or self.live or (passed := time.monotonic() - self.told) < LINE_EVERY:
+                return
+            of_all = f" of {amount(self.total)} ({self.at / self.total:.0%})" if self.total else ""
+            speed = amount(round((self.at - self.told_at) / passed))
+            print(f"{self.step}: {self.name}: {amount(self.at)}{of_all}, {speed}/s", file=self.terminal, flush=True)
+            self.told, self.told_at = time.monotonic(), self.at
+
+
+def amount(count: int) -> str:
+    """Return a number of bytes as people read it."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count:,} bytes"
