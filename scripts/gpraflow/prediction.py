@@ -10,7 +10,7 @@ from gpraflow.errors import InputError
 from gpraflow.ledger import Ledger
 from gpraflow.scaffold import tokenize
 
-PREDICTED, SPREAD = "predicted", "predicted_sd"
+PREDICTED, SPREAD, MEMBERS = "predicted", "predicted_sd", "predicted_members"
 
 
 def predict(
@@ -23,8 +23,8 @@ def predict(
 ) -> pl.DataFrame:
     """Return the table with a column ``predicted``: expression in the units of the training table, float32.
 
-    For an ensemble it is the members' mean, and ``predicted_sd`` the standard deviation between them. Sequences are cut and padded as the
-    model's training data were.
+    For an ensemble it is the members' mean, ``predicted_sd`` the standard deviation between them, and ``predicted_members`` has one
+    number for each of them. Sequences are cut and padded as the model's training data were.
 
     Raises
     ------
@@ -41,5 +41,8 @@ def predict(
     predicted = pl.Series(PREDICTED, members.mean(axis=1), pl.Float32)
     if not predicted.is_finite().all():
         raise InputError(f"{model_directory}: the model gives NaN for {int((~predicted.is_finite()).sum())} promoters; train it again")
-    spread = [pl.Series(SPREAD, members.std(axis=1, ddof=1), pl.Float32)] if members.shape[1] > 1 else []
-    return table.with_columns(predicted, *spread)
+    if members.shape[1] == 1:
+        return table.with_columns(predicted)
+    spread = pl.Series(SPREAD, members.std(axis=1, ddof=1), pl.Float32)
+    each = pl.Series(MEMBERS, members.astype(np.float32), pl.Array(pl.Float32, members.shape[1]))
+    return table.with_columns(predicted, spread, each)
