@@ -33,6 +33,10 @@ rule all:
             run=config["run"],
             dataset=SCORED,
         ),
+        expand(
+            "results/{run}/dream.tsv",
+            run=config["run"] if config["evaluation"]["dream"]["dataset"] else [],
+        ),
 
 
 rule learning_rate:

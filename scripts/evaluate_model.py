@@ -11,7 +11,7 @@ def main(job):
     params = job.params
     found = {}
     for name, title, path in zip(params.datasets, params.titles, job.input.predictions, strict=True):
-        scores = metrics.evaluate(tables.read(path), resamples=params.bootstrap, seed=params.seed, name=name)
+        scores = metrics.evaluate(tables.read(path), resamples=params.bootstrap, seed=params.seed, name=name, threads=job.threads)
         found[name] = {"title": title, "independent": name in params.independent, **scores}
     about = json.loads(Path(job.input.about).read_text(encoding="utf-8"))
     content = {"run": params.run, "datasets": found, "scores": metrics.MEANING, "intervals": "95 %, bootstrap percentiles", "model": about}

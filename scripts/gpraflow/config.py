@@ -91,6 +91,27 @@ def check_splits(content: dict[str, Any]) -> None:
         raise ConfigError("split.method: list needs split.test_sequences (a FASTA file or table), and test in split.names")
 
 
+def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
+    """Check that the DREAM challenge's test table is one of the independent data sets and has its subsets.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    name = dream["dataset"]
+    if name and name not in datasets:
+        raise ConfigError(
+            f"evaluation.dream.dataset: '{name}' is no independent data set{nearest(name, datasets)} (there are {', '.join(datasets) or 'none'})"
+        )
+    if name and datasets[name]["header"]:
+        raise ConfigError(
+            f"evaluation.dream.dataset: '{name}' has a header; the challenge's test table has none, and its rows are positions"
+        )
+    if name and not dream["subsets"]:
+        raise ConfigError("evaluation.dream.subsets: give the folder or .tar.gz of the challenge's test_subset_ids")
+
+
 def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
     """Check the keys and ranges of ``tuning.space``.
 

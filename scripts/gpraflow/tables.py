@@ -149,8 +149,10 @@ def ingest(
 # Reading
 
 
-def read_columns(path: str | os.PathLike, columns: Mapping[str, str], section: str, ledger: Ledger) -> Iterator[pl.DataFrame]:
-    """Yield blocks of a text or Parquet table with a header: ``row`` and a column for each role, sequences checked, the rest as text.
+def read_columns(
+    path: str | os.PathLike, columns: Mapping[str, str | int], section: str, ledger: Ledger, header: bool = True
+) -> Iterator[pl.DataFrame]:
+    """Yield blocks of a text or Parquet table: ``row`` and a column for each role, sequences checked, the rest as text.
 
     Parameters
     ----------
@@ -162,6 +164,8 @@ def read_columns(path: str | os.PathLike, columns: Mapping[str, str], section: s
         Of the config, for messages.
     ledger
         Takes rows in and what was done to sequences.
+    header
+        As for `ingest`.
 
     Raises
     ------
@@ -169,9 +173,9 @@ def read_columns(path: str | os.PathLike, columns: Mapping[str, str], section: s
         As `ingest`.
     """
     empty = True
-    for rows, names in _blocks(path, "auto", True):
+    for rows, names in _blocks(path, "auto", header):
         ledger.read(rows.height)
-        part = _select(rows, _resolve(columns, names, True, path, section, ("sequence",)), path)
+        part = _select(rows, _resolve(columns, names, header, path, section, ("sequence",)), path)
         yield _checked_sequences(part, path, ledger)
         empty = False
     if empty:

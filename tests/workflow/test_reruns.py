@@ -195,6 +195,9 @@ CHANGES = {
     "evaluation.seed": (1, SCORING),
     "evaluation.splits": (["test", "val"], AFTER_PREDICTION),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
+    "evaluation.dream.dataset": ("", []),  # another than none needs its files
+    "evaluation.dream.subsets": ("other", []),
+    "evaluation.dream.public": ("other", []),
     "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_predictions"]),
     "plots.hexagons": (20, ["plot_predictions"]),
 }

@@ -46,7 +46,7 @@ rule evaluate_model:
         "results/{run}/benchmarks/evaluate_model.tsv"
     conda:
         "../../envs/plot.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=2000,
         runtime=30,
@@ -59,6 +59,36 @@ rule evaluate_model:
         seed=seed_of("evaluation"),
     script:
         "../../scripts/evaluate_model.py"
+
+
+rule score_dream:
+    """Score the predictions for the DREAM challenge's test promoters as the challenge did."""
+    input:
+        unpack(dream_inputs),
+        published="resources/dream_published.tsv",
+        lib=lib("dream", "metrics"),
+    output:
+        json="results/{run}/dream.json",
+        tsv=report(
+            "results/{run}/dream.tsv",
+            caption="../report/dream.rst",
+            category="Scores",
+        ),
+    log:
+        "results/{run}/logs/score_dream.log",
+    benchmark:
+        "results/{run}/benchmarks/score_dream.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        fetched=dream_fetched(),
+        run=config["run"],
+    script:
+        "../../scripts/score_dream.py"
 
 
 rule plot_training:
