@@ -101,9 +101,8 @@ def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
     """
     name = dream["dataset"]
     if name and name not in datasets:
-        raise ConfigError(
-            f"evaluation.dream.dataset: '{name}' is no independent data set{nearest(name, datasets)} (there are {', '.join(datasets) or 'none'})"
-        )
+        there = ", ".join(datasets) or "none"
+        raise ConfigError(f"evaluation.dream.dataset: '{name}' is no independent data set{nearest(name, datasets)} (there are {there})")
     if name and datasets[name]["header"]:
         raise ConfigError(
             f"evaluation.dream.dataset: '{name}' has a header; the challenge's test table has none, and its rows are positions"

@@ -197,7 +197,7 @@ def read_tables(paths: Sequence[str | os.PathLike], pairs: Sequence[str | os.Pat
 def _read_tsv(path: str | os.PathLike, columns: Sequence[str]) -> pl.DataFrame:
     if not Path(path).is_file():
         raise InputError(f"{path}: this file does not exist; check the path")
-    table = pl.read_csv(path, separator="\t", infer_schema_length=None)
+    table = pl.read_csv(Path(path), separator="\t", infer_schema_length=None)
     if missing := [name for name in columns if name not in table.columns]:
         raise InputError(
             f"{path}: no column '{missing[0]}' (the file has {', '.join(table.columns)}); give a table with {', '.join(columns)}"

@@ -66,7 +66,7 @@ rule score_dream:
     input:
         unpack(dream_inputs),
         published="resources/dream_published.tsv",
-        lib=lib("dream", "metrics"),
+        lib=lib("dream", "metrics", "tables"),
     output:
         json="results/{run}/dream.json",
         tsv=report(
