@@ -4,6 +4,7 @@ import copy
 import csv
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,22 @@ def check_splits(content: dict[str, Any]) -> None:
             raise ConfigError(f"evaluation.splits: '{name}' is not in split.names ({', '.join(made)})")
     if content["split"]["method"] == "list" and not (content["split"]["test_sequences"] and "test" in made):
         raise ConfigError("split.method: list needs split.test_sequences (a FASTA file or table), and test in split.names")
+
+
+def extras_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row of the sheet of independent data sets says of columns beside those of the promoter table.
+
+    Returns
+    -------
+    dict
+        ``peers``, ``groups``, ``replicates`` (lists of columns), ``base``, ``base_sequence``, ``base_expression`` (a column or empty),
+        ``sd_is``, and ``keep`` and ``keep_if_there``, what is to be read for them.
+    """
+    lists = {key: [name.strip() for name in row.get(key, "").split(",") if name.strip()] for key in ("peers", "groups", "replicates")}
+    single = {key: row.get(key, "") for key in ("base", "base_sequence", "base_expression")}
+    keep = [*dict.fromkeys([*chain.from_iterable(lists.values()), *filter(None, single.values())])]
+    bases = [f"{peer}_base" for peer in lists["peers"]] if single["base_expression"] else []
+    return {**lists, **single, "sd_is": row.get("sd_is", "standard_error"), "keep": keep, "keep_if_there": bases}
 
 
 def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:

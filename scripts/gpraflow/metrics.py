@@ -197,6 +197,12 @@ def seed_of(seed: int, name: str) -> int:
 def write(content: Mapping[str, Any], json_path: str | os.PathLike, tsv_path: str | os.PathLike) -> None:
     """Write scores of data sets as JSON (all of ``content``) and as TSV (one line a data set of ``content["datasets"]``)."""
     text = files.json_text(content)
-    rows = [{"dataset": name, **scores_of} for name, scores_of in content["datasets"].items()]
-    files.write_text(tsv_path, pl.DataFrame(rows).write_csv(separator="\t", float_precision=6))
+    nested = ("ceiling", "effects", "peers", "checks")
+    flat = {name: {key: value for key, value in of.items() if key not in nested} for name, of in content["datasets"].items()}
+    for name, of in content["datasets"].items():
+        for part in ("ceiling", "effects"):
+            keys = {"ceiling": ("r", "share"), "effects": ("n", "r", "r_low", "r_high")}[part]
+            flat[name] |= {f"{part}_{key}": (of.get(part) or {}).get(key) for key in keys}
+    rows = [{"dataset": name, **of} for name, of in flat.items()]
+    files.write_text(tsv_path, pl.DataFrame(rows, infer_schema_length=None).write_csv(separator="\t", float_precision=6))
     files.write_text(json_path, text)

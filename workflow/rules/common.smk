@@ -48,6 +48,7 @@ def load_datasets(path):
             ),
             "duplicates": config["input"]["duplicates"],
             "title": row["title"] or row["name"],
+            "extras": configs.extras_of(row),
         }
         for row in rows
     }
@@ -278,10 +279,15 @@ def public_source(wildcards):
     )
 
 
-def path_of_promoters(wildcards):
-    """Return the promoters to predict: a split of the library or an independent table."""
-    folder = "splits" if wildcards.dataset in config["split"]["names"] else "tables"
-    return f"results/{wildcards.run}/{folder}/{wildcards.dataset}.parquet"
+def extras_of(dataset):
+    """Return what is known of a data set beside its promoters: nothing of the library and its splits."""
+    return INDEPENDENT.get(dataset, {}).get("extras", configs.extras_of({}))
+
+
+def path_of_promoters(dataset, results):
+    """Return the promoters of a data set to score: a split of the library or an independent table."""
+    folder = "splits" if dataset in config["split"]["names"] else "tables"
+    return f"{results}/{folder}/{dataset}.parquet"
 
 
 def title_of(dataset):

@@ -1,10 +1,12 @@
 rule predict_promoters:
     """Predict the expression of a split or an independent data set."""
     input:
-        promoters=path_of_promoters,
+        promoters=lambda wildcards: path_of_promoters(
+            wildcards.dataset, f"results/{wildcards.run}"
+        ),
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
-        lib=[*lib("prediction", "scaffold"), *model_lib()],
+        lib=[*lib("prediction", "bases", "scaffold"), *model_lib()],
     output:
         predictions="results/{run}/predictions/{dataset}.parquet",
         ledger="results/{run}/ledger/predict_promoters.{dataset}.tsv",
@@ -31,13 +33,32 @@ rule evaluate_model:
         predictions=expand(
             "results/{{run}}/predictions/{dataset}.parquet", dataset=SCORED
         ),
+        nearest="results/{run}/neighbours/nearest.parquet",
         about="results/{run}/model/model.json",
-        lib=lib("metrics", "randomness"),
+        lib=lib(
+            "evaluation",
+            "metrics",
+            "strata",
+            "noise",
+            "comparisons",
+            "bases",
+            "randomness",
+        ),
     output:
         json="results/{run}/metrics.json",
         tsv=report(
             "results/{run}/metrics.tsv",
             caption="../report/metrics.rst",
+            category="Scores",
+        ),
+        strata=report(
+            "results/{run}/strata.tsv",
+            caption="../report/strata.rst",
+            category="Scores",
+        ),
+        peers=report(
+            "results/{run}/peers.tsv",
+            caption="../report/peers.rst",
             category="Scores",
         ),
     log:
@@ -55,6 +76,7 @@ rule evaluate_model:
         datasets=SCORED,
         independent=list(INDEPENDENT),
         titles=[title_of(dataset) for dataset in SCORED],
+        extras=[extras_of(dataset) for dataset in SCORED],
         bootstrap=config["evaluation"]["bootstrap"],
         seed=seed_of("evaluation"),
     script:
