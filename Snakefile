@@ -34,6 +34,15 @@ rule all:
             dataset=SCORED,
         ),
         expand(
+            "results/{run}/figures/strata/{dataset}.svg",
+            run=config["run"],
+            dataset=SCORED,
+        ),
+        expand(
+            "results/{run}/figures/comparison.svg",
+            run=config["run"] if config["comparison"]["runs"] else [],
+        ),
+        expand(
             "results/{run}/dream.tsv",
             run=config["run"] if config["evaluation"]["dream"]["dataset"] else [],
         ),

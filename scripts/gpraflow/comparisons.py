@@ -1,6 +1,8 @@
 """Is one model better than another on the same promoters: paired bootstrap, Williams' test, and correction for many questions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -8,6 +10,7 @@ from scipy import stats
 
 from gpraflow import metrics
 
+_FEWEST = 4  # promoters for a comparison
 # One question: is r of `model` another than that of `other` on this data set?
 COLUMNS = {
     "dataset": pl.String,
@@ -117,3 +120,59 @@ def table(rows: Sequence[dict]) -> pl.DataFrame:
     """Return comparisons as a table of `COLUMNS`, p-values corrected for all of them together."""
     corrected = holm([row["p"] for row in rows])
     return pl.DataFrame([row | {"p_holm": p} for row, p in zip(rows, corrected, strict=True)], schema=COLUMNS)
+
+
+def across(
+    runs: Mapping[str, Mapping[str, Any]], read: Callable[[str, str], pl.DataFrame | None], *, resamples: int, seed: int, threads: int = 1
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Put the scores of runs, and of others' stored predictions on the same data, in one table, and compare all pairs of runs.
+
+    Parameters
+    ----------
+    runs
+        Run -> content of its metrics.json.
+    read
+        Gives the predictions of (run, data set), None if there are none.
+    resamples, seed, threads
+        As `compare`.
+
+    Returns
+    -------
+    tuple of polars.DataFrame
+        Scores: ``dataset``, ``title``, ``label``, ``kind``, what is known of the model, and scores with intervals as the runs saved them.
+        Comparisons: `COLUMNS`, on promoters (by sequence) that both runs have predicted with the same measured expression; Holm over all.
+    """
+    rows, compared = [], []
+    datasets = [*dict.fromkeys(name for content in runs.values() for name in content["datasets"])]
+    for dataset in datasets:
+        of = {run: content["datasets"][dataset] for run, content in runs.items() if dataset in content["datasets"]}
+        peers: dict[str, dict] = {}
+        for run, scored in of.items():
+            about = runs[run]["model"]
+            rows.append(_row(dataset, scored["title"], run, "run", scored, about))
+            peers |= scored.get("peers", {})
+        rows += [_row(dataset, next(iter(of.values()))["title"], peer, "peer", scored, {}) for peer, scored in peers.items()]
+        predictions = {run: found for run in of if (found := read(run, dataset)) is not None}
+        for run, other in combinations(predictions, 2):
+            mine = predictions[run].select("sequence", "expression", "predicted")
+            both = mine.join(predictions[other].select("sequence", "expression", theirs="predicted"), on=["sequence", "expression"])
+            if both.height >= _FEWEST:
+                values = {run: both["predicted"].to_numpy(), other: both["theirs"].to_numpy()}
+                options: dict[str, Any] = {"resamples": resamples, "seed": metrics.seed_of(seed, dataset), "threads": threads}
+                compared += compare(both["expression"].to_numpy(), values, [(run, other)], dataset=dataset, **options)
+    return pl.DataFrame(rows, infer_schema_length=None), table(compared)
+
+
+def _row(dataset: str, title: str, name: str, kind: str, scored: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    scores = {f"{score}{end}": scored.get(f"{score}{end}") for score in metrics.SCORES for end in ("", "_low", "_high")}
+    members = {key: scored.get(key) for key in (f"{score}_members_{what}" for score in ("r", "rho") for what in ("mean", "sd"))}
+    model = {
+        "model": about.get("architecture"),
+        "preset": about.get("preset"),
+        "parameters": about.get("parameters"),
+        "networks": about.get("members"),
+        "training_promoters": about.get("promoters", {}).get("train"),
+        "seed": about.get("training", {}).get("seed"),
+        "seconds": about.get("seconds"),
+    }
+    return {"dataset": dataset, "title": title, "label": name, "kind": kind} | model | {"n": scored["n"]} | scores | members

@@ -108,6 +108,25 @@ def extras_of(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**lists, **single, "sd_is": row.get("sd_is", "standard_error"), "keep": keep, "keep_if_there": bases}
 
 
+def check_comparison(runs: Sequence[str], own: str) -> None:
+    """Check that the runs to compare with are finished, and none of them is this one.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    for run in runs:
+        if run == own:
+            raise ConfigError(f"comparison.runs: '{run}' is this run itself, which is always in; leave it out")
+        if not (path := Path("results") / run / "metrics.json").is_file():
+            there = sorted(found.parent.name for found in Path("results").glob("*/metrics.json") if found.parent.name != own)
+            hint = nearest(run, there) if there else ""
+            raise ConfigError(
+                f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(there) or 'none'}); run it to its end first"
+            )
+
+
 def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
     """Check that the DREAM challenge's test table is one of the independent data sets and has its subsets.
 

@@ -36,10 +36,11 @@ ALL = [
     "evaluate_model",
     "plot_training",
     "plot_predictions",
+    "plot_strata",
     "collect_ledger",
 ]
 FROM = {rule: ALL[ALL.index(rule) :] for rule in ALL[: ALL.index("train_model") + 1] if not rule.startswith(("fetch", "plot_"))}
-SCORING = ["evaluate_model", "plot_predictions"]
+SCORING = ["evaluate_model", "plot_predictions", "plot_strata"]
 AFTER_PREDICTION = ["predict_promoters", *SCORING, "collect_ledger"]
 
 # key -> (another value, rules that rerun)
@@ -196,10 +197,11 @@ CHANGES = {
     "evaluation.seed": (1, SCORING),
     "evaluation.splits": (["test", "val"], ["find_nearest", *AFTER_PREDICTION]),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
+    "comparison.runs": ([], []),  # others need their results
     "evaluation.dream.dataset": ("", []),  # another than none needs its files
     "evaluation.dream.subsets": ("other", []),
     "evaluation.dream.public": ("other", []),
-    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_predictions"]),
+    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_predictions", "plot_strata"]),
     "plots.hexagons": (20, ["plot_predictions"]),
 }
 CHANGES |= {  # no public data sets here
@@ -300,8 +302,9 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("metrics", SCORING),
         ("evaluation", SCORING),
         ("strata", SCORING),
+        ("score_plots", ["plot_strata"]),
         ("noise", SCORING),
-        ("plots", ["plot_reads", "plot_expression", "plot_training", "plot_predictions"]),
+        ("plots", ["plot_reads", "plot_expression", "plot_training", "plot_predictions", "plot_strata"]),
         ("downloads", []),
         ("smk", []),
         ("errors", []),

@@ -103,6 +103,7 @@ try:
     )
     configs.check_space(config["tuning"]["space"], config["training"], SIZES)
     INDEPENDENT = load_datasets(config["evaluation"]["datasets"])
+    configs.check_comparison(config["comparison"]["runs"], config["run"])
     configs.check_dream(config["evaluation"]["dream"], INDEPENDENT)
     PUBLIC = load_public(
         {LIBRARY: config["input"]["table"]}
@@ -288,6 +289,21 @@ def path_of_promoters(dataset, results):
     """Return the promoters of a data set to score: a split of the library or an independent table."""
     folder = "splits" if dataset in config["split"]["names"] else "tables"
     return f"{results}/{folder}/{dataset}.parquet"
+
+
+def metrics_of_others():
+    """Return the scores of the other runs to compare with."""
+    return [f"results/{run}/metrics.json" for run in config["comparison"]["runs"]]
+
+
+def predictions_of_others():
+    """Return the other runs' predictions for data sets of this one."""
+    paths = [
+        f"results/{run}/predictions/{dataset}.parquet"
+        for run in config["comparison"]["runs"]
+        for dataset in SCORED
+    ]
+    return [path for path in paths if Path(path).is_file()]
 
 
 def title_of(dataset):

@@ -173,6 +173,101 @@ rule plot_predictions:
         "../../scripts/plot_predictions.py"
 
 
+rule plot_strata:
+    """Draw the scores of the parts of one data set."""
+    input:
+        strata="results/{run}/strata.tsv",
+        lib=lib("score_plots", "plots", "strata"),
+    output:
+        png="results/{run}/figures/strata/{dataset}.png",
+        svg=report(
+            "results/{run}/figures/strata/{dataset}.svg",
+            caption="../report/strata_figure.rst",
+            category="Scores",
+            labels={"data set": "{dataset}"},
+        ),
+    log:
+        "results/{run}/logs/plot_strata.{dataset}.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_strata.{dataset}.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        title=lambda wildcards: title_of(wildcards.dataset),
+        unit=config["plots"]["unit"],
+    script:
+        "../../scripts/plot_strata.py"
+
+
+rule compare_models:
+    """Put the scores of several runs in one table and compare each two of them."""
+    input:
+        metrics=["results/{run}/metrics.json", *metrics_of_others()],
+        predictions=[
+            *expand("results/{{run}}/predictions/{dataset}.parquet", dataset=SCORED),
+            *predictions_of_others(),
+        ],
+        lib=lib("comparisons", "metrics", "randomness"),
+    output:
+        scores=report(
+            "results/{run}/comparison/scores.tsv",
+            caption="../report/comparison_scores.rst",
+            category="Comparison",
+        ),
+        tests=report(
+            "results/{run}/comparison/tests.tsv",
+            caption="../report/comparison_tests.rst",
+            category="Comparison",
+        ),
+    log:
+        "results/{run}/logs/compare_models.log",
+    benchmark:
+        "results/{run}/benchmarks/compare_models.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        runs=[config["run"], *config["comparison"]["runs"]],
+        bootstrap=config["evaluation"]["bootstrap"],
+        seed=seed_of("evaluation"),
+    script:
+        "../../scripts/compare_models.py"
+
+
+rule plot_comparison:
+    """Draw the scores of several runs as a forest plot."""
+    input:
+        scores="results/{run}/comparison/scores.tsv",
+        lib=lib("score_plots", "plots"),
+    output:
+        png="results/{run}/figures/comparison.png",
+        svg=report(
+            "results/{run}/figures/comparison.svg",
+            caption="../report/comparison.rst",
+            category="Comparison",
+            labels={"figure": "runs"},
+        ),
+    log:
+        "results/{run}/logs/plot_comparison.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_comparison.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/plot_comparison.py"
+
+
 rule collect_ledger:
     """Collect the ledgers of all steps in one table, and check that nothing is lost between them."""
     input:
