@@ -33,6 +33,7 @@ rule all:
             run=config["run"],
             dataset=SCORED,
         ),
+        expand("results/{run}/leak/reenactment.tsv", run=config["run"]),
         expand(
             "results/{run}/figures/strata/{dataset}.svg",
             run=config["run"],

@@ -21,7 +21,7 @@ def main(job):
         compared += others
     about = json.loads(Path(job.input.about).read_text(encoding="utf-8"))
     content = {"run": params.run, "datasets": found, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": about}
-    outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "strata", "peers")}
+    outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "strata", "peers", "checks")}
     evaluation.write(content, parts, compared, **outputs)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpraflow import comparisons, files, metrics, noise, strata
+from gpraflow import checks, comparisons, files, metrics, noise, strata
 from gpraflow.bases import PREDICTED_BASE
 
 _LEAST = 4  # promoters for a comparison
@@ -42,14 +42,15 @@ def evaluate(
     Returns
     -------
     tuple
-        What `metrics.evaluate` gives with ``ceiling``, ``effects`` and ``peers`` (peer -> the same scores; None or empty where there are
-        none); rows of `strata.COLUMNS`; rows of `comparisons.COLUMNS` without ``p_holm``.
+        What `metrics.evaluate` gives with ``ceiling``, ``effects``, ``peers`` (peer -> the same scores; None or empty where there are
+        none) and ``checks`` (rows of `checks.COLUMNS`); rows of `strata.COLUMNS`; rows of `comparisons.COLUMNS` without ``p_holm``.
     """
     options: dict[str, Any] = {"resamples": resamples, "threads": threads}
     scored = metrics.evaluate(predictions, name=name, seed=seed, **options)
     own = metrics.seed_of(seed, name)
     scored["ceiling"] = noise.ceiling(predictions, extras["replicates"], extras["sd_is"])
     scored["effects"] = _effects(predictions, "predicted", PREDICTED_BASE, extras["base_expression"], seed=own, **options)
+    scored["checks"] = checks.check(predictions, name)
     scored["peers"], compared = {}, []
     for peer in extras["peers"]:
         rows = predictions.drop_nulls(peer)
@@ -102,8 +103,11 @@ def write(
     tsv_path: str | os.PathLike,
     strata_path: str | os.PathLike,
     peers_path: str | os.PathLike,
+    checks_path: str | os.PathLike,
 ) -> None:
     """Write scores, parts and comparisons, each whole or not at all; the JSON, which others wait for, last."""
+    checked = [row for scored in content["datasets"].values() for row in scored["checks"]]
+    files.write_text(checks_path, pl.DataFrame(checked, schema=checks.COLUMNS).write_csv(separator="\t", float_precision=4))
     of_parts = pl.DataFrame(parts, schema=strata.COLUMNS)
     files.write_text(strata_path, of_parts.write_csv(separator="\t", float_precision=6))
     files.write_text(peers_path, comparisons.table(compared).write_csv(separator="\t", float_precision=6))

@@ -11,7 +11,8 @@ from gpraflow.plots import STYLE
 
 _OWN, _OTHER = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue and vermilion; markers differ too
 _SMALL = 7.5
-_COLUMNS = 3
+_COLUMNS = 2
+_SPAN = 0.1  # of an axis of r at least, so that next to nothing does not look like much
 _ROW, _HEAD = 0.22, 1.0  # inches
 
 
@@ -20,6 +21,13 @@ def _forest(axes: Any, rows: pl.DataFrame, places: np.ndarray, colour: str, mark
     r, low, high = (rows[name].cast(pl.Float64).to_numpy() for name in ("r", "r_low", "r_high"))
     errors = np.stack([r - low, high - r]).clip(0)
     axes.errorbar(r, places, xerr=errors, fmt=marker, color=colour, markersize=4, linewidth=1.2, capsize=0, label=label)
+
+
+def _widen(axes: Any) -> None:
+    low, high = axes.get_xlim()
+    spare = max(0.0, _SPAN - (high - low)) / 2
+    axes.set_xlim(low - spare, high + spare)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
 def comparison(table: pl.DataFrame) -> Any:
@@ -35,7 +43,7 @@ def comparison(table: pl.DataFrame) -> Any:
     down = -(-len(datasets) // across)
     most = max(table.filter(dataset=name).height for name in datasets)
     with plt.rc_context(STYLE):
-        size = (3.3 * across + 0.4, down * (_HEAD + _ROW * most) + 0.3)
+        size = (4.1 * across + 0.3, down * (_HEAD + _ROW * most) + 0.3)
         figure, panels = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
         labels: dict[str, Any] = {}
         for axes, name in zip(panels.flat, datasets, strict=False):
@@ -55,7 +63,7 @@ def comparison(table: pl.DataFrame) -> Any:
             axes.grid(axis="x", color="0.9", linewidth=0.6)
             axes.set_axisbelow(True)
             axes.tick_params(axis="x", labelsize=_SMALL)
-            axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+            _widen(axes)
         for axes in panels.flat[len(datasets) :]:
             axes.set_visible(False)
         figure.legend(labels.values(), labels, loc="outside lower center", ncols=2, frameon=False, fontsize=_SMALL)
@@ -102,6 +110,7 @@ def parts(table: pl.DataFrame, title: str, unit: str) -> Any:
                 axes.set_axisbelow(True)
                 axes.tick_params(axis="x", labelsize=_SMALL)
                 axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+            _widen(left)
             right.set_xlim(0, None)
         if not by:
             for axes in panels.flat:

@@ -11,6 +11,7 @@ from gpraflow import metrics
 READS = (1, 2, 10, 100)  # a part begins at each
 DISTANCES = (0, 1, 4, 9, 17, 25, 33)
 DECILES, FIFTHS = 10, 5
+_LEAST = 20  # promoters of a part that is scored: an interval from fewer means nothing
 _MOST = 20  # values of a column that are parts of their own
 _ORDER = ("reads", "expression decile", "length (bp)", "edits to nearest training promoter")
 COLUMNS = {"dataset": pl.String, "by": pl.String, "part": pl.String, "n": pl.Int64, "mean_error": pl.Float64}
@@ -83,7 +84,7 @@ def score(
     Returns
     -------
     list of dict
-        Columns `COLUMNS`; ``mean_error`` is the mean of predicted - measured. Parts of one promoter have no scores.
+        Columns `COLUMNS`; ``mean_error`` is the mean of predicted - measured. Parts of fewer than 20 promoters have no scores.
     """
     rows = []
     for by, of in parts.items():
@@ -93,7 +94,9 @@ def score(
             x, y = part["predicted"].to_numpy(), part["expression"].to_numpy()
             row = {"dataset": dataset, "by": by, "part": name, "n": part.height, "mean_error": float(np.mean(x - y, dtype=np.float64))}
             scored = (
-                metrics.with_intervals(x, y, resamples, metrics.seed_of(seed, f"{dataset}/{by}/{name}"), threads) if part.height > 1 else {}
+                metrics.with_intervals(x, y, resamples, metrics.seed_of(seed, f"{dataset}/{by}/{name}"), threads)
+                if part.height >= _LEAST
+                else {}
             )
             rows.append(dict.fromkeys(COLUMNS) | row | scored)
     return rows

@@ -37,6 +37,7 @@ ALL = [
     "plot_training",
     "plot_predictions",
     "plot_strata",
+    "reenact_leak",
     "collect_ledger",
 ]
 FROM = {rule: ALL[ALL.index(rule) :] for rule in ALL[: ALL.index("train_model") + 1] if not rule.startswith(("fetch", "plot_"))}
@@ -194,7 +195,7 @@ CHANGES = {
     "range_test.steps": (30, []),
     "prediction.batch_size": (100, AFTER_PREDICTION),
     "evaluation.bootstrap": (200, SCORING),
-    "evaluation.seed": (1, SCORING),
+    "evaluation.seed": (1, [*SCORING, "reenact_leak"]),
     "evaluation.splits": (["test", "val"], ["find_nearest", *AFTER_PREDICTION]),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
     "comparison.runs": ([], []),  # others need their results
@@ -302,6 +303,8 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("metrics", SCORING),
         ("evaluation", SCORING),
         ("strata", SCORING),
+        ("checks", SCORING),
+        ("reenactment", ["reenact_leak"]),
         ("score_plots", ["plot_strata"]),
         ("noise", SCORING),
         ("plots", ["plot_reads", "plot_expression", "plot_training", "plot_predictions", "plot_strata"]),

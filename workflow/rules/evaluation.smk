@@ -41,6 +41,7 @@ rule evaluate_model:
             "strata",
             "noise",
             "comparisons",
+            "checks",
             "bases",
             "randomness",
         ),
@@ -54,6 +55,11 @@ rule evaluate_model:
         strata=report(
             "results/{run}/strata.tsv",
             caption="../report/strata.rst",
+            category="Scores",
+        ),
+        checks=report(
+            "results/{run}/checks.tsv",
+            caption="../report/checks.rst",
             category="Scores",
         ),
         peers=report(
@@ -266,6 +272,45 @@ rule plot_comparison:
         runtime=10,
     script:
         "../../scripts/plot_comparison.py"
+
+
+rule reenact_leak:
+    """Show what the source slides' index error would have made of this library's scores."""
+    input:
+        train="results/{run}/splits/train.parquet",
+        val="results/{run}/splits/val.parquet",
+        lib=lib(
+            "reenactment",
+            "metrics",
+            "models/__init__",
+            "models/baseline_kmer",
+            "randomness",
+            "scaffold",
+        ),
+    output:
+        table=report(
+            "results/{run}/leak/reenactment.tsv",
+            caption="../report/leak.rst",
+            category="Leak guard",
+        ),
+    log:
+        "results/{run}/logs/reenact_leak.log",
+    benchmark:
+        "results/{run}/benchmarks/reenact_leak.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        backend=config["training"]["backend"],
+        length=config["scaffold"]["length"],
+        keep=config["scaffold"]["keep"],
+        pad=config["scaffold"]["pad"],
+        seed=seed_of("evaluation"),
+    script:
+        "../../scripts/reenact_leak.py"
 
 
 rule collect_ledger:

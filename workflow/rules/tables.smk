@@ -144,9 +144,7 @@ rule find_nearest:
     """Find the training promoter that is nearest to each promoter of the data sets to score."""
     input:
         training="results/{run}/splits/train.parquet",
-        promoters=[
-            path_of_promoters(dataset, "results/{run}") for dataset in SCORED
-        ],
+        promoters=[path_of_promoters(dataset, "results/{run}") for dataset in SCORED],
         scaffolds=config["scaffold"]["file"],
         lib=lib("neighbours", "scaffold"),
     output:
