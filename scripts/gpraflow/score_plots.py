@@ -94,7 +94,7 @@ def parts(table: pl.DataFrame, title: str, unit: str) -> Any:
             rows = table.filter(by=name)
             place = -np.arange(rows.height, dtype=np.float64)
             _forest(left, rows, place, _OWN, "o", None)
-            errors = rows.select(pl.col("mse", "mse_low", "mse_high").sqrt())
+            errors = rows.select(pl.col("mse", "mse_low", "mse_high").cast(pl.Float64).sqrt())
             value, low, high = (errors[column].cast(pl.Float64).to_numpy() for column in errors.columns)
             around = np.stack([value - low, high - value]).clip(0)
             right.errorbar(value, place, xerr=around, fmt="s", color=_OTHER, markersize=3.5, linewidth=1.2)

@@ -183,7 +183,7 @@ rule plot_strata:
     """Draw the scores of the parts of one data set."""
     input:
         strata="results/{run}/strata.tsv",
-        lib=lib("score_plots", "plots", "strata"),
+        lib=lib("score_plots", "plots"),
     output:
         png="results/{run}/figures/strata/{dataset}.png",
         svg=report(
