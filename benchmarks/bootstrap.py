@@ -3,7 +3,8 @@
 python benchmarks/bootstrap.py [--rows 70000] [--resamples 10000] [--threads 2] [--naive 40] [--seed 0]
 Predictions and measurements are normal with r = .8, measurements rounded to .01 (ties). The loop (draw rows, `metrics.scores`, which is
 NumPy and SciPy) runs `--naive` resamples in the same process, and its time is scaled to all of them. The last line is JSON: seconds,
-seconds of the loop (scaled), their ratio, the same as CPU time (of all threads, for a machine that is busy with other things), peak memory, and the greatest difference between the loop's and our scores of the same rows.
+seconds of the loop (scaled) and their ratio; the CPU time of both, for a machine that is busy with other things; peak memory; and the
+greatest difference between the loop's and our scores of the same rows.
 """
 
 import argparse
