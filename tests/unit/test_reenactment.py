@@ -23,7 +23,7 @@ def test_the_error_makes_noise_look_learnt_and_shuffled_labels_score_as_nothing(
     assert rows["index error"]["tested_and_trained"] > 0.95
     written = 13 * 14 + 3000 // 14
     assert 0.95 * written < rows["index error"]["distinct_promoters"] <= written  # the slides' validation part is left out
-    assert 0.2 < rows["honest"]["R2"] < 0.6
+    assert 0.05 < rows["honest"]["R2"] < 0.5
     assert rows["honest"]["tested_and_trained"] == 0
     assert abs(rows["shuffled labels"]["r"]) < 0.15
     assert found.columns == list(reenactment.COLUMNS)
