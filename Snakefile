@@ -37,6 +37,20 @@ rule all:
             run=config["run"],
             dataset=SCORED,
         ),
+        expand("results/{run}/leak/reenactment.tsv", run=config["run"]),
+        expand(
+            "results/{run}/figures/strata/{dataset}.svg",
+            run=config["run"],
+            dataset=SCORED,
+        ),
+        expand(
+            "results/{run}/figures/comparison.svg",
+            run=config["run"] if config["comparison"]["runs"] else [],
+        ),
+        expand(
+            "results/{run}/dream.tsv",
+            run=config["run"] if config["evaluation"]["dream"]["dataset"] else [],
+        ),
 
 
 rule learning_rate:

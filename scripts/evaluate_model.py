@@ -1,21 +1,28 @@
-"""Score every data set as a whole."""
+"""Score every data set as a whole and in parts."""
 
 import json
 from pathlib import Path
 
-from gpraflow import metrics, smk, tables
+import polars as pl
+from gpraflow import evaluation, metrics, smk, tables
 
 
 def main(job):
     smk.log_to(job.log[0])
-    params = job.params
-    found = {}
-    for name, title, path in zip(params.datasets, params.titles, job.input.predictions, strict=True):
-        scores = metrics.evaluate(tables.read(path), resamples=params.bootstrap, seed=params.seed, name=name)
+    params, found, parts, compared = job.params, {}, [], []
+    nearest = pl.read_parquet(job.input.nearest)
+    for name, title, extras, path in zip(params.datasets, params.titles, params.extras, job.input.predictions, strict=True):
+        rows = tables.read(path)
+        distance = evaluation.distances_of(rows, nearest, name)
+        options = {"resamples": params.bootstrap, "seed": params.seed, "threads": job.threads, "extras": extras, "distance": distance}
+        scores, own, others = evaluation.evaluate(rows, name=name, model=params.run, **options)
         found[name] = {"title": title, "independent": name in params.independent, **scores}
+        parts += own
+        compared += others
     about = json.loads(Path(job.input.about).read_text(encoding="utf-8"))
-    content = {"run": params.run, "datasets": found, "scores": metrics.MEANING, "intervals": "95 %, bootstrap percentiles", "model": about}
-    metrics.write(content, job.output.json, job.output.tsv)
+    content = {"run": params.run, "datasets": found, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": about}
+    outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "strata", "peers", "checks")}
+    evaluation.write(content, parts, compared, **outputs)
 
 
 if __name__ == "__main__":

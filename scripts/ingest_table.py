@@ -1,6 +1,6 @@
 """Read a table of sequences and expression and write the promoter table."""
 
-from gpraflow import scaffold, smk, tables
+from gpraflow import bases, scaffold, smk, tables
 from gpraflow.ledger import Ledger
 
 
@@ -15,8 +15,11 @@ def main(job):
         file_format=params.format,
         header=params.header,
         expression_range=(params.expression_min, params.expression_max),
+        keep=params.extras["keep"],
+        keep_if_there=params.extras["keep_if_there"],
         ledger=ledger,
     )
+    table = bases.with_bases(table, params.extras["base"], params.extras["base_sequence"])
     ledger.write(job.output.ledger, table.height)
     tables.write(table, job.output.promoters)
 

@@ -4,6 +4,7 @@ import copy
 import csv
 import os
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,61 @@ def check_splits(content: dict[str, Any]) -> None:
             raise ConfigError(f"evaluation.splits: '{name}' is not in split.names ({', '.join(made)})")
     if content["split"]["method"] == "list" and not (content["split"]["test_sequences"] and "test" in made):
         raise ConfigError("split.method: list needs split.test_sequences (a FASTA file or table), and test in split.names")
+
+
+def extras_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row of the sheet of independent data sets says of columns beside those of the promoter table.
+
+    Returns
+    -------
+    dict
+        ``peers``, ``groups``, ``replicates`` (lists of columns), ``base``, ``base_sequence``, ``base_expression`` (a column or empty),
+        ``sd_is``, and ``keep`` and ``keep_if_there``, what is to be read for them.
+    """
+    lists = {key: [name.strip() for name in row.get(key, "").split(",") if name.strip()] for key in ("peers", "groups", "replicates")}
+    single = {key: row.get(key, "") for key in ("base", "base_sequence", "base_expression")}
+    keep = [*dict.fromkeys([*chain.from_iterable(lists.values()), *filter(None, single.values())])]
+    bases = [f"{peer}_base" for peer in lists["peers"]] if single["base_expression"] else []
+    return {**lists, **single, "sd_is": row.get("sd_is", "standard_error"), "keep": keep, "keep_if_there": bases}
+
+
+def check_comparison(runs: Sequence[str], own: str) -> None:
+    """Check that the runs to compare with are finished, and none of them is this one.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    for run in runs:
+        if run == own:
+            raise ConfigError(f"comparison.runs: '{run}' is this run itself, which is always in; leave it out")
+        if not (path := Path("results") / run / "metrics.json").is_file():
+            there = sorted(found.parent.name for found in Path("results").glob("*/metrics.json") if found.parent.name != own)
+            hint = nearest(run, there) if there else ""
+            raise ConfigError(
+                f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(there) or 'none'}); run it to its end first"
+            )
+
+
+def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
+    """Check that the DREAM challenge's test table is one of the independent data sets and has its subsets.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    name = dream["dataset"]
+    if name and name not in datasets:
+        there = ", ".join(datasets) or "none"
+        raise ConfigError(f"evaluation.dream.dataset: '{name}' is no independent data set{nearest(name, datasets)} (there are {there})")
+    if name and datasets[name]["header"]:
+        raise ConfigError(
+            f"evaluation.dream.dataset: '{name}' has a header; the challenge's test table has none, and its rows are positions"
+        )
+    if name and not dream["subsets"]:
+        raise ConfigError("evaluation.dream.subsets: give the folder or .tar.gz of the challenge's test_subset_ids")
 
 
 def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:

@@ -22,8 +22,11 @@ from gpraflow.scaffold import reverse_complement_sequences, tokenize
 _PAIRS = 1_000_000  # candidate pairs at a time
 _KMERS = 40_000_000  # k-mers at a time
 _ROWS = 100_000  # sequences whose k-mers are listed at a time
+_FAR = 20_000  # sequences whose nearest is looked for at a time
 # Pairs of a library's promoter (`sequence`) and one of an independent data set (`other`) that are near-duplicates; `equal`: the inserts are
 # the same, on the same strand.
+# The training promoter nearest to each promoter of a data set, and the edits between their inserts; null where none is near.
+NEAREST = {"dataset": pl.String, "sequence": pl.String, "distance": pl.Int64, "nearest": pl.String}
 OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "other": pl.String, "equal": pl.Boolean}
 
 
@@ -274,6 +277,74 @@ def find_overlaps(
         columns = {"sequence": library[a], "other": sequences[b], "equal": mine[a] == theirs[b]}
         found.append(pairs.select(pl.lit(name).alias("dataset"), "distance", **columns).cast(OVERLAPS))  # type: ignore[arg-type]
     return pl.concat(found)
+
+
+def nearest(
+    sequences: pl.Series, library: pl.Series, max_edits: int, kmer: int = 12, candidates_each: int = 1000, threads: int = 1
+) -> pl.DataFrame:
+    """Find a nearest sequence of a library for each sequence, on either strand.
+
+    Any within ``max_edits`` is found (`overlaps`). Farther ones are looked for among those that share a piece of ``kmer`` bp: for each
+    sequence its rarest pieces in the library are taken until they lead to ``candidates_each``, and the 50 that share most of them are
+    compared. A distance beyond ``max_edits`` is thus that of a near sequence, an upper bound; unrelated inserts of 80 bp have about 35.
+
+    Returns
+    -------
+    polars.DataFrame
+        A row for each sequence: ``distance`` (Levenshtein) and ``library`` (index), null where nothing is near.
+    """
+    size = len(sequences)
+    best, where = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
+
+    def update(rows: np.ndarray, found: np.ndarray, distance: np.ndarray) -> None:
+        order = np.lexsort((found, distance, rows))
+        rows, found, distance = rows[order], found[order], distance[order]
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        rows, found, distance = rows[first], found[first], distance[first]
+        nearer = distance < best[rows]
+        best[rows[nearer]], where[rows[nearer]] = distance[nearer], found[nearer]
+
+    if size and len(library):
+        pairs = overlaps(library, sequences, max_edits, threads)
+        if pairs.height:
+            update(pairs["other"].to_numpy(), pairs["library"].to_numpy(), pairs["distance"].to_numpy())
+        far = np.flatnonzero(best > max_edits)
+        for begin in range(0, len(far), _FAR):
+            rows = far[begin : begin + _FAR]
+            a, b = _sharing(sequences[rows], library, kmer, candidates_each)
+            if len(a):
+                mine, theirs = sequences[rows[a]], library[b]
+                limit = max(len(sequence) for sequence in (*mine, *theirs))
+                distance = np.minimum(
+                    distances(mine, theirs, limit, threads), distances(reverse_complement_sequences(mine), theirs, limit, threads)
+                )
+                update(rows[a], b, distance.astype(np.int64))
+    known = where >= 0
+    return pl.DataFrame({"distance": best, "library": where}, schema={"distance": pl.Int64, "library": pl.Int64}).select(
+        pl.when(pl.Series(known)).then(pl.all())
+    )
+
+
+def _sharing(sequences: pl.Series, library: pl.Series, kmer: int, candidates_each: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs (sequence, library) that share rare pieces, at most 50 of each sequence."""
+    mine, of = _kmers(sequences, kmer)
+    table = pl.DataFrame({"piece": mine, "row": of}).unique()
+    wanted = table["piece"].unique()
+    parts = []
+    for begin in range(0, len(library), _ROWS):
+        piece, row = _kmers(library[begin : begin + _ROWS], kmer)
+        parts.append(pl.DataFrame({"piece": piece, "other": row + begin}).filter(pl.col("piece").is_in(wanted.implode())))
+    places = pl.concat(parts).unique()
+    counts = places.group_by("piece").agg(number=pl.len().cast(pl.Int64))
+    rarest = (
+        table.join(counts, on="piece")
+        .sort("row", "number", "piece")
+        .with_columns(before=pl.col("number").cum_sum().over("row") - pl.col("number"))
+        .filter((pl.col("before") < candidates_each) & ((pl.col("before") == 0) | (pl.col("number") <= candidates_each)))
+    )
+    pairs = rarest.join(places, on="piece").group_by("row", "other").agg(shared=pl.len())
+    pairs = pairs.sort("row", "shared", "other", descending=[False, True, False]).group_by("row", maintain_order=True).head(50)
+    return pairs["row"].to_numpy(), pairs["other"].to_numpy()
 
 
 def by_distance(overlaps: pl.DataFrame, datasets: Sequence[str], max_edits: int) -> pl.DataFrame:

@@ -104,6 +104,8 @@ def ingest(
     file_format: str = "auto",
     header: bool = True,
     expression_range: tuple[float, float] = (-np.inf, np.inf),
+    keep: Sequence[str] = (),
+    keep_if_there: Sequence[str] = (),
     ledger: Ledger | None = None,
 ) -> pl.DataFrame:
     """Read a user's table, check every row and bring it into the form of the promoter table.
@@ -123,6 +125,9 @@ def ingest(
         Whether the first row of a text file names the columns.
     expression_range
         Least and greatest expression that is accepted, in the units of the table.
+    keep, keep_if_there
+        Further columns to keep under their own names: numbers (float64) if all that is in them is, else text; null where empty. Of a
+        sequence that is there more than once the first row's are kept.
     ledger
         Takes the counts.
 
@@ -136,21 +141,24 @@ def ingest(
     ledger = ledger or Ledger("ingest_table", str(path))
     parts = []
     for rows, names in _blocks(path, file_format, header):
-        part = _checked(rows, _resolve(columns, names, header, path), path, expression_range, header, ledger)
+        kept = _kept(keep, keep_if_there, names, header, path)
+        part = _checked(rows, _resolve(columns, names, header, path), path, expression_range, header, ledger, kept)
         parts.append(_with_flanks(part, scaffold, policy, path, ledger))
     if not parts:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
     table = _distinct(pl.concat(parts), policy.duplicates, path, ledger)
     if not table.height:
         raise InputError(f"{path}: no row is left after the checks (see the ledger); look at the scaffold and its policies")
-    return table.drop("row")
+    return table.select(*SCHEMA).hstack(_with_numbers(table.drop("row", *SCHEMA)))
 
 
 # Reading
 
 
-def read_columns(path: str | os.PathLike, columns: Mapping[str, str], section: str, ledger: Ledger) -> Iterator[pl.DataFrame]:
-    """Yield blocks of a text or Parquet table with a header: ``row`` and a column for each role, sequences checked, the rest as text.
+def read_columns(
+    path: str | os.PathLike, columns: Mapping[str, str | int], section: str, ledger: Ledger, header: bool = True
+) -> Iterator[pl.DataFrame]:
+    """Yield blocks of a text or Parquet table: ``row`` and a column for each role, sequences checked, the rest as text.
 
     Parameters
     ----------
@@ -162,6 +170,8 @@ def read_columns(path: str | os.PathLike, columns: Mapping[str, str], section: s
         Of the config, for messages.
     ledger
         Takes rows in and what was done to sequences.
+    header
+        As for `ingest`.
 
     Raises
     ------
@@ -169,9 +179,9 @@ def read_columns(path: str | os.PathLike, columns: Mapping[str, str], section: s
         As `ingest`.
     """
     empty = True
-    for rows, names in _blocks(path, "auto", True):
+    for rows, names in _blocks(path, "auto", header):
         ledger.read(rows.height)
-        part = _select(rows, _resolve(columns, names, True, path, section, ("sequence",)), path)
+        part = _select(rows, _resolve(columns, names, header, path, section, ("sequence",)), path)
         yield _checked_sequences(part, path, ledger)
         empty = False
     if empty:
@@ -443,11 +453,40 @@ def _select(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) -> pl.Dat
     return rows
 
 
+def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], header: bool, path: Any) -> list[str]:
+    """Return the further columns to keep; those of `SCHEMA` have their own ways."""
+    if keep and not header:
+        raise ConfigError(f"{path}: without a header there is no column '{keep[0]}' to keep; give the file a header, or leave it out")
+    for name in keep:
+        if name in SCHEMA:
+            raise ConfigError(f"{path}: '{name}' is a column of the promoter table itself; give the file's column another name")
+        if name not in names:
+            raise ConfigError(f"{path}, row 1: no column '{name}' to keep{nearest(name, names)} (the file has {', '.join(names[:12])})")
+    return [*dict.fromkeys([*keep, *(name for name in keep_if_there if name in names and name not in SCHEMA)])]
+
+
+def _with_numbers(kept: pl.DataFrame) -> pl.DataFrame:
+    """Return further columns as float64 where all that is in them is a number, blank cells null."""
+    for name, dtype in kept.schema.items():
+        if dtype == pl.String:
+            cells = kept.select(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name).str.strip_chars()))[name]
+            numbers = cells.cast(pl.Float64, strict=False)
+            kept = kept.with_columns(numbers if numbers.null_count() == cells.null_count() else cells)
+    return kept
+
+
 def _checked(
-    rows: pl.DataFrame, columns: dict[str, str], path: Any, expression_range: tuple[float, float], header: bool, ledger: Ledger
+    rows: pl.DataFrame,
+    columns: dict[str, str],
+    path: Any,
+    expression_range: tuple[float, float],
+    header: bool,
+    ledger: Ledger,
+    keep: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """Return one block with the columns of `SCHEMA` and ``row``, every value checked."""
+    """Return one block with the columns of `SCHEMA`, those to keep and ``row``, every value checked."""
     ledger.read(rows.height)
+    kept = rows.select(keep)
     rows = _select(rows, columns, path)
     for role in REQUIRED[1:]:
         rows = _number(rows, role, pl.Float64, path, header, empty_allowed=False)
@@ -472,7 +511,7 @@ def _checked(
         )
     return rows.select(
         "row", *((pl.col(name) if name in columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items())
-    )
+    ).hstack(kept)
 
 
 def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
@@ -618,7 +657,7 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.
                 f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
                 f"'{pair[role][1]}'; mend the column, or leave it out (input.columns.{role}: '')"
             )
-    first = [pl.col(name).first() for name in ("row", *SCHEMA) if name != "sequence"]
+    first = [pl.col(name).first() for name in rows.columns if name != "sequence"]
     if policy == "mean":
         changed = {
             "expression": pl.col("expression").mean(),

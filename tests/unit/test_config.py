@@ -226,3 +226,35 @@ def test_a_registry_that_cannot_be_used(tmp_path, registry_schema, text, message
 def test_a_registry_that_is_not_there(tmp_path, registry_schema):
     with pytest.raises(ConfigError, match=r"fetch\.registry: .*none\.yaml does not exist"):
         config.load_registry(tmp_path / "none.yaml", registry_schema)
+
+
+def test_columns_of_a_sheet_beside_those_of_the_promoter_table():
+    found = config.extras_of({"peers": "a, b,", "groups": "g", "base": "g", "base_expression": "e"})
+    assert (found["peers"], found["groups"], found["replicates"], found["sd_is"]) == (["a", "b"], ["g"], [], "standard_error")
+    assert found["keep"] == ["a", "b", "g", "e"]
+    assert found["keep_if_there"] == ["a_base", "b_base"]
+    assert config.extras_of({})["keep"] == []
+
+
+def test_runs_to_compare_with_must_be_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results/first").mkdir(parents=True)
+    (tmp_path / "results/first/metrics.json").write_text("{}")
+    config.check_comparison(["first"], "mine")
+    with pytest.raises(ConfigError, match=r"metrics\.json does not exist; did you mean 'first'\? \(finished: first\)"):
+        config.check_comparison(["frist"], "mine")
+    with pytest.raises(ConfigError, match="'mine' is this run itself"):
+        config.check_comparison(["mine"], "mine")
+
+
+def test_the_dream_test_table_is_an_independent_set_without_header():
+    config.check_dream({"dataset": "", "subsets": "", "public": ""}, {})
+    sets = {"dream": {"header": False}, "other": {"header": True}}
+    config.check_dream({"dataset": "dream", "subsets": "x", "public": ""}, sets)
+    for dataset, subsets, message in (
+        ("draem", "x", "'draem' is no independent data set; did you mean 'dream'"),
+        ("other", "x", "'other' has a header"),
+        ("dream", "", "evaluation.dream.subsets: give the folder"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            config.check_dream({"dataset": dataset, "subsets": subsets, "public": ""}, sets)

@@ -208,3 +208,35 @@ def test_real_test_promoters_have_no_neighbour_in_training_and_planted_ones_are_
     for name in names[1:]:
         assert not train & set(of[name]), name
     assert (of["planted"] == of["test_random"][chosen]).all()
+
+
+def test_nearest_is_the_nearest_on_either_strand():
+    """Planted copies at known distances, against all pairs."""
+    rng = np.random.default_rng(8)
+    library = random_inserts(400, rng)
+    near, expected = [], []
+    for place, edits in enumerate([0, 2, 3, 5, 7, 9] * 5):
+        letters = np.array(list(library[place]))
+        sites = rng.choice(len(letters), edits, replace=False)
+        letters[sites] = [rng.choice([base for base in "ACGT" if base != old]) for old in letters[sites]]
+        near.append("".join(letters))
+    near[3], near[8] = turned(near[3]), turned(near[8])
+    found = neighbours.nearest(pl.Series(near), pl.Series(library), 3)
+    for sequence in near:
+        expected.append(min(Levenshtein.distance(one, text) for text in library for one in (sequence, turned(sequence))))
+    assert found["library"].to_list() == list(range(30))
+    assert found["distance"].to_list() == expected
+
+
+def test_nothing_near_is_null_and_one_common_piece_does_not_hide_a_rare_one():
+    rng = np.random.default_rng(9)
+    piece = "ACGTTGCAACGTCAGT"
+    library = [piece + text for text in random_inserts(300, rng, (64,))]
+    sequences = [piece + library[7][16:60] + "TTTT", "".join(rng.choice(list("ACGT"), 80))]
+    found = neighbours.nearest(pl.Series(sequences), pl.Series(library), 1, candidates_each=20)
+    assert found["library"].to_list() == [7, None]
+    assert found["distance"][0] == Levenshtein.distance(sequences[0], library[7])
+    assert found["distance"][1] is None
+    empty = neighbours.nearest(pl.Series([], dtype=pl.String), pl.Series(library), 1)
+    assert empty.height == 0
+    assert neighbours.nearest(pl.Series(sequences), pl.Series([], dtype=pl.String), 1)["distance"].to_list() == [None, None]

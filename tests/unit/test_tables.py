@@ -94,6 +94,22 @@ def test_no_header(tmp_path):
     check(ingest(tmp_path / "a.tsv", header=False, columns=COLUMNS | {"sequence": 1, "expression": 2}))
 
 
+def test_further_columns_are_kept(tmp_path):
+    rows = "".join(f"{s}\t{e}\t{i}.5\t{'' if i else 'x'}\t \n" for i, (s, e) in enumerate([*ROWS, ROWS[0]]))
+    (tmp_path / "a.tsv").write_text("sequence\texpression\tpeer\tkind\tempty\n" + rows)
+    table = ingest(tmp_path / "a.tsv", keep=["kind", "peer", "empty"], keep_if_there=["peer_base", "peer"])
+    assert table.columns == [*tables.SCHEMA, "kind", "peer", "empty"]
+    assert table["peer"].to_list() == [0.5, 1.5, 2.5]  # the first of equal sequences
+    assert table["kind"].to_list() == ["x", None, None]
+    assert table["empty"].to_list() == [None] * 3
+    tables.write(table, tmp_path / "a.parquet")
+    assert tables.read(tmp_path / "a.parquet")["peer"].to_list() == [0.5, 1.5, 2.5]
+    with pytest.raises(ConfigError, match="no column 'pear' to keep; did you mean 'peer'"):
+        ingest(tmp_path / "a.tsv", keep=["pear"])
+    with pytest.raises(ConfigError, match="'n_reads' is a column of the promoter table itself"):
+        ingest(tmp_path / "a.tsv", keep=["n_reads"])
+
+
 def test_all_roles_are_read(tmp_path):
     (tmp_path / "a.tsv").write_text(
         "sequence\texpression\texpression_sd\tn_reads\tn_bins\tsingleton\tweight\tbin_cells\tgroup\tsplit\tsource\n"

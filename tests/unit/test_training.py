@@ -192,6 +192,18 @@ def test_an_ensemble_is_the_mean_of_its_members(receipt, tmp_path):
     table = library(20, 9)
     predicted = prediction.predict(tmp_path / "model", table)
     assert predicted["predicted_sd"].min() > 0
+    each = predicted[prediction.MEMBERS]
+    assert each.dtype == pl.Array(pl.Float32, 2)
+    np.testing.assert_allclose(each.to_numpy().mean(axis=1), predicted["predicted"], rtol=1e-6)
+    np.testing.assert_allclose(each.to_numpy().std(axis=1, ddof=1), predicted["predicted_sd"], rtol=1e-4, atol=1e-6)
+    alone_predicted = prediction.predict(tmp_path / "alone", table)
+    assert prediction.MEMBERS not in alone_predicted.columns
+    np.testing.assert_allclose(each.to_numpy()[:, 0], alone_predicted["predicted"], rtol=1e-5)
+    with_bases = table.with_columns(base_sequence=table["sequence"].shift(1))
+    effects = prediction.predict(tmp_path / "model", with_bases)
+    assert effects["predicted"].to_list() == predicted["predicted"].to_list()
+    assert effects["predicted_base"][0] is None
+    np.testing.assert_allclose(effects["predicted_base"][1:], predicted["predicted"][:-1], rtol=1e-6)
     assert about["val_of_members"]["val_loss"][0] == pytest.approx(alone["val_loss"], rel=1e-5)
     assert pl.read_csv(tmp_path / "model/history.csv")["member"].to_list() == [0] * 3 + [1] * 3
 

@@ -28,6 +28,8 @@ ALL = [
     "group_neighbours",
     "find_overlaps",
     "split_promoters",
+    "find_nearest",
+    "reenact_leak",
     "shard_tfrecords",
     "upload_shards",
     "train_model",
@@ -35,10 +37,12 @@ ALL = [
     "evaluate_model",
     "plot_training",
     "plot_predictions",
+    "plot_strata",
     "collect_ledger",
 ]
-FROM = {rule: ALL[ALL.index(rule) :] for rule in ALL[: ALL.index("train_model") + 1] if not rule.startswith(("fetch", "plot_"))}
-SCORING = ["evaluate_model", "plot_predictions"]
+ASIDE = ("fetch", "plot_", "find_nearest", "reenact")  # that what comes after does not follow from
+FROM = {rule: ALL[ALL.index(rule) :] for rule in ALL[: ALL.index("train_model") + 1] if not rule.startswith(ASIDE)}
+SCORING = ["evaluate_model", "plot_predictions", "plot_strata"]
 AFTER_PREDICTION = ["predict_promoters", *SCORING, "collect_ledger"]
 
 # key -> (another value, rules that rerun)
@@ -131,9 +135,9 @@ CHANGES = {
     "scaffold.max_flank_edits": (3, FROM["ingest_table"]),
     "scaffold.insert_length": ([50, 100], FROM["count_reads"]),
     "scaffold.outside_length": ("drop", FROM["ingest_table"]),
-    "scaffold.length": (100, FROM["shard_tfrecords"]),
-    "scaffold.keep": ("left", FROM["shard_tfrecords"]),
-    "scaffold.pad": ("right", FROM["shard_tfrecords"]),
+    "scaffold.length": (100, ["reenact_leak", *FROM["shard_tfrecords"]]),
+    "scaffold.keep": ("left", ["reenact_leak", *FROM["shard_tfrecords"]]),
+    "scaffold.pad": ("right", ["reenact_leak", *FROM["shard_tfrecords"]]),
     "neighbours.max_edits": (2, FROM["group_neighbours"]),
     "neighbours.kmer": (24, [rule for rule in FROM["group_neighbours"] if rule != "find_overlaps"]),
     "neighbours.independent": ("warn", FROM["split_promoters"]),
@@ -157,7 +161,7 @@ CHANGES = {
     "model.preset": ("paper", FROM["train_model"]),
     "model.sizes.kernel_size": (9, FROM["train_model"]),
     "model.motifs": ("other.jaspar", []),  # not with this architecture
-    "training.backend": ("tensorflow", FROM["train_model"]),
+    "training.backend": ("tensorflow", ["reenact_leak", *FROM["train_model"]]),
     "training.seed": (1, FROM["train_model"]),
     "training.epochs": (2, FROM["train_model"]),
     "training.batch_size": (32, FROM["train_model"]),
@@ -194,10 +198,14 @@ CHANGES = {
     "range_test.steps": (30, []),
     "prediction.batch_size": (100, AFTER_PREDICTION),
     "evaluation.bootstrap": (200, SCORING),
-    "evaluation.seed": (1, SCORING),
-    "evaluation.splits": (["test", "val"], AFTER_PREDICTION),
+    "evaluation.seed": (1, ["reenact_leak", *SCORING]),
+    "evaluation.splits": (["test", "val"], ["find_nearest", *AFTER_PREDICTION]),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
-    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_predictions"]),
+    "comparison.runs": ([], []),  # others need their results
+    "evaluation.dream.dataset": ("", []),  # another than none needs its files
+    "evaluation.dream.subsets": ("other", []),
+    "evaluation.dream.public": ("other", []),
+    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_predictions", "plot_strata"]),
     "plots.hexagons": (20, ["plot_predictions"]),
 }
 CHANGES |= {  # no public data sets here
@@ -294,8 +302,15 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("models/compact", []),
         ("models/slides", FROM["train_model"]),
         ("prediction", AFTER_PREDICTION),
-        ("metrics", SCORING),
-        ("plots", ["plot_reads", "plot_expression", "plot_training", "plot_predictions"]),
+        ("bases", FROM["ingest_table"]),
+        ("metrics", ["reenact_leak", *SCORING]),
+        ("evaluation", SCORING),
+        ("strata", SCORING),
+        ("checks", SCORING),
+        ("reenactment", ["reenact_leak"]),
+        ("score_plots", ["plot_strata"]),
+        ("noise", SCORING),
+        ("plots", ["plot_reads", "plot_expression", "plot_training", "plot_predictions", "plot_strata"]),
         ("downloads", []),
         ("smk", []),
         ("errors", []),

@@ -48,6 +48,7 @@ def load_datasets(path):
             ),
             "duplicates": config["input"]["duplicates"],
             "title": row["title"] or row["name"],
+            "extras": configs.extras_of(row),
         }
         for row in rows
     }
@@ -102,9 +103,15 @@ try:
     )
     configs.check_space(config["tuning"]["space"], config["training"], SIZES)
     INDEPENDENT = load_datasets(config["evaluation"]["datasets"])
+    configs.check_comparison(config["comparison"]["runs"], config["run"])
+    configs.check_dream(config["evaluation"]["dream"], INDEPENDENT)
     PUBLIC = load_public(
         {LIBRARY: config["input"]["table"]}
         | {dataset: entry["table"] for dataset, entry in INDEPENDENT.items()}
+        | {
+            f"dream/{key}": config["evaluation"]["dream"][key]
+            for key in ("subsets", "public")
+        }
     )
     FROM_BINS = fill_path(config["input"]["table"]) == fill_path(EXPRESSION)
     FROM_READS = FROM_BINS and not config["counts"]["table"]
@@ -202,26 +209,66 @@ def table_of(dataset):
     return config["input"] if dataset == LIBRARY else INDEPENDENT[dataset]
 
 
-def path_of_table(wildcards):
-    """Return the file that a promoter table is made from, or the receipt that a public one is there."""
-    if wildcards.dataset in PUBLIC:
-        source = PUBLIC[wildcards.dataset]
+def file_or_receipt(wildcards, name, path):
+    """Return a file, or the receipt that it is there if it is one of a public data set."""
+    if name in PUBLIC:
+        source = PUBLIC[name]
         # What is in the file is settled by the params `fetched`: a receipt that is written again, as after another fetch.timeout, reruns nothing.
         return ancient(
             f"results/{wildcards.run}/fetched/{source['dataset']}/{source['file']}.json"
         )
-    return fill_path(table_of(wildcards.dataset)["table"])
+    return fill_path(path)
+
+
+def fetched_file(name, path):
+    """Return path, DOI and checksum of a public file; nothing for others, which are input files."""
+    if name not in PUBLIC:
+        return {}
+    source = PUBLIC[name]
+    return {
+        "path": fill_path(path),
+        "doi": source["doi"],
+        "checksum": source["checksum"],
+    }
+
+
+def path_of_table(wildcards):
+    """Return the file that a promoter table is made from, or its receipt."""
+    return file_or_receipt(
+        wildcards, wildcards.dataset, table_of(wildcards.dataset)["table"]
+    )
 
 
 def fetched_table(wildcards):
-    """Return path, DOI and checksum of a public table; nothing for others, which are input files."""
-    if wildcards.dataset not in PUBLIC:
-        return {}
-    source = PUBLIC[wildcards.dataset]
+    """Return what `fetched_file` says of a promoter table."""
+    return fetched_file(wildcards.dataset, table_of(wildcards.dataset)["table"])
+
+
+def dream_inputs(wildcards):
+    """Return the predictions and the files of the DREAM challenge that score_dream reads, or their receipts."""
+    dream = config["evaluation"]["dream"]
+    table = INDEPENDENT[dream["dataset"]]["table"]
     return {
-        "path": fill_path(table_of(wildcards.dataset)["table"]),
-        "doi": source["doi"],
-        "checksum": source["checksum"],
+        "predictions": f"results/{wildcards.run}/predictions/{dream['dataset']}.parquet",
+        "table": file_or_receipt(wildcards, dream["dataset"], table),
+        "subsets": file_or_receipt(wildcards, "dream/subsets", dream["subsets"]),
+        "public": (
+            file_or_receipt(wildcards, "dream/public", dream["public"])
+            if dream["public"]
+            else []
+        ),
+    }
+
+
+def dream_fetched():
+    """Return what `fetched_file` says of the files of the DREAM challenge."""
+    dream = config["evaluation"]["dream"]
+    files = {"table": INDEPENDENT.get(dream["dataset"], {}).get("table", "")}
+    files |= {key: dream[key] for key in ("subsets", "public")}
+    names = {"table": dream["dataset"]}
+    return {
+        key: fetched_file(names.get(key, f"dream/{key}"), path)
+        for key, path in files.items()
     }
 
 
@@ -234,10 +281,30 @@ def public_source(wildcards):
     )
 
 
-def path_of_promoters(wildcards):
-    """Return the promoters to predict: a split of the library or an independent table."""
-    folder = "splits" if wildcards.dataset in config["split"]["names"] else "tables"
-    return f"results/{wildcards.run}/{folder}/{wildcards.dataset}.parquet"
+def extras_of(dataset):
+    """Return what is known of a data set beside its promoters: nothing of the library and its splits."""
+    return INDEPENDENT.get(dataset, {}).get("extras", configs.extras_of({}))
+
+
+def path_of_promoters(dataset, results):
+    """Return the promoters of a data set to score: a split of the library or an independent table."""
+    folder = "splits" if dataset in config["split"]["names"] else "tables"
+    return f"{results}/{folder}/{dataset}.parquet"
+
+
+def metrics_of_others():
+    """Return the scores of the other runs to compare with."""
+    return [f"results/{run}/metrics.json" for run in config["comparison"]["runs"]]
+
+
+def predictions_of_others():
+    """Return the other runs' predictions for data sets of this one."""
+    paths = [
+        f"results/{run}/predictions/{dataset}.parquet"
+        for run in config["comparison"]["runs"]
+        for dataset in SCORED
+    ]
+    return [path for path in paths if Path(path).is_file()]
 
 
 def title_of(dataset):

@@ -1,10 +1,12 @@
 rule predict_promoters:
     """Predict the expression of a split or an independent data set."""
     input:
-        promoters=path_of_promoters,
+        promoters=lambda wildcards: path_of_promoters(
+            wildcards.dataset, f"results/{wildcards.run}"
+        ),
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
-        lib=[*lib("prediction", "scaffold"), *model_lib()],
+        lib=[*lib("prediction", "bases", "scaffold"), *model_lib()],
     output:
         predictions="results/{run}/predictions/{dataset}.parquet",
         ledger="results/{run}/ledger/predict_promoters.{dataset}.tsv",
@@ -31,13 +33,38 @@ rule evaluate_model:
         predictions=expand(
             "results/{{run}}/predictions/{dataset}.parquet", dataset=SCORED
         ),
+        nearest="results/{run}/neighbours/nearest.parquet",
         about="results/{run}/model/model.json",
-        lib=lib("metrics", "randomness"),
+        lib=lib(
+            "evaluation",
+            "metrics",
+            "strata",
+            "noise",
+            "comparisons",
+            "checks",
+            "bases",
+            "randomness",
+        ),
     output:
         json="results/{run}/metrics.json",
         tsv=report(
             "results/{run}/metrics.tsv",
             caption="../report/metrics.rst",
+            category="Scores",
+        ),
+        strata=report(
+            "results/{run}/strata.tsv",
+            caption="../report/strata.rst",
+            category="Scores",
+        ),
+        checks=report(
+            "results/{run}/checks.tsv",
+            caption="../report/checks.rst",
+            category="Scores",
+        ),
+        peers=report(
+            "results/{run}/peers.tsv",
+            caption="../report/peers.rst",
             category="Scores",
         ),
     log:
@@ -46,7 +73,7 @@ rule evaluate_model:
         "results/{run}/benchmarks/evaluate_model.tsv"
     conda:
         "../../envs/plot.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=2000,
         runtime=30,
@@ -55,10 +82,41 @@ rule evaluate_model:
         datasets=SCORED,
         independent=list(INDEPENDENT),
         titles=[title_of(dataset) for dataset in SCORED],
+        extras=[extras_of(dataset) for dataset in SCORED],
         bootstrap=config["evaluation"]["bootstrap"],
         seed=seed_of("evaluation"),
     script:
         "../../scripts/evaluate_model.py"
+
+
+rule score_dream:
+    """Score the predictions for the DREAM challenge's test promoters as the challenge did."""
+    input:
+        unpack(dream_inputs),
+        published="resources/dream_published.tsv",
+        lib=lib("dream", "metrics", "tables"),
+    output:
+        json="results/{run}/dream.json",
+        tsv=report(
+            "results/{run}/dream.tsv",
+            caption="../report/dream.rst",
+            category="Scores",
+        ),
+    log:
+        "results/{run}/logs/score_dream.log",
+    benchmark:
+        "results/{run}/benchmarks/score_dream.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        fetched=dream_fetched(),
+        run=config["run"],
+    script:
+        "../../scripts/score_dream.py"
 
 
 rule tabulate_factors:
@@ -174,6 +232,140 @@ rule plot_predictions:
         hexagons=config["plots"]["hexagons"],
     script:
         "../../scripts/plot_predictions.py"
+
+
+rule plot_strata:
+    """Draw the scores of the parts of one data set."""
+    input:
+        strata="results/{run}/strata.tsv",
+        lib=lib("score_plots", "plots"),
+    output:
+        png="results/{run}/figures/strata/{dataset}.png",
+        svg=report(
+            "results/{run}/figures/strata/{dataset}.svg",
+            caption="../report/strata_figure.rst",
+            category="Scores",
+            labels={"data set": "{dataset}"},
+        ),
+    log:
+        "results/{run}/logs/plot_strata.{dataset}.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_strata.{dataset}.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        title=lambda wildcards: title_of(wildcards.dataset),
+        unit=config["plots"]["unit"],
+    script:
+        "../../scripts/plot_strata.py"
+
+
+rule compare_models:
+    """Put the scores of several runs in one table and compare each two of them."""
+    input:
+        metrics=["results/{run}/metrics.json", *metrics_of_others()],
+        predictions=[
+            *expand("results/{{run}}/predictions/{dataset}.parquet", dataset=SCORED),
+            *predictions_of_others(),
+        ],
+        lib=lib("comparisons", "metrics", "randomness"),
+    output:
+        scores=report(
+            "results/{run}/comparison/scores.tsv",
+            caption="../report/comparison_scores.rst",
+            category="Comparison",
+        ),
+        tests=report(
+            "results/{run}/comparison/tests.tsv",
+            caption="../report/comparison_tests.rst",
+            category="Comparison",
+        ),
+    log:
+        "results/{run}/logs/compare_models.log",
+    benchmark:
+        "results/{run}/benchmarks/compare_models.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        runs=[config["run"], *config["comparison"]["runs"]],
+        bootstrap=config["evaluation"]["bootstrap"],
+        seed=seed_of("evaluation"),
+    script:
+        "../../scripts/compare_models.py"
+
+
+rule plot_comparison:
+    """Draw the scores of several runs as a forest plot."""
+    input:
+        scores="results/{run}/comparison/scores.tsv",
+        lib=lib("score_plots", "plots"),
+    output:
+        png="results/{run}/figures/comparison.png",
+        svg=report(
+            "results/{run}/figures/comparison.svg",
+            caption="../report/comparison.rst",
+            category="Comparison",
+            labels={"figure": "runs"},
+        ),
+    log:
+        "results/{run}/logs/plot_comparison.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_comparison.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    script:
+        "../../scripts/plot_comparison.py"
+
+
+rule reenact_leak:
+    """Show what the source slides' index error would have made of this library's scores."""
+    input:
+        train="results/{run}/splits/train.parquet",
+        val="results/{run}/splits/val.parquet",
+        lib=lib(
+            "reenactment",
+            "metrics",
+            "models/__init__",
+            "models/baseline_kmer",
+            "randomness",
+            "scaffold",
+        ),
+    output:
+        table=report(
+            "results/{run}/leak/reenactment.tsv",
+            caption="../report/leak.rst",
+            category="Leak guard",
+        ),
+    log:
+        "results/{run}/logs/reenact_leak.log",
+    benchmark:
+        "results/{run}/benchmarks/reenact_leak.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    params:
+        backend=config["training"]["backend"],
+        length=config["scaffold"]["length"],
+        keep=config["scaffold"]["keep"],
+        pad=config["scaffold"]["pad"],
+        seed=seed_of("evaluation"),
+    script:
+        "../../scripts/reenact_leak.py"
 
 
 rule collect_ledger:

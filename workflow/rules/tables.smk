@@ -38,7 +38,7 @@ rule ingest_table:
     input:
         table=path_of_table,
         scaffolds=config["scaffold"]["file"],
-        lib=lib("tables", "scaffold"),
+        lib=lib("tables", "scaffold", "bases"),
     output:
         promoters="results/{run}/tables/{dataset}.parquet",
         ledger="results/{run}/ledger/ingest_table.{dataset}.tsv",
@@ -59,6 +59,10 @@ rule ingest_table:
         columns=lambda wildcards: table_of(wildcards.dataset)["columns"],
         expression_min=lambda wildcards: table_of(wildcards.dataset)["expression_min"],
         expression_max=lambda wildcards: table_of(wildcards.dataset)["expression_max"],
+        extras=lambda wildcards: {
+            key: extras_of(wildcards.dataset)[key]
+            for key in ["keep", "keep_if_there", "base", "base_sequence"]
+        },
         scaffold=config["scaffold"]["name"],
         policy=lambda wildcards: {
             "add_missing_flanks": config["scaffold"]["add_missing_flanks"],
@@ -134,6 +138,34 @@ rule find_overlaps:
         max_edits=config["neighbours"]["max_edits"],
     script:
         "../../scripts/find_overlaps.py"
+
+
+rule find_nearest:
+    """Find the training promoter that is nearest to each promoter of the data sets to score."""
+    input:
+        training="results/{run}/splits/train.parquet",
+        promoters=[path_of_promoters(dataset, "results/{run}") for dataset in SCORED],
+        scaffolds=config["scaffold"]["file"],
+        lib=lib("neighbours", "scaffold"),
+    output:
+        nearest="results/{run}/neighbours/nearest.parquet",
+    log:
+        "results/{run}/logs/find_nearest.log",
+    benchmark:
+        "results/{run}/benchmarks/find_nearest.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 8
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        datasets=SCORED,
+        scaffold=config["scaffold"]["name"],
+        max_flank_edits=config["scaffold"]["max_flank_edits"],
+        max_edits=config["neighbours"]["max_edits"],
+    script:
+        "../../scripts/find_nearest.py"
 
 
 rule split_promoters:

@@ -1,0 +1,23 @@
+"""Score the predictions for the DREAM challenge's test promoters as the challenge did."""
+
+from gpraflow import dream, smk, tables
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    fetched = job.params.fetched
+    table, subsets = (fetched[key].get("path") or job.input[key] for key in ("table", "subsets"))
+    public = fetched["public"].get("path") or job.input.get("public")
+    scored = dream.score_predictions(
+        tables.read(job.input.predictions),
+        dream.read_test_table(table),
+        dream.read_subsets(subsets),
+        dream.read_public(public) if public else None,
+        table,
+    )
+    found = dream.table_of(scored, job.params.run, job.input.published)
+    dream.write({"run": job.params.run, "modes": dream.MODES, "scores": scored}, found, job.output.json, job.output.tsv)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
