@@ -43,8 +43,9 @@ class Calibration:
         Share of each 3-mer in training promoters, ``AAA, AAC, ... TTT``, and the greatest usual distance from them (`divergence`).
     validation
         Promoters that residuals were taken from.
-    model_variance, read_variance
-        The variance of a residual at n reads is ``model_variance + read_variance / n``, squared units of expression.
+    spread_factor, model_variance, read_variance
+        The variance of a residual at n reads is ``spread_factor spread^2 + model_variance + read_variance / n``, squared units of
+        expression, spread being the standard deviation between the members of an ensemble.
     quantile
         Half the width of an interval over the standard deviation; 1.96 if residuals were normal. None if there are too few of them.
     reads
@@ -62,6 +63,7 @@ class Calibration:
     kmer_shares: tuple[float, ...]
     composition: float
     validation: int
+    spread_factor: float
     model_variance: float
     read_variance: float
     quantile: float | None
@@ -86,7 +88,7 @@ class Calibration:
         depth = np.asarray(usual if reads is None else reads, np.float64)
         depth = np.where(np.isnan(depth), usual, depth)
         noise = np.zeros_like(depth) if self.reads is None else self.read_variance / np.maximum(depth, 1)
-        return (self.quantile or np.nan) * np.sqrt(np.square(spread, dtype=np.float64) + self.model_variance + noise)
+        return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + self.model_variance + noise)
 
     def half_width_of_effect(self, spread: np.ndarray) -> np.ndarray:
         """Return half the width of the interval of a true difference between two promoters.
@@ -99,7 +101,7 @@ class Calibration:
         spread
             ``(pairs,)`` standard deviation of the difference between the members of an ensemble, 0 for a single model.
         """
-        return (self.quantile or np.nan) * np.sqrt(np.square(spread, dtype=np.float64) + 2 * self.model_variance)
+        return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + 2 * self.model_variance)
 
     def outside(self, lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Return in what promoters are unlike those of training: ``length``, ``unknown bases``, ``composition``, or several with commas.
@@ -174,10 +176,11 @@ def fit(
 ) -> Calibration:
     """Return what is usual in training promoters, and the spread of validation promoters around their predictions.
 
-    Residuals r = measured - predicted are taken as having the variance ``spread^2 + model_variance + read_variance / n_reads``, spread
-    being that between members of an ensemble; both variances are the most likely for normal residuals. The quantile is that of
-    ``|r| / sd`` which gives intervals with a coverage of at least 95 % on exchangeable promoters, whatever the distribution: of n in
-    order the one at ``ceil(.95 (n + 1))`` (split conformal prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
+    Residuals r = measured - predicted are taken as having the variance
+    ``spread_factor spread^2 + model_variance + read_variance / n_reads``, spread being that between members of an ensemble; the three
+    numbers are the most likely for normal residuals. The quantile is that of ``|r| / sd`` which gives intervals with a coverage of at
+    least 95 % on exchangeable promoters, whatever the distribution: of n in order the one at ``ceil(.95 (n + 1))`` (split conformal
+    prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
 
     Parameters
     ----------
@@ -205,8 +208,10 @@ def fit(
     spread = validation["predicted_sd"].to_numpy() if "predicted_sd" in validation.columns else np.zeros(len(residual))
     reads = validation["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     usual = float(np.nanmedian(reads)) if np.isfinite(reads).any() else None
-    model_variance, read_variance = _variances(residual, np.square(spread, dtype=np.float64), reads, usual)
-    scale = np.sqrt(np.square(spread, dtype=np.float64) + model_variance + _noise(read_variance, reads, usual))
+    per_read = np.zeros(len(reads)) if usual is None else 1 / np.maximum(np.where(np.isnan(reads), usual, reads), 1)
+    parts = np.stack([np.square(spread, dtype=np.float64), np.ones(len(reads)), per_read])
+    factors = _variances(residual, parts)
+    scale = np.sqrt(factors @ parts)
     place = int(np.ceil(LEVEL * (len(residual) + 1)))
     return Calibration(
         model_sha256=files.digests(model)["sha256"],
@@ -220,32 +225,31 @@ def fit(
         kmer_shares=tuple(shares.round(8).tolist()),
         composition=float(np.quantile(divergence(counts, shares), 1 - OUTSIDE)),
         validation=len(residual),
-        model_variance=model_variance,
-        read_variance=read_variance,
+        spread_factor=float(factors[0]),
+        model_variance=float(factors[1]),
+        read_variance=float(factors[2]),
         quantile=float(np.sort(np.abs(residual) / scale)[place - 1]) if place <= len(residual) else None,
         reads=usual,
     )
 
 
-def _noise(read_variance: float, reads: np.ndarray, usual: float | None) -> np.ndarray:
-    if usual is None:
-        return np.zeros(len(reads))
-    return read_variance / np.maximum(np.where(np.isnan(reads), usual, reads), 1)
+def _variances(residual: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Return the factors of ``(3, promoters)`` parts of the residuals' variance that are most likely; 0 for parts that are 0 throughout."""
+    there = parts.any(axis=1)
+    size = np.where(there, parts.mean(axis=1), 1)
+    total = float(np.mean(residual**2)) + 1e-12
 
+    def unlikely(logarithms: np.ndarray) -> tuple[float, np.ndarray]:
+        shares = np.exp(logarithms)
+        variance = (shares / size[there] * total) @ parts[there]
+        slope = (1 / variance - residual**2 / variance**2) / len(residual)
+        return float(np.mean(np.log(variance) + residual**2 / variance)), shares / size[there] * total * (parts[there] @ slope)
 
-def _variances(residual: np.ndarray, spread: np.ndarray, reads: np.ndarray, usual: float | None) -> tuple[float, float]:
-    """Return the variances of the model and of one read that are most likely, both at least a millionth of all."""
-    least = 1e-6 * float(np.mean(residual**2)) + 1e-12
-
-    def unlikely(logarithms: np.ndarray) -> float:
-        model_variance, read_variance = np.exp(logarithms)
-        variance = spread + model_variance + _noise(read_variance, reads, usual)
-        return float(np.mean(np.log(variance) + residual**2 / variance))
-
-    start = np.log(np.full(2, max(float(np.mean(residual**2)), least) / 2))
-    found = optimize.minimize(unlikely, start, method="L-BFGS-B", bounds=[(np.log(least), None)] * 2)
-    model_variance, read_variance = np.exp(found.x)
-    return float(model_variance), float(read_variance) if usual is not None else 0.0
+    bounds = [(np.log(1e-6), np.log(1e3))] * int(there.sum())  # of the mean square of all residuals
+    found = optimize.minimize(unlikely, np.log(np.full(len(bounds), 1 / len(bounds))), jac=True, method="L-BFGS-B", bounds=bounds)
+    factors = np.zeros(len(parts))
+    factors[there] = np.exp(found.x) / size[there] * total
+    return factors
 
 
 def write(calibration: Calibration, path: str | os.PathLike) -> None:

@@ -31,7 +31,7 @@ def predict_command(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
         help="expression of promoters, with 95 %% intervals",
-        description="Predict the expression of promoters: name, sequence with flanks, expression, its 95 %% interval, and in what a "
+        description="Predict the expression of promoters: name, sequence with flanks, expression, its 95 % interval, and in what a "
         "promoter is unlike those that the model was trained on. docs/using.md says what these are.",
     )
     _add_model(parser)

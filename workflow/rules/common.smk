@@ -1,8 +1,14 @@
+import os
 import re
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+LIBRARY_FOLDER = str(Path(workflow.basedir) / "scripts")
+sys.path.insert(0, LIBRARY_FOLDER)
+# Snakemake appends to the path of scripts: an installed gpraflow, as of another checkout, would win over the library here.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    dict.fromkeys([LIBRARY_FOLDER, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+).rstrip(os.pathsep)
 
 from snakemake.exceptions import WorkflowError
 
