@@ -60,8 +60,31 @@ def variants_command(commands: Any) -> None:
     parser.set_defaults(run=_variants)
 
 
+def explain_command(commands: Any) -> None:
+    """Add ``gpraflow explain``."""
+    parser = commands.add_parser(
+        "explain",
+        help="effects of all single mutants, and the motifs that explain them",
+        description="Predict all single mutants of each insert (in-silico saturation mutagenesis), draw what each base adds to expression, "
+        "and find known motifs that explain the effects.",
+    )
+    _add_model(parser)
+    parser.add_argument("input", metavar="INPUT", help="FASTA, TSV, CSV (.gz, .zst), Parquet, or - for standard input")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FOLDER", help="folder for effects.tsv.gz, motifs.tsv, sites.tsv and logos"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
+    parser.add_argument("--motifs", default="", metavar="FILE", help="known motifs in JASPAR format (default: JASPAR 2026, yeast)")
+    parser.add_argument(
+        "--motif-promoters", type=_positive, default=200, help="first promoters in which motifs are looked for (default 200)"
+    )
+    parser.add_argument("--logos", type=int, default=5, help="first promoters that are drawn (default 5)")
+    _add_columns(parser)
+    parser.set_defaults(run=_explain)
+
+
 # Each adds its commands to the parser; further ones stand here too.
-COMMANDS: tuple[Callable[[Any], None], ...] = (predict_command, variants_command)
+COMMANDS: tuple[Callable[[Any], None], ...] = (predict_command, variants_command, explain_command)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -98,7 +121,7 @@ def _columns(options: argparse.Namespace) -> dict[str, Any]:
 
 @contextmanager
 def _working(
-    options: argparse.Namespace, ledger: "Ledger", blocks: Iterator["pl.DataFrame"]
+    options: argparse.Namespace, ledger: "Ledger", blocks: Iterator["pl.DataFrame"], at_a_time: int = 1 << 30
 ) -> Iterator[tuple["Predictor", Iterator["pl.DataFrame"]]]:
     """Give the model and the blocks of input, with progress on standard error; say at the end what was done to how many."""
     from tqdm import tqdm
@@ -112,8 +135,9 @@ def _working(
 
         def counted() -> Iterator["pl.DataFrame"]:
             for block in chain([first], blocks):
-                yield block
-                bar.update(block.height)
+                for part in block.iter_slices(at_a_time):
+                    yield part
+                    bar.update(part.height)
 
         yield predictor, counted()
     if not options.quiet:
@@ -143,6 +167,44 @@ def _variants(options: argparse.Namespace) -> None:
     with tables.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
         for pairs in counted:
             write(variants.effects(predictor, pairs, ledger))
+
+
+def _explain(options: argparse.Namespace) -> None:
+    import re
+    from pathlib import Path
+
+    import numpy as np
+    import polars as pl
+
+    from gpraflow import explain, files, motifs, plots, tables
+    from gpraflow.ledger import Ledger
+
+    known = motifs.load(options.motifs or Path(__file__).parents[2] / "resources/motifs/jaspar2026_yeast.jaspar")
+    folder, ledger = Path(options.output), Ledger("explain", "")
+    first: list[tuple[Any, ...]] = []  # of the promoters in which motifs are looked for
+    blocks = tables.records(options.input, ledger, **_columns(options), ambiguous="n")
+    with tables.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
+        for rows in counted:
+            rows = predictor.complete(rows, options.input, ledger)
+            tokens, effects, begin = explain.explain(predictor, rows["sequence"])
+            write(explain.effects_table(rows["name"], rows["sequence"], effects, begin))
+            some = max(0, options.motif_promoters - sum(len(part[1]) for part in first))
+            first.append((rows.head(some), tokens[:some], effects[:some], begin[:some]))
+    rows = pl.concat([part[0] for part in first])
+    tokens, effects, begin = (np.concatenate([part[index] for part in first]) for index in (1, 2, 3))
+    factors = explain.find_factors(tokens, effects, known)
+    sites = explain.find_sites(
+        rows["name"], tokens, effects, begin, [motif for motif in known if motif.matrix_id in set(factors["matrix"])]
+    )
+    files.write_text(folder / "motifs.tsv", factors.write_csv(separator="\t", float_precision=6))
+    files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
+    values = explain.contributions(effects)
+    for row in range(min(options.logos, rows.height)):
+        name, sequence = rows["name"][row], rows["sequence"][row]
+        here = sites.filter(name=name)
+        figure = plots.contribution_logo(sequence, values[row], int(begin[row]), here, f"{name}")
+        stem = f"{row + 1}_{re.sub('[^A-Za-z0-9._-]', '_', name)[:60]}"
+        plots.save(figure, folder / "logos" / f"{stem}.png", folder / "logos" / f"{stem}.svg")
 
 
 def parser() -> argparse.ArgumentParser:
