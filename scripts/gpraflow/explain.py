@@ -139,8 +139,9 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
 
     Effects are regressed on `occupancy_changes`, one factor after the other (orthogonal matching pursuit; Pati et al. 1993): of those that
     are related to what is left, the one that explains most is taken, and all that were taken are fitted anew. So of several matrices that
-    are alike the best is named. A relation is the mean over promoters of the product of both, z its mean over its standard error; it has
-    to be larger than expected once in 100 times among all motifs (Bonferroni).
+    are alike the best is named. A relation is the sum over
+    mutants of the product of both, z that sum over its standard error (White 1980, doi:10.2307/1912934); z has to be larger than expected
+    once in 100 times among all motifs (Bonferroni).
 
     Parameters
     ----------
@@ -163,9 +164,8 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     taken: list[int] = []
     lines: list[dict[str, float]] = []
     while len(taken) < len(motifs):
-        by_promoter = np.einsum("fpi,pi->fp", features, left)
-        total = by_promoter.sum(axis=1)
-        z = total / np.sqrt((by_promoter**2).sum(axis=1)).clip(1e-12)
+        total = np.einsum("fpi,pi->f", features, left)
+        z = total / np.sqrt(np.einsum("fpi,pi->f", features**2, left**2)).clip(1e-12)
         gain = np.where(np.abs(z) >= least, np.abs(total) / size, -1)
         gain[taken] = -1
         best = int(gain.argmax())
