@@ -1,14 +1,8 @@
-import os
 import re
 import sys
 from pathlib import Path
 
-LIBRARY_FOLDER = str(Path(workflow.basedir) / "scripts")
-sys.path.insert(0, LIBRARY_FOLDER)
-# Snakemake appends to the path of scripts: an installed gpraflow, as of another checkout, would win over the library here.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    dict.fromkeys([LIBRARY_FOLDER, *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-).rstrip(os.pathsep)
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from snakemake.exceptions import WorkflowError
 
@@ -17,6 +11,7 @@ from gpraflow import models, randomness, sheet, smk
 from gpraflow.errors import GpraflowError
 
 smk.recover()
+smk.put_first(Path(workflow.basedir) / "scripts")
 SCHEMAS = Path(workflow.basedir) / "workflow" / "schemas"
 EXPRESSION = "results/{run}/expression/promoters.parquet"
 SIMULATED = "results/{run}/simulated/"
