@@ -150,7 +150,7 @@ def _predict(options: argparse.Namespace) -> None:
     from gpraflow.ledger import Ledger
 
     ledger, repeated = Ledger("predict", ""), tables.RepeatedNames()
-    blocks = tables.records(options.input, ledger, **_columns(options), ambiguous="n")
+    blocks = tables.regroup(tables.records(options.input, ledger, **_columns(options), ambiguous="n"), options.batch_size)
     with tables.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
         for rows in counted:
             repeated.add(rows["name"])

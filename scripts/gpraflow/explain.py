@@ -12,6 +12,7 @@ from gpraflow.scaffold import ALPHABET, BASES, PADDING, tokenize
 
 _PLACES = 1 << 14  # mutated at a time: three mutants each, whole batches
 _CHANCE = 0.01  # of finding any motif where the model uses none
+_LEAST = 0.005  # of the sum of squared effects, that a factor has to explain beyond all others
 _OCCUPIED = 0.2  # least occupancy of a site that is listed; the best site has 1/2
 _ALIKE = 0.5  # least correlation of the model's effects with the motif's
 EFFECTS = {"name": pl.String, "position": pl.Int64, "ref": pl.String, "alt": pl.String, "effect_alt_minus_ref": pl.Float32}
@@ -141,7 +142,8 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     are related to what is left, the one that explains most is taken, and all that were taken are fitted anew. So of several matrices that
     are alike the best is named. A relation is the sum over
     mutants of the product of both, z that sum over its standard error (White 1980, doi:10.2307/1912934); z has to be larger than expected
-    once in 100 times among all motifs (Bonferroni).
+    once in 100 times among all motifs (Bonferroni). A factor stays if it explains at least .5 % of the sum of squared effects that all
+    others leave.
 
     Parameters
     ----------
@@ -162,7 +164,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     size = np.sqrt(np.einsum("fpi,fpi->f", features, features, dtype=np.float64)).clip(1e-12)
     least, left = stats.norm.isf(_CHANCE / 2 / len(motifs)), target
     taken: list[int] = []
-    lines: list[dict[str, float]] = []
+    of_z: dict[int, float] = {}
     while len(taken) < len(motifs):
         total = np.einsum("fpi,pi->f", features, left)
         z = total / np.sqrt(np.einsum("fpi,pi->f", features**2, left**2)).clip(1e-12)
@@ -171,18 +173,32 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
         best = int(gain.argmax())
         if gain[best] <= 0:
             break
+        before = left
+        _, left = _fitted(features, target, [*taken, best])
+        if ((before**2).sum() - (left**2).sum()) < _LEAST * (target**2).sum():
+            break
         taken.append(best)
-        chosen = features[taken].reshape(len(taken), -1).T.astype(np.float64)
-        activity = np.linalg.lstsq(chosen, target.ravel(), rcond=None)[0]
-        left = target - (chosen @ activity).reshape(target.shape)
-        lines.append({"z": float(z[best]), "explained": 1 - float((left**2).sum() / (target**2).sum())})
-    return pl.DataFrame(
-        [
-            {"factor": motifs[index].factor, "matrix": motifs[index].matrix_id, "activity": float(value), **line}
-            for index, value, line in zip(taken, activity if taken else [], lines, strict=True)
-        ],
-        schema=FACTORS,
-    )
+        of_z[best] = float(z[best])
+    while taken:  # the first ones may stand for several others that were found since
+        left = _fitted(features, target, taken)[1]
+        without = [(_fitted(features, target, [other for other in taken if other != one])[1] ** 2).sum() for one in taken]
+        if min(without) - (left**2).sum() >= _LEAST * (target**2).sum():
+            break
+        del taken[int(np.argmin(without))]
+    activity = _fitted(features, target, taken)[0]
+    lines = []
+    for number, index in enumerate(taken):
+        unexplained = (_fitted(features, target, taken[: number + 1])[1] ** 2).sum() / (target**2).sum()
+        names = {"factor": motifs[index].factor, "matrix": motifs[index].matrix_id}
+        lines.append(names | {"activity": float(activity[number]), "z": of_z[index], "explained": 1 - float(unexplained)})
+    return pl.DataFrame(lines, schema=FACTORS)
+
+
+def _fitted(features: np.ndarray, target: np.ndarray, taken: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the activities of some factors that fit effects best, and what they leave."""
+    chosen = features[list(taken)].reshape(len(taken), target.size).T.astype(np.float64)
+    activity = np.linalg.lstsq(chosen, target.ravel(), rcond=None)[0]
+    return activity, target - (chosen @ activity).reshape(target.shape)
 
 
 def find_sites(names: pl.Series, tokens: np.ndarray, effects: np.ndarray, begin: np.ndarray, motifs: Sequence[Motif]) -> pl.DataFrame:

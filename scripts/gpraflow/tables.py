@@ -274,6 +274,22 @@ class RepeatedNames:
         ledger.note("names that were there before (rows are in the order of the input)", int((together[1:] == together[:-1]).sum()))
 
 
+def regroup(blocks: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """Yield the same rows in blocks of whole multiples of ``rows``; the last one holds at least ``rows``, if there are so many.
+
+    So batches of that size begin at the same rows as in the whole table: in other places of a batch a model's last digit may differ.
+    """
+    left = None
+    for block in blocks:
+        left = block if left is None else pl.concat([left, block])
+        whole = (left.height // rows - 1) * rows
+        if whole > 0:
+            yield left[:whole]
+            left = left[whole:]
+    if left is not None:
+        yield left
+
+
 def text_lines(path: str | os.PathLike) -> Iterator[str]:
     """Yield the lines of a text file, plain, .gz or .zst, or of standard input (``-``), without line ends.
 

@@ -102,6 +102,16 @@ def test_numbers_are_those_of_predict_promoters(folder, tmp_path):
     assert found["expression"].equals(prediction.predict(folder, table)["predicted"].alias("expression"))
 
 
+def test_batches_begin_at_the_same_rows_as_in_the_whole_table():
+    table = pl.DataFrame({"x": range(1000)})
+    for size in (1, 7, 99, 1000):
+        for rows in (1, 10, 64, 1000, 2000):
+            found = list(tables.regroup(table.iter_slices(size), rows))
+            assert pl.concat(found).equals(table)
+            assert all(block.height % rows == 0 for block in found[:-1])
+            assert found[-1].height >= min(rows, 1000)
+
+
 def test_output_to_a_pipe_and_repeated_names(folder, monkeypatch, capsysbinary):
     pipe(monkeypatch, (FASTA + FASTA).encode())
     assert run("predict", folder, "-", "--reads", "8") == cli.DONE
