@@ -187,6 +187,9 @@ def contribution_logo(sequence: str, values: np.ndarray, begin: int, sites: pl.D
         logomaker.Logo(logo, ax=top, color_scheme=_BASE_COLOURS, flip_below=False)
         top.axhline(0, color="0.5", linewidth=0.6)
         top.set(ylabel="contribution\n(units of expression)", title=title)
+        top.set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
+        if not sites.height:
+            bottom.text(0.5, 0.5, "no site of a motif found", ha="center", va="center", color="0.4", transform=bottom.transAxes)
         for site in sites.sort("start").iter_rows(named=True):
             lane = next((index for index, end in enumerate(lanes) if end < site["start"] - 1), len(lanes))
             lanes[lane : lane + 1] = [site["end"]]
