@@ -11,6 +11,7 @@ import argparse
 import json
 import subprocess
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ class Excitation(nn.Module):
         self.weigh = nn.Sequential(nn.Linear(channels, units), nn.SiLU(), nn.Linear(units, channels), nn.Sigmoid())
 
     def forward(self, x):
+        """Weigh the channels of ``(batch, channels, length)``."""
         return x * self.weigh(x.mean(dim=2))[:, :, None]
 
 
@@ -52,6 +54,7 @@ class Block(nn.Module):
         self.resize = convolution(2 * incoming, filters, 7)
 
     def forward(self, x):
+        """Return ``(batch, filters, length)``."""
         return self.resize(torch.cat([x, self.bottleneck(x)], dim=1))
 
 
@@ -64,10 +67,11 @@ class DreamCnn(nn.Module):
             nn.Sequential(nn.Conv1d(CHANNELS, 160, width, padding="same"), nn.ReLU(), nn.Dropout(0.2)) for width in (9, 15)
         )
         filters = [320, 128, 128, 64, 64, 64, 64]
-        self.blocks = nn.Sequential(*(Block(a, b) for a, b in zip(filters[:-1], filters[1:], strict=True)))
+        self.blocks = nn.Sequential(*(Block(a, b) for a, b in pairwise(filters)))
         self.head = nn.Conv1d(64, BINS, 1)
 
     def forward(self, x):
+        """Return ``(batch, bins)`` of ``(batch, channels, length)``."""
         x = torch.cat([branch(x) for branch in self.first], dim=1)
         return self.head(self.blocks(x)).mean(dim=2)
 

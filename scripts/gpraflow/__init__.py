@@ -1,3 +1,21 @@
 """gpraflow: from a sorted promoter library to an honestly tested sequence-to-expression model."""
 
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpraflow.prediction import Predictor
+
 __version__ = "0.1.0"
+
+
+def load(directory: str | os.PathLike, backend: str = "auto", batch_size: int = 1024) -> Predictor:
+    """Load a model directory for predictions: ``gpraflow.load("results/sample/model").predict(sequences)``.
+
+    Parameters and errors are those of `prediction.Predictor`.
+    """
+    from gpraflow import prediction  # Keras only where it is needed
+
+    return prediction.Predictor(directory, backend, batch_size)

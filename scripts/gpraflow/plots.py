@@ -25,6 +25,7 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "gpraflow",
     "svg.fonttype": "none",
 }
+_BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # theirs too
 _TRAIN, _VAL = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue and vermilion
 
 
@@ -194,6 +195,54 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(6))
         count_bar(figure, axes, cells)
+    return figure
+
+
+def contribution_logo(sequence: str, values: np.ndarray, begin: int, sites: pl.DataFrame, title: str) -> Any:
+    """Draw what each base of a promoter adds to its expression as a sequence logo, with the sites of motifs below it.
+
+    Parameters
+    ----------
+    sequence
+        The promoter, 5' to 3'.
+    values
+        ``(length,)`` contributions within the model's window.
+    begin
+        Position in the window of the promoter's first base.
+    sites
+        ``factor``, ``strand``, ``start``, ``end`` (from 1 in the promoter), ``similarity``.
+    title
+        Name of the promoter.
+    """
+    import logomaker
+    import pandas
+
+    window = np.arange(max(begin, 0), min(begin + len(sequence), len(values)))
+    heights = np.zeros((len(window), 4))
+    for row, place in enumerate(window):
+        base = "ACGT".find(sequence[place - begin])
+        if base >= 0:
+            heights[row, base] = values[place]
+    lanes: list[int] = []  # end of the last site in each
+    with plt.rc_context(STYLE):
+        figure, (top, bottom) = plt.subplots(2, 1, figsize=(9.5, 2.9), sharex=True, height_ratios=[3, 1], layout="constrained")
+        logo = pandas.DataFrame(heights, columns=list("ACGT"), index=window - begin + 1)
+        logomaker.Logo(logo, ax=top, color_scheme=_BASE_COLOURS, flip_below=False)
+        top.axhline(0, color="0.5", linewidth=0.6)
+        top.set(ylabel="contribution\n(units of expression)", title=title)
+        top.set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
+        if not sites.height:
+            bottom.text(0.5, 0.5, "no site of a motif found", ha="center", va="center", color="0.4", transform=bottom.transAxes)
+        for site in sites.sort("start").iter_rows(named=True):
+            lane = next((index for index, end in enumerate(lanes) if end < site["start"] - 1), len(lanes))
+            lanes[lane : lane + 1] = [site["end"]]
+            colour = _TRAIN if site["similarity"] > 0 else _VAL
+            bottom.plot([site["start"] - 0.5, site["end"] + 0.5], [-lane, -lane], color=colour, linewidth=5, solid_capstyle="butt")
+            label = f"{site['factor']} {site['strand']}"
+            bottom.text((site["start"] + site["end"]) / 2, -lane - 0.2, label, ha="center", va="top", fontsize=6.5, color=colour)
+        bottom.set(xlabel="position in the promoter (bp, 5' to 3')", ylim=(-max(len(lanes), 1) - 0.3, 0.6), yticks=[])
+        bottom.set_ylabel("sites", rotation=0, ha="right", va="center")
+        bottom.spines["left"].set_visible(False)
     return figure
 
 

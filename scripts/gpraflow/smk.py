@@ -73,6 +73,15 @@ def recover(directory: str = ".snakemake") -> None:
         fcntl.flock(handle, fcntl.LOCK_SH)  # also after a failed change to exclusive, which gives the shared lock up
 
 
+def put_first(folder: str | os.PathLike) -> None:
+    """Let the jobs of this workflow import from a folder before any other.
+
+    Snakemake appends to the path of scripts: an installed gpraflow, as of another checkout, would win over the workflow's own.
+    """
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path and path != str(folder)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *others])
+
+
 def _share_lock(directory: str = ".snakemake") -> TextIO | None:
     """Hold the workflow's lock together with others until this process ends; return its file, or None where that cannot be."""
     if fcntl is None:

@@ -4,9 +4,13 @@ import csv
 import gzip
 import io
 import os
+import sys
+import tempfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,7 +43,13 @@ REQUIRED = ("sequence", "expression")
 SEPARATORS = {"tsv": "\t", "csv": ","}
 _FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
+STDIN = "-"  # as a path: standard input, or standard output
 _BLOCK = 16 << 20
+_RECORDS = 50_000  # of a FASTA file at a time
+_AMBIGUOUS = "RYSWKMBDHV"  # IUPAC's letters for one of several bases
+_AMINO_ACIDS = "EFILPQ"  # letters that proteins have and IUPAC's bases have not
+_MOST_AMBIGUOUS = 1 / 3  # of a sequence; beyond it is rather a protein of K, M, V and so on
 _PARQUET_ROWS = 200_000
 _ROW = "\0row"  # a name that no column of a file has
 _LEAST_EVIDENCE = 10  # exact bases of the flanks; less is an insert without flanks
@@ -182,33 +192,170 @@ def read_columns(
     for rows, names in _blocks(path, "auto", header):
         ledger.read(rows.height)
         part = _select(rows, _resolve(columns, names, header, path, section, ("sequence",)), path)
-        yield _checked_sequences(part, path, ledger)
+        yield check_sequences(part, path, ledger)
         empty = False
     if empty:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
 
 
-def read_sequences(path: str | os.PathLike) -> pl.Series:
-    """Return the sequences of a FASTA file (``.fa``, ``.fasta``, ``.fna``, also .gz) or of a table's column ``sequence``, checked.
+def records(
+    path: str | os.PathLike,
+    ledger: Ledger,
+    *,
+    columns: Mapping[str, str | int] | None = None,
+    header: bool = True,
+    ambiguous: Literal["error", "n"] = "error",
+) -> Iterator[pl.DataFrame]:
+    """Yield blocks of named sequences, checked: ``row`` (from 1; of a table with a header from 2), ``name``, ``sequence``.
+
+    Parameters
+    ----------
+    path
+        FASTA, TSV, CSV (plain, .gz or .zst) or Parquet, or ``-`` for standard input (no Parquet). The content says what it is: a FASTA
+        file begins with >; a table's name, or else its first line, says what separates its columns. The name of a FASTA record is its
+        first word.
+    ledger
+        Takes rows in and what was done to sequences.
+    columns
+        Of a table: ``sequence`` and ``name`` -> column, as for `ingest`; a row without a name is called by its number from 1.
+    header
+        Whether the first row of a table names the columns.
+    ambiguous
+        What to do with letters that stand for one of several bases: refuse them, or take them for N.
 
     Raises
     ------
     InputError, ConfigError
-        As `read_columns`; a FASTA file has no record, or a record no sequence.
+        As `ingest`; a record is named too.
     """
-    path = Path(path)
-    name = path.name.lower().removesuffix(".gz")
-    ledger = Ledger("read_sequences", str(path))
-    if not name.endswith((".fa", ".fasta", ".fna")):
-        return pl.concat([rows["sequence"] for rows in read_columns(path, {"sequence": "sequence"}, "input", ledger)])
-    if not path.is_file():
-        raise InputError(f"{path}: this file does not exist; check the path (relative to the working directory)")
-    text = b"".join(_decompressed(path)).decode("utf-8", errors="replace")
-    records = [sequence for _, sequence in SimpleFastaParser(io.StringIO(text))]
-    if not records:
-        raise InputError(f"{path}: no FASTA record found (a line that starts with > before each sequence)")
-    rows = pl.DataFrame({"row": range(1, len(records) + 1), "sequence": records}, schema={"row": pl.Int64, "sequence": pl.String})
-    return _checked_sequences(rows, path, ledger)["sequence"]
+    path, before = Path(path), 0
+    _require_file(path)
+    stream = _decompressed(path)
+    first = next(stream, b"").removeprefix(b"\xef\xbb\xbf")
+    stream = chain([first], stream)
+    named = Path("standard input") if str(path) == STDIN else path
+    start = first.lstrip()
+    fasta = start.startswith(b">")
+    blocks: Iterable[pl.DataFrame]
+    if fasta:
+        blocks = _fasta_blocks(stream)
+    elif _suffix(path) in _FASTA_SUFFIXES:
+        raise InputError(f"{named}: no FASTA record found (a line that starts with > before each sequence)")
+    elif not start:
+        raise InputError(f"{named}: the file is empty; give at least one sequence")
+    else:
+        wanted = columns or {"sequence": "sequence", "name": "auto"}
+        kind = _FORMAT_OF_SUFFIX.get(_suffix(path)) or ("tsv" if b"\t" in start.partition(b"\n")[0] else "csv")
+        if start.startswith(b"PAR1"):
+            if str(path) == STDIN:
+                raise InputError("standard input: Parquet cannot be read from a pipe; give the file's name")
+            kind = "parquet"
+        found = _parquet_blocks(path) if kind == "parquet" else _text_blocks(stream, kind, header, named)
+        blocks = (_select(rows, _resolve(wanted, names, header, named, "", ("sequence",)), named) for rows, names in found)
+    for rows in blocks:
+        if "name" not in rows.columns:
+            rows = rows.with_columns(name=pl.int_range(before + 1, before + 1 + pl.len()))
+        rows = rows.with_columns(pl.col("name").cast(pl.String).fill_null(""))
+        ledger.read(rows.height)
+        before += rows.height
+        yield check_sequences(rows, named, ledger, "record" if fasta else "row", ambiguous).select("row", "name", "sequence")
+    if not before:
+        raise InputError(f"{named}: the table has no rows; give at least one sequence")
+
+
+def read_sequences(path: str | os.PathLike) -> pl.Series:
+    """Return the sequences of a FASTA file or of a table's column ``sequence``; formats and errors as `records`."""
+    return pl.concat([rows["sequence"] for rows in records(path, Ledger("read_sequences", str(path)))])
+
+
+class RepeatedNames:
+    """Names that come more than once in a file of any size: 8 bytes a name are kept."""
+
+    def __init__(self) -> None:
+        self.hashes: list[np.ndarray] = []
+
+    def add(self, names: pl.Series) -> None:
+        """Take the names of a block."""
+        self.hashes.append(names.filter(names != "").hash().to_numpy())
+
+    def note(self, ledger: Ledger) -> None:
+        """Count the rows whose name was there before."""
+        together = np.sort(np.concatenate([np.empty(0, np.uint64), *self.hashes]))
+        ledger.note("names that were there before (rows are in the order of the input)", int((together[1:] == together[:-1]).sum()))
+
+
+def regroup(blocks: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """Yield the same rows in blocks of whole multiples of ``rows``; the last one holds at least ``rows``, if there are so many.
+
+    So batches of that size begin at the same rows as in the whole table: in other places of a batch a model's last digit may differ.
+    """
+    left = None
+    for block in blocks:
+        left = block if left is None else pl.concat([left, block])
+        whole = (left.height // rows - 1) * rows
+        if whole > 0:
+            yield left[:whole]
+            left = left[whole:]
+    if left is not None:
+        yield left
+
+
+def text_lines(path: str | os.PathLike) -> Iterator[str]:
+    """Yield the lines of a text file, plain, .gz or .zst, or of standard input (``-``), without line ends.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, empty or damaged.
+    """
+    _require_file(Path(path))
+    return (line.rstrip("\r\n") for line in _text_lines(_decompressed(Path(path))))
+
+
+@contextmanager
+def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]:
+    """Give a function that writes one block of a table after the other as TSV, CSV (plain or .gz) or Parquet, by the file's name.
+
+    The file appears whole or not at all, with at least one block. ``-`` is standard output, as TSV.
+
+    Raises
+    ------
+    ConfigError
+        If the name says no format.
+    GpraflowError
+        If it cannot be written.
+    """
+    path, first = Path(path), True
+    kind = "tsv" if str(path) == STDIN else _format(path, "auto", "use .tsv, .csv or .parquet")
+    if path.suffix == ".zst":
+        raise ConfigError(f"{path}: .zst is read, not written; use .gz")
+
+    def to(handle: Any) -> Callable[[pl.DataFrame], None]:
+        def write(block: pl.DataFrame) -> None:
+            nonlocal first
+            handle.write(block.write_csv(separator=SEPARATORS[kind], include_header=first).encode())
+            handle.flush()
+            first = False
+
+        return write
+
+    if str(path) == STDIN:
+        yield to(sys.stdout.buffer)
+        return
+    with files.whole(path) as temporary:
+        if kind == "parquet":  # in parts, since Polars writes a file at once
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
+                parts: list[Path] = []
+
+                def part(block: pl.DataFrame) -> None:
+                    parts.append(Path(folder) / f"{len(parts)}.parquet")
+                    block.write_parquet(parts[-1])
+
+                yield part
+                pl.scan_parquet(parts).sink_parquet(temporary, compression="zstd", maintain_order=True)
+        else:
+            with gzip.open(temporary, "wb", compresslevel=6) if path.suffix == ".gz" else open(temporary, "wb") as handle:
+                yield to(handle)
 
 
 def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.DataFrame:
@@ -220,18 +367,23 @@ def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.
     return _number(rows, role, pl.Int64, path)
 
 
-def _format(path: Path, file_format: str) -> str:
+def _suffix(path: Path) -> str:
+    """Return the last suffix, in lower case, that says no compression."""
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst")]
+    return suffixes[-1] if suffixes else ""
+
+
+def _format(path: Path, file_format: str, advice: str = "set input.format to tsv, csv or parquet") -> str:
     if file_format != "auto":
         return file_format
-    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst")]
-    if not suffixes or suffixes[-1] not in _FORMAT_OF_SUFFIX:
-        raise ConfigError(f"{path}: cannot tell the format from this name; set input.format to tsv, csv or parquet")
-    return _FORMAT_OF_SUFFIX[suffixes[-1]]
+    if _suffix(path) not in _FORMAT_OF_SUFFIX:
+        raise ConfigError(f"{path}: cannot tell the format from this name; {advice}")
+    return _FORMAT_OF_SUFFIX[_suffix(path)]
 
 
-def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
-    """Yield frames of strings (Parquet: of its own types) with a column `_ROW`, and the column names."""
-    path = Path(path)
+def _require_file(path: Path) -> None:
+    if str(path) == STDIN:
+        return
     if not path.is_file():
         raise InputError(
             f"{path}: this file does not exist; check the path (relative to the working directory); "
@@ -239,12 +391,40 @@ def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator
         )
     if not path.stat().st_size:
         raise InputError(f"{path}: the file is empty")
+
+
+def _text_lines(stream: Iterable[bytes]) -> Iterator[str]:
+    """Yield lines with their ends."""
+    left = b""
+    for block in stream:
+        *whole, left = (left + block).split(b"\n")
+        yield from (line.decode("utf-8", errors="replace") + "\n" for line in whole)
+    if left:
+        yield left.decode("utf-8", errors="replace")
+
+
+def _fasta_blocks(stream: Iterable[bytes]) -> Iterator[pl.DataFrame]:
+    """Yield ``row`` (the record's number from 1), ``name`` (its first word) and ``sequence``."""
+    found, first = SimpleFastaParser(_text_lines(stream)), 1
+    while block := list(islice(found, _RECORDS)):
+        titles, sequences = zip(*block, strict=True)
+        names = [title.split(maxsplit=1)[0] if title.strip() else "" for title in titles]
+        rows = pl.DataFrame({"name": names, "sequence": sequences}, schema={"name": pl.String, "sequence": pl.String})
+        yield rows.with_columns(row=pl.int_range(first, first + rows.height, dtype=pl.Int64))
+        first += rows.height
+
+
+def _blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """Yield frames of strings (Parquet: of its own types) with a column `_ROW`, and the column names."""
+    path = Path(path)
+    _require_file(path)
     kind = _format(path, file_format)
-    if kind == "parquet":
-        yield from _parquet_blocks(path)
-        return
+    yield from _parquet_blocks(path) if kind == "parquet" else _text_blocks(_decompressed(path), kind, header, path)
+
+
+def _text_blocks(stream: Iterable[bytes], kind: str, header: bool, path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
     names: list[str] = []
-    for first, text in _lines(path):
+    for first, text in _lines(stream, path):
         if not names:
             head, _, rest = text.partition(b"\n")
             names = _names(head, SEPARATORS[kind], header, path)
@@ -281,39 +461,42 @@ def _names(head: bytes, separator: str, header: bool, path: Path) -> list[str]:
 
 
 def _decompressed(path: Path) -> Iterator[bytes]:
-    if path.suffix.lower() == ".zst":
-        yield from _decompressed_zst(path)
-        return
-    try:
-        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as handle:
-            while block := handle.read(_BLOCK):
-                yield block
-    except EOFError:
-        raise InputError(f"{path}: the .gz file ends in the middle; it is truncated, fetch or write it again") from None
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{path}: the .gz file is damaged ({error}); fetch or write it again") from error
+    """Yield the blocks of a file, or of standard input; what is compressed is told by its name or first bytes."""
+    with nullcontext(sys.stdin.buffer) if str(path) == STDIN else open(path, "rb") as handle:
+        suffix, start = path.suffix.lower(), handle.peek(4)[:4]  # type: ignore[union-attr]
+        if suffix == ".zst" or start == b"\x28\xb5\x2f\xfd":
+            yield from _decompressed_zst(handle, path)
+            return
+        try:
+            packed = suffix == ".gz" or start[:2] == b"\x1f\x8b"
+            with gzip.open(handle) if packed else nullcontext(handle) as source:
+                while block := source.read(_BLOCK):
+                    yield block
+        except EOFError:
+            raise InputError(f"{path}: the .gz file ends in the middle; it is truncated, fetch or write it again") from None
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise InputError(f"{path}: the .gz file is damaged ({error}); fetch or write it again") from error
 
 
-def _decompressed_zst(path: Path) -> Iterator[bytes]:
+def _decompressed_zst(handle: Any, path: Path) -> Iterator[bytes]:
     frame = zstandard.ZstdDecompressor().decompressobj()
     try:
-        with open(path, "rb") as handle:
-            while compressed := handle.read(max(1, _BLOCK // 8)):
-                while compressed:
-                    if frame.eof:
-                        frame = zstandard.ZstdDecompressor().decompressobj()
-                    yield frame.decompress(compressed)
-                    compressed = frame.unused_data
+        while compressed := handle.read(max(1, _BLOCK // 8)):
+            while compressed:
+                if frame.eof:
+                    frame = zstandard.ZstdDecompressor().decompressobj()
+                yield frame.decompress(compressed)
+                compressed = frame.unused_data
     except zstandard.ZstdError as error:
         raise InputError(f"{path}: the .zst file is damaged ({error}); fetch or write it again") from error
     if not frame.eof:
         raise InputError(f"{path}: the .zst file ends in the middle; it is truncated, fetch or write it again")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield (number of the first line, whole lines), without byte order mark, carriage returns and empty lines at the end."""
     number, left, start = 1, b"", True
-    for block in _decompressed(path):
+    for block in stream:
         if start:
             block, start = block.removeprefix(b"\xef\xbb\xbf"), False
         end = block.rfind(b"\n")
@@ -376,7 +559,7 @@ def _check_cells(text: bytes, first: int, expected: int, separator: str, path: P
 def _resolve(
     columns: Mapping[str, str | int], names: list[str], header: bool, path: Any, section: str = "input", required: Sequence[str] = REQUIRED
 ) -> dict[str, str]:
-    """Return role -> name of the column in the file; ``section`` of the config is named in messages."""
+    """Return role -> name of the column in the file; messages name ``section`` of the config, or options of the command line."""
     found = {}
     for role, wanted in columns.items():
         if wanted == "auto":
@@ -390,11 +573,13 @@ def _resolve(
                 raise ConfigError(f"{path}: no column number {wanted} for {role}; the first row has {len(names)} columns")
             found[role] = names[wanted - 1]
         elif not header:
-            raise ConfigError(f"{path}: input.header is false, so {section}.columns.{role} must be a number from 1, not '{wanted}'")
+            key = f"input.header is false, so {section}.columns.{role}" if section else f"without a header --{role}-column"
+            raise ConfigError(f"{path}: {key} must be a number from 1, not '{wanted}'")
         elif wanted not in names:
+            advice = f"set {section}.columns.{role}, or input.header: false" if section else f"give --{role}-column, or --no-header"
             raise ConfigError(
                 f"{path}, row 1: no column '{wanted}' for {role}{nearest(wanted, names)} (the file has {', '.join(names[:12])}"
-                f"{', ...' if len(names) > 12 else ''}); set {section}.columns.{role}, or input.header: false if there is no header"
+                f"{', ...' if len(names) > 12 else ''}); {advice} if there is no header"
             )
         else:
             found[role] = wanted
@@ -500,7 +685,7 @@ def _checked(
         rows = rows.with_columns(text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean).alias("singleton"))
     if "bin_cells" in columns:
         rows = _cells_of_bins(rows, path)
-    rows = _checked_sequences(rows, path, ledger)
+    rows = check_sequences(rows, path, ledger)
 
     low, high = expression_range
     if hit := _first(rows, (pl.col("expression") < low) | (pl.col("expression") > high)):
@@ -529,26 +714,52 @@ def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
     return rows.drop("_text")
 
 
-def _checked_sequences(rows: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
+def check_sequences(
+    rows: pl.DataFrame, path: Any, ledger: Ledger, unit: str = "row", ambiguous: Literal["error", "n"] = "error"
+) -> pl.DataFrame:
+    """Return a block with ``sequence`` in upper case and every letter checked; ``unit`` is what a row is called in messages."""
+
+    def where(row: int, cells: dict[str, Any]) -> str:
+        return f"{path}, {unit} {row}" + (f" ('{cells['name']}')" if unit == "record" else "")
+
     rows = rows.with_columns(pl.col("sequence").cast(pl.String).str.strip_chars())
     if hit := _first(rows, pl.col("sequence").is_null() | (pl.col("sequence") == "")):
-        raise InputError(f"{path}, row {hit[0]}: the sequence is empty{_more(hit[2])}; delete the row")
+        raise InputError(f"{where(*hit[:2])}: the sequence is empty{_more(hit[2])}; delete the {unit}")
     upper = rows["sequence"].str.to_uppercase()
     lower_case = int((upper != rows["sequence"]).sum())
     if lower_case:
         ledger.note("lower case made upper case", lower_case)
     rows = rows.with_columns(upper)
+    if ambiguous == "n":
+        codes = pl.col("sequence").str.count_matches(f"[{_AMBIGUOUS}]")
+        known = pl.col("sequence").str.contains(f"^[{ALPHABET}{_AMBIGUOUS}]*$")  # the message below is about others
+        many = known & (codes > _MOST_AMBIGUOUS * pl.col("sequence").str.len_bytes())
+        if hit := _first(rows, many):
+            row, cells, count = hit
+            raise InputError(
+                f"{where(row, cells)}: more than a third of '{_shown(cells['sequence'])}' are codes for one of several bases{_more(count)}"
+                "; if this is a protein give the promoter's DNA sequence, if these are unknown bases write N"
+            )
+        if some := int(rows.select((codes > 0).sum()).item()):
+            ledger.note("codes for one of several bases taken for N", some)
+            replaced = pl.col("sequence").str.replace_all(f"[{_AMBIGUOUS}]", "N")
+            rows = rows.with_columns(sequence=pl.when(known).then(replaced).otherwise("sequence"))
     if hit := _first(rows, pl.col("sequence").str.contains(f"[^{ALPHABET}]")):
         row, cells, count = hit
         sequence = cells["sequence"]
-        at, letter = next((at, letter) for at, letter in enumerate(sequence, start=1) if letter not in ALPHABET)
-        if letter == "U" and not set(sequence) - set("ACGUN"):
-            raise InputError(f"{path}, row {row}: the sequence is RNA (U at position {at}){_more(count)}; replace U by T")
-        shown = sequence if len(sequence) <= 40 else sequence[:40] + "..."
-        raise InputError(
-            f"{path}, row {row}: letter '{letter}' at position {at} of '{shown}'{_more(count)}; only A, C, G, T and N are accepted"
-        )
+        allowed = ALPHABET + (_AMBIGUOUS if ambiguous == "n" else "")
+        at, letter = next((at, letter) for at, letter in enumerate(sequence, start=1) if letter not in allowed)
+        if letter == "U" and not set(sequence) - set(allowed + "U"):
+            raise InputError(f"{where(row, cells)}: the sequence is RNA (U at position {at}){_more(count)}; replace U by T")
+        advice = "; only A, C, G, T and N are accepted"
+        if set(_AMINO_ACIDS) & set(sequence) and sequence.isalpha():
+            advice = "; this looks like a protein: give the promoter's DNA sequence, of A, C, G, T and N"
+        raise InputError(f"{where(row, cells)}: letter '{letter}' at position {at} of '{_shown(sequence)}'{_more(count)}{advice}")
     return rows
+
+
+def _shown(sequence: str) -> str:
+    return sequence if len(sequence) <= 40 else sequence[:40] + "..."
 
 
 # Flanks
@@ -558,7 +769,7 @@ def _with_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: A
     """Return the block with both flanks on every sequence as far as the policy asks, and without rows that it drops."""
     five, three = scaffold.five_prime, scaffold.three_prime
     if five or three:
-        rows = _mend_flanks(rows, five, three, policy, path, ledger)
+        rows = mend_flanks(rows, scaffold, policy, path, ledger)
     low, high = (bound + len(five) + len(three) for bound in policy.insert_length)
     length = pl.col("sequence").str.len_bytes()
     outside = (length < low) | (length > high)
@@ -574,8 +785,9 @@ def _with_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: A
     return rows
 
 
-def _mend_flanks(rows: pl.DataFrame, five: str, three: str, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
-    sequence = pl.col("sequence")
+def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
+    """Return a block (``row``, ``sequence``) with missing flanks added and damaged ones treated as the policy says."""
+    five, three, sequence = scaffold.five_prime, scaffold.three_prime, pl.col("sequence")
     intact = rows.select(sequence.str.starts_with(five) & sequence.str.ends_with(three)).to_series()
     ledger.note("both flanks intact", int(intact.sum()))
     if intact.all():

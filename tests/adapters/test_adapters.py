@@ -125,7 +125,9 @@ def test_rules_declare_the_modules_that_decide_their_result(script):
     assert all(module_file(module) for module in named)
     # plot rules read tables and scores that other rules made; training and prediction read shards, which the manifest describes
     reading = (
-        {"tables", "scaffold"} if script.stem.startswith(("plot", "evaluate", "group", "find", "split", "shard", "predict")) else set()
+        {"tables", "scaffold"}
+        if script.stem.startswith(("plot", "evaluate", "group", "find", "split", "shard", "predict", "calibrate"))
+        else set()
     )
     reading |= {"tables", "scaffold"} if script.stem in ("compare_models", "reenact_leak") else set()
     reading |= {"scaffold"} if script.stem == "estimate_expression" else set()

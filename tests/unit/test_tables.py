@@ -161,9 +161,10 @@ def test_sequences_of_a_fasta_file_or_a_table(tmp_path):
     for name in ("a.fa", "a.fasta.gz", "a.csv"):
         assert tables.read_sequences(tmp_path / name).to_list() == expected
     for name, content, message in (
-        ("b.fa", "", "no FASTA record"),
-        ("c.fa", ">a\nMKV\n", "row 1: letter 'M' at position 1"),
-        ("d.fa", ">a\nACGT\n>b\n", "row 2: the sequence is empty"),
+        ("a.fa", "", "the file is empty"),
+        ("b.fa", "ACGT\n", "no FASTA record"),
+        ("c.fa", ">a\nMKV\n", r"record 1 \('a'\): letter 'M' at position 1"),
+        ("d.fa", ">a\nACGT\n>b\n", r"record 2 \('b'\): the sequence is empty; delete the record"),
     ):
         (tmp_path / name).write_text(content)
         with pytest.raises(InputError, match=message):

@@ -412,3 +412,15 @@ def test_report_opens_in_a_browser_without_console_error(report, tmp_path):
     for category in ("Assay", "Ledger", "Leak guard", "Scores", "Training", "Predictions"):
         assert category in done.stdout
     assert Path(report).stat().st_size > 1_000_000  # everything is in this one file
+
+
+def test_another_checkouts_library_is_never_run(workflow_folder, tmp_path):
+    """An installed gpraflow, or one that PYTHONPATH names, stands behind the workflow's own."""
+    stale = tmp_path / "stale" / "gpraflow"
+    stale.mkdir(parents=True)
+    (stale / "__init__.py").write_text("raise ImportError('the stale copy')")
+    environment = os.environ | {"PYTHONPATH": str(stale.parent)}
+    target = "results/tiny/simulated/truth.tsv.gz"
+    done = snakemake(workflow_folder, target, "--configfile", "tiny.yaml", env=environment)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (workflow_folder / target).is_file()

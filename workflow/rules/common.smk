@@ -11,6 +11,7 @@ from gpraflow import models, randomness, sheet, smk
 from gpraflow.errors import GpraflowError
 
 smk.recover()
+smk.put_first(Path(workflow.basedir) / "scripts")
 SCHEMAS = Path(workflow.basedir) / "workflow" / "schemas"
 EXPRESSION = "results/{run}/expression/promoters.parquet"
 SIMULATED = "results/{run}/simulated/"

@@ -1,3 +1,37 @@
+rule calibrate_model:
+    """Find the spread of validation promoters around their predictions, and what training promoters are like."""
+    input:
+        train="results/{run}/splits/train.parquet",
+        validation="results/{run}/splits/val.parquet",
+        model="results/{run}/model/model.keras",
+        about="results/{run}/model/model.json",
+        scaffolds=config["scaffold"]["file"],
+        lib=[*lib("calibration", "prediction", "scaffold"), *model_lib()],
+    output:
+        calibration="results/{run}/model/calibration.json",
+    log:
+        "results/{run}/logs/calibrate_model.log",
+    benchmark:
+        "results/{run}/benchmarks/calibrate_model.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        scaffold=config["scaffold"]["name"],
+        flanks={
+            "damaged_flanks": config["scaffold"]["damaged_flanks"],
+            "max_flank_edits": config["scaffold"]["max_flank_edits"],
+        },
+        window={key: config["scaffold"][key] for key in ("length", "keep", "pad")},
+        backend=config["training"]["backend"],
+        batch_size=config["prediction"]["batch_size"],
+    script:
+        "../../scripts/calibrate_model.py"
+
+
 rule predict_promoters:
     """Predict the expression of a split or an independent data set."""
     input:
@@ -6,7 +40,8 @@ rule predict_promoters:
         ),
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
-        lib=[*lib("prediction", "bases", "scaffold"), *model_lib()],
+        calibration="results/{run}/model/calibration.json",
+        lib=[*lib("prediction", "bases", "calibration", "scaffold"), *model_lib()],
     output:
         predictions="results/{run}/predictions/{dataset}.parquet",
         ledger="results/{run}/ledger/predict_promoters.{dataset}.tsv",
