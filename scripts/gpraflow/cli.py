@@ -1,4 +1,4 @@
-"""The command `gpraflow`: what can be done with a trained model from a shell.
+"""The command `gpraflow`: what can be done with a trained model, and with buckets of shards, from a shell.
 
 Exit codes: 0 done; 2 input or options that cannot be used, as the message says; 1 any other failure; 130 interrupted.
 Each command imports what it needs when it runs: help costs nothing.
@@ -83,8 +83,21 @@ def explain_command(commands: Any) -> None:
     parser.set_defaults(run=_explain)
 
 
-# Each adds its commands to the parser; further ones stand here too.
-COMMANDS: tuple[Callable[[Any], None], ...] = (predict_command, variants_command, explain_command)
+def bucket_commands(commands: Any) -> None:
+    """Add ``gpraflow bucket verify`` and ``gpraflow bucket delete``."""
+    parser = commands.add_parser("bucket", help="look after a bucket of shards")
+    inner = parser.add_subparsers(required=True, metavar="verify|delete")
+    verify = inner.add_parser("verify", help="compare a bucket with the manifests in it, by sizes and checksums")
+    verify.set_defaults(run=_verify_bucket)
+    delete = inner.add_parser("delete", help="remove shards and manifests from a bucket, and nothing else in it")
+    delete.add_argument("--yes", action="store_true", help="really; without it, only say what would be removed")
+    delete.set_defaults(run=_delete_bucket)
+    for command in (verify, delete):
+        command.add_argument("url", help="bucket.url of the config: file://folder or gs://bucket/folder")
+
+
+# Each adds its commands to the parser.
+COMMANDS: tuple[Callable[[Any], None], ...] = (predict_command, variants_command, explain_command, bucket_commands)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -207,9 +220,23 @@ def _explain(options: argparse.Namespace) -> None:
         plots.save(figure, folder / "logos" / f"{stem}.png", folder / "logos" / f"{stem}.svg")
 
 
+def _verify_bucket(options: argparse.Namespace) -> None:
+    from gpraflow import storage
+
+    storage.verify(options.url)
+
+
+def _delete_bucket(options: argparse.Namespace) -> None:
+    from gpraflow import storage
+
+    storage.delete(options.url, really=options.yes)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    main_parser = argparse.ArgumentParser(prog="gpraflow", description="Use a trained sequence-to-expression model.")
+    main_parser = argparse.ArgumentParser(
+        prog="gpraflow", description="Use a trained sequence-to-expression model, and look after buckets of shards."
+    )
     main_parser.add_argument("--version", action="version", version=f"gpraflow {__version__}")
     main_parser.add_argument("--traceback", action="store_true", help="show where in the code an error came up")
     commands = main_parser.add_subparsers(required=True, metavar="COMMAND")
