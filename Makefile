@@ -1,15 +1,16 @@
-# make setup | run | report | test | lint | lock | clean-venv; see README.md.
+# make setup | run | report | tpu-check | test | lint | lock; see README.md.
 PYTHON ?= python3
 CORES ?= 8
 CONFIG ?= config/config.yaml
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 LOCK := requirements/gpraflow.lock
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --quiet --custom-compile-command "make lock"
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG))
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 REPORT = results/$(RUN)/report.html
 
-.PHONY: setup run report test lint lock
+.PHONY: setup run report test lint lock tpu-check
 
 setup: .venv/ready
 
@@ -20,7 +21,18 @@ setup: .venv/ready
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(LOCK)
+	@$(BIN)/python -c 'import os; print(os.path.abspath("src"))' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gpraflow.pth"
 	@touch $@
+
+# An environment of its own, because libtpu is large and of no use elsewhere.
+.venv-tpu/ready: requirements/gpraflow-tpu.lock | setup
+	@echo "Setting up .venv-tpu from $<"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-tpu
+	@$(BIN)/uv pip install --quiet --python .venv-tpu/bin/python --require-hashes --requirement $<
+	@touch $@
+
+tpu-check: .venv-tpu/ready
+	@.venv-tpu/bin/snakemake --cores 1 --configfile $(CONFIG) --forcerun check_tpu --until tpu -- tpu
 
 run: setup
 	@test -f $(CONFIG) || { echo "$(CONFIG): this config file does not exist"; exit 1; }
@@ -48,5 +60,5 @@ lint: setup
 	$(BIN)/snakemake --lint --configfile config/dream2022.yaml
 
 lock: setup
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet --custom-compile-command "make lock" \
-		--output-file $(LOCK)
+	$(COMPILE) --extra cloud --extra dev --output-file requirements/gpraflow.lock
+	$(COMPILE) --extra tpu --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-tpu.lock

@@ -91,6 +91,19 @@ def check_splits(content: dict[str, Any]) -> None:
         raise ConfigError("split.method: list needs split.test_sequences (a FASTA file or table), and test in split.names")
 
 
+def check_bucket_for_tpu(content: dict[str, Any]) -> None:
+    """Check that a TPU VM can read the shards.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    url = content["bucket"]["url"]
+    if not url.startswith("gs://"):
+        raise ConfigError(f"bucket.url: a TPU VM cannot read '{url}'; set it to gs://BUCKET/FOLDER (docs/cloud.md)")
+
+
 def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
     """Check the keys and ranges of ``tuning.space``.
 

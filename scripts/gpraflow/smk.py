@@ -73,6 +73,11 @@ def recover(directory: str = ".snakemake") -> None:
         fcntl.flock(handle, fcntl.LOCK_SH)  # also after a failed change to exclusive, which gives the shared lock up
 
 
+def on_tpu(workflow: Any) -> bool:
+    """Return whether models are trained on a Cloud TPU: a profile sends `train_model` there by the resource ``tpu_type``."""
+    return "tpu_type" in workflow.resource_settings.overwrite_resources.get("train_model", {})
+
+
 def _share_lock(directory: str = ".snakemake") -> TextIO | None:
     """Hold the workflow's lock together with others until this process ends; return its file, or None where that cannot be."""
     if fcntl is None:
