@@ -21,7 +21,8 @@ setup: .venv/ready
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(LOCK)
-	@$(BIN)/python -c 'import os; print(os.path.abspath("src"))' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/gpraflow.pth"
+	@# Snakemake finds plugins by their names among the packages on its path: the executor of src/ is put there, and nothing else.
+	@echo "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/snakemake_executor_plugin_cloud_tpu.pth"
 	@touch $@
 
 # An environment of its own, because libtpu is large and of no use elsewhere.
@@ -32,7 +33,7 @@ setup: .venv/ready
 	@touch $@
 
 tpu-check: .venv-tpu/ready
-	@.venv-tpu/bin/snakemake --cores 1 --configfile $(CONFIG) --forcerun check_tpu --until tpu -- tpu
+	@.venv-tpu/bin/snakemake --cores 1 --configfile $(CONFIG) --forcerun check_tpu -- tpu
 
 run: setup
 	@test -f $(CONFIG) || { echo "$(CONFIG): this config file does not exist"; exit 1; }

@@ -39,6 +39,7 @@ SLICES = {  # cloud.google.com/tpu/docs: pages of the generations
 # Shares of the peak that are reached: assumptions. Small convolutions, recurrence and elementwise work are far from matrix products.
 UTILISATION = (0.05, 0.40)
 _SETTINGS = {
+    "JAX_PLATFORMS": "cpu",
     "TPU_SKIP_MDS_QUERY": "1",  # there is no metadata server
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",

@@ -314,7 +314,11 @@ def test_terminate(lab):
 
 
 def kill_while_running(lab, kind="compute"):
-    """Kill Snakemake while the job runs; its VM goes on."""
+    """Kill Snakemake while the job runs, of which there are old outputs; its VM goes on."""
+    (lab.work / "results").mkdir()
+    for name, content in (("model.txt", "an old one"), ("input.txt", "4\n")):
+        (lab.work / "results" / name).write_text(content)
+    os.utime(lab.work / "results/model.txt", (1e9, 1e9))
     lab.close_gate()
     with lab.started(kind) as process:
         lab.wait_for(lab.running)
@@ -347,8 +351,6 @@ def test_kill(lab, kind, ends):
 
 
 def test_kill_and_then_other_inputs(lab):
-    (lab.work / "results").mkdir()
-    (lab.work / "results/model.txt").write_text("an old one")
     kill_while_running(lab)
     (lab.work / "extra/note.txt").write_text("another note\n")
     lab.open_gate()
