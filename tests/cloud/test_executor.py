@@ -4,18 +4,21 @@ A VM is an empty folder with next to no environment, in which its startup-script
 """
 
 import contextlib
+import io
 import os
 import re
 import signal
 import sys
+import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
 
-from snakemake_executor_plugin_cloud_tpu import ExecutorSettings
+from snakemake_executor_plugin_cloud_tpu import ExecutorSettings, vm
 from snakemake_executor_plugin_cloud_tpu import __main__ as command
 from snakemake_executor_plugin_cloud_tpu.settings import PRICES
 from tests.cloud import conftest, control_plane, snakemake_process
@@ -413,6 +416,19 @@ def test_the_table_of_faults_is_in_the_docs():
 
 
 # Without Snakemake
+
+
+def test_a_job_that_takes_longer_than_its_runtime(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        entry = tarfile.TarInfo(".cloud-tpu/job.sh")
+        entry.size = len(script := b"echo begun\nsleep 60\n")
+        archive.addfile(entry, io.BytesIO(script))
+    with open("job.log", "wb", buffering=0) as log:
+        assert vm.run({"seconds": 1}, SimpleNamespace(get=lambda name: packed.getvalue()), log) == 124
+    told = (tmp_path / "job.log").read_text()
+    assert told == "begun\nthe job took longer than its runtime of 0 minutes and was ended\n"
 
 
 def test_all_that_is_missing_is_said_at_once():
