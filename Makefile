@@ -1,17 +1,17 @@
-# make setup | run | report | test | lint | lock | clean-venv; see README.md.
+# make setup | run | report | tpu-check | test | lint | lock; see README.md.
 PYTHON ?= python3
 CORES ?= 8
 CONFIG ?= config/config.yaml
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 LOCK := requirements/gpraflow.lock
-COMPILE = $(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --quiet --custom-compile-command "make lock"
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --quiet --custom-compile-command "make lock"
 # CONFIG may name several files; later ones win, also with the run's name.
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 REPORT = results/$(RUN)/report.html
 
-.PHONY: setup run report test lint lock
+.PHONY: setup run report test lint lock tpu-check
 
 setup: .venv/ready
 
@@ -23,7 +23,19 @@ setup: .venv/ready
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(LOCK)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --offline --no-build-isolation --no-deps --editable .
+	@# Snakemake finds plugins by their names among the packages on its path: the executor of src/ is put there, and nothing else.
+	@echo "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/snakemake_executor_plugin_cloud_tpu.pth"
 	@touch $@
+
+# An environment of its own, because libtpu is large and of no use elsewhere.
+.venv-tpu/ready: requirements/gpraflow-tpu.lock | setup
+	@echo "Setting up .venv-tpu from $<"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-tpu
+	@$(BIN)/uv pip install --quiet --python .venv-tpu/bin/python --require-hashes --requirement $<
+	@touch $@
+
+tpu-check: .venv-tpu/ready
+	@.venv-tpu/bin/snakemake --cores 1 --configfile $(CONFIG) --forcerun check_tpu -- tpu
 
 run: setup
 	@for file in $(CONFIG); do test -f $$file || { echo "$$file: this config file does not exist"; exit 1; }; done
@@ -51,5 +63,6 @@ lint: setup
 	$(BIN)/snakemake --lint --configfile config/dream2022.yaml
 
 lock: setup
-	$(COMPILE) --output-file requirements/gpraflow.lock
-	$(COMPILE) --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock
+	$(COMPILE) --extra cloud --extra dev --output-file requirements/gpraflow.lock
+	$(COMPILE) --extra cloud --extra dev --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock
+	$(COMPILE) --extra tpu --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-tpu.lock

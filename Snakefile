@@ -64,3 +64,9 @@ rule tuning:
     input:
         expand("results/{run}/tuning/best.yaml", run=config["run"]),
         expand("results/{run}/figures/tuning.svg", run=config["run"]),
+
+
+rule tpu:
+    """What a TPU would make of the training, only if asked for: make tpu-check."""
+    input:
+        expand("results/{run}/tpu/check.json", run=config["run"]),

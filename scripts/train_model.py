@@ -12,6 +12,7 @@ def main(job):
         Path(job.output.model).parent,
         blueprint=training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
         options=training.Options(**job.params.options),
+        backup=job.resources.backup,
         terminal=terminal,
     )
 

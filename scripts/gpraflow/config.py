@@ -147,6 +147,19 @@ def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
         raise ConfigError("evaluation.dream.subsets: give the folder or .tar.gz of the challenge's test_subset_ids")
 
 
+def check_bucket_for_tpu(content: dict[str, Any]) -> None:
+    """Check that a TPU VM can read the shards.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    url = content["bucket"]["url"]
+    if not url.startswith("gs://"):
+        raise ConfigError(f"bucket.url: a TPU VM cannot read '{url}'; set it to gs://BUCKET/FOLDER (docs/cloud.md)")
+
+
 def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
     """Check the keys and ranges of ``tuning.space``.
 

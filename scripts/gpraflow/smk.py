@@ -82,6 +82,11 @@ def put_first(folder: str | os.PathLike) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(folder), *others])
 
 
+def on_tpu(workflow: Any) -> bool:
+    """Return whether models are trained on a Cloud TPU: a profile sends `train_model` there by the resource ``tpu_type``."""
+    return "tpu_type" in workflow.resource_settings.overwrite_resources.get("train_model", {})
+
+
 def _share_lock(directory: str = ".snakemake") -> TextIO | None:
     """Hold the workflow's lock together with others until this process ends; return its file, or None where that cannot be."""
     if fcntl is None:

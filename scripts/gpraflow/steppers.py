@@ -66,6 +66,36 @@ class _Stepper:
         return [np.array(not layers or id(variable) in ids, np.float32) for variable in self.model.trainable_variables]
 
 
+def jax_step(model: Any, optimizer: Any, objective: Objective, average: float) -> Callable[..., Any]:
+    """Return one step of training as a pure function for JAX.
+
+    It takes the state (trainable weights, other variables, optimizer, averages: lists of arrays), inputs, target, weight, learning rate,
+    momentum of the average, and shares of `_Stepper.trained` or None; and returns the new state and the loss.
+    """
+    import jax
+
+    rate = next(index for index, variable in enumerate(optimizer.variables) if variable is optimizer._learning_rate)
+
+    def loss_of(trainable: Any, others: Any, inputs: Any, target: Any, weight: Any) -> Any:
+        raw, others, penalties = model.stateless_call(trainable, others, inputs, training=True, return_losses=True)
+        loss = jax.numpy.mean(objective.losses(raw.astype("float32"), target) * weight)
+        return loss + sum(penalties), (loss, others)
+
+    def step(state: Any, inputs: Any, target: Any, weight: Any, learning_rate: Any, momentum: Any, trained: Any) -> Any:
+        trainable, others, moments, averages = state
+        moments = [*moments[:rate], learning_rate, *moments[rate + 1 :]]
+        (_, (loss, others)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable, others, inputs, target, weight)
+        if trained is not None:
+            gradients = [gradient * share for gradient, share in zip(gradients, trained, strict=True)]
+        new, moments = optimizer.stateless_apply(moments, gradients, trainable)
+        if trained is not None:
+            new = [jax.numpy.where(share > 0, one, old) for share, one, old in zip(trained, new, trainable, strict=True)]
+        averages = [momentum * old + (1 - momentum) * one for old, one in zip(averages, new, strict=bool(average))]
+        return (new, others, moments, averages), loss
+
+    return step
+
+
 class _JaxStepper(_Stepper):
     """JAX: a pure function of the state, compiled once; batches are spread over all devices of the process."""
 
@@ -81,28 +111,9 @@ class _JaxStepper(_Stepper):
         self._put = jax.device_put
         variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables, model.trainable_variables)
         self._state = self._put([[np.array(variable) for variable in group] for group in variables], self._whole)
-        rate = next(index for index, variable in enumerate(optimizer.variables) if variable is optimizer._learning_rate)
-
-        def loss_of(trainable: Any, others: Any, inputs: Any, target: Any, weight: Any) -> Any:
-            raw, others, penalties = model.stateless_call(trainable, others, inputs, training=True, return_losses=True)
-            loss = jax.numpy.mean(objective.losses(raw.astype("float32"), target) * weight)
-            return loss + sum(penalties), (loss, others)
-
-        def step(state: Any, inputs: Any, target: Any, weight: Any, learning_rate: Any, momentum: Any, trained: Any) -> Any:
-            trainable, others, moments, averages = state
-            moments = [*moments[:rate], learning_rate, *moments[rate + 1 :]]
-            (_, (loss, others)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable, others, inputs, target, weight)
-            if trained is not None:
-                gradients = [gradient * share for gradient, share in zip(gradients, trained, strict=True)]
-            new, moments = optimizer.stateless_apply(moments, gradients, trainable)
-            if trained is not None:
-                new = [jax.numpy.where(share > 0, one, old) for share, one, old in zip(trained, new, trainable, strict=True)]
-            averages = [momentum * old + (1 - momentum) * one for old, one in zip(averages, new, strict=bool(average))]
-            return (new, others, moments, averages), loss
-
         if not average:
             self._state[3] = []
-        self._step = jax.jit(step, donate_argnums=0)
+        self._step = jax.jit(jax_step(model, optimizer, objective, average), donate_argnums=0)
 
     def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
         """Train on one batch; return its loss, a scalar that is computed while others are prepared."""

@@ -98,6 +98,7 @@ def train(
     *,
     blueprint: Blueprint,
     options: Options,
+    backup: str = "",
     terminal: TextIO | None = None,
     watch: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
@@ -117,6 +118,9 @@ def train(
         What to build.
     options
         How to train; a baseline uses ``sample_weight``, ``seed`` and ``backend`` only.
+    backup
+        URL of a bucket where checkpoints are copied to, in a folder of this very training, so that it can go on on another machine; empty
+        for none.
     terminal
         Where the progress bar goes, besides the log.
     watch
@@ -143,14 +147,16 @@ def train(
     for leftover in (directory / file for file in MODEL_FILES):
         shutil.rmtree(leftover, ignore_errors=True)
         leftover.unlink(missing_ok=True)
-    work = _workplace(directory / _WORK, receipt, blueprint, options)
+    mark = _mark(receipt, blueprint, options)
+    work = _workplace(directory / _WORK, mark)
+    copies = storage.Backup(backup, mark) if backup else None
     started = time.monotonic()
-    with _writing(directory), _policy(options.precision if not architecture.baseline else "float32"):
+    with _writing(directory), policy(options.precision if not architecture.baseline else "float32"):
         data = _Data(receipt, work, architecture, options)
         if architecture.baseline:
             model, members = _fit_baseline(data, blueprint, options)
         else:
-            model, members = _train_network(data, work, blueprint, options, backend, terminal, watch)
+            model, members = _train_network(data, work, blueprint, options, backend, copies, terminal, watch)
         best = [member.best for member in members]
         of_members = {key: [line[key] for line in best] for key in ("val_loss", "val_r")}
         scores = {key: values[0] for key, values in of_members.items()}
@@ -202,7 +208,7 @@ def _rate(members: Sequence["_Member"]) -> float | None:
 
 
 @contextlib.contextmanager
-def _policy(name: str) -> Iterator[None]:
+def policy(name: str) -> Iterator[None]:
     """Make Keras compute in this precision."""
     import keras
 
@@ -222,15 +228,19 @@ def _writing(directory: Path) -> Iterator[None]:
         raise TrainingError(f"{directory}: the model could not be written ({error.strerror or error}); free space and run again") from error
 
 
-def _workplace(work: Path, receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) -> Path:
-    """Return the folder of checkpoints; emptied unless those are of the same training."""
+def _mark(receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) -> str:
+    """Return a name of this very training: of its data, network, options and code."""
     data = {split: entry["sha256"] for split, entry in receipt["splits"].items()}
     about = json.dumps([data, asdict(blueprint), asdict(options), models.sources(blueprint.name)], sort_keys=True)
-    mark = work / hashlib.sha256(about.encode()).hexdigest()[:16]
-    if not mark.is_file():
+    return hashlib.sha256(about.encode()).hexdigest()[:16]
+
+
+def _workplace(work: Path, mark: str) -> Path:
+    """Return the folder of checkpoints; emptied unless those are of the same training."""
+    if not (work / mark).is_file():
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        mark.touch()
+        (work / mark).touch()
     return work
 
 
@@ -321,13 +331,14 @@ def _train_network(
     blueprint: Blueprint,
     options: Options,
     backend: str,
+    backup: storage.Backup | None,
     terminal: TextIO | None,
     watch: Callable[[dict[str, Any]], None] | None,
 ) -> tuple[Any, list[_Member]]:
     """Return the model for predictions, and the members that it is made of; ``last.keras`` is written."""
     cores, members = [], []
     for number in range(options.ensemble):
-        core, trained = _train_member(data, work / f"member_{number}", number, blueprint, options, backend, terminal, watch)
+        core, trained = _train_member(data, work / f"member_{number}", number, blueprint, options, backend, backup, terminal, watch)
         cores.append(core)
         members.append(trained)
     model = serving(cores, data.objective, data.length, options.average_strands, blueprint.name)
@@ -398,6 +409,7 @@ def _train_member(
     blueprint: Blueprint,
     options: Options,
     backend: str,
+    backup: storage.Backup | None,
     terminal: TextIO | None,
     watch: Callable[[dict[str, Any]], None] | None,
 ) -> tuple[Any, _Member]:
@@ -414,7 +426,7 @@ def _train_member(
     optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
     stepper = steppers.stepper(core, optimizer, data.objective, options.average)
     stages = models.describe(blueprint.name).stages
-    with contextlib.closing(_Run(data, stepper, single, stages, work, seed, number, options, terminal, watch)) as run:
+    with contextlib.closing(_Run(data, stepper, single, stages, work, seed, number, options, backup, terminal, watch)) as run:
         return core, run.member()
 
 
@@ -447,6 +459,7 @@ class _Run:
         seed: int,
         number: int,
         options: Options,
+        backup: storage.Backup | None,
         terminal: TextIO | None,
         watch: Callable[[dict[str, Any]], None] | None,
     ):
@@ -454,7 +467,7 @@ class _Run:
 
         work.mkdir(exist_ok=True)
         self.data, self.stepper, self.work, self.seed, self.number, self.options = data, stepper, work, seed, number, options
-        self.terminal, self.watch = terminal, watch
+        self.backup, self.terminal, self.watch = backup, terminal, watch
         self.batch_size = batch_size_of(options.batch_size, data.rows, stepper.devices)
         self.steps = data.rows // self.batch_size
         self.predict = stepper.predictor(single, _PREDICTED)
@@ -597,6 +610,8 @@ class _Run:
         np.savez(content, about=np.frombuffer(about, np.uint8), **arrays)
         with files.whole(self.work / name) as temporary:
             temporary.write_bytes(content.getbuffer())
+        if self.backup is not None:
+            self.backup.keep(f"{self.work.name}/{name}", self.work / name)
 
     def _read(self, name: str) -> tuple[list[list[np.ndarray]], dict[str, Any]]:
         with np.load(self.work / name) as saved:
@@ -608,7 +623,10 @@ class _Run:
         return groups, about
 
     def _resume(self) -> bool:
-        """Take up the last checkpoint, if there is one."""
+        """Take up the last checkpoint, if there is one here or in the bucket."""
+        if self.backup is not None and not (self.work / "state.npz").is_file():
+            for name in ("best.npz", "state.npz"):
+                self.backup.fetch(f"{self.work.name}/{name}", self.work / name)
         if not (self.work / "state.npz").is_file():
             return False
         state, now = self._read("state.npz")
@@ -758,7 +776,7 @@ def range_test(
     data = _Data(storage.read_receipt(receipt_path), Path(work), architecture, options)
     seed = randomness.derive(options.seed, "range_test")
     keras.utils.set_random_seed(seed % 2**32)
-    with _policy(options.precision):
+    with policy(options.precision):
         core = build_core(blueprint, data.length, data.objective.outputs, "member_0")
         optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
         stepper = steppers.stepper(core, optimizer, data.objective, 0.0)

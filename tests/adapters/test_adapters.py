@@ -131,7 +131,7 @@ def test_rules_declare_the_modules_that_decide_their_result(script):
     )
     reading |= {"tables", "scaffold"} if script.stem in ("compare_models", "reenact_leak") else set()
     reading |= {"scaffold"} if script.stem == "estimate_expression" else set()
-    reading |= {"shards"} if script.stem in ("train_model", "find_learning_rate", "tune_trial", "upload_shards") else set()
+    reading |= {"shards"} if script.stem in ("train_model", "find_learning_rate", "tune_trial", "check_tpu", "upload_shards") else set()
     reading |= modules - {"tuning"} if script.stem == "tune_model" else set()  # it collects what the trials wrote
     reading |= {"scaffold", "randomness"} if script.stem == "upload_shards" else set()
     reading |= {"randomness"} if script.stem in ("split_promoters",) else set()

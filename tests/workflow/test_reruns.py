@@ -159,6 +159,7 @@ CHANGES = {
     "shards.compression": ("gzip", FROM["shard_tfrecords"]),
     "bucket.url": ("file://elsewhere", FROM["upload_shards"]),
     "bucket.location": ("europe-west4", FROM["upload_shards"]),
+    "bucket.backup": ("file://copies", []),
     "model.preset": ("paper", FROM["train_model"]),
     "model.sizes.kernel_size": (9, FROM["train_model"]),
     "model.motifs": ("other.jaspar", []),  # not with this architecture
@@ -194,6 +195,7 @@ CHANGES = {
     "training.reverse_complement": (True, FROM["train_model"]),
     "training.initial_model": ("other", FROM["train_model"]),
     **{f"tuning.{key}": (value, []) for key, value in {"trials": 2, "epochs": 1, "seed": 1, "space": []}.items()},  # only if asked for
+    **{f"tpu.{key}": (value, []) for key, value in {"topology": "v5e-8", "promoters": 10, "price": 1.0}.items()},  # only if asked for
     "range_test.low": (1e-5, []),  # only if asked for
     "range_test.high": (2.0, []),
     "range_test.steps": (30, []),

@@ -118,6 +118,8 @@ try:
     FROM_READS = FROM_BINS and not config["counts"]["table"]
     SHEET = load_bins(config["counts"])
     configs.check_splits(config)
+    if smk.on_tpu(workflow):
+        configs.check_bucket_for_tpu(config)
 except GpraflowError as error:
     raise WorkflowError(f"\n{error}\n") from None
 
@@ -203,6 +205,13 @@ def seed_of(section):
     """Return the seed of a section's step: from the one seed and the section's own."""
     own = config[section].get("seed", 0)
     return randomness.derive(config["seed"], section, own)
+
+
+def backup_url():
+    """Return where checkpoints are copied to: on a TPU always somewhere, because its VM can be taken away."""
+    if smk.on_tpu(workflow) and not config["bucket"]["backup"]:
+        return f"{fill_path(config['bucket']['url'])}/checkpoints"
+    return fill_path(config["bucket"]["backup"])
 
 
 def table_of(dataset):

@@ -32,6 +32,7 @@ rule train_model:
     resources:
         mem_mb=6000,
         runtime=480,
+        backup=backup_url(),  # no param: where copies lie decides nothing, so that another place reruns nothing
     params:
         model=MODEL,
         options=config["training"] | {"seed": seed_of("training")},
@@ -199,3 +200,42 @@ rule plot_tuning:
         runtime=10,
     script:
         "../../scripts/plot_tuning.py"
+
+
+rule check_tpu:
+    """Compile the train step for a TPU that is not there: does it fit, and how long may an epoch take."""
+    input:
+        scaffolds=config["scaffold"]["file"],
+        motifs=MOTIFS,
+        lib=[
+            *lib(
+                "tpu",
+                "training",
+                "objectives",
+                "schedules",
+                "steppers",
+                "datasets",
+                "scaffold",
+                "randomness",
+            ),
+            *model_lib(),
+        ],
+    output:
+        check="results/{run}/tpu/check.json",
+    log:
+        "results/{run}/logs/check_tpu.log",
+    benchmark:
+        "results/{run}/benchmarks/check_tpu.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+        runtime=30,
+    params:
+        model=MODEL,
+        options=config["training"] | {"seed": seed_of("training")},
+        length=config["scaffold"]["length"],
+        tpu=config["tpu"],
+    script:
+        "../../scripts/check_tpu.py"

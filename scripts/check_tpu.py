@@ -1,0 +1,19 @@
+"""Compile the train step for a TPU that is not there."""
+
+from gpraflow import files, smk, tpu, training
+
+
+def main(job):
+    terminal = smk.log_to(job.log[0])
+    about = tpu.check(
+        training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
+        training.Options(**job.params.options),
+        job.params.length,
+        **job.params.tpu,
+    )
+    files.write_json(job.output.check, about)
+    print(tpu.summary(about), file=terminal)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821

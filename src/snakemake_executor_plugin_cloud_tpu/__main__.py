@@ -1,0 +1,45 @@
+"""Commands: ``python -m snakemake_executor_plugin_cloud_tpu list|sweep --project PROJECT --zones ZONES``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from snakemake_executor_plugin_cloud_tpu import ExecutorSettings, control
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List or delete VMs; return 0, or 1 if one could not be deleted."""
+    parser = argparse.ArgumentParser(prog="snakemake_executor_plugin_cloud_tpu", description="Look for TPU VMs that the executor has made.")
+    parser.add_argument("command", choices=["list", "sweep"], help="list them, or delete them all, also those of runs that are under way")
+    parser.add_argument("--project", required=True)
+    parser.add_argument("--zones", required=True, help="'europe-west4-a us-east5-b'")
+    parser.add_argument("--yes", action="store_true", help="really; without it, sweep only says what it would delete")
+    parser.add_argument("--compute-endpoint", default=ExecutorSettings.compute_endpoint, help="another one for tests")
+    parser.add_argument("--tpu-endpoint", default=ExecutorSettings.tpu_endpoint, help="another one for tests")
+    given = parser.parse_args(arguments)
+    settings = ExecutorSettings(
+        project=given.project, zones=given.zones, compute_endpoint=given.compute_endpoint, tpu_endpoint=given.tpu_endpoint
+    )
+    failed = found = 0
+    for plane in (control.ComputeEngine(settings), control.QueuedResources(settings)):
+        for zone in settings.zone_list():
+            for vm in plane.find(zone):
+                found += 1
+                print(f"{vm.machine.name} in {zone}: {vm.kind}, {vm.state}, since {vm.created}", end="")
+                if given.command == "sweep" and given.yes:
+                    try:
+                        plane.delete(vm.machine)
+                        print(": deleted", end="")
+                    except Exception as error:  # noqa: BLE001 (the others are still to be deleted)
+                        failed += 1
+                        print(f": NOT DELETED: {error}", end="")
+                elif given.command == "sweep":
+                    print(": would be deleted (--yes)", end="")
+                print()
+    if not found:
+        print("no VMs of the executor's in these zones")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

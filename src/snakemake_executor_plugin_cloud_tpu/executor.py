@@ -1,0 +1,496 @@
+"""The executor: one VM for each job, from its creation to its end."""
+
+import asyncio
+import atexit
+import hashlib
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import tarfile
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+
+from snakemake_executor_plugin_cloud_tpu import control
+from snakemake_executor_plugin_cloud_tpu.control import Machine
+
+TPU = "tpu_type"  # the resource that sends a job to a VM
+FOLDER = "_tpu"  # of the bucket's
+VM_PROGRAM = Path(__file__).with_name("vm.py")
+DELETE_ATTEMPTS = 6
+LONGEST_WAIT = 600  # seconds between rounds of asking all zones
+LEFT_OUT = re.compile(r"(^|/)(\.git|\.snakemake|__pycache__|\.venv[^/]*)(/|$)")
+
+
+@dataclass
+class _Task:
+    """A job on its way."""
+
+    info: SubmittedJobInfo
+    name: str  # what Snakemake remembers of it: the name of its first VM
+    kind: str
+    seconds: int  # that the job may take
+    number: int = 0  # of VMs before this one, in earlier runs too
+    restarts: int = 0  # VMs that were taken away in this run
+    machine: Machine | None = None  # the VM as it is now
+    created: float = 0.0
+    ready: bool = False  # its files are in the bucket
+    zone: int = 0  # to ask next
+    rounds: int = 0  # in which no zone had a TPU
+    wait: float = 0.0  # until then
+    told: str = ""
+    pieces: int = 0  # of the log that were shown
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def job(self) -> JobExecutorInterface:
+        return self.info.job
+
+
+class _Failure(Exception):
+    """The job has failed, or cannot be run."""
+
+
+class Executor(RemoteExecutor):
+    """See the package."""
+
+    def __post_init__(self) -> None:
+        """Check all that can be checked before anything is created or computed."""
+        self.settings = self.workflow.executor_settings
+        self.settings.check()
+        self.workflow.localrules(*(rule.name for rule in self.workflow.rules if TPU not in rule.resources))
+        self.live: dict[str, _Task] = {}  # `active_jobs` of the base class is empty while a poll is under way
+        self.planes: dict[bool, control.ControlPlane] = {}
+        self.spent = 0.0  # US dollars for VMs that are gone
+        self.cancelled = False
+        for job in self.workflow.dag.needrun_jobs():
+            if not job.is_local:
+                self._afford(self._kind(job), self._seconds(job), job.name)
+        bucket, folder = self.settings.place()
+        self.folder = f"{folder}/{FOLDER}".lstrip("/")
+        self.bucket = _storage_bucket(self.settings.project, bucket)
+        atexit.register(self._delete_all)
+
+    # What Snakemake asks for
+
+    @property
+    def cores(self) -> str:
+        """The job may use the whole VM."""
+        return "all"
+
+    def additional_general_args(self) -> str:
+        """Leave out what Snakemake on the VM says of itself."""
+        return "--quiet host"
+
+    def run_job(self, job: JobExecutorInterface) -> None:
+        """Take a job on. Snakemake knows its name before there is a VM, so that a VM is never forgotten."""
+        known = self.dag.incomplete_external_jobid(job)
+        name = known or f"smk-{re.sub('[^a-z0-9-]', '-', job.name.lower())[:36]}-{uuid.uuid4().hex[:10]}"
+        if job.is_group():
+            raise WorkflowError(f"cloud-tpu runs single jobs, no groups of them: take the group away from rule {job.name}")
+        for path in map(Path, job.output):  # of an earlier run: as incomplete files they would keep Snakemake from taking the job up again
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        info = SubmittedJobInfo(job, external_jobid=name)
+        self.live[name] = _Task(info, name, self._kind(job), self._seconds(job))
+        self.report_job_submission(info)
+
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncIterator[SubmittedJobInfo]:
+        """Bring every job one step further."""
+        for info in active_jobs:
+            task = self.live.get(info.external_jobid or "")
+            if task is None or self.cancelled:
+                continue
+            async with self.status_rate_limiter:
+                ended, problem = await asyncio.to_thread(self._poll, task)
+            if not ended:
+                yield info
+                continue
+            self.live.pop(task.name, None)
+            if problem is None:
+                self.report_job_success(info)
+            else:
+                self.report_job_error(info, msg=f"{problem} ")
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """Delete all VMs, also those that are being created or looked at at this moment."""
+        self._delete_all()
+
+    def shutdown(self) -> None:
+        """End; VMs that are still there, after an error of Snakemake's, are deleted."""
+        if not self.workflow.remote_execution_settings.immediate_submit:
+            self._delete_all()
+        super().shutdown()
+
+    # One job
+
+    def _poll(self, task: _Task) -> tuple[bool, str | None]:
+        """Bring a job one step further; return whether it has ended, and if so, what was wrong with it."""
+        with task.lock:
+            if self.cancelled:
+                return False, None
+            try:
+                if not task.ready:
+                    self._prepare(task)
+                if task.machine is None:
+                    if time.time() >= task.wait:
+                        self._create(task)
+                    return False, None
+                return self._look(task)
+            except (_Failure, WorkflowError) as problem:
+                self._delete(task)
+                return True, str(problem)
+            except Exception as error:  # noqa: BLE001 (a VM must not go on because of whatever it is)
+                if _passes(error):
+                    self.logger.warning(f"{task.name}: {_said(error)}; once more")
+                    return False, None
+                self._delete(task)
+                return True, f"{type(error).__name__}: {_said(error)}"
+
+    def _prepare(self, task: _Task) -> None:
+        """Bring the job's files to the bucket, or find its VM again if that was done before."""
+        archive, digest = self._archive(task)
+        known = {name.removeprefix("vms/"): name for name in self._names(task, "vms/")}
+        numbers = {_number(task.name, vm): vm for vm in known}
+        if numbers:
+            task.number = max(numbers)
+            last = numbers[task.number]
+            about = json.loads(self._get(task, known[last]))
+            machine = Machine(last, about["zone"])
+            if self._find(task, "digest") == digest.encode():
+                self.logger.info(f"{task.name}: going on with {last} in {machine.zone}")
+                task.machine, task.created, task.ready = machine, about["created"], True
+                return
+            self.logger.info(f"{task.name}: inputs, code or settings have changed since; {last} is deleted, and the job begins anew")
+            task.machine, task.created = machine, about["created"]
+            self._delete(task)
+            task.number += 1
+        self._put(task, "job.tar.gz", archive)
+        self._put(task, "digest", digest.encode())
+        task.ready = True
+
+    def _create(self, task: _Task) -> None:
+        """Ask the next zone for a VM."""
+        zones = self.settings.zone_list()
+        machine = Machine(task.name if not task.number else f"{task.name}-r{task.number}", zones[task.zone])
+        limit = self._afford(task.kind, task.seconds, task.job.name)
+        self.logger.info(f"{task.name}: asking {machine.zone} for {task.kind} ({self.settings.provisioning}), at most ${limit:.2f}")
+        task.created, task.pieces, task.told = time.time(), 0, ""
+        self._put(task, f"vms/{machine.name}", json.dumps({"zone": machine.zone, "created": task.created}).encode())
+        task.machine = machine
+        labels = {"snakemake-rule": re.sub(r"[^a-z0-9_-]", "-", task.job.name.lower())[:63], "snakemake-job": task.name}
+        try:
+            self._plane(task.kind).create(machine, task.kind, self._script(task, machine), self._lifetime(task.seconds), labels)
+        except Exception as error:
+            if "alreadyExists" in repr(error) or "already exists" in _said(error).lower():
+                return  # the answer to the same request was lost
+            if control.is_full(f"{getattr(error, 'code', '')} {_said(error)}") or getattr(error, "code", None) == 503:
+                self._next_zone(task, _said(error))
+                return
+            if _passes(error):  # it may be there or not
+                return
+            raise _Failure(f"{machine.zone} refuses {task.kind}: {_said(error)}{_advice(error)}") from error
+
+    def _look(self, task: _Task) -> tuple[bool, str | None]:
+        """Look after a VM."""
+        assert task.machine is not None
+        state, text = self._plane(task.kind).state(task.machine)
+        done = self._find(task, f"{task.machine.name}/exit.json")  # after the state: a VM may tell and vanish
+        self._show_log(task)
+        if done is not None:
+            return True, self._end(task, json.loads(done)["status"])
+        if text != task.told:
+            task.told = text
+            self.logger.info(f"{task.machine.name}: {text}")
+        if state == "failed":
+            raise _Failure(f"{task.machine.name} in {task.machine.zone}: {text}{_advice_of(text)}")
+        if state == "full":
+            self._next_zone(task, text)
+        elif state == "gone":
+            if task.restarts >= self.settings.max_restarts:
+                raise _Failure(f"{task.machine.name} was taken away ({text}), and {task.restarts} before it: cloud-tpu-max-restarts")
+            self.logger.info(f"{task.machine.name} was taken away ({text}); asking for another one")
+            self._delete(task)
+            task.number, task.restarts = task.number + 1, task.restarts + 1
+        return False, None
+
+    def _next_zone(self, task: _Task, text: str) -> None:
+        assert task.machine is not None
+        zones = self.settings.zone_list()
+        self.logger.info(f"{task.machine.zone} has no {task.kind} now: {text}")
+        task.created = time.time()  # nothing was running
+        self._delete(task)
+        task.zone += 1
+        if task.zone < len(zones):
+            return
+        task.zone, task.rounds = 0, task.rounds + 1
+        if task.rounds >= self.settings.stockout_rounds:
+            raise _Failure(
+                f"none of {', '.join(zones)} has a {task.kind} ({self.settings.provisioning}), asked {task.rounds} times; give the same "
+                "command again later, add zones to cloud-tpu-zones, or set cloud-tpu-provisioning to STANDARD"
+            )
+        wait = min(self.settings.retry_seconds * 2 ** (task.rounds - 1), LONGEST_WAIT)
+        task.wait = time.time() + wait
+        self.logger.info(f"{task.name}: no zone has a TPU; asking again in {wait:.0f} s")
+
+    def _end(self, task: _Task, status: int) -> str | None:
+        """Bring results home; return what was wrong."""
+        assert task.machine is not None
+        vm = task.machine.name
+        packed = self._find(task, f"{vm}/result.tar.gz")
+        if packed is not None:
+            logs = {str(path) for path in task.job.log}
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                members = [each for each in archive if status == 0 or each.name in logs]
+                for each in members:
+                    archive.extract(each, filter="data")
+                    if each.isfile():
+                        os.utime(each.name)  # the VM's clock may be another
+        self._delete(task)
+        if status == 0 and packed is None:
+            return f"{vm}: the results are not in the bucket; give the same command again"
+        if status:
+            return f"exit status {status} on {vm}; log: gs://{self.bucket.name}/{self._path(task, vm)}/log/"
+        for name in self._names(task, ""):
+            self._remove(task, name)
+        return None
+
+    def _show_log(self, task: _Task) -> None:
+        assert task.machine is not None
+        prefix = f"{task.machine.name}/log/"
+        for name in self._names(task, prefix)[task.pieces :]:
+            for line in self._get(task, name).decode(errors="replace").splitlines():
+                self.logger.info(f"{task.job.name} | {line}")
+            task.pieces += 1
+
+    # Files
+
+    def _archive(self, task: _Task) -> tuple[bytes, str]:
+        """Return all that the VM needs for a job as an archive, and a digest of what is in it."""
+        command = f"set -e\n. .cloud-tpu/setup.sh\n{self.format_job_exec(task.job)}\n"
+        setup = Path(self.settings.setup).read_text(encoding="utf-8") if self.settings.setup else ""
+        contents: dict[str, Callable[[], bytes]] = {".cloud-tpu/job.sh": command.encode, ".cloud-tpu/setup.sh": setup.encode}
+        inputs = [str(path) for path in task.job.input]
+        sources = [path for path in self.workflow.dag.get_sources() if os.path.isfile(path)]
+        outside = sorted(path for path in {*inputs, *sources} if os.path.isabs(path) or path.startswith(".."))
+        if outside:
+            raise _Failure(
+                f"{task.job.name}: {', '.join(outside[:3])}: outside of the working directory, a VM cannot have it; put it inside"
+            )
+        for path in _files([*sources, *inputs, *self.settings.include.split()]):
+            contents[path] = Path(path).read_bytes
+        packed, digest = io.BytesIO(), hashlib.sha256()
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=6) as archive:
+            for name in sorted(contents):
+                content = contents[name]()
+                entry = tarfile.TarInfo(name)
+                # Snakemake on the VM must not find inputs newer than they are, and all may be run.
+                entry.size, entry.mode, entry.mtime = len(content), 0o755, int(time.time()) - 60
+                archive.addfile(entry, io.BytesIO(content))
+                digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+        return packed.getvalue(), digest.hexdigest()
+
+    def _script(self, task: _Task, machine: Machine) -> str:
+        """Return the startup-script."""
+        job = task.job
+        results = [str(path) for path in [*job.output, *job.log, *([job.benchmark] if job.benchmark else [])]]
+        settings = {
+            "bucket": self.bucket.name,
+            "folder": self._path(task, ""),
+            "vm": machine.name,
+            "seconds": task.seconds,
+            "interval": self.settings.log_seconds,
+            "results": results,
+        }
+        return f"#!/usr/bin/env python3\nSETTINGS = {settings!r}\n{VM_PROGRAM.read_text(encoding='utf-8')}"
+
+    def _path(self, task: _Task, name: str) -> str:
+        return f"{self.folder}/{task.name}/{name}".rstrip("/")
+
+    def _names(self, task: _Task, prefix: str) -> list[str]:
+        start = f"{self._path(task, '')}/"
+        return sorted(blob.name.removeprefix(start) for blob in self.bucket.list_blobs(prefix=start + prefix, timeout=control.TIMEOUT))
+
+    def _get(self, task: _Task, name: str) -> bytes:
+        return self.bucket.blob(self._path(task, name)).download_as_bytes(timeout=control.TIMEOUT)
+
+    def _find(self, task: _Task, name: str) -> bytes | None:
+        from google.api_core.exceptions import NotFound
+
+        try:
+            return self._get(task, name)
+        except NotFound:
+            return None
+
+    def _put(self, task: _Task, name: str, content: bytes) -> None:
+        self.bucket.blob(self._path(task, name)).upload_from_string(
+            content, content_type="application/octet-stream", checksum="crc32c", timeout=control.TIMEOUT
+        )
+
+    def _remove(self, task: _Task, name: str) -> None:
+        from google.api_core.exceptions import GoogleAPICallError
+
+        try:
+            self.bucket.blob(self._path(task, name)).delete(timeout=control.TIMEOUT)
+        except GoogleAPICallError as error:  # it costs next to nothing
+            self.logger.info(f"gs://{self.bucket.name}/{self._path(task, name)} stays: {_said(error)}")
+
+    # Machines
+
+    def _plane(self, kind: str) -> control.ControlPlane:
+        key = control.uses_compute_engine(kind)
+        if key not in self.planes:
+            self.planes[key] = control.connect(kind, self.settings)
+        return self.planes[key]
+
+    def _kind(self, job: JobExecutorInterface) -> str:
+        return str(job.resources.get(TPU))
+
+    def _seconds(self, job: JobExecutorInterface) -> int:
+        minutes = job.resources.get("runtime")
+        if not isinstance(minutes, int):
+            raise WorkflowError(f"rule {job.name}: set the resource runtime (minutes), which limits what its VM can cost")
+        return minutes * 60
+
+    def _lifetime(self, seconds: int) -> int:
+        return seconds + self.settings.boot_minutes * 60
+
+    def _afford(self, kind: str, seconds: int, rule: str) -> float:
+        """Return what a VM costs at most, if that and what runs and ran already is within the limit.
+
+        Raises
+        ------
+        WorkflowError
+            If it is not, or no price is known.
+        """
+        price = self.settings.price_of(kind)
+        most = price * self._lifetime(seconds) / 3600
+        running = sum(
+            self.settings.price_of(each.kind) * self._lifetime(each.seconds) / 3600 for each in self.live.values() if each.machine
+        )
+        if self.spent + running + most > self.settings.max_cost:
+            hours = self._lifetime(seconds) / 3600
+            raise WorkflowError(
+                f"rule {rule}: a {kind} costs up to ${most:.2f} (${price:g} an hour, {hours:.1f} hours: "
+                "its runtime and cloud-tpu-boot-minutes)"
+                + (f", and ${self.spent + running:.2f} are spent or taken already" if self.spent + running else "")
+                + f"; cloud-tpu-max-cost is ${self.settings.max_cost:.2f}: set it higher, or the rule's resource runtime lower"
+            )
+        return most
+
+    def _delete(self, task: _Task) -> None:
+        """Delete a job's VM and count what it cost; say so loudly if it cannot be deleted."""
+        from google.api_core.exceptions import NotFound
+
+        machine = task.machine
+        if machine is None:
+            return
+        for attempt in range(DELETE_ATTEMPTS):
+            try:
+                self._plane(task.kind).delete(machine)
+                break
+            except NotFound:
+                break
+            except Exception as error:  # noqa: BLE001 (whatever it is, the VM costs money)
+                if attempt == DELETE_ATTEMPTS - 1 or not _passes(error):
+                    self.logger.error(
+                        f"THE VM {machine.name} IN {machine.zone} COULD NOT BE DELETED AND MAY GO ON COSTING MONEY: {_said(error)}. "
+                        "Delete it: python -m snakemake_executor_plugin_cloud_tpu sweep --yes "
+                        f"--project {shlex.quote(self.settings.project)} --zones {machine.zone}"
+                    )
+                    return
+                time.sleep(2.0**attempt / 2)
+        task.machine = None
+        self.spent += self.settings.price_of(task.kind) * (time.time() - task.created) / 3600
+
+    def _delete_all(self) -> None:
+        """Delete all VMs; none is created after this."""
+        self.cancelled = True
+        for task in list(self.live.values()):
+            with task.lock:  # a request that is under way ends first
+                if task.machine is not None:
+                    self.logger.info(f"deleting {task.machine.name}")
+                    self._delete(task)
+
+
+def _storage_bucket(project: str, name: str) -> Any:
+    from google.auth.exceptions import DefaultCredentialsError
+    from google.cloud import storage
+
+    try:
+        return storage.Client(project=project).bucket(name)
+    except DefaultCredentialsError as error:
+        raise WorkflowError(
+            "cloud-tpu: no Google credentials were found; run `gcloud auth application-default login`, or let "
+            "GOOGLE_APPLICATION_CREDENTIALS name the key file of a service account (docs/cloud.md)"
+        ) from error
+
+
+def _files(paths: Iterable[str]) -> list[str]:
+    """Return the files among paths and in folders among them."""
+    found = set()
+    for path in paths:
+        if os.path.isdir(path):
+            found |= {os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names}
+        else:
+            found.add(path)
+    return sorted(name for name in map(os.path.normpath, found) if not LEFT_OUT.search(name))
+
+
+def _number(name: str, vm: str) -> int:
+    """Return which VM of a job it is, from 0."""
+    match = re.fullmatch(re.escape(name) + r"(?:-r(\d+))?", vm)
+    return int(match[1] or 0) if match else -1
+
+
+def _passes(error: BaseException) -> bool:
+    """Return whether an error may be gone the next time: no answer, or a server that is busy."""
+    from google.api_core import exceptions as answers
+    from google.auth.exceptions import TransportError
+    from requests import RequestException
+
+    busy = (
+        answers.ServerError,
+        answers.TooManyRequests,
+        answers.RetryError,
+        TransportError,
+        RequestException,
+        ConnectionError,
+        TimeoutError,
+    )
+    return isinstance(error, busy)
+
+
+def _said(error: BaseException) -> str:
+    message = getattr(error, "message", None)
+    return str(message) if isinstance(message, str) and message else str(error) or type(error).__name__
+
+
+def _advice(error: BaseException) -> str:
+    return _advice_of(f"{getattr(error, 'code', '')} {_said(error)}")
+
+
+def _advice_of(text: str) -> str:
+    """Return what to do about a refusal of Google's."""
+    text = text.lower()
+    if "quota" in text:
+        return (
+            "; ask for more of this quota (https://console.cloud.google.com/iam-admin/quotas), or take another zone or type (docs/cloud.md)"
+        )
+    if "permission" in text or "403" in text:
+        return "; give this account the roles of docs/cloud.md"
+    return ""

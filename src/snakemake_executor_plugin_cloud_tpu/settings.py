@@ -1,0 +1,113 @@
+"""What a user can set, what is checked before anything is created, and what a VM may cost."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
+
+PRICES = Path(__file__).with_name("prices.yaml")
+GENERATIONS = {  # accelerator type of queued resources -> image of the VM
+    "v5litepod": "v2-alpha-tpuv5-lite",
+    "v5p": "v2-alpha-tpuv5",
+    "v6e": "v2-alpha-tpuv6e",
+    "v4": "tpu-ubuntu2204-base",
+    "v3": "tpu-ubuntu2204-base",
+    "v2": "tpu-ubuntu2204-base",
+}
+IMAGE = "projects/ubuntu-os-accelerator-images/global/images/family/ubuntu-accel-2204-amd64-tpu-v5e-v5p-v6e"
+
+
+def _setting(default, text, kind=str, **more):
+    return field(default=default, metadata={"help": text, "type": kind, **more})
+
+
+@dataclass
+class ExecutorSettings(ExecutorSettingsBase):
+    """The settings ``--cloud-tpu-...``; Snakemake makes options, keys of a profile and environment variables of them."""
+
+    project: str | None = _setting(None, "Google Cloud project that pays", env_var=True)
+    zones: str | None = _setting(None, "zones to ask, the first one first, such as 'europe-west4-a us-east5-b'", env_var=True)
+    bucket: str | None = _setting(None, "gs://BUCKET/FOLDER through which jobs travel, best in the zones' region", env_var=True)
+    max_cost: float | None = _setting(None, "US dollars that the VMs of this run may cost at most", float)
+    price: float | None = _setting(None, "US dollars per hour of one VM, instead of the table of prices", float)
+    prices: str | None = _setting(None, "table of prices instead of the plugin's own prices.yaml")
+    provisioning: str = _setting("SPOT", "SPOT (cheap, can be taken away), FLEX_START or STANDARD")
+    service_account: str = _setting("default", "e-mail of the service account that the VM acts as")
+    network: str = _setting("default", "VPC network of the VM")
+    image: str = _setting(IMAGE, "boot image (Compute Engine)")
+    runtime_version: str | None = _setting(None, "TPU VM image (queued resources); by the accelerator type if not given")
+    setup: str | None = _setting(None, "file with shell commands that the VM runs before the job, in the folder of the workflow")
+    include: str = _setting("", "files and folders that the job needs besides its inputs, scripts, config files and what git knows")
+    max_restarts: int = _setting(5, "new VMs after VMs that were taken away", int)
+    stockout_rounds: int = _setting(6, "times that all zones are asked when none has a TPU, with longer and longer waits", int)
+    boot_minutes: int = _setting(30, "minutes that starting and setting up the VM may take, on top of the job's runtime", int)
+    log_seconds: float = _setting(10.0, "seconds between pieces of the log", float)
+    retry_seconds: float = _setting(30.0, "first wait after a round without a TPU; doubles up to 10 minutes", float)
+    compute_endpoint: str = _setting("https://compute.googleapis.com", "of Compute Engine; another one for tests", env_var=True)
+    tpu_endpoint: str = _setting("https://tpu.googleapis.com", "of the Cloud TPU API; another one for tests", env_var=True)
+
+    def zone_list(self) -> list[str]:
+        """Return the zones to ask."""
+        return re.split(r"[\s,]+", (self.zones or "").strip())
+
+    def place(self) -> tuple[str, str]:
+        """Return name and folder of the bucket."""
+        match = re.fullmatch(r"gs://([^/]+)(?:/(.*?))?/?", self.bucket or "")
+        if not match:
+            raise WorkflowError(f"cloud-tpu-bucket: '{self.bucket}' should look like gs://BUCKET/FOLDER")
+        return match[1], match[2] or ""
+
+    def check(self) -> None:
+        """Say what is not set, or cannot be.
+
+        Raises
+        ------
+        WorkflowError
+            One line for each setting.
+        """
+        wanted = {
+            "project": "the Google Cloud project that pays, such as my-project-123456",
+            "zones": "zones that have the TPU, such as 'europe-west4-a us-east5-b'",
+            "bucket": "gs://BUCKET/FOLDER through which jobs travel",
+            "max_cost": "US dollars that the VMs of this run may cost at most, such as 20",
+        }
+        problems = [f"set cloud-tpu-{key.replace('_', '-')}: {text}" for key, text in wanted.items() if _is_open(getattr(self, key))]
+        if self.provisioning not in ("SPOT", "FLEX_START", "STANDARD"):
+            problems.append(f"cloud-tpu-provisioning: '{self.provisioning}' is none of SPOT, FLEX_START, STANDARD")
+        if _is_open(self.service_account):
+            problems.append("set cloud-tpu-service-account: e-mail of the VM's service account")
+        for key in ("setup", "prices"):
+            if (path := getattr(self, key)) and not Path(path).is_file():
+                problems.append(f"cloud-tpu-{key}: there is no file {path}")
+        if problems:
+            raise WorkflowError("\n".join(["cloud-tpu (in the profile, or as --options; see docs/cloud.md):", *problems]))
+        self.place()
+
+    def price_of(self, kind: str) -> float:
+        """Return US dollars per hour of a VM of type ``kind``.
+
+        Raises
+        ------
+        WorkflowError
+            If nobody said what it is.
+        """
+        path = Path(self.prices) if self.prices else PRICES
+        if self.price is not None:
+            return self.price
+        table = yaml.safe_load(path.read_text(encoding="utf-8"))
+        price = (table.get("prices", {}).get(kind) or {}).get(self.provisioning)
+        if price is None:
+            raise WorkflowError(
+                f"no price is known for {kind} ({self.provisioning}), so that cloud-tpu-max-cost cannot be kept: look it up for your "
+                "region (https://cloud.google.com/tpu/pricing, times the chips of one VM) and set cloud-tpu-price, or fill in a copy of "
+                f"{path.name} and set cloud-tpu-prices"
+            )
+        return float(price)
+
+
+def _is_open(value) -> bool:
+    """Return whether a setting was left as the profile has it, ``<...>``, or empty."""
+    return value is None or (isinstance(value, str) and (not value.strip() or "<" in value))

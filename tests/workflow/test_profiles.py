@@ -1,0 +1,74 @@
+"""The profiles that come with the workflow: what Snakemake makes of them, in dry runs."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT, TINY, snakemake
+
+
+@pytest.fixture
+def folder(workflow_folder):
+    shutil.copytree(ROOT / "profiles", workflow_folder / "profiles")
+    (workflow_folder / "gcp-tpu").symlink_to("profiles/gcp-tpu")
+    config = yaml.safe_load(TINY) | {"bucket": {"url": "gs://bucket/{run}"}}
+    (workflow_folder / "cloud.yaml").write_text(yaml.safe_dump(config))
+    return workflow_folder
+
+
+def dry_run(folder, *arguments):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = snakemake(folder, *arguments, "--dry-run", env=environment)
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", done.stdout + done.stderr, flags=re.MULTILINE)
+    found = {name: re.search(r"resources: (.*)", body)[1] for name, body in jobs if "resources: " in body}
+    return done, found
+
+
+def test_tpu(folder):
+    done, resources = dry_run(folder, "--profile", "gcp-tpu", "--configfile", "cloud.yaml")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [rule for rule, text in resources.items() if "tpu_type" in text] == ["train_model"]
+    assert "tpu_type=ct6e-standard-8t" in resources["train_model"]
+    assert "runtime=240" in resources["train_model"]
+    assert "backup=gs://bucket/tiny/checkpoints" in resources["train_model"]
+
+
+def test_a_bucket_that_a_tpu_cannot_read(folder):
+    done, _ = dry_run(folder, "--profile", "gcp-tpu", "--configfile", "tiny.yaml")
+    assert done.returncode == 1
+    assert "bucket.url: a TPU VM cannot read 'file://results/{run}/bucket'; set it to gs://BUCKET/FOLDER" in done.stdout + done.stderr
+
+
+def test_the_tpu_profile_is_not_run_before_it_is_filled_in(folder):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = snakemake(folder, "--profile", "gcp-tpu", "--configfile", "cloud.yaml", env=environment)
+    assert done.returncode == 1
+    for key in ("project", "zones", "bucket", "service-account"):
+        assert f"set cloud-tpu-{key}: " in done.stderr
+    assert not (folder / "results/tiny/simulated").exists()
+
+
+def test_the_tpu_profile_has_the_settings_of_the_plugin_and_files_that_are_there():
+    from dataclasses import fields
+
+    from snakemake_executor_plugin_cloud_tpu import ExecutorSettings
+
+    content = yaml.safe_load((ROOT / "gcp-tpu/profile.yaml").read_text())
+    given = {key.removeprefix("cloud-tpu-").replace("-", "_") for key in content if key.startswith("cloud-tpu-")}
+    assert given <= {field.name for field in fields(ExecutorSettings)}
+    assert subprocess.run(["bash", "-n", ROOT / "gcp-tpu" / content["cloud-tpu-setup"]], check=False).returncode == 0
+    assert all((ROOT / name).exists() for name in content["cloud-tpu-include"].split())
+
+
+def test_slurm(folder):
+    done, resources = dry_run(folder, "--profile", "profiles/slurm", "--configfile", "tiny.yaml")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert {rule for rule, text in resources.items() if "gpu=1" in text} == {"train_model"}
+    assert "slurm_partition=<gpu partition>" in resources["train_model"]
+    assert "mem_mb=16000" in resources["train_model"]
+    assert all("slurm_account=<account>" in resources[rule] for rule in ("count_reads", "merge_counts", "evaluate_model"))
+    assert "runtime=240" in resources["count_reads"]
