@@ -1,6 +1,7 @@
 # make setup | run | report | tpu-check | test | lint | lock; see README.md.
 PYTHON ?= python3
 CORES ?= 8
+TESTS ?= 2
 CONFIG ?= config/config.yaml
 UV_VERSION := 0.13.9
 BIN := .venv/bin
@@ -50,8 +51,9 @@ report: setup
 	@mv $(REPORT).partial.html $(REPORT)
 	@echo "Report: $(REPORT)"
 
+# Two at a time: much of a test is compilation, which takes one core. The tests of a file share what they set up.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
