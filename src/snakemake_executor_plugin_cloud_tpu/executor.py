@@ -30,6 +30,7 @@ TPU = "tpu_type"  # the resource that sends a job to a VM
 FOLDER = "_tpu"  # of the bucket's
 VM_PROGRAM = Path(__file__).with_name("vm.py")
 DELETE_ATTEMPTS = 6
+COMMAND = ".cloud-tpu/job.sh"  # of a job's archive
 LONGEST_WAIT = 600  # seconds between rounds of asking all zones
 LEFT_OUT = re.compile(r"(^|/)(\.git|\.snakemake|__pycache__|\.venv[^/]*)(/|$)")
 
@@ -176,8 +177,12 @@ class Executor(RemoteExecutor):
                 task.machine, task.created, task.ready = machine, about["created"], True
                 return
             self.logger.info(f"{task.name}: inputs, code or settings have changed since; {last} is deleted, and the job begins anew")
-            task.machine, task.created = machine, about["created"]
+            wanted = task.kind
+            task.machine, task.created, task.kind = machine, about["created"], about["kind"]
             self._delete(task)
+            task.kind = wanted
+            if task.machine is not None:
+                raise _Failure(f"{last} is still there")
             task.number += 1
         self._put(task, "job.tar.gz", archive)
         self._put(task, "digest", digest.encode())
@@ -190,7 +195,7 @@ class Executor(RemoteExecutor):
         limit = self._afford(task.kind, task.seconds, task.job.name)
         self.logger.info(f"{task.name}: asking {machine.zone} for {task.kind} ({self.settings.provisioning}), at most ${limit:.2f}")
         task.created, task.pieces, task.told = time.time(), 0, ""
-        self._put(task, f"vms/{machine.name}", json.dumps({"zone": machine.zone, "created": task.created}).encode())
+        self._put(task, f"vms/{machine.name}", json.dumps({"zone": machine.zone, "kind": task.kind, "created": task.created}).encode())
         task.machine = machine
         labels = {"snakemake-rule": re.sub(r"[^a-z0-9_-]", "-", task.job.name.lower())[:63], "snakemake-job": task.name}
         try:
@@ -283,7 +288,7 @@ class Executor(RemoteExecutor):
         """Return all that the VM needs for a job as an archive, and a digest of what is in it."""
         command = f"set -e\n. .cloud-tpu/setup.sh\n{self.format_job_exec(task.job)}\n"
         setup = Path(self.settings.setup).read_text(encoding="utf-8") if self.settings.setup else ""
-        contents: dict[str, Callable[[], bytes]] = {".cloud-tpu/job.sh": command.encode, ".cloud-tpu/setup.sh": setup.encode}
+        contents: dict[str, Callable[[], bytes]] = {COMMAND: command.encode, ".cloud-tpu/setup.sh": setup.encode}
         inputs = [str(path) for path in task.job.input]
         sources = [path for path in self.workflow.dag.get_sources() if os.path.isfile(path)]
         outside = sorted(path for path in {*inputs, *sources} if os.path.isabs(path) or path.startswith(".."))
@@ -301,6 +306,8 @@ class Executor(RemoteExecutor):
                 # Snakemake on the VM must not find inputs newer than they are, and all may be run.
                 entry.size, entry.mode, entry.mtime = len(content), 0o755, int(time.time()) - 60
                 archive.addfile(entry, io.BytesIO(content))
+                if name == COMMAND:
+                    content = b" ".join(sorted(content.split()))  # Snakemake writes some options in another order in every process
                 digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
         return packed.getvalue(), digest.hexdigest()
 

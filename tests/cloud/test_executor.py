@@ -8,6 +8,7 @@ import io
 import os
 import re
 import signal
+import subprocess
 import sys
 import tarfile
 import time
@@ -97,6 +98,15 @@ class Lab:
         """Return exit status and output of a run."""
         with self.started(kind, **settings) as process:
             return self.end_of(process)
+
+    def run_alone(self, kind):
+        """Do the same in a process that shares nothing with the others, such as the order of sets."""
+        command = [sys.executable, "-m", "snakemake", *self.command(kind)]
+        environment = self.environment | {"PYTHONHASHSEED": "20"}
+        done = subprocess.run(
+            command, cwd=self.work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+        )
+        return done.returncode, done.stdout
 
     def end_of(self, process):
         process.join(120)
@@ -346,7 +356,7 @@ def test_kill(lab, kind, ends):
     lab.open_gate()
     if ends == "before":
         lab.wait_for(lambda: any(name.endswith("exit.json") for name in conftest.content(lab.emulator, lab.bucket)))
-    status, output = lab.run(kind)
+    status, output = lab.run(kind) if kind == "compute" else lab.run_alone(kind)
     assert status == 0, output
     assert re.search(r"going on with smk-train-\w+(-r1)? in zone-a", output)
     assert len(lab.google.happened("created")) == number == {"compute": 1, "tpu": 2}[kind]
