@@ -61,6 +61,7 @@ run: tiny
 simulate: {promoters: 600, independent: 60, reads: 9000, cells_per_promoter: 10, independent_cells: 20, active_factors: 10}
 counts: {bins: tiny_bins.tsv}
 model:
+  name: slides
   preset: small
   sizes: {conv1d_filters: 8, conv2d_filters: 8, residual_blocks: 1, pool_size: 10, bottleneck_units: 8,
           attention_blocks: 1, attention_heads: 2, lstm_layers: 1, lstm_units: 2, dense_units: [4]}

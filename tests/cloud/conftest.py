@@ -5,6 +5,7 @@ import urllib.request
 
 import pytest
 
+import tests.unit.conftest  # noqa: F401 (TensorFlow, before a test here chooses JAX, which hides it)
 from tests.cloud import servers
 
 _numbers = itertools.count(1)

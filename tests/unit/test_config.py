@@ -51,7 +51,7 @@ def test_defaults_are_valid_and_filling_changes_nothing(schema):
 def test_overlays_are_valid(root, schema):
     for path in (root / "config").glob("*.yaml"):
         content = yaml.safe_load(path.read_text())
-        assert config.validate(content, schema, path.name)["run"] == content["run"]
+        assert config.validate(content, schema, path.name)["run"] == content.get("run", "sample")
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_overlays_are_valid(root, schema):
         ({"trainning": {}}, r"config: 'trainning' is not a key; did you mean 'training'\?"),
         ({"training": {"learning_rat": 1}}, r"config: 'training\.learning_rat' is not a key; did you mean 'learning_rate'\?"),
         ({"input": {"columns": {"Sequence": "x"}}}, r"'input\.columns\.Sequence' is not a key; did you mean 'sequence'\?"),
-        ({"model": {"name": "slide"}}, r"model\.name: 'slide' is none of slides, compact, .*; did you mean 'slides'\?"),
+        ({"model": {"name": "slide"}}, r"model\.name: 'slide' is none of compact, biochemical, slides, .*; did you mean 'slides'\?"),
         ({"training": {"epochs": "ten"}}, r"training\.epochs: 'ten' is no integer"),
         ({"training": {"epochs": 0}}, r"training\.epochs: 0 is less than"),
         ({"training": {"epochs": None}}, r"training\.epochs: None is no integer"),

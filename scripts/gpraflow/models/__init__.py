@@ -26,9 +26,9 @@ import polars as pl
 from gpraflow.errors import ConfigError, InputError, nearest
 
 REGISTRY = (
-    "slides",
     "compact",
     "biochemical",
+    "slides",
     "vaishnav_transformer",
     "vaishnav_cnn",
     "legnet",
