@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 import yaml
+from gpraflow import config
 
 from tests.conftest import ROOT, TINY, snakemake
 
@@ -15,8 +16,8 @@ from tests.conftest import ROOT, TINY, snakemake
 def folder(workflow_folder):
     shutil.copytree(ROOT / "profiles", workflow_folder / "profiles")
     (workflow_folder / "gcp-tpu").symlink_to("profiles/gcp-tpu")
-    config = yaml.safe_load(TINY) | {"bucket": {"url": "gs://bucket/{run}"}}
-    (workflow_folder / "cloud.yaml").write_text(yaml.safe_dump(config))
+    content = yaml.safe_load(TINY) | {"bucket": {"url": "gs://bucket/{run}"}}
+    (workflow_folder / "cloud.yaml").write_text(yaml.safe_dump(content))
     return workflow_folder
 
 
@@ -49,6 +50,7 @@ def test_the_tpu_profile_is_not_run_before_it_is_filled_in(folder):
     assert done.returncode == 1
     for key in ("project", "zones", "bucket", "service-account"):
         assert f"set cloud-tpu-{key}: " in done.stderr
+    assert "there is no file" not in done.stderr  # Snakemake has made the profile's setup.sh a path
     assert not (folder / "results/tiny/simulated").exists()
 
 
@@ -62,6 +64,13 @@ def test_the_tpu_profile_has_the_settings_of_the_plugin_and_files_that_are_there
     assert given <= {field.name for field in fields(ExecutorSettings)}
     assert subprocess.run(["bash", "-n", ROOT / "gcp-tpu" / content["cloud-tpu-setup"]], check=False).returncode == 0
     assert all((ROOT / name).exists() for name in content["cloud-tpu-include"].split())
+
+
+def test_what_a_tpu_needs_of_a_config_is_one():
+    content = yaml.safe_load((ROOT / "gcp-tpu/training.yaml").read_text())
+    filled = config.validate(content, config.load_schema(ROOT / "workflow/schemas/config.schema.yaml"), "training.yaml")
+    assert filled["training"]["precision"] == "mixed_bfloat16"
+    assert filled["training"]["batch_size"] % 8 == 0
 
 
 def test_slurm(folder):
