@@ -51,7 +51,7 @@ def test_defaults_are_valid_and_filling_changes_nothing(schema):
 def test_overlays_are_valid(root, schema):
     for path in (root / "config").glob("*.yaml"):
         content = yaml.safe_load(path.read_text())
-        assert config.validate(content, schema, path.name)["run"] == content.get("run", "sample")
+        assert config.validate(content, schema, path.name)["run"] == content["run"]
 
 
 @pytest.mark.parametrize(
