@@ -134,7 +134,7 @@ def test_rules_declare_the_modules_that_decide_their_result(script):
     reading |= {"shards"} if script.stem in ("train_model", "find_learning_rate", "tune_trial", "check_tpu", "upload_shards") else set()
     reading |= modules - {"tuning"} if script.stem == "tune_model" else set()  # it collects what the trials wrote
     reading |= {"scaffold", "randomness"} if script.stem == "upload_shards" else set()
-    reading |= {"randomness"} if script.stem in ("split_promoters",) else set()
+    reading |= {"randomness"} if script.stem in ("split_promoters", "find_overlaps") else set()
     reading |= {"scaffold", "randomness"} if script.stem == "score_dream" else set()  # it draws nothing
     assert modules - CARRIERS - reading <= named | of_models(script.stem)
     assert named <= modules

@@ -54,6 +54,8 @@ rule summarise:
     shell: "cat {input} results/history/line > {output}"
 """
 KINDS = {"compute": "ct6e-standard-8t", "tpu": "v5litepod-8"}
+# Each fault is tried with both services; where CI=true with Compute Engine only, but for the first test.
+FAULTY = ("compute", pytest.param("tpu", marks=pytest.mark.slow))
 ZONES = ["zone-a", "zone-b"]
 
 
@@ -242,7 +244,7 @@ def test_a_job_that_fails(lab):
     assert not (lab.work / "results/history/old").exists()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAULTY)
 def test_a_vm_that_is_taken_away(lab, kind):
     lab.close_gate()
     lab.google.plan.preempt = lambda machine: lab.running() and lab.open_gate() is None
@@ -264,7 +266,7 @@ def test_vms_that_are_taken_away_again_and_again(lab):
     lab.check_none_left()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAULTY)
 def test_quota(lab, kind):
     lab.google.plan = Plan(quota=True)
     status, output = lab.run(kind)
@@ -273,7 +275,7 @@ def test_quota(lab, kind):
     assert lab.google.happened("created") == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAULTY)
 def test_a_zone_without_tpus(lab, kind):
     lab.google.plan = Plan(full={"zone-a": 99, "zone-b": 1})
     status, output = lab.run(kind)
@@ -345,7 +347,7 @@ def kill_while_running(lab, kind="compute"):
     assert unlocking.exitcode == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", FAULTY)
 @pytest.mark.parametrize("ends", ["before", "after"])
 def test_kill(lab, kind, ends):
     """Also the second VM of a job is found again, and a VM that has ended its job in between."""

@@ -137,7 +137,7 @@ def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, 
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
     with open(workflow_folder / "killed.log", "w") as log:
         process = subprocess.Popen(command, cwd=workflow_folder, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while not sign():
             assert process.poll() is None, (workflow_folder / "killed.log").read_text()[-2000:]
             assert time.monotonic() < deadline
@@ -167,7 +167,7 @@ def test_a_job_that_outlives_its_killed_snakemake_keeps_the_folder_locked(workfl
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
     process = subprocess.Popen(command, cwd=workflow_folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     job = []
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while not (workflow_folder / "results/tiny/model/.training").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -6,7 +6,7 @@ rule calibrate_model:
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
         scaffolds=config["scaffold"]["file"],
-        lib=[*lib("calibration", "prediction", "scaffold"), *model_lib()],
+        lib=[*lib("calibration", "prediction", "bases", "scaffold"), *model_lib()],
     output:
         calibration="results/{run}/model/calibration.json",
     log:
