@@ -3,10 +3,10 @@
 import hashlib
 import json
 import re
-import threading
 import time
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests import background
 
 RECORD = 10633252
 
@@ -99,14 +99,6 @@ class Handler(BaseHTTPRequestHandler):
         return None
 
 
-@contextmanager
 def serving(files):
     """Run the server while the block runs; ``shutdown()`` and ``server_close()`` may be called in it."""
-    with Zenodo(files) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return background.serving(Zenodo(files))

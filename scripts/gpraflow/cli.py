@@ -35,7 +35,7 @@ def predict_command(commands: Any) -> None:
         "promoter is unlike those that the model was trained on. docs/using.md says what these are.",
     )
     _add_model(parser)
-    parser.add_argument("input", metavar="INPUT", help="FASTA, TSV, CSV (.gz, .zst), Parquet, or - for standard input")
+    _add_input(parser)
     _add_output(parser)
     _add_columns(parser)
     parser.add_argument("--reads", type=_positive, help="reads of the measurement that intervals are for (default: the median in training)")
@@ -69,11 +69,11 @@ def explain_command(commands: Any) -> None:
         "and find known motifs that explain the effects.",
     )
     _add_model(parser)
-    parser.add_argument("input", metavar="INPUT", help="FASTA, TSV, CSV (.gz, .zst), Parquet, or - for standard input")
+    _add_input(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="FOLDER", help="folder for effects.tsv.gz, motifs.tsv, sites.tsv and logos"
     )
-    parser.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
+    _add_quiet(parser)
     parser.add_argument("--motifs", default="", metavar="FILE", help="known motifs in JASPAR format (default: JASPAR 2026, yeast)")
     parser.add_argument(
         "--motif-promoters", type=_positive, default=200, help="first promoters in which motifs are looked for (default 200)"
@@ -106,9 +106,17 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=_positive, default=1024, help="promoters at a time (default 1024)")
 
 
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="FASTA, TSV, CSV (.gz, .zst), Parquet, or - for standard input")
+
+
+def _add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
+
+
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", default="-", metavar="OUT", help=_FORMATS)
-    parser.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
+    _add_quiet(parser)
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from gpraflow import metrics
 
-_FEWEST = 4  # promoters for a comparison
+FEWEST = 4  # promoters for a comparison
 # One question: is r of `model` another than that of `other` on this data set?
 COLUMNS = {
     "dataset": pl.String,
@@ -69,51 +69,43 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
 def compare(
     measured: np.ndarray,
     predictions: Mapping[str, np.ndarray],
-    pairs: Sequence[tuple[str, str]],
+    drawn: Mapping[str, np.ndarray],
     *,
     dataset: str,
-    resamples: int,
-    seed: int,
-    threads: int = 1,
-) -> list[dict]:
-    """Compare r of pairs of models on the same promoters.
+) -> dict[str, Any]:
+    """Compare r of two models on the same promoters.
 
     Parameters
     ----------
     measured
         ``(n,)``.
     predictions
-        Model -> ``(n,)``, all finite.
-    pairs
-        (model, other).
+        Model and other -> ``(n,)``, all finite.
+    drawn
+        Model -> r of its resamples (`metrics.bootstrap`, all with one seed: the same promoters for each model, so that the interval is that
+        of a paired difference).
     dataset
         Its name.
-    resamples, seed, threads
-        As `metrics.bootstrap`. Each model is resampled with the same promoters, so that the interval is that of a paired difference.
 
     Returns
     -------
-    list of dict
+    dict
         `COLUMNS` without ``p_holm``; p is that of `williams`.
     """
-    named = sorted({name for pair in pairs for name in pair})
-    drawn = {name: metrics.bootstrap(predictions[name], measured, resamples, seed, threads)["r"] for name in named}
-    r = {name: metrics.pearson(predictions[name], measured) for name in named}
-    rows = []
-    for model, other in pairs:
-        _, p = williams(r[model], r[other], metrics.pearson(predictions[model], predictions[other]), len(measured))
-        low, high = metrics.interval(drawn[model] - drawn[other])
-        values = {
-            "r": r[model],
-            "r_other": r[other],
-            "difference": r[model] - r[other],
-            "difference_low": low,
-            "difference_high": high,
-            "p": p,
-        }
-        about = {"dataset": dataset, "n": len(measured), "model": model, "other": other}
-        rows.append(about | {key: metrics.finite(value) for key, value in values.items()})
-    return rows
+    model, other = predictions
+    r = {name: metrics.pearson(values, measured) for name, values in predictions.items()}
+    _, p = williams(r[model], r[other], metrics.pearson(predictions[model], predictions[other]), len(measured))
+    low, high = metrics.interval(drawn[model] - drawn[other])
+    values = {
+        "r": r[model],
+        "r_other": r[other],
+        "difference": r[model] - r[other],
+        "difference_low": low,
+        "difference_high": high,
+        "p": p,
+    }
+    about = {"dataset": dataset, "n": len(measured), "model": model, "other": other}
+    return about | {key: metrics.finite(value) for key, value in values.items()}
 
 
 def table(rows: Sequence[dict]) -> pl.DataFrame:
@@ -134,7 +126,7 @@ def across(
     read
         Gives the predictions of (run, data set), None if there are none.
     resamples, seed, threads
-        As `compare`.
+        As `metrics.bootstrap`.
 
     Returns
     -------
@@ -156,10 +148,11 @@ def across(
         for run, other in combinations(predictions, 2):
             mine = predictions[run].select("sequence", "expression", "predicted")
             both = mine.join(predictions[other].select("sequence", "expression", theirs="predicted"), on=["sequence", "expression"])
-            if both.height >= _FEWEST:
+            if both.height >= FEWEST:
                 values = {run: both["predicted"].to_numpy(), other: both["theirs"].to_numpy()}
-                options: dict[str, Any] = {"resamples": resamples, "seed": metrics.seed_of(seed, dataset), "threads": threads}
-                compared += compare(both["expression"].to_numpy(), values, [(run, other)], dataset=dataset, **options)
+                measured, own = both["expression"].to_numpy(), metrics.seed_of(seed, dataset)
+                drawn = {name: metrics.bootstrap(one, measured, resamples, own, threads)["r"] for name, one in values.items()}
+                compared.append(compare(measured, values, drawn, dataset=dataset))
     return pl.DataFrame(rows, infer_schema_length=None), table(compared)
 
 

@@ -10,8 +10,6 @@ import polars as pl
 from gpraflow import checks, comparisons, files, metrics, noise, strata
 from gpraflow.bases import PREDICTED_BASE
 
-_LEAST = 4  # promoters for a comparison
-
 
 def evaluate(
     predictions: pl.DataFrame,
@@ -54,13 +52,14 @@ def evaluate(
     scored["peers"], compared = {}, []
     for peer in extras["peers"]:
         rows = predictions.drop_nulls(peer)
-        if rows.height < _LEAST:
+        if rows.height < comparisons.FEWEST:
             continue
         mine, theirs, measured = (rows[column].to_numpy() for column in ("predicted", peer, "expression"))
-        scored["peers"][peer] = {"n": rows.height} | metrics.with_intervals(theirs, measured, resamples, own, threads)
-        scored["peers"][peer]["effects"] = _effects(predictions, peer, f"{peer}_base", extras["base_expression"], seed=own, **options)
         both = {model: mine, peer: theirs}
-        compared += comparisons.compare(measured, both, [(model, peer)], dataset=name, seed=own, **options)
+        drawn = {one: metrics.bootstrap(values, measured, resamples, own, threads) for one, values in both.items()}
+        scored["peers"][peer] = {"n": rows.height} | metrics.described(theirs, measured, drawn[peer])
+        scored["peers"][peer]["effects"] = _effects(predictions, peer, f"{peer}_base", extras["base_expression"], seed=own, **options)
+        compared.append(comparisons.compare(measured, both, {one: of["r"] for one, of in drawn.items()}, dataset=name))
     parts = strata.parts_of(predictions, extras["groups"], distance)
     return scored, strata.score(predictions, parts, dataset=name, seed=seed, **options), compared
 

@@ -130,8 +130,12 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
 
 def with_intervals(predicted: np.ndarray, measured: np.ndarray, resamples: int, seed: int, threads: int = 1) -> dict[str, float | None]:
     """Return each of `SCORES`, ``<score>_low`` and ``<score>_high``; None where not defined."""
+    return described(predicted, measured, bootstrap(predicted, measured, resamples, seed, threads))
+
+
+def described(predicted: np.ndarray, measured: np.ndarray, drawn: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    """Return what `with_intervals` does, from resamples that were drawn already."""
     values = scores(predicted, measured)
-    drawn = bootstrap(predicted, measured, resamples, seed, threads)
     found: dict[str, float | None] = {}
     for score in SCORES:
         low, high = interval(drawn[score])

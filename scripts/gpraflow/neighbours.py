@@ -23,10 +23,10 @@ _PAIRS = 1_000_000  # candidate pairs at a time
 _KMERS = 40_000_000  # k-mers at a time
 _ROWS = 100_000  # sequences whose k-mers are listed at a time
 _FAR = 20_000  # sequences whose nearest is looked for at a time
-# Pairs of a library's promoter (`sequence`) and one of an independent data set (`other`) that are near-duplicates; `equal`: the inserts are
-# the same, on the same strand.
 # The training promoter nearest to each promoter of a data set, and the edits between their inserts; null where none is near.
 NEAREST = {"dataset": pl.String, "sequence": pl.String, "distance": pl.Int64, "nearest": pl.String}
+# Pairs of a library's promoter (`sequence`) and one of an independent data set (`other`) that are near-duplicates; `equal`: the inserts are
+# the same, on the same strand.
 OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "other": pl.String, "equal": pl.Boolean}
 
 

@@ -26,7 +26,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
 }
 _BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # theirs too
-_TRAIN, _VAL = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue and vermilion
+BLUE, VERMILION = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue and vermilion
 
 
 def save(figure: Any, png: str | os.PathLike, svg: str | os.PathLike) -> None:
@@ -52,9 +52,9 @@ def training_curves(history: pl.DataFrame, best_epoch: int) -> Any:
         for number, (_, part) in enumerate(history.group_by("member", maintain_order=True)):
             epochs = part["epoch"].to_numpy() + 1
             names = {} if number else {"training": "training", "validation": "validation"}
-            left.plot(epochs, part["loss"], color=_TRAIN, marker="o", markersize=3, label=names.get("training"))
-            left.plot(epochs, part["val_loss"], color=_VAL, marker="s", markersize=3, label=names.get("validation"))
-            right.plot(epochs, part["val_r"], color=_VAL, marker="s", markersize=3)
+            left.plot(epochs, part["loss"], color=BLUE, marker="o", markersize=3, label=names.get("training"))
+            left.plot(epochs, part["val_loss"], color=VERMILION, marker="s", markersize=3, label=names.get("validation"))
+            right.plot(epochs, part["val_r"], color=VERMILION, marker="s", markersize=3)
         left.set(xlabel="epoch", ylabel="loss", title="Loss", ylim=(0, None))
         right.set(xlabel="epoch", ylabel="Pearson r, validation", title="Correlation")
         for axes in (left, right):
@@ -77,8 +77,8 @@ def learning_rates(rates: pl.DataFrame, suggested: float) -> Any:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
         axes.plot(rates["learning_rate"], rates["loss"], ".", color="0.75", markersize=3, label="batch")
-        axes.plot(rates["learning_rate"], rates["smoothed"], color=_TRAIN, label="running mean")
-        axes.axvline(suggested, color=_VAL, linewidth=1, linestyle="--", label=f"steepest fall ({suggested:.2g})")
+        axes.plot(rates["learning_rate"], rates["smoothed"], color=BLUE, label="running mean")
+        axes.axvline(suggested, color=VERMILION, linewidth=1, linestyle="--", label=f"steepest fall ({suggested:.2g})")
         axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning-rate range test")
         axes.set_ylim(0, 1.5 * rates["smoothed"].to_numpy().max())
         axes.legend(frameon=False)
@@ -97,14 +97,14 @@ def tuning(trials: pl.DataFrame, importance: pl.DataFrame) -> Any:
     """
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(8.2, 3.0), layout="constrained")
-        for state, marker, color in (("complete", "o", _TRAIN), ("pruned", "x", "0.5")):
+        for state, marker, color in (("complete", "o", BLUE), ("pruned", "x", "0.5")):
             part = trials.filter(pl.col("state") == state)
             left.plot(part["trial"] + 1, part["val_loss"], marker, color=color, markersize=4, label=f"{state} (n = {part.height})")
-        left.step(trials["trial"] + 1, trials["best_so_far"], where="post", color=_VAL, label="best so far")
+        left.step(trials["trial"] + 1, trials["best_so_far"], where="post", color=VERMILION, label="best so far")
         left.set(xlabel="trial", ylabel="validation loss\n(share of label variance)", title="Trials")
         left.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
         figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=3, frameon=False)
-        right.barh(importance["key"].to_list()[::-1], importance["importance"].to_list()[::-1], color=_TRAIN)
+        right.barh(importance["key"].to_list()[::-1], importance["importance"].to_list()[::-1], color=BLUE)
         right.set(xlabel="importance (fANOVA)", title="Hyper-parameters", xlim=(0, 1))
         if not importance.height:
             right.text(0.5, 0.5, "fewer than four complete trials", ha="center", va="center", transform=right.transAxes)
@@ -143,7 +143,7 @@ def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
                 row, values = row_of[label[0]], part[column].to_numpy()
                 middle = float(np.exp(np.log(values).mean()) if column == "concentration" else values.mean())
                 axes.plot([1 if column == "concentration" else 0, middle], [row, row], color="0.8", linewidth=3, zorder=1)
-                axes.plot(values, np.full(len(values), row), "o", color=_TRAIN, markersize=3.5, alpha=0.8, zorder=2)
+                axes.plot(values, np.full(len(values), row), "o", color=BLUE, markersize=3.5, alpha=0.8, zorder=2)
             if column == "concentration":
                 axes.set_xscale("log")
             axes.axvline(1 if column == "concentration" else 0, color="0.6", linewidth=0.8, zorder=0)
@@ -236,7 +236,7 @@ def contribution_logo(sequence: str, values: np.ndarray, begin: int, sites: pl.D
         for site in sites.sort("start").iter_rows(named=True):
             lane = next((index for index, end in enumerate(lanes) if end < site["start"] - 1), len(lanes))
             lanes[lane : lane + 1] = [site["end"]]
-            colour = _TRAIN if site["similarity"] > 0 else _VAL
+            colour = BLUE if site["similarity"] > 0 else VERMILION
             bottom.plot([site["start"] - 0.5, site["end"] + 0.5], [-lane, -lane], color=colour, linewidth=5, solid_capstyle="butt")
             label = f"{site['factor']} {site['strand']}"
             bottom.text((site["start"] + site["end"]) / 2, -lane - 0.2, label, ha="center", va="top", fontsize=6.5, color=colour)

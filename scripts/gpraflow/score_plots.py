@@ -7,9 +7,8 @@ import polars as pl
 from matplotlib import pyplot as plt
 from matplotlib import ticker
 
-from gpraflow.plots import STYLE
+from gpraflow.plots import BLUE, STYLE, VERMILION
 
-_OWN, _OTHER = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue and vermilion; markers differ too
 _SMALL = 7.5
 _COLUMNS = 2
 _SPAN = 0.1  # of an axis of r at least, so that next to nothing does not look like much
@@ -49,7 +48,7 @@ def comparison(table: pl.DataFrame) -> Any:
         for axes, name in zip(panels.flat, datasets, strict=False):
             rows = table.filter(dataset=name).sort("r", descending=True, nulls_last=True, maintain_order=True)
             place = -np.arange(rows.height, dtype=np.float64)
-            for kind, colour, marker, label in (("run", _OWN, "o", "runs"), ("peer", _OTHER, "D", "stored predictions of others")):
+            for kind, colour, marker, label in (("run", BLUE, "o", "runs"), ("peer", VERMILION, "D", "stored predictions of others")):
                 mine = (rows["kind"] == kind).to_numpy()
                 if mine.any():
                     _forest(axes, rows.filter(pl.Series(mine)), place[mine], colour, marker, label)
@@ -93,11 +92,11 @@ def parts(table: pl.DataFrame, title: str, unit: str) -> Any:
         for (left, right), name in zip(panels, by, strict=False):
             rows = table.filter(by=name)
             place = -np.arange(rows.height, dtype=np.float64)
-            _forest(left, rows, place, _OWN, "o", None)
+            _forest(left, rows, place, BLUE, "o", None)
             errors = rows.select(pl.col("mse", "mse_low", "mse_high").cast(pl.Float64).sqrt())
             value, low, high = (errors[column].cast(pl.Float64).to_numpy() for column in errors.columns)
             around = np.stack([value - low, high - value]).clip(0)
-            right.errorbar(value, place, xerr=around, fmt="s", color=_OTHER, markersize=3.5, linewidth=1.2)
+            right.errorbar(value, place, xerr=around, fmt="s", color=VERMILION, markersize=3.5, linewidth=1.2)
             labels = [f"{part}  (n = {n:,})" for part, n in rows.select("part", "n").iter_rows()]
             left.set_yticks(place, labels, fontsize=_SMALL)
             left.set_title(name, fontsize=8.5)

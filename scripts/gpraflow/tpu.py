@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from gpraflow import models, objectives, steppers, training
+from gpraflow import models, steppers, training
 from gpraflow.errors import ConfigError, TrainingError, nearest
 
 
@@ -132,14 +132,7 @@ def _compiled(blueprint: training.Blueprint, options: training.Options, length: 
     mesh = Mesh(np.array(places), ("batch",))
     whole, spread = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
     # Which labels these are does not change the step, but for the number of bins.
-    objective = objectives.fit(
-        np.linspace(0, options.bins - 1, 64).astype(np.float32),
-        None,
-        loss=options.loss,
-        bins=options.bins,
-        huber_delta=options.huber_delta,
-        cells_prior=options.cells_prior,
-    )
+    objective = training.objective_of(np.linspace(0, options.bins - 1, 64).astype(np.float32), None, options)
     with training.policy(options.precision):
         core = training.build_core(blueprint, length, objective.outputs, "member_0")
         optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)

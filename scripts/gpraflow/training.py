@@ -260,14 +260,7 @@ class _Data:
         expression = labels[EXPRESSION][:, 0]
         self.objective = objectives.Objective("mse", 1, 1.0, 0.0)  # of a baseline: expression as it is
         if not architecture.baseline:
-            self.objective = objectives.fit(
-                expression,
-                labels.get(objectives.CELLS),
-                loss=options.loss,
-                bins=options.bins,
-                huber_delta=options.huber_delta,
-                cells_prior=options.cells_prior,
-            )
+            self.objective = objective_of(expression, labels.get(objectives.CELLS), options)
         self.variance = float(expression.var(dtype=np.float64))
         self.mean_weight = float(self.weights(labels).mean(dtype=np.float64))
         self.val = datasets.load(receipt, "val")
@@ -288,6 +281,18 @@ class _Data:
             given = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
             weight = (self.weights(batch) / self.mean_weight).astype(np.float32)
             yield [given[name] for name in self.inputs], self.objective.targets(batch), weight
+
+
+def objective_of(expression: np.ndarray, cells: np.ndarray | None, options: Options) -> objectives.Objective:
+    """Return the objective that the options ask for, fitted to labels (`objectives.fit`)."""
+    return objectives.fit(
+        expression,
+        cells,
+        loss=options.loss,
+        bins=options.bins,
+        huber_delta=options.huber_delta,
+        cells_prior=options.cells_prior,
+    )
 
 
 def sample_weights(batch: Mapping[str, np.ndarray], kind: str, reads_half: float) -> np.ndarray:

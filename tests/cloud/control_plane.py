@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.background import serving
+
 STEP = 0.1  # seconds that a VM stays in one state
 QUOTA = "Quota 'TPUS_PER_TPU_FAMILY' exceeded.  Limit: 0.0 in region europe-west4."
 
@@ -264,12 +266,8 @@ def _resource(project, machine):
 @contextlib.contextmanager
 def fake_google(folder, storage, plan=None):
     """Run a `FakeGoogle` while the block runs; ``storage`` is the URL of the bucket's emulator."""
-    with FakeGoogle(folder, storage, plan) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
+    with serving(FakeGoogle(folder, storage, plan)) as server:
         try:
             yield server
         finally:
-            server.shutdown()
-            thread.join()
             server.close()

@@ -21,6 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.background import serving
+
 HOP = {"connection", "content-length", "host", "keep-alive", "transfer-encoding"}  # headers that concern one connection
 
 
@@ -258,21 +260,9 @@ def certificate(hosts):
 
 def fault_proxy(url):
     """Run a `FaultProxy` before a server while the block runs."""
-    return _serving(FaultProxy(url))
+    return serving(FaultProxy(url))
 
 
 def tls_proxy(url, folder):
     """Run a `TlsProxy` before a server while the block runs."""
-    return _serving(TlsProxy(url, folder))
-
-
-@contextlib.contextmanager
-def _serving(server):
-    with server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return serving(TlsProxy(url, folder))
