@@ -1,9 +1,10 @@
 """Which model for how much data: the workflow, run for several models and numbers of training promoters.
 
 python benchmarks/learning_curve.py --config config/yeast_real.yaml --data DIR --models compact slides baseline_kmer --rows 1000 10000 0
-    --table curve.tsv [--figure curve.png] [--set compact=overlay.yaml] [--epochs 16]
+    --table curve.tsv [--figure curve.png] [--set compact=overlay.yaml] [--epochs 8]
 Each pair is `snakemake results/curve_<rows>/metrics.json` with `split.train_promoters` (0: all) and `model.name`; pairs that the table has
-already are not run again. A network is trained for --epochs x (most promoters / promoters)^.75 epochs, the best of which on val is scored.
+already are not run again. Fewer promoters are seen more often in smaller batches: --epochs x (all / promoters)^.35 epochs of batches of
+--batch-size x (promoters / all)^.5, rounded to powers of two, at least 32. The best epoch on val is scored.
 The last line is JSON: r on each data set by model and promoters, as in the table.
 """
 
@@ -34,9 +35,14 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 def run(arguments, model, rows, overlay):
     """Run the workflow for one model and number of promoters; return its lines of the table."""
     name = f"curve_{rows or 'all'}"
-    content = {"run": name, "split": {"train_promoters": rows}, "model": {"name": model}, "training": {"patience": 1000}}
-    if arguments.epochs:
-        content["training"]["epochs"] = math.ceil(arguments.epochs * (arguments.all / (rows or arguments.all)) ** 0.75)
+    share = (rows or arguments.all) / arguments.all
+    training = {
+        "patience": 1000,
+        "epochs": math.ceil(arguments.epochs * share**-0.35),
+        "batch_size": max(32, 2 ** round(math.log2(arguments.batch_size * share**0.5))),
+    }
+    content = {"run": name, "split": {"train_promoters": rows}, "model": {"name": model}, "training": training}
+    content["evaluation"] = {"bootstrap": 100}  # intervals are not used
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(content, file)
         file.flush()
@@ -90,7 +96,8 @@ def main():
     parser.add_argument("--models", nargs="+", default=["compact", "biochemical", "slides", "baseline_kmer", "baseline_motif"])
     parser.add_argument("--rows", nargs="+", type=int, default=[1000, 3000, 10000, 30000, 0])
     parser.add_argument("--all", type=int, default=49477, help="training promoters in all, for the epochs")
-    parser.add_argument("--epochs", type=int, default=0, help="epochs on all of them; 0: as the config says, for every number")
+    parser.add_argument("--epochs", type=int, default=8, help="epochs on all of them")
+    parser.add_argument("--batch-size", type=int, default=128, help="batch size for all of them")
     parser.add_argument("--set", nargs="*", default=[], metavar="MODEL=FILE", help="config overlays of single models")
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--table", type=Path, default=Path("learning_curve.tsv"))

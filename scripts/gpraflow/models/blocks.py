@@ -16,6 +16,8 @@ from keras import layers, ops
 
 from gpraflow.scaffold import ALPHABET, BASES, PADDING
 
+_TILE = 15  # positions of a grouped convolution that are computed as one product
+
 
 def torch_uniform() -> keras.initializers.Initializer:
     """Return PyTorch's initialisation of linear and convolution kernels, uniform within 1 / sqrt(fan in)."""
@@ -109,8 +111,9 @@ def grouped_convolution(
     """Convolve groups of channels, each onto as many filters; without bias.
 
     The same numbers and as many weights as ``Conv1D(channels, kernel_size, groups=channels / filters_per_group)``; group ``g`` has the
-    channels ``g + i * groups`` where Conv1D's has ``g * filters_per_group + i`` (tested). Written as products with shifted copies of the
-    input, because XLA takes a slow way with grouped convolutions on a CPU: benchmarks/grouped_convolution.py.
+    channels ``g + i * groups`` where Conv1D's has ``g * filters_per_group + i`` (tested). Written as matrix products, one a group, of tiles
+    of positions with bands of kernels, because XLA takes slow ways with grouped convolutions and with the gradients of shifted copies on
+    a CPU: benchmarks/grouped_convolution.py.
 
     Parameters
     ----------
@@ -137,14 +140,22 @@ def grouped_convolution(
     if kernel_size * filters_per_group > length:
         raise ValueError(f"kernel_size ({kernel_size}) times filters_per_group ({filters_per_group}) is more than the window ({length} bp)")
     kernel = learned_rows(x, kernel_size * filters_per_group, channels, initializer, name)
-    products = []
-    for turn in range(filters_per_group):
-        turned = ops.roll(x, -turn * (channels // filters_per_group), axis=2) if turn else x
-        padded = ops.pad(turned, ((0, 0), ((kernel_size - 1) // 2, kernel_size // 2), (0, 0)))
-        for offset in range(kernel_size):
-            row = turn * kernel_size + offset
-            products.append(padded[:, offset : offset + length] * kernel[:, row : row + 1])
-    return layers.Add(name=f"{name}_sum")(products) if len(products) > 1 else products[0]
+    groups, tile = channels // filters_per_group, min(length, max(_TILE, kernel_size))
+    width, tiles = tile + kernel_size - 1, -(-length // tile)
+    # Inputs of a group by offset, output and group; then bands: row after row of zeros and the kernel, one position further on each time.
+    rows = ops.reshape(kernel, (filters_per_group, kernel_size, filters_per_group, groups))
+    rows = ops.stack([ops.roll(rows[:, :, output], output, axis=0) for output in range(filters_per_group)], axis=2)
+    rows = ops.tile(ops.pad(rows, ((0, 0), (0, tile), (0, 0), (0, 0))), (1, tile, 1, 1))[:, : tile * width]
+    bands = ops.reshape(rows, (filters_per_group, tile, width, filters_per_group, groups))
+    before = (kernel_size - 1) // 2
+    padded = ops.pad(x, ((0, 0), (before, tiles * tile + kernel_size - 1 - before - length), (0, 0)))
+    windows = ops.reshape(padded[:, : tiles * tile], (-1, tiles, tile, channels))
+    if kernel_size > 1:  # the first positions of the next tile
+        last = ops.expand_dims(padded[:, tiles * tile :], 1)
+        windows = ops.concatenate([windows, ops.concatenate([windows[:, 1:, : kernel_size - 1], last], axis=1)], axis=2)
+    windows = ops.reshape(windows, (-1, tiles, width, filters_per_group, groups))
+    outputs = ops.einsum("btpjg,jqpig->btqig", windows, bands)
+    return ops.reshape(outputs, (-1, tiles * tile, channels))[:, :length]
 
 
 def convolution_norm_silu(x: keras.KerasTensor, filters: int, kernel_size: int, norm_momentum: float, name: str) -> keras.KerasTensor:
