@@ -1,4 +1,4 @@
-"""Speed of a grouped convolution: as Keras's Conv1D with groups, and as the sum of shifted products that stands in for it.
+"""Speed of a grouped convolution: as Keras's Conv1D with groups, and as the matrix products of tiles that stand in for it.
 
 python benchmarks/grouped_convolution.py [--backend jax|tensorflow] [--channels 512] [--filters-per-group 2] [--rows 256]
 The last line is JSON: ratio is the training speed of the products over that of Conv1D, measured in turns in the same run.

@@ -2,8 +2,8 @@
 
 python benchmarks/learning_curve.py --config config/yeast_real.yaml --data DIR --models compact slides baseline_kmer --rows 1000 10000 0
     --table curve.tsv [--figure curve.png] [--set compact=overlay.yaml] [--epochs 8]
-Each pair is `snakemake results/curve_<rows>/metrics.json` with `split.train_promoters` (0: all) and `model.name`; pairs that the table has
-already are not run again. Fewer promoters are seen more often in smaller batches: --epochs x (all / promoters)^.35 epochs of batches of
+Each pair is `snakemake results/curve/metrics.json` with `split.train_promoters` (0: all) and `model.name`; pairs that the table has already
+are not run again. Fewer promoters are seen more often in smaller batches: --epochs x (all / promoters)^.35 epochs of batches of
 --batch-size x (promoters / all)^.5, rounded to powers of two, at least 32. The best epoch on val is scored.
 The last line is JSON: r on each data set by model and promoters, as in the table.
 """
@@ -20,6 +20,7 @@ import polars as pl
 import yaml
 
 ROOT = Path(__file__).parents[1]
+RUN = "curve"  # one for all, so that the table is read and its families are found once
 SCHEMA = {
     "model": pl.String,
     "promoters": pl.Int64,
@@ -34,25 +35,24 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # 
 
 def run(arguments, model, rows, overlay):
     """Run the workflow for one model and number of promoters; return its lines of the table."""
-    name = f"curve_{rows or 'all'}"
     share = (rows or arguments.all) / arguments.all
     training = {
         "patience": 1000,
         "epochs": math.ceil(arguments.epochs * share**-0.35),
         "batch_size": max(32, 2 ** round(math.log2(arguments.batch_size * share**0.5))),
     }
-    content = {"run": name, "split": {"train_promoters": rows}, "model": {"name": model}, "training": training}
+    content = {"run": RUN, "split": {"train_promoters": rows}, "model": {"name": model}, "training": training}
     content["evaluation"] = {"bootstrap": 100}  # intervals are not used
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(content, file)
         file.flush()
         files = [*arguments.config, *overlay, file.name]
         command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores), "--configfile", *files]
-        command += ["--config", f"data={arguments.data}", "--", f"results/{name}/metrics.json"]
+        command += ["--config", f"data={arguments.data}", "--", f"results/{RUN}/metrics.json"]
         done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}:\n{done.stderr[-3000:]}")
-    found = json.loads((ROOT / f"results/{name}/metrics.json").read_text())
+    found = json.loads((ROOT / f"results/{RUN}/metrics.json").read_text())
     about = found["model"]
     return [
         {

@@ -2,19 +2,22 @@
 
 from pathlib import Path
 
-from gpraflow import smk, training
+from gpraflow import processes, smk, training
 
 
 def main(job):
     terminal = smk.log_to(job.log[0])
-    training.train(
-        job.input.receipt,
-        Path(job.output.model).parent,
-        blueprint=training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
-        options=training.Options(**job.params.options),
-        backup=job.resources.backup,
-        terminal=terminal,
-    )
+    where = job.input.receipt, Path(job.output.model).parent
+    what = {
+        "blueprint": training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
+        "options": training.Options(**job.params.options),
+        "backup": job.resources.backup,
+        "terminal": terminal,
+    }
+    if job.resources.processes > 1:
+        processes.train(*where, **what, number=job.resources.processes, launcher=job.resources.launcher)
+    else:
+        training.train(*where, **what)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,17 @@ from gpraflow.objectives import Objective
 Arrays = list[np.ndarray]
 
 
+def process() -> tuple[int, int]:
+    """Return which process of one training this is, and how many there are (`processes`)."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
 def optimizer_of(name: str, weight_decay: float, clip: float) -> Any:
     """Return a Keras optimizer whose rate is set at each step; weight decay is for ``adamw`` and ``lion``."""
     import keras
@@ -97,7 +108,7 @@ def jax_step(model: Any, optimizer: Any, objective: Objective, average: float) -
 
 
 class _JaxStepper(_Stepper):
-    """JAX: a pure function of the state, compiled once; batches are spread over all devices of the process."""
+    """JAX: a pure function of the state, compiled once; batches are spread over all devices of all processes."""
 
     def __init__(self, model: Any, optimizer: Any, objective: Objective, average: float):
         super().__init__(model, optimizer, objective, average)
@@ -109,6 +120,10 @@ class _JaxStepper(_Stepper):
         self.devices = len(devices)
         self._whole, self._spread = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
         self._put = jax.device_put
+        if jax.process_count() > 1:
+            self._share = lambda parts: jax.tree.map(lambda part: jax.make_array_from_process_local_data(self._spread, part), parts)
+        else:
+            self._share = lambda parts: self._put(parts, self._spread)
         variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables, model.trainable_variables)
         self._state = self._put([[np.array(variable) for variable in group] for group in variables], self._whole)
         if not average:
@@ -116,8 +131,8 @@ class _JaxStepper(_Stepper):
         self._step = jax.jit(jax_step(model, optimizer, objective, average), donate_argnums=0)
 
     def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
-        """Train on one batch; return its loss, a scalar that is computed while others are prepared."""
-        spread = self._put((inputs, target, weight), self._spread)
+        """Train on this process's part of one batch; return its loss, a scalar that is computed while others are prepared."""
+        spread = self._share((inputs, target, weight))
         self._state, loss = self._step(self._state, *spread, np.float32(learning_rate), np.float32(self.momentum()), trained)
         self.steps += 1
         return loss

@@ -33,7 +33,7 @@ HISTORY = {
     "learning_rate": pl.Float64,  # at the epoch's last step
     "restarts": pl.Int64,  # times that training went back to the best epoch so far
 }
-_WORK = ".training"
+WORK = ".training"  # folder of checkpoints in the model directory
 _LOOKED_AT = 50  # batches between looks at the loss: each waits for the device
 _RESTARTS = 3
 _SHRINK = 0.3  # of the learning rate at each restart
@@ -148,7 +148,7 @@ def train(
         shutil.rmtree(leftover, ignore_errors=True)
         leftover.unlink(missing_ok=True)
     mark = _mark(receipt, blueprint, options)
-    work = _workplace(directory / _WORK, mark)
+    work = _workplace(directory / WORK, mark)
     copies = storage.Backup(backup, mark) if backup else None
     started = time.monotonic()
     with _writing(directory), policy(options.precision if not architecture.baseline else "float32"):
@@ -270,14 +270,16 @@ class _Data:
         return sample_weights(batch, self.options.sample_weight, self.options.reads_half)
 
     def batches(self, batch_size: int, seed: int, epoch: int, start: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
-        """Yield inputs, targets and weights (mean 1) of an epoch's batches from ``start`` on."""
+        """Yield inputs, targets and weights (mean 1) of this process's part of an epoch's batches from ``start`` on."""
         flagged = "reverse" in self.inputs  # such a model turns its channels itself
         turn = self.options.reverse_complement and not flagged
-        found = self.table.batches(batch_size, seed=seed, epoch=epoch, start=start, turn=turn)
+        process, processes = steppers.process()
+        size = batch_size // processes
+        found = self.table.batches(batch_size, seed=seed, epoch=epoch, start=start, turn=turn, process=(process, processes))
         for step, batch in enumerate(found, start=start):
-            reverse = np.zeros((batch_size, 1), np.float32)
+            reverse = np.zeros((size, 1), np.float32)
             if flagged and self.options.reverse_complement:
-                reverse[:, 0] = datasets.strands(batch_size, seed, epoch, step)
+                reverse[:, 0] = datasets.strands(batch_size, seed, epoch, step)[process * size : (process + 1) * size]
             given = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
             weight = (self.weights(batch) / self.mean_weight).astype(np.float32)
             yield [given[name] for name in self.inputs], self.objective.targets(batch), weight
@@ -615,7 +617,7 @@ class _Run:
         np.savez(content, about=np.frombuffer(about, np.uint8), **arrays)
         with files.whole(self.work / name) as temporary:
             temporary.write_bytes(content.getbuffer())
-        if self.backup is not None:
+        if self.backup is not None and steppers.process()[0] == 0:
             self.backup.keep(f"{self.work.name}/{name}", self.work / name)
 
     def _read(self, name: str) -> tuple[list[list[np.ndarray]], dict[str, Any]]:

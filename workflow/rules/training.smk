@@ -32,6 +32,8 @@ rule train_model:
     resources:
         mem_mb=6000,
         runtime=480,
+        processes=1,  # docs/slurm.md
+        launcher="",
         backup=backup_url(),  # no param: where copies lie decides nothing, so that another place reruns nothing
     params:
         model=MODEL,
