@@ -1,7 +1,6 @@
 """Scores within parts of a data set: by depth, expression, length, distance to training, and the user's groups."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -29,15 +28,20 @@ def by_edges(values: pl.Series, edges: Sequence[int]) -> pl.Series:
 
 
 def by_quantiles(values: pl.Series, number: int) -> pl.Series:
-    """Return which of ``number`` parts of equal size, ``1: low to high`` and so on, each number is in; equal values stay together."""
+    """Return which of ``number`` parts of equal size each number is in; equal values stay together.
+
+    A part is called ``1: least to greatest`` by the numbers that are in it.
+    """
     known = values.is_not_null() & values.is_finite() if values.dtype.is_float() else values.is_not_null()
     numbers = values.cast(pl.Float64).to_numpy()
     edges = np.unique(np.quantile(numbers[known.to_numpy()], np.linspace(0, 1, number + 1))) if known.any() else np.array([0.0, 0.0])
     if len(edges) == 1:
         edges = np.repeat(edges, 2)
     place = np.clip(np.searchsorted(edges, numbers, side="right") - 1, 0, len(edges) - 2)
-    names = [f"{i + 1}: {low:.3g} to {high:.3g}" for i, (low, high) in enumerate(pairwise(edges))]
-    return pl.Series([names[i] if known_ else None for i, known_ in zip(place, known, strict=True)], dtype=pl.String)
+    there = known.to_numpy()
+    inside = {i: numbers[there & (place == i)] for i in np.unique(place[there])}
+    names = {i: f"{i + 1}: {part.min():.3g} to {part.max():.3g}" for i, part in inside.items()}
+    return pl.Series([names[i] if known_ else None for i, known_ in zip(place, there, strict=True)], dtype=pl.String)
 
 
 def by_values(values: pl.Series) -> pl.Series:

@@ -95,6 +95,8 @@ def test_values_of_users_columns():
     assert found.n_unique() == 20
     assert (found == "other").sum() == 11
     assert strata.by_quantiles(pl.Series([3.0, 3.0, 3.0]), 10).n_unique() == 1
+    lengths = pl.Series([80, 100, 105, 105, 110, 114, None])
+    assert strata.by_quantiles(lengths, 2).to_list() == ["1: 80 to 100"] * 2 + ["2: 105 to 114"] * 4 + [None]
 
 
 def test_each_part_is_scored_as_a_set_of_its_own():
