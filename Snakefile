@@ -12,6 +12,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/shards.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/explanation.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -38,6 +39,10 @@ rule all:
             dataset=SCORED,
         ),
         expand("results/{run}/leak/reenactment.tsv", run=config["run"]),
+        expand(
+            "results/{run}/figures/explain/motifs.svg",
+            run=config["run"] if EXPLAINED else [],
+        ),
         expand(
             "results/{run}/figures/strata/{dataset}.svg",
             run=config["run"],

@@ -1,5 +1,6 @@
 """Checks of predictions that know the assay, with verdicts in plain words."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,19 @@ import polars as pl
 
 from gpraflow import metrics
 
+TURNED, IN_PLASMID, PADDED_OTHERWISE = "predicted_turned", "predicted_in_plasmid", "predicted_padded_otherwise"  # of `Predictor.probe`
+_LEARNT = 0.3  # r on val of a model that was trained on shuffled labels, beyond which it is no chance
 COLUMNS = {"dataset": pl.String, "check": pl.String, "value": pl.Float64, "verdict": pl.String, "text": pl.String}
 _CONSTANT = 0.05  # of the sd of measurements: predictions that vary less are as good as constant
 _SHIFT, _STRETCH = 2.0, 3.0  # sd by which means differ, and ratio of sd, from which on scales are others
 _GC_SHARE = 0.5  # of r that must be left when GC content is held fixed
 _SINGLETONS = 0.2  # share of promoters known by one bin or read only
+_SAME = 0.01  # of the sd of predictions: inserts whose prediction changes less when they are turned around are the same to the model
+_UNRELATED = 0.2  # r of predictions of promoters and of their turned inserts, below which they have nothing to do with each other
+_PADDING = 0.25  # of the sd of predictions, from which on what stands beside a short promoter matters too much
 
 
-def check(predictions: pl.DataFrame, dataset: str) -> list[dict[str, Any]]:
+def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -> list[dict[str, Any]]:
     """Look for what makes scores mean less than they seem.
 
     Parameters
@@ -23,17 +29,40 @@ def check(predictions: pl.DataFrame, dataset: str) -> list[dict[str, Any]]:
         A promoter table with ``predicted``.
     dataset
         Its name.
+    both_strands
+        Whether the model was trained on both strands of promoters, or predicts their mean.
 
     Returns
     -------
     list of dict
-        `COLUMNS`; ``verdict`` is ok or warning.
+        `COLUMNS`; ``verdict`` is ok, warning or not applicable. Strand asymmetry and padding are judged by the columns of
+        `prediction.Predictor.probe`, and are not applicable without them.
     """
     p, m = (predictions[name].to_numpy().astype(np.float64) for name in ("predicted", "expression"))
     return [
         {"dataset": dataset} | found
-        for found in (_constant(p, m), _scale(p, m), _gc(predictions["sequence"], p, m), _singletons(predictions))
+        for found in (
+            _constant(p, m),
+            _scale(p, m),
+            _gc(predictions["sequence"], p, m),
+            _singletons(predictions),
+            _strand(predictions, both_strands),
+            _padding(predictions),
+        )
     ]
+
+
+def shuffled(control: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the finding of a training on shuffled labels: ``n`` val promoters, ``epochs``, and the ``r`` that was reached on them."""
+    n, r = control["n"], control["r"] or 0.0  # none is that of constant predictions
+    text = f"trained on shuffled labels for {control['epochs']} epochs, the model reaches r = {r:.3f} on the {n} promoters of val"
+    return {"dataset": "val"} | _finding(
+        "shuffled labels",
+        r,
+        abs(r) > _LEARNT,
+        f"{text}: nothing, as it must be",
+        f"{text}: it must be about 0. Something but the labels tells expression: look for leaks between train and val",
+    )
 
 
 def _finding(name: str, value: float, bad: bool, good_text: str, bad_text: str) -> dict[str, Any]:
@@ -101,3 +130,53 @@ def _singletons(predictions: pl.DataFrame) -> dict[str, Any]:
         f"{100 * share:.1f} % of promoters {what}",
         f"{100 * share:.1f} % of promoters {what}: these are the noisiest labels, and r with them cannot be high (see the noise ceiling)",
     )
+
+
+def _not_applicable(name: str, text: str) -> dict[str, Any]:
+    return {"check": name, "value": None, "verdict": "not applicable", "text": text}
+
+
+def _differences(predictions: pl.DataFrame, other: str) -> tuple[int, float, float]:
+    """Return for how many promoters another prediction is known, the mean absolute difference from the usual one, and that over its sd."""
+    if other not in predictions.columns:
+        return 0, float("nan"), float("nan")
+    known, sd = predictions.drop_nulls(other), predictions["predicted"].to_numpy().astype(np.float64).std()
+    if not known.height or not sd > 0:
+        return known.height, float("nan"), float("nan")
+    size = float(np.abs(known[other].to_numpy().astype(np.float64) - known["predicted"].to_numpy()).mean())
+    return known.height, size, size / sd
+
+
+def _strand(predictions: pl.DataFrame, both_strands: bool) -> dict[str, Any]:
+    n, size, share = _differences(predictions, TURNED)
+    if n < 2 or not np.isfinite(share):
+        return _not_applicable(
+            "strand asymmetry", "no predictions of promoters whose inserts are turned around, or all predictions are the same"
+        )
+    known = predictions.drop_nulls(TURNED)
+    r = metrics.pearson(known["predicted"].to_numpy(), known[TURNED].to_numpy())
+    text = f"{n} inserts turned around (reverse complement): r with their predictions as they are is {r:.3f}, mean difference {size:.2g}"
+    text += f" ({share:.2f} sd)"
+    blind = share < _SAME
+    why = (
+        "the model does not know which way a promoter points, though it was trained on one strand"
+        if blind
+        else ("the two have next to nothing in common, though most factors bind either way around: the model goes by more than their sites")
+    )
+    good = (
+        "as it is meant to be, for it was trained on both strands" if blind else "sites count either way around, and the direction matters"
+    )
+    return _finding("strand asymmetry", r, (blind and not both_strands) or r < _UNRELATED, f"{text}: {good}", f"{text}: {why}")
+
+
+def _padding(predictions: pl.DataFrame) -> dict[str, Any]:
+    n, size, share = _differences(predictions, PADDED_OTHERWISE)
+    in_plasmid, plasmid_size, plasmid_share = _differences(predictions, IN_PLASMID)
+    if not n or not np.isfinite(share):
+        return _not_applicable("padding", "no promoter is shorter than the window, or all predictions are the same")
+    text = f"{n} promoters shorter than the window: with N at the other end predictions change by {size:.2g} on average ({share:.2f} sd)"
+    if in_plasmid:
+        text += f", with the plasmid in the place of N by {plasmid_size:.2g} ({plasmid_share:.2f} sd, n = {in_plasmid})"
+    worst = max(share, plasmid_share) if in_plasmid else share
+    bad = "what stands beside a short promoter decides too much of its prediction; do not compare promoters of different lengths"
+    return _finding("padding", worst, worst > _PADDING, f"{text}: padding matters little", f"{text}: {bad}")

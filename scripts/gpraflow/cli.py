@@ -214,16 +214,16 @@ def _explain(options: argparse.Namespace) -> None:
     rows = pl.concat([part[0] for part in first])
     tokens, effects, begin = (np.concatenate([part[index] for part in first]) for index in (1, 2, 3))
     factors = explain.find_factors(tokens, effects, known)
-    sites = explain.find_sites(
-        rows["name"], tokens, effects, begin, [motif for motif in known if motif.matrix_id in set(factors["matrix"])]
-    )
-    files.write_text(folder / "motifs.tsv", factors.write_csv(separator="\t", float_precision=6))
+    named = [motif for motif in known if motif.matrix_id in set(factors["matrix"])]
+    sites = explain.find_sites(predictor, rows["name"], tokens, effects, begin, named)
+    summary = explain.summarize(factors, sites, rows.height)
+    files.write_text(folder / "motifs.tsv", summary.write_csv(separator="\t", float_precision=6))
     files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
     values = explain.contributions(effects)
     for row in range(min(options.logos, rows.height)):
         name, sequence = rows["name"][row], rows["sequence"][row]
         here = sites.filter(name=name)
-        figure = plots.contribution_logo(sequence, values[row], int(begin[row]), here, f"{name}")
+        figure = plots.contribution_logos([(sequence, values[row], int(begin[row]), here, f"{name}")])
         stem = f"{row + 1}_{re.sub('[^A-Za-z0-9._-]', '_', name)[:60]}"
         plots.save(figure, folder / "logos" / f"{stem}.png", folder / "logos" / f"{stem}.svg")
 

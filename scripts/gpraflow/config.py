@@ -127,6 +127,24 @@ def check_comparison(runs: Sequence[str], own: str) -> None:
             )
 
 
+def choose_explained(wanted: str, scored: Sequence[str]) -> str:
+    """Return the data set whose promoters are explained: ``auto`` is the first one that is scored; empty if there is none.
+
+    Raises
+    ------
+    ConfigError
+        If it is none that is scored.
+    """
+    if wanted == "auto":
+        return scored[0] if scored else ""
+    if wanted and wanted not in scored:
+        there = ", ".join(scored) or "none"
+        raise ConfigError(
+            f"explain.dataset: '{wanted}' is not scored{nearest(wanted, scored)} (evaluation.splits and datasets are {there})"
+        )
+    return wanted
+
+
 def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
     """Check that the DREAM challenge's test table is one of the independent data sets and has its subsets.
 

@@ -218,6 +218,21 @@ class MemoryMap:
                 yield from batches
 
 
+class Shuffled(MemoryMap):
+    """The same promoters, each with the other features of another one, drawn by ``seed``: a control from which nothing can be learnt."""
+
+    def __init__(self, source: Split, cache: Path | None, features: Sequence[str], seed: int):
+        super().__init__(source, cache, features)
+        self._other = randomness.generator(seed, "shuffled labels").permutation(len(self))
+
+    def take(self, rows: np.ndarray, names: Sequence[str] | None = None) -> Batch:
+        """Return features as `MemoryMap.take`, those besides the sequence of other promoters."""
+        wanted = list(names or self.features)
+        own, others = [name for name in wanted if name == SEQUENCE], [name for name in wanted if name != SEQUENCE]
+        found = super().take(rows, own) if own else {}
+        return found | (super().take(self._other[rows], others) if others else {})
+
+
 def check_processes(batch_size: int, process: tuple[int, int]) -> None:
     """Raise a ValueError if a batch cannot be shared out evenly."""
     if batch_size % process[1] or not 0 <= process[0] < process[1]:

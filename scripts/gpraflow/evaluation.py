@@ -21,6 +21,7 @@ def evaluate(
     resamples: int,
     seed: int,
     threads: int = 1,
+    both_strands: bool = False,
 ) -> tuple[dict[str, Any], list[dict], list[dict]]:
     """Score one data set.
 
@@ -36,6 +37,8 @@ def evaluate(
         Edits to the nearest training promoter, see `strata.parts_of`.
     resamples, seed, threads
         As `metrics.evaluate`.
+    both_strands
+        As `checks.check`.
 
     Returns
     -------
@@ -48,7 +51,7 @@ def evaluate(
     own = metrics.seed_of(seed, name)
     scored["ceiling"] = noise.ceiling(predictions, extras["replicates"], extras["sd_is"])
     scored["effects"] = _effects(predictions, "predicted", PREDICTED_BASE, extras["base_expression"], seed=own, **options)
-    scored["checks"] = checks.check(predictions, name)
+    scored["checks"] = checks.check(predictions, name, both_strands)
     scored["peers"], compared = {}, []
     for peer in extras["peers"]:
         rows = predictions.drop_nulls(peer)
@@ -104,8 +107,13 @@ def write(
     peers_path: str | os.PathLike,
     checks_path: str | os.PathLike,
 ) -> None:
-    """Write scores, parts and comparisons, each whole or not at all; the JSON, which others wait for, last."""
+    """Write scores, parts, comparisons and checks, each whole or not at all; the JSON, which others wait for, last.
+
+    ``content["shuffled"]``, if it is there and not None, is a training on shuffled labels, see `checks.shuffled`.
+    """
     checked = [row for scored in content["datasets"].values() for row in scored["checks"]]
+    if content.get("shuffled"):
+        checked.append(checks.shuffled(content["shuffled"]))
     files.write_text(checks_path, pl.DataFrame(checked, schema=checks.COLUMNS).write_csv(separator="\t", float_precision=4))
     of_parts = pl.DataFrame(parts, schema=strata.COLUMNS)
     files.write_text(strata_path, of_parts.write_csv(separator="\t", float_precision=6))

@@ -1,13 +1,17 @@
 """Why a model predicts what it predicts: effects of all single mutants of promoters, and the known motifs that explain them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
 from scipy import special, stats
 
+from gpraflow import randomness
 from gpraflow.motifs import Motif
-from gpraflow.prediction import Predictor
+from gpraflow.prediction import PREDICTED, Predictor
 from gpraflow.scaffold import ALPHABET, BASES, PADDING, tokenize
 
 _PLACES = 1 << 14  # mutated at a time: three mutants each, whole batches
@@ -26,7 +30,14 @@ SITES = {
     "end": pl.Int64,
     "occupancy": pl.Float64,
     "similarity": pl.Float64,
+    "effect": pl.Float64,
 }
+SUMMARY = FACTORS | {"sites": pl.Int64, "mean_effect": pl.Float64, "promoters": pl.Float64}
+CONTRIBUTIONS = {"name": pl.String, "position": pl.Int64, "base": pl.String, "contribution": pl.Float32}
+PEAKS = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "contribution": pl.Float64}
+_SMOOTHED = 5  # bp over which contributions are averaged to find peaks
+_PEAK = 2.0  # root mean squares of the averaged contributions from which on they are a peak
+_REPLACED = 8  # random sequences that a site is replaced by
 
 
 def offsets(predictor: Predictor, sequences: pl.Series) -> np.ndarray:
@@ -158,6 +169,8 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
         Columns `FACTORS`: ``activity`` is expression for each molecule that is bound, ``explained`` the share of the sum of squared effects
         that this factor and those before it explain.
     """
+    if not motifs:
+        return pl.DataFrame(schema=FACTORS)
     known = np.isfinite(effects)
     target = np.where(known, effects, 0).reshape(len(effects), -1).astype(np.float64)
     features = np.stack([np.where(known, occupancy_changes(tokens, motif), 0).reshape(len(effects), -1) for motif in motifs])
@@ -201,14 +214,23 @@ def _fitted(features: np.ndarray, target: np.ndarray, taken: Sequence[int]) -> t
     return activity, target - (chosen @ activity).reshape(target.shape)
 
 
-def find_sites(names: pl.Series, tokens: np.ndarray, effects: np.ndarray, begin: np.ndarray, motifs: Sequence[Motif]) -> pl.DataFrame:
+def find_sites(
+    predictor: Predictor,
+    names: pl.Series,
+    tokens: np.ndarray,
+    effects: np.ndarray,
+    begin: np.ndarray,
+    motifs: Sequence[Motif],
+    seed: int = 0,
+) -> pl.DataFrame:
     """Return the sites of motifs at which mutations have the effects that the motif makes expect, columns `SITES`.
 
     A site is listed if its occupancy is at least .2 and the correlation between effects and changes of its own occupancy over all of its
     mutants (``similarity``: positive if the factor activates, negative if it represses) at least .5 either way. ``start`` and ``end`` count
-    from 1 in the promoter with its flanks.
+    from 1 in the promoter with its flanks. ``effect`` is predicted expression less the mean of what is predicted with 8 random sequences
+    (of ``seed``) in the place of the site.
     """
-    found = []
+    found, at = [], []
     for motif in motifs:
         for strand, log_odds in zip("+-", strands(motif), strict=True):
             if len(log_odds) > tokens.shape[1]:
@@ -227,23 +249,161 @@ def find_sites(names: pl.Series, tokens: np.ndarray, effects: np.ndarray, begin:
                     first = int(start - begin[row] + 1)
                     place = (names[int(row)], motif.factor, motif.matrix_id, strand, first, first + len(log_odds) - 1)
                     found.append((*place, float(special.expit(score[row, start])), alike))
-    return pl.DataFrame(found, schema=SITES, orient="row").sort("name", "start", "matrix", maintain_order=True)
+                    at.append((int(row), int(start), len(log_odds)))
+    sites = pl.DataFrame(found, schema={name: kind for name, kind in SITES.items() if name != "effect"}, orient="row")
+    sites = sites.with_columns(pl.Series("effect", _effects_of_sites(predictor, tokens, at, seed), pl.Float64))
+    return sites.sort("name", "start", "matrix", maintain_order=True)
 
 
-def recovery(factors: pl.DataFrame, truth: pl.DataFrame) -> dict[str, float]:
+def _effects_of_sites(predictor: Predictor, tokens: np.ndarray, at: Sequence[tuple[int, int, int]], seed: int) -> np.ndarray:
+    """Return expression less its mean with random sequences in the place of sites, given as row, start and width; ``(sites,)``."""
+    if not at:
+        return np.empty(0)
+    rng = randomness.generator(seed, "explain", "sites")
+    changed = np.repeat(tokens[[row for row, _, _ in at]], _REPLACED + 1, axis=0).reshape(len(at), _REPLACED + 1, -1)
+    for promoters, (_, start, width) in zip(changed, at, strict=True):
+        promoters[1:, start : start + width] = rng.integers(0, BASES, (_REPLACED, width), dtype=np.uint8)
+    expression = predictor.members(changed.reshape(-1, tokens.shape[1])).mean(axis=1).reshape(len(at), -1)
+    return expression[:, 0] - expression[:, 1:].mean(axis=1)
+
+
+def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.DataFrame:
+    """Return factors (`FACTORS`) with what their sites in so many promoters do, columns `SUMMARY`.
+
+    ``sites`` is their number, ``mean_effect`` the mean of what they do to expression (null without sites), ``promoters`` the share of
+    promoters that have one.
+    """
+    of_each = sites.group_by("matrix").agg(
+        pl.len().cast(pl.Int64).alias("sites"),
+        pl.col("effect").mean().alias("mean_effect"),
+        (pl.col("name").n_unique() / promoters).alias("promoters"),
+    )
+    found = factors.join(of_each, on="matrix", how="left", maintain_order="left")
+    return found.with_columns(pl.col("sites").fill_null(0), pl.col("promoters").fill_null(0.0)).select(list(SUMMARY))
+
+
+def find_peaks(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: pl.DataFrame) -> pl.DataFrame:
+    """Return where contributions are large, and the site that lies there if any: columns `PEAKS`, ``factor``, ``matrix``, ``strand``.
+
+    A peak is a run of positions at which the mean contribution of 5 bp has one sign and is at least twice its root mean square over all
+    positions of all promoters. Its ``contribution`` is the mean of its bases. Of the sites that share with it at least half of the shorter
+    of both the one with the largest effect is named.
+    """
+    values = contributions(effects)
+    there = np.isfinite(effects).any(axis=-1)
+    kernel = np.ones(_SMOOTHED) / _SMOOTHED
+    smooth = np.stack([np.convolve(row, kernel, "same") for row in values]) if len(values) else values
+    least = _PEAK * np.sqrt(np.mean(smooth[there] ** 2)) if there.any() else 0.0
+    signs = np.where(there & (np.abs(smooth) >= least) & (smooth != 0), np.sign(smooth), 0)
+    of_name = {name: part for (name,), part in sites.group_by("name")}
+    lines = []
+    for row, name in enumerate(names):
+        edges = np.flatnonzero(np.diff(signs[row], prepend=0, append=0))
+        for start, end in pairwise(edges):
+            if not signs[row, start]:
+                continue
+            first, last = int(start - begin[row] + 1), int(end - begin[row])
+            overlap = pl.min_horizontal("end", pl.lit(last)) - pl.max_horizontal("start", pl.lit(first)) + 1
+            shorter = pl.min_horizontal(pl.col("end") - pl.col("start") + 1, pl.lit(last - first + 1))
+            near = of_name.get(name, sites.clear()).filter(2 * overlap >= shorter).sort(pl.col("effect").abs(), descending=True).head(1)
+            named = near.select("factor", "matrix", "strand").rows() or [(None, None, None)]
+            lines.append((name, first, last, float(values[row, start:end].mean()), *named[0]))
+    return pl.DataFrame(lines, schema=PEAKS | dict.fromkeys(("factor", "matrix", "strand"), pl.String), orient="row")
+
+
+def recovery(factors: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any]:
     """Return precision and recall of found factors (`FACTORS`) against those that are active, both by ``matrix``.
 
-    ``recall_of_the_stronger_half`` counts the half of the active factors with the largest absolute activity only.
+    Precision is None if none was found; ``recall_of_the_stronger_half`` counts the half of the active factors with the largest absolute
+    activity only.
     """
     active, named = set(truth["matrix"]), set(factors["matrix"])
     stronger = set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])
     return {
         "active": len(active),
         "found": len(named),
-        "precision": len(active & named) / len(named) if named else float("nan"),
+        "precision": len(active & named) / len(named) if named else None,
         "recall": len(active & named) / len(active),
         "recall_of_the_stronger_half": len(stronger & named) / len(stronger),
     }
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of some promoters of a data set: ``promoters`` (name, sequence, measured and predicted expression), and what was found in them.
+
+    ``contributions`` has the columns `CONTRIBUTIONS` and A, C, G and T, what that base in the place of the promoter's own adds to
+    expression (null for positions that were not mutated); ``peaks`` are those of `find_peaks`, ``sites`` of `find_sites`, ``motifs`` of
+    `summarize` and, where the truth is known, ``planted``, the activity of the factor in it (null if it is not active).
+    """
+
+    promoters: pl.DataFrame
+    contributions: pl.DataFrame
+    peaks: pl.DataFrame
+    sites: pl.DataFrame
+    motifs: pl.DataFrame
+    summary: dict[str, Any]
+
+
+def choose(predicted: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """Return rows of promoters that are spread over predicted expression, lowest first: one drawn from each of ``number`` equal parts."""
+    parts = np.array_split(np.argsort(predicted, kind="stable"), min(number, len(predicted)))
+    rng = randomness.generator(seed, "explain", "promoters")
+    return np.array([rng.choice(part) for part in parts], np.int64)
+
+
+def explain_some(
+    predictor: Predictor, predictions: pl.DataFrame, known: Sequence[Motif], *, number: int, seed: int, truth: pl.DataFrame | None = None
+) -> Explanation:
+    """Explain some promoters of a data set.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    predictions
+        What `prediction.predict` gave for the data set.
+    known
+        Motifs to look for; there may be none.
+    number
+        Promoters to explain, see `choose`.
+    seed
+        For their choice, and for what sites are replaced by.
+    truth
+        ``matrix`` and ``activity`` of the factors that are active, where that is known, for `recovery`.
+    """
+    rows = choose(predictions[PREDICTED].to_numpy(), number, seed)
+    some = predictions[rows].select(pl.Series("name", [str(row + 1) for row in rows], pl.String), "sequence", "expression", PREDICTED)
+    tokens, effects, begin = explain(predictor, some["sequence"])
+    factors = find_factors(tokens, effects, known)
+    sites = find_sites(predictor, some["name"], tokens, effects, begin, [m for m in known if m.matrix_id in set(factors["matrix"])], seed)
+    motifs = summarize(factors, sites, some.height)
+    peaks = find_peaks(some["name"], effects, begin, sites)
+    summary: dict[str, Any] = {
+        "promoters": some.height,
+        "mutants": int(np.isfinite(effects).sum() - np.isfinite(effects).any(axis=-1).sum()),
+        "motifs": motifs.height,
+        "explained": float(factors["explained"][-1]) if factors.height else 0.0,
+        "peaks": peaks.height,
+        "peaks_with_a_site": int(peaks["matrix"].is_not_null().sum()),
+        "recovery": None,
+    }
+    if truth is not None:
+        summary["recovery"] = recovery(factors, truth)
+        motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
+    return Explanation(some, _contributions_table(some, effects, begin), peaks, sites, motifs, summary)
+
+
+def _contributions_table(promoters: pl.DataFrame, effects: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
+    """Return what `Explanation` says of ``contributions``."""
+    values = contributions(effects)
+    parts = []
+    for row, (name, sequence) in enumerate(promoters.select("name", "sequence").iter_rows()):
+        window = np.arange(max(begin[row], 0), min(begin[row] + len(sequence), effects.shape[1]))
+        columns = {"name": [name] * len(window), "position": window - begin[row] + 1, "base": [sequence[i] for i in window - begin[row]]}
+        of_bases = {base: pl.Series(effects[row, window, index]).fill_nan(None) for index, base in enumerate(ALPHABET[:BASES])}
+        parts.append(pl.DataFrame(columns | {"contribution": values[row, window]} | of_bases, schema_overrides=CONTRIBUTIONS))
+    return pl.concat(parts)
 
 
 def explain(predictor: Predictor, sequences: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """Figures: PNG for the screen, SVG for the paper; the same data give the same bytes."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -198,22 +198,40 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
     return figure
 
 
-def contribution_logo(sequence: str, values: np.ndarray, begin: int, sites: pl.DataFrame, title: str) -> Any:
-    """Draw what each base of a promoter adds to its expression as a sequence logo, with the sites of motifs below it.
+def contribution_logos(promoters: Sequence[tuple[str, np.ndarray, int, pl.DataFrame, str]], unit: str = "units of expression") -> Any:
+    """Draw what each base of promoters adds to their expression as sequence logos, with the sites of motifs below them.
 
     Parameters
     ----------
-    sequence
-        The promoter, 5' to 3'.
-    values
-        ``(length,)`` contributions within the model's window.
-    begin
-        Position in the window of the promoter's first base.
-    sites
-        ``factor``, ``strand``, ``start``, ``end`` (from 1 in the promoter), ``similarity``.
-    title
-        Name of the promoter.
+    promoters
+        For each: the promoter, 5' to 3'; ``(length,)`` contributions within the model's window; position in the window of the promoter's
+        first base; ``factor``, ``strand``, ``start``, ``end`` (from 1 in the promoter) and ``similarity`` of the sites; its name.
+    unit
+        Of expression.
     """
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(9.5, 2.9 * len(promoters)), layout="constrained")
+        for part, promoter in zip(figure.subfigures(len(promoters), 1, squeeze=False)[:, 0], promoters, strict=True):
+            _contribution_logo(part, *promoter, unit=unit)
+    return figure
+
+
+def logos_of(
+    promoters: pl.DataFrame, contributions: pl.DataFrame, sites: pl.DataFrame, title: str, number: int
+) -> list[tuple[str, np.ndarray, int, pl.DataFrame, str]]:
+    """Return what `contribution_logos` needs of ``number`` promoters of an `explain.Explanation`, spread over their order."""
+    chosen = promoters[np.unique(np.linspace(0, promoters.height - 1, min(number, promoters.height)).round().astype(int))]
+    found = []
+    for name, sequence, measured, predicted in chosen.select("name", "sequence", "expression", "predicted").iter_rows():
+        bases = contributions.filter(name=name)
+        text = f"{title}, promoter {name}: predicted {predicted:.1f}, measured {measured:.1f}"
+        window = np.zeros(len(sequence))
+        window[bases["position"].to_numpy() - 1] = bases["contribution"].to_numpy()
+        found.append((sequence, window, 0, sites.filter(name=name), text))
+    return found
+
+
+def _contribution_logo(figure: Any, sequence: str, values: np.ndarray, begin: int, sites: pl.DataFrame, title: str, unit: str) -> None:
     import logomaker
     import pandas
 
@@ -224,25 +242,69 @@ def contribution_logo(sequence: str, values: np.ndarray, begin: int, sites: pl.D
         if base >= 0:
             heights[row, base] = values[place]
     lanes: list[int] = []  # end of the last site in each
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    logo = pandas.DataFrame(heights, columns=list("ACGT"), index=window - begin + 1)
+    logomaker.Logo(logo, ax=top, color_scheme=_BASE_COLOURS, flip_below=False)
+    top.axhline(0, color="0.5", linewidth=0.6)
+    top.set(ylabel=f"contribution\n({unit})", title=title)
+    top.set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
+    if not sites.height:
+        bottom.text(0.5, 0.5, "no site of a motif found", ha="center", va="center", color="0.4", transform=bottom.transAxes)
+    for site in sites.sort("start").iter_rows(named=True):
+        lane = next((index for index, end in enumerate(lanes) if end < site["start"] - 1), len(lanes))
+        lanes[lane : lane + 1] = [site["end"]]
+        colour = BLUE if site["similarity"] > 0 else VERMILION
+        bottom.plot([site["start"] - 0.5, site["end"] + 0.5], [-lane, -lane], color=colour, linewidth=5, solid_capstyle="butt")
+        label = f"{site['factor']} {site['strand']}"
+        bottom.text((site["start"] + site["end"]) / 2, -lane - 0.2, label, ha="center", va="top", fontsize=6.5, color=colour)
+    bottom.set(xlabel="position in the promoter (bp, 5' to 3')", ylim=(-max(len(lanes), 1) - 0.3, 0.6), yticks=[])
+    bottom.set_ylabel("sites", rotation=0, ha="right", va="center")
+    bottom.spines["left"].set_visible(False)
+
+
+def motifs(motifs: pl.DataFrame, sites: pl.DataFrame, summary: Mapping[str, Any], title: str, unit: str, most: int = 25) -> Any:
+    """Draw what the sites of motifs do to expression, each site a dot and their mean a bar, and the share of promoters that have one.
+
+    Parameters
+    ----------
+    motifs, sites, summary
+        Of `explain.Explanation`; ``planted`` of the motifs, where it is known, is marked.
+    title
+        Name of the data set.
+    unit
+        Of expression.
+    most
+        Motifs to draw: the first ones.
+    """
+    drawn = motifs.head(most)[::-1]
     with plt.rc_context(STYLE):
-        figure, (top, bottom) = plt.subplots(2, 1, figsize=(9.5, 2.9), sharex=True, height_ratios=[3, 1], layout="constrained")
-        logo = pandas.DataFrame(heights, columns=list("ACGT"), index=window - begin + 1)
-        logomaker.Logo(logo, ax=top, color_scheme=_BASE_COLOURS, flip_below=False)
-        top.axhline(0, color="0.5", linewidth=0.6)
-        top.set(ylabel="contribution\n(units of expression)", title=title)
-        top.set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
-        if not sites.height:
-            bottom.text(0.5, 0.5, "no site of a motif found", ha="center", va="center", color="0.4", transform=bottom.transAxes)
-        for site in sites.sort("start").iter_rows(named=True):
-            lane = next((index for index, end in enumerate(lanes) if end < site["start"] - 1), len(lanes))
-            lanes[lane : lane + 1] = [site["end"]]
-            colour = BLUE if site["similarity"] > 0 else VERMILION
-            bottom.plot([site["start"] - 0.5, site["end"] + 0.5], [-lane, -lane], color=colour, linewidth=5, solid_capstyle="butt")
-            label = f"{site['factor']} {site['strand']}"
-            bottom.text((site["start"] + site["end"]) / 2, -lane - 0.2, label, ha="center", va="top", fontsize=6.5, color=colour)
-        bottom.set(xlabel="position in the promoter (bp, 5' to 3')", ylim=(-max(len(lanes), 1) - 0.3, 0.6), yticks=[])
-        bottom.set_ylabel("sites", rotation=0, ha="right", va="center")
-        bottom.spines["left"].set_visible(False)
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(7.2, 1.5 + 0.2 * max(drawn.height, 4)), layout="constrained", sharey=True, width_ratios=[2, 1]
+        )
+        for row, motif in enumerate(drawn.iter_rows(named=True)):
+            effects = sites.filter(matrix=motif["matrix"])["effect"].to_numpy()
+            if len(effects):
+                mean = float(motif["mean_effect"])
+                left.plot(
+                    [0, mean], [row, row], color=BLUE if mean > 0 else VERMILION, linewidth=6, alpha=0.5, solid_capstyle="butt", zorder=1
+                )
+                left.plot(effects, np.full(len(effects), row), "o", color="0.2", markersize=2.5, alpha=0.7, zorder=2)
+        right.barh(np.arange(drawn.height), 100 * drawn["promoters"].to_numpy(), color="0.6", height=0.6)
+        planted = drawn["planted"].is_not_null().to_list() if "planted" in drawn.columns else [False] * drawn.height
+        labels = drawn.select(pl.format("{}  {}  ({})", "factor", "matrix", "sites")).to_series().to_list()
+        left.set_yticks(
+            np.arange(drawn.height), [f"{label}  *" if mark else label for label, mark in zip(labels, planted, strict=True)], fontsize=7
+        )
+        left.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+        left.set(xlabel=f"effect of a site on expression\n({unit})", ylabel="motif (sites)", ylim=(-0.8, max(drawn.height, 1) - 0.2))
+        right.set(xlabel=f"promoters with a site\n(%, n = {summary['promoters']})", xlim=(0, 100))
+        if not drawn.height:
+            left.text(0.5, 0.5, "no motif explains the effects", ha="center", va="center", color="0.4", transform=left.transAxes)
+        text = f"{title}: {drawn.height} of {motifs.height} motifs found, which explain {100 * summary['explained']:.0f} % of the effects"
+        if found := summary["recovery"]:
+            shares = [f"{key} {found[key]:.2f}" for key in ("precision", "recall") if found[key] is not None]
+            text += f"\n* one of the {found['active']} factors that decide expression in the simulation: {', '.join(shares)}"
+        figure.suptitle(text, x=0.01, ha="left", fontsize=9, fontweight="bold")
     return figure
 
 

@@ -11,10 +11,12 @@ from gpraflow import calibration, models, tables
 from gpraflow.bases import BASE, PREDICTED_BASE
 from gpraflow.errors import InputError
 from gpraflow.ledger import Ledger
-from gpraflow.scaffold import PADDING, Scaffold, tokenize
+from gpraflow.scaffold import PADDING, Scaffold, reverse_complement_sequences, tokenize
 
 PREDICTED, SPREAD, LOW, HIGH, DOMAIN = "predicted", "predicted_sd", "predicted_low", "predicted_high", "outside"
 MEMBERS = "predicted_members"
+TURNED, IN_PLASMID, PADDED_OTHERWISE = "predicted_turned", "predicted_in_plasmid", "predicted_padded_otherwise"
+PROBED = 500  # promoters of a data set, evenly spread, that `Predictor.probe` predicts in each other guise
 _NAMES = {PREDICTED: "expression", LOW: "expression_low", HIGH: "expression_high", SPREAD: "expression_sd"}  # of what users get
 
 
@@ -85,6 +87,54 @@ class Predictor:
             ends = (pl.Series(LOW, mean - half, pl.Float32), pl.Series(HIGH, mean + half, pl.Float32))
             columns += [*(end.fill_nan(None) for end in ends), self.outside(sequences)]
         return pl.DataFrame(columns)
+
+    def probe(self, sequences: pl.Series, upstream: str, downstream: str) -> pl.DataFrame:
+        """Return what the model says of promoters in other guises, for checks.
+
+        At most 500 promoters, evenly spread, are predicted in each guise; null for others, and where a guise is none.
+
+        Parameters
+        ----------
+        sequences
+            Whole promoters.
+        upstream, downstream
+            Plasmid before and behind them, 5' to 3'; empty if not known.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``predicted_turned``: with the insert reverse-complemented between its flanks (all of a promoter whose flanks are not intact).
+            Of promoters that are shorter than the window ``predicted_in_plasmid``: with the plasmid in the place of N (null where the flank
+            at that end is not intact), and ``predicted_padded_otherwise``: with N at the other end.
+        """
+        five, three = self.flanks
+        length, at_the_left = self.window["length"], self.window["pad"] == "left"
+        rows = pl.DataFrame({"s": sequences}).with_row_index("row")
+        short = rows.filter(pl.col("s").str.len_bytes() < length)
+        continued = pl.lit(upstream) + pl.col("s") if at_the_left else pl.col("s") + pl.lit(downstream)
+        begins, ends = pl.col("s").str.starts_with(five), pl.col("s").str.ends_with(three)
+        in_plasmid = short.filter((begins if at_the_left else ends) & pl.lit(bool(upstream if at_the_left else downstream)))
+        guises = {
+            TURNED: (rows, lambda text: _turned(text, five, three), self.window),
+            IN_PLASMID: (
+                in_plasmid,
+                lambda text: text.to_frame("s").select(continued).to_series(),
+                self.window | {"keep": "right" if at_the_left else "left"},
+            ),
+            PADDED_OTHERWISE: (short, lambda text: text, self.window | {"pad": "right" if at_the_left else "left"}),
+        }
+        places, tokens = [], []
+        for of, guise, window in guises.values():
+            some = of[np.unique(np.linspace(0, of.height - 1, min(PROBED, of.height)).round().astype(int))]
+            places.append(some["row"].to_numpy())
+            tokens.append(tokenize(guise(some["s"]), **window).reshape(-1, length))  # of none, too
+        said = self.members(np.concatenate(tokens)).mean(axis=1)
+        found = {}
+        for name, place, part in zip(guises, places, np.split(said, np.cumsum([len(place) for place in places])[:-1]), strict=True):
+            values = np.full(len(sequences), np.nan, np.float32)
+            values[place] = part
+            found[name] = pl.Series(values).fill_nan(None)
+        return pl.DataFrame(found)
 
     def effects(self, ref: pl.Series, alt: pl.Series) -> pl.DataFrame:
         """Return what changes from promoters to others.
@@ -183,6 +233,14 @@ class Predictor:
         return self.records(checked, "sequences", ledger, reads).drop("name")
 
 
+def _turned(sequences: pl.Series, five: str, three: str) -> pl.Series:
+    """Return promoters with their inserts reverse-complemented between the flanks; all of a promoter whose flanks are not intact."""
+    whole = pl.DataFrame({"s": sequences}).with_columns(intact=pl.col("s").str.starts_with(five) & pl.col("s").str.ends_with(three))
+    insert = pl.col("s").str.slice(len(five), pl.col("s").str.len_bytes().cast(pl.Int64) - len(five) - len(three))
+    turned = reverse_complement_sequences(whole.select(pl.when("intact").then(insert).otherwise("s")).to_series())
+    return whole.with_columns(t=turned).select(pl.when("intact").then(five + pl.col("t") + three).otherwise("t")).to_series()
+
+
 def predict(
     model_directory: str | os.PathLike,
     table: pl.DataFrame,
@@ -190,11 +248,13 @@ def predict(
     backend: str = "auto",
     batch_size: int = 1024,
     ledger: Ledger | None = None,
+    plasmid: tuple[str, str] | None = None,
 ) -> pl.DataFrame:
     """Return a promoter table with the columns of `Predictor.promoters`: expression in the units of the training table, float32.
 
     Intervals are for measurements with each promoter's own ``n_reads``, where they are known. Sequences are cut and padded as the
-    model's training data were. A table with ``base_sequence``, what variants were made from, also gets ``predicted_base``.
+    model's training data were. A table with ``base_sequence``, what variants were made from, also gets ``predicted_base``. With the
+    ``plasmid`` upstream and downstream of promoters, which may be empty, it gets the columns of `Predictor.probe`.
 
     Raises
     ------
@@ -207,6 +267,8 @@ def predict(
     ledger.note_window(table["sequence"], **predictor.window)
     reads = table["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "n_reads" in table.columns else None
     found = pl.concat([table, predictor.promoters(table["sequence"], reads)], how="horizontal")
+    if plasmid is not None:
+        found = pl.concat([found, predictor.probe(table["sequence"], *plasmid)], how="horizontal")
     if BASE in table.columns and table[BASE].null_count() < table.height:
         bases = table.select(BASE).drop_nulls().unique(maintain_order=True)
         of_bases = predictor.members(tokenize(bases[BASE], **predictor.window)).mean(axis=1)

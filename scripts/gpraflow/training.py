@@ -101,6 +101,7 @@ def train(
     backup: str = "",
     terminal: TextIO | None = None,
     watch: Callable[[dict[str, Any]], None] | None = None,
+    shuffled: bool = False,
 ) -> dict[str, Any]:
     """Train a model on the ``train`` split, choose the best epoch on ``val``, and write a model directory.
 
@@ -125,6 +126,8 @@ def train(
         Where the progress bar goes, besides the log.
     watch
         Is given each epoch's line of the history; what it raises ends the training.
+    shuffled
+        Give each promoter another one's label, as a control: the model must learn nothing.
 
     Returns
     -------
@@ -152,7 +155,7 @@ def train(
     copies = storage.Backup(backup, mark) if backup else None
     started = time.monotonic()
     with _writing(directory), policy(options.precision if not architecture.baseline else "float32"):
-        data = _Data(receipt, work, architecture, options)
+        data = _Data(receipt, work, architecture, options, shuffled)
         if architecture.baseline:
             model, members = _fit_baseline(data, blueprint, options)
         else:
@@ -250,11 +253,15 @@ def _workplace(work: Path, mark: str) -> Path:
 class _Data:
     """Batches of the training split, and the validation split."""
 
-    def __init__(self, receipt: dict[str, Any], work: Path, architecture: models.Architecture, options: Options):
+    def __init__(self, receipt: dict[str, Any], work: Path, architecture: models.Architecture, options: Options, shuffled: bool = False):
         self.options, self.inputs = options, architecture.inputs
         wanted = models.features_of(asdict(options), architecture)
         source = datasets.open_split(receipt, "train")
-        self.table = datasets.MemoryMap(source, work / "shards", (SEQUENCE, EXPRESSION, *wanted))
+        features = (SEQUENCE, EXPRESSION, *wanted)
+        if shuffled:
+            self.table: datasets.MemoryMap = datasets.Shuffled(source, work / "shards", features, options.seed)
+        else:
+            self.table = datasets.MemoryMap(source, work / "shards", features)
         self.length, self.rows = source.manifest["length"], len(self.table)
         labels = self.table.take(np.arange(self.rows), (EXPRESSION, *wanted))
         expression = labels[EXPRESSION][:, 0]

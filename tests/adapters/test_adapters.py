@@ -126,12 +126,16 @@ def test_rules_declare_the_modules_that_decide_their_result(script):
     # plot rules read tables and scores that other rules made; training and prediction read shards, which the manifest describes
     reading = (
         {"tables", "scaffold"}
-        if script.stem.startswith(("plot", "evaluate", "group", "find", "split", "shard", "predict", "calibrate"))
+        if script.stem.startswith(("plot", "evaluate", "group", "find", "split", "shard", "predict", "calibrate", "explain"))
         else set()
     )
     reading |= {"tables", "scaffold"} if script.stem in ("compare_models", "reenact_leak") else set()
     reading |= {"scaffold"} if script.stem == "estimate_expression" else set()
-    reading |= {"shards"} if script.stem in ("train_model", "find_learning_rate", "tune_trial", "check_tpu", "upload_shards") else set()
+    reading |= (
+        {"shards"}
+        if script.stem in ("train_model", "train_shuffled", "find_learning_rate", "tune_trial", "check_tpu", "upload_shards")
+        else set()
+    )
     reading |= modules - {"tuning"} if script.stem == "tune_model" else set()  # it collects what the trials wrote
     reading |= {"scaffold", "randomness"} if script.stem == "upload_shards" else set()
     reading |= {"randomness"} if script.stem in ("split_promoters", "find_overlaps") else set()

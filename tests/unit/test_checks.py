@@ -13,12 +13,73 @@ def table(n=400, seed=0):
     return pl.DataFrame(columns).with_columns(singleton=pl.lit(None, pl.Boolean), n_reads=pl.lit(None, pl.Int64))
 
 
-def verdicts(rows):
-    return {row["check"]: row["verdict"] for row in checks.check(rows, "d")}
+def verdicts(rows, both_strands=False):
+    return {row["check"]: row["verdict"] for row in checks.check(rows, "d", both_strands)}
 
 
 def test_nothing_is_wrong_with_good_predictions():
-    assert set(verdicts(table()).values()) == {"ok"}
+    found = verdicts(table())
+    assert {name for name, verdict in found.items() if verdict == "not applicable"} == {"strand asymmetry", "padding"}
+    assert set(verdicts(probed(1.0, 0.1, 0.1)).values()) == {"ok"}
+
+
+def probed(turned, plasmid, otherwise, n=400):
+    """Predictions with those of other guises: as they are, plus normal noise of so many sd; every fourth promoter is short."""
+    rng, rows = np.random.default_rng(3), table(n)
+    p = rows["predicted"].to_numpy()
+    guises = {
+        name: pl.Series(p + share * p.std() * rng.normal(size=n)) for name, share in zip("tio", (turned, plasmid, otherwise), strict=True)
+    }
+    short = pl.int_range(n) % 4 == 0
+    return rows.with_columns(
+        predicted_turned=guises["t"],
+        predicted_in_plasmid=pl.when(short).then(guises["i"]),
+        predicted_padded_otherwise=pl.when(short).then(guises["o"]),
+    )
+
+
+def finding(rows, check, both_strands=False):
+    return next(row for row in checks.check(rows, "d", both_strands) if row["check"] == check)
+
+
+def test_strands_that_are_all_the_same_or_have_nothing_in_common_are_told():
+    found = finding(probed(1.0, 0, 0), "strand asymmetry")
+    p, turned = (probed(1.0, 0, 0)[name].to_numpy() for name in ("predicted", "predicted_turned"))
+    assert found["value"] == pytest.approx(stats.pearsonr(p, turned)[0])
+    assert f"({np.abs(p - turned).mean() / p.std():.2f} sd)" in found["text"]
+    assert "400 inserts" in found["text"]
+    same = probed(0.001, 0, 0)
+    assert finding(same, "strand asymmetry")["verdict"] == "warning"
+    assert "does not know which way" in finding(same, "strand asymmetry")["text"]
+    assert finding(same, "strand asymmetry", both_strands=True)["verdict"] == "ok"
+    other = finding(probed(20.0, 0, 0), "strand asymmetry", both_strands=True)
+    assert other["verdict"] == "warning"
+    assert "next to nothing in common" in other["text"]
+
+
+def test_padding_that_decides_predictions_is_told():
+    assert finding(probed(1, 0.1, 0.1), "padding")["verdict"] == "ok"
+    for plasmid, otherwise in ((0.1, 1.0), (1.0, 0.1)):
+        rows = probed(1, plasmid, otherwise)
+        found, p = finding(rows, "padding"), rows["predicted"]
+        column = "predicted_in_plasmid" if plasmid > otherwise else "predicted_padded_otherwise"
+        assert found["verdict"] == "warning"
+        assert found["value"] == pytest.approx((rows[column] - p).abs().mean() / p.to_numpy().std())
+        assert "100 promoters shorter than the window" in found["text"]
+    unknown = finding(probed(1, 1, 0.1).with_columns(predicted_in_plasmid=pl.lit(None, pl.Float32)), "padding")
+    assert unknown["verdict"] == "ok"
+    assert "plasmid" not in unknown["text"]
+    long = probed(1, 1, 1).with_columns(predicted_padded_otherwise=pl.lit(None, pl.Float32))
+    assert finding(long, "padding")["verdict"] == "not applicable"
+    assert finding(long, "padding")["value"] is None
+
+
+def test_what_shuffled_labels_teach_is_told():
+    nothing, something = ({"n": 500, "epochs": 4, "r": r} for r in (0.04, -0.5))
+    assert checks.shuffled(nothing)["verdict"] == "ok"
+    assert checks.shuffled(something)["verdict"] == "warning"
+    assert "r = 0.040 on the 500 promoters of val" in checks.shuffled(nothing)["text"]
+    assert checks.shuffled(nothing | {"r": None})["value"] == 0
 
 
 def test_each_fault_is_found_and_no_other():

@@ -258,3 +258,11 @@ def test_the_dream_test_table_is_an_independent_set_without_header():
     ):
         with pytest.raises(ConfigError, match=message):
             config.check_dream({"dataset": dataset, "subsets": subsets, "public": ""}, sets)
+
+
+def test_the_data_set_to_explain_is_one_that_is_scored():
+    assert config.choose_explained("auto", ["test", "native"]) == "test"
+    assert config.choose_explained("native", ["test", "native"]) == "native"
+    assert config.choose_explained("auto", []) == config.choose_explained("", ["test"]) == ""
+    with pytest.raises(ConfigError, match=r"explain.dataset: 'nativ' is not scored.*did you mean 'native'.*test, native"):
+        config.choose_explained("nativ", ["test", "native"])

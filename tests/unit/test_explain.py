@@ -126,12 +126,86 @@ def test_a_planted_site_is_listed_where_it_is(predictor, planted):
     insert = toy.inserts(1, 44)[0]
     sequence = toy.FIVE + insert[:5] + best + insert[5 + len(best) :] + toy.THREE
     tokens, effects, begin = explain.explain(predictor, pl.Series([sequence]))
-    sites = explain.find_sites(pl.Series(["a"]), tokens, effects, begin, [reb1])
+    sites = explain.find_sites(predictor, pl.Series(["a"]), tokens, effects, begin, [reb1])
     line = sites.filter(strand="+", start=13).row(0, named=True)
     assert (line["factor"], line["end"]) == ("REB1", 12 + len(best))
     assert line["occupancy"] == pytest.approx(0.5)
     assert line["similarity"] > 0.95
     assert sequence[line["start"] - 1 : line["end"]] == best
+    assert line["effect"] == pytest.approx(ACTIVITIES[0] / 2, abs=0.3)  # a best site is half occupied, a random sequence hardly
+    again = explain.find_sites(predictor, pl.Series(["a"]), tokens, effects, begin, [reb1])
+    assert sites.equals(again)
+    without = explain.find_sites(predictor, pl.Series(["a"]), tokens, effects, begin, [])
+    assert without.height == 0
+    assert without.schema == pl.Schema(explain.SITES)
+
+
+def test_chosen_promoters_are_spread_over_predicted_expression():
+    predicted = np.random.default_rng(1).normal(size=103)
+    rows = explain.choose(predicted, 10, seed=4)
+    rank = predicted.argsort().argsort()[rows]
+    edges = np.cumsum([0] + [11] * 3 + [10] * 7)
+    assert ((rank >= edges[:-1]) & (rank < edges[1:])).all()
+    assert (explain.choose(predicted, 10, seed=4) == rows).all()
+    assert (explain.choose(predicted, 10, seed=5) != rows).any()
+    assert sorted(explain.choose(predicted, 200, seed=4)) == list(range(103))
+
+
+def test_peaks_are_where_contributions_are_large_and_name_the_site_there():
+    effects = np.zeros((2, 60, 4), np.float32)
+    effects[0, 10:18, :3] = -1  # three mutants each: contributions of 1, then of -1
+    effects[1, 40:46, :3] = 2
+    effects[1, :5] = np.nan
+    columns = {"name": ["a", "a", "b"], "factor": ["X", "Y", "Z"], "matrix": ["x", "y", "z"], "strand": ["+", "-", "+"]}
+    columns |= {"start": [14, 9, 1], "end": [20, 15, 8], "effect": [0.5, -2.0, 3.0]}
+    found = explain.find_peaks(pl.Series(["a", "b"]), effects, np.array([0, 5]), pl.DataFrame(columns))
+    assert found["name"].to_list() == ["a", "b"]
+    first, second = found.rows(named=True)
+    assert (first["start"], first["end"]) == (11, 18)  # from 1
+    assert first["contribution"] == pytest.approx(1)
+    assert first["factor"] == "Y"  # both share enough with it, this one does more
+    assert (second["start"], second["end"]) == (36, 41)
+    assert second["contribution"] == pytest.approx(-2)
+    assert second["matrix"] is None
+
+
+def test_a_summary_counts_sites_and_promoters():
+    factors = pl.DataFrame({"factor": ["A", "B"], "matrix": ["a", "b"], "activity": [1.0, 2.0], "z": [5.0, 4.0], "explained": [0.5, 0.6]})
+    sites = pl.DataFrame({"name": ["1", "1", "3"], "matrix": ["a"] * 3, "effect": [1.0, 2.0, 6.0]})
+    found = explain.summarize(factors, sites, 8)
+    assert found.columns == list(explain.SUMMARY)
+    assert found.select("sites", "mean_effect", "promoters").rows() == [(3, 3.0, 0.25), (0, None, 0.0)]
+
+
+def test_a_data_set_is_explained_and_compared_with_the_truth(folder, predictor, known, planted):
+    rng = np.random.default_rng(7)
+    text = [list(sequence) for sequence in toy.promoters(120, 47)]
+    for row, motif in zip(text, planted * 30, strict=True):
+        site = ["ACGT"[base] for base in motif.log_odds.argmax(axis=1)]
+        start = rng.integers(7, 33 - len(site))
+        row[start : start + len(site)] = site
+    table = pl.DataFrame({"sequence": ["".join(row) for row in text]}).with_columns(expression=pl.lit(1.0))
+    predictions = prediction.predict(folder, table)
+    active = [motif.matrix_id for motif in planted] + ["none/1"]
+    truth = pl.DataFrame({"matrix": active, "activity": [*ACTIVITIES, 0.1]})
+    found = explain.explain_some(predictor, predictions, known, number=80, seed=1, truth=truth)
+    assert found.promoters.height == found.summary["promoters"] == 80
+    assert found.promoters["predicted"].is_sorted()
+    whole = predictions[[int(name) - 1 for name in found.promoters["name"]]]
+    assert whole["sequence"].to_list() == found.promoters["sequence"].to_list()
+    assert found.summary["mutants"] == 80 * 78
+    assert found.summary["recovery"]["recall"] == 0.8
+    assert dict(found.motifs.drop_nulls("planted").select("matrix", "planted").rows()) == dict(zip(active[:4], ACTIVITIES, strict=True))
+    of_first = found.contributions.filter(name=found.promoters["name"][0])
+    assert "".join(of_first["base"]) == found.promoters["sequence"][0]
+    assert of_first["position"].to_list() == list(range(1, 41))
+    assert of_first["A"].null_count() == 14  # flanks
+    mean = -of_first.select(pl.sum_horizontal("A", "C", "G", "T") / 3).to_series().to_numpy()
+    assert of_first["contribution"].to_numpy() == pytest.approx(mean, abs=1e-6)
+    assert found.summary["peaks_with_a_site"] == found.peaks["matrix"].is_not_null().sum() > 40
+    without = explain.explain_some(predictor, predictions, [], number=3, seed=1)
+    assert (without.motifs.height, without.sites.height, without.summary["recovery"]) == (0, 0, None)
+    assert without.peaks.height
 
 
 def test_nothing_is_found_where_the_model_uses_no_motif(known, tmp_path):
@@ -141,7 +215,8 @@ def test_nothing_is_found_where_the_model_uses_no_motif(known, tmp_path):
     noise = rng.normal(size=(60, toy.LENGTH, 4)).astype("f4")
     found = explain.find_factors(tokens, noise, known)
     assert found.height <= 1
-    assert explain.recovery(found.clear(), pl.DataFrame({"matrix": ["x", "y"], "activity": [1.0, 2.0]}))["recall"] == 0
+    nothing = explain.recovery(found.clear(), pl.DataFrame({"matrix": ["x", "y"], "activity": [1.0, 2.0]}))
+    assert (nothing["recall"], nothing["precision"]) == (0, None)
     effects = explain.mutational_effects(flat, tokens[:1], np.ones((1, toy.LENGTH), bool))
     assert effects[0, 20, 2] == pytest.approx((12 - toy.VALUES["ACGT"[tokens[0, 20]]]) / toy.LENGTH, abs=1e-5)
 
@@ -155,7 +230,7 @@ def test_command(folder, tmp_path, capsys):
     ]  # fmt: skip
     effects = pl.read_csv(out / "effects.tsv.gz", separator="\t")
     assert effects.height == 120 * 78
-    assert pl.read_csv(out / "motifs.tsv", separator="\t").columns == list(explain.FACTORS)
+    assert pl.read_csv(out / "motifs.tsv", separator="\t").columns == list(explain.SUMMARY)
     assert set(pl.read_csv(out / "sites.tsv", separator="\t")["name"]) <= set(effects["name"])
     assert re.search(r"120 insert only, flanks added", capsys.readouterr().err)
     missing = ["explain", str(folder), str(tmp_path / "in.fa"), "-o", str(out), "--motifs", str(tmp_path / "none")]

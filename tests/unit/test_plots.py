@@ -100,3 +100,54 @@ def test_tuning_shows_trials_by_their_end():
     assert lines["complete (n = 1)"] == ([1], [0.4])
     assert lines["pruned (n = 1)"] == ([2], [0.5])
     assert figure.axes[1].texts[0].get_text() == "fewer than four complete trials"
+
+
+SUMMARY = {"promoters": 8, "explained": 0.61, "recovery": {"active": 5, "precision": 0.5, "recall": 0.2}}
+
+
+def motifs_and_sites():
+    motifs = pl.DataFrame(
+        {"factor": ["REB1", "RAP1", "CBF1"], "matrix": ["MA1", "MA2", "MA3"], "sites": [3, 1, 0], "mean_effect": [2.0, -1.0, None]}
+    ).with_columns(promoters=pl.Series([0.375, 0.125, 0.0]), planted=pl.Series([1.5, None, None]))
+    sites = {
+        "name": ["1", "1", "2", "2"],
+        "factor": ["REB1"] * 3 + ["RAP1"],
+        "matrix": ["MA1"] * 3 + ["MA2"],
+        "strand": ["+", "-", "+", "-"],
+    }
+    sites |= {"start": [2, 5, 9, 1], "end": [8, 11, 15, 6], "similarity": [0.9, 0.8, 0.7, -0.9], "effect": [1.0, 2.0, 3.0, -1.0]}
+    return motifs, pl.DataFrame(sites)
+
+
+def test_motifs_show_every_site_and_what_is_planted(tmp_path):
+    motifs, sites = motifs_and_sites()
+    figure = plots.motifs(motifs, sites, SUMMARY, "my set", "bins")
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == ["CBF1  MA3  (0)", "RAP1  MA2  (1)", "REB1  MA1  (3)  *"]
+    dots = [line for line in left.lines if line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in dots] == [[-1.0], [1.0, 2.0, 3.0]]
+    assert [bar.get_width() for bar in right.patches] == [0.0, 12.5, 37.5]
+    text = saved(tmp_path / "a", figure)[1].decode()
+    for part in ("3 of 3 motifs found, which explain 61 % of the effects", "one of the 5 factors", "precision 0.50, recall 0.20", "n = 8"):
+        assert part in text
+    few = plots.motifs(motifs, sites, SUMMARY, "my set", "bins", most=1)
+    assert len(few.axes[1].patches) == 1
+    none = plots.motifs(motifs.clear(), sites.clear(), SUMMARY | {"recovery": None}, "my set", "bins")
+    assert "no motif explains the effects" in saved(tmp_path / "b", none)[1].decode()
+
+
+def test_logos_are_of_promoters_spread_over_their_order(tmp_path):
+    _, sites = motifs_and_sites()
+    promoters = pl.DataFrame({"name": [str(i) for i in range(9)], "sequence": ["ACGTN" * 4] * 9}).with_columns(
+        expression=pl.lit(3.0), predicted=pl.int_range(9).cast(pl.Float64)
+    )
+    contributions = promoters.select("name").join(pl.DataFrame({"position": range(3, 21)}), how="cross")
+    contributions = contributions.with_columns(contribution=pl.col("position") / 10)
+    logos = plots.logos_of(promoters, contributions, sites, "my set", 3)
+    assert [logo[4] for logo in logos] == [f"my set, promoter {i}: predicted {i}.0, measured 3.0" for i in (0, 4, 8)]
+    assert logos[0][1].tolist() == [0, 0, *(np.arange(3, 21) / 10)]
+    assert plots.logos_of(promoters, contributions, sites, "", 3)[0][3].height == 0
+    assert plots.logos_of(promoters[:2], contributions, sites, "", 20)[1][3].height == 2
+    figure = plots.contribution_logos(logos[:2], "bins")
+    assert len(figure.axes) == 4
+    assert "contribution" in saved(tmp_path / "a", figure)[1].decode()

@@ -84,6 +84,32 @@ def test_members_of_an_ensemble_are_averaged_and_widen_intervals(ensemble, predi
     assert found["expression_sd"].to_numpy() == pytest.approx(np.ones(50), abs=1e-5)
 
 
+def test_other_guises_of_promoters_are_predicted(predictor):
+    short = [sequence[:7] + sequence[12:] for sequence in toy.promoters(30, 61)]  # 35 of 40 bp
+    damaged = ["G" + short[0][1:], toy.promoters(1, 62)[0]]  # its 5' flank is not intact; as long as the window
+    sequences, upstream = pl.Series(short + damaged), "CCCCGGGGGC"
+    found = predictor.probe(sequences, upstream, "")
+    complement = str.maketrans("ACGT", "TGCA")
+    turned = [s[:7] + s[7:-7].translate(complement)[::-1] + s[-7:] for s in [*short, damaged[1]]]
+    turned.insert(30, damaged[0].translate(complement)[::-1])
+    assert found["predicted_turned"].to_numpy() == pytest.approx([toy.said(s) for s in turned], abs=1e-5)
+    assert found["predicted_in_plasmid"].to_list()[:30] == pytest.approx([toy.said(upstream + s) for s in short], abs=1e-5)
+    assert found["predicted_in_plasmid"].to_list()[30:] == [None, None]
+    # the toy takes the mean over the window, wherever N are
+    assert found["predicted_padded_otherwise"].to_list()[:31] == pytest.approx([toy.said(s) for s in sequences[:31]], abs=1e-5)
+    assert found["predicted_padded_otherwise"][31] is None
+    assert predictor.probe(sequences, "", "ACGT")["predicted_in_plasmid"].null_count() == 32
+    assert not predictor.probe(sequences.clear(), upstream, "").height
+    long = predictor.probe(pl.Series(toy.promoters(3, 63)), upstream, "")
+    assert long["predicted_padded_otherwise"].null_count() == 3
+
+
+def test_no_more_than_some_promoters_of_a_table_are_probed(predictor, monkeypatch):
+    monkeypatch.setattr(prediction, "PROBED", 7)
+    found = predictor.probe(pl.Series(toy.promoters(100, 64)), "", "")["predicted_turned"]
+    assert found.is_not_null().arg_true().to_list() == [0, 16, 33, 50, 66, 82, 99]
+
+
 def test_without_reads_the_residual_is_the_same_for_all(tmp_path):
     folder = toy.write_model(tmp_path / "model")
     validation = prediction.predict(folder, toy.table(500, 2)).with_columns(n_reads=pl.lit(None, pl.Int64))

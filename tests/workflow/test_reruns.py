@@ -35,6 +35,9 @@ ALL = [
     "train_model",
     "calibrate_model",
     "predict_promoters",
+    "explain_model",
+    "plot_motifs",
+    "train_shuffled",
     "evaluate_model",
     "plot_training",
     "plot_predictions",
@@ -42,9 +45,14 @@ ALL = [
     "collect_ledger",
 ]
 ASIDE = ("fetch", "plot_", "find_nearest", "reenact")  # that what comes after does not follow from
-FROM = {rule: ALL[ALL.index(rule) :] for rule in ALL[: ALL.index("train_model") + 1] if not rule.startswith(ASIDE)}
+FROM = {
+    rule: [one for one in ALL[ALL.index(rule) :] if one != "train_shuffled"]
+    for rule in ALL[: ALL.index("train_model") + 1]
+    if not rule.startswith(ASIDE)
+}
 SCORING = ["evaluate_model", "plot_predictions", "plot_strata"]
-AFTER_PREDICTION = ["predict_promoters", *SCORING, "collect_ledger"]
+EXPLANATION = ["explain_model", "plot_motifs"]
+AFTER_PREDICTION = ["predict_promoters", *EXPLANATION, *SCORING, "collect_ledger"]
 
 # key -> (another value, rules that rerun)
 CHANGES = {
@@ -202,13 +210,19 @@ CHANGES = {
     "prediction.batch_size": (100, ["calibrate_model", *AFTER_PREDICTION]),
     "evaluation.bootstrap": (200, SCORING),
     "evaluation.seed": (1, ["reenact_leak", *SCORING]),
-    "evaluation.splits": (["test", "val"], ["find_nearest", *AFTER_PREDICTION]),
+    "evaluation.shuffled_epochs": (1, ["train_shuffled", *SCORING]),
+    "evaluation.splits": (["test", "val"], ["find_nearest", *[rule for rule in AFTER_PREDICTION if rule not in EXPLANATION]]),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
+    "explain.dataset": ("simulated_independent", EXPLANATION),
+    "explain.promoters": (9, EXPLANATION),
+    "explain.motifs": ("other.jaspar", EXPLANATION),
+    "explain.logos": (2, ["plot_motifs"]),
+    "explain.seed": (1, EXPLANATION),
     "comparison.runs": ([], []),  # others need their results
     "evaluation.dream.dataset": ("", []),  # another than none needs its files
     "evaluation.dream.subsets": ("other", []),
     "evaluation.dream.public": ("other", []),
-    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_predictions", "plot_strata"]),
+    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_predictions", "plot_strata"]),
     "plots.hexagons": (20, ["plot_predictions"]),
 }
 CHANGES |= {  # no public data sets here
@@ -308,13 +322,14 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("prediction", ["calibrate_model", *AFTER_PREDICTION]),
         ("bases", FROM["ingest_table"]),
         ("metrics", ["reenact_leak", *SCORING]),
+        ("explain", EXPLANATION),
         ("evaluation", SCORING),
         ("strata", SCORING),
         ("checks", SCORING),
         ("reenactment", ["reenact_leak"]),
         ("score_plots", ["plot_strata"]),
         ("noise", SCORING),
-        ("plots", ["plot_reads", "plot_expression", "plot_training", "plot_predictions", "plot_strata"]),
+        ("plots", ["plot_reads", "plot_expression", "plot_motifs", "plot_training", "plot_predictions", "plot_strata"]),
         ("downloads", []),
         ("smk", []),
         ("errors", []),

@@ -104,6 +104,8 @@ try:
     )
     configs.check_space(config["tuning"]["space"], config["training"], SIZES)
     INDEPENDENT = load_datasets(config["evaluation"]["datasets"])
+    SCORED = [*config["evaluation"]["splits"], *INDEPENDENT]
+    EXPLAINED = configs.choose_explained(config["explain"]["dataset"], SCORED)
     configs.check_comparison(config["comparison"]["runs"], config["run"])
     configs.check_dream(config["evaluation"]["dream"], INDEPENDENT)
     PUBLIC = load_public(
@@ -176,7 +178,10 @@ EXTRA_FEATURES = sorted(
         *models.features_of(config["training"], ARCHITECTURE),
     }
 )
-SCORED = [*config["evaluation"]["splits"], *INDEPENDENT]
+SHUFFLED = (
+    "results/{run}/shuffled.json" if config["evaluation"]["shuffled_epochs"] else []
+)
+FROM_SIMULATION = FROM_READS and bool(SIMULATED_READS)
 
 
 wildcard_constraints:

@@ -41,6 +41,7 @@ rule predict_promoters:
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
         calibration="results/{run}/model/calibration.json",
+        scaffolds=config["scaffold"]["file"],
         lib=[*lib("prediction", "bases", "calibration", "scaffold"), *model_lib()],
     output:
         predictions="results/{run}/predictions/{dataset}.parquet",
@@ -56,6 +57,7 @@ rule predict_promoters:
         mem_mb=4000,
         runtime=60,
     params:
+        scaffold=config["scaffold"]["name"],
         backend=config["training"]["backend"],
         batch_size=config["prediction"]["batch_size"],
     script:
@@ -70,6 +72,7 @@ rule evaluate_model:
         ),
         nearest="results/{run}/neighbours/nearest.parquet",
         about="results/{run}/model/model.json",
+        shuffled=SHUFFLED,
         lib=lib(
             "evaluation",
             "metrics",

@@ -1,0 +1,26 @@
+"""Explain some promoters of a data set by the effects of all of their single mutants, and by known motifs."""
+
+from pathlib import Path
+
+import polars as pl
+from gpraflow import explain, files, motifs, prediction, smk, tables
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    found = explain.explain_some(
+        prediction.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size),
+        tables.read(job.input.predictions),
+        motifs.load(job.input.motifs) if job.input.motifs else [],
+        number=job.params.promoters,
+        seed=job.params.seed,
+        truth=pl.read_csv(job.input.activities, separator="\t") if job.input.activities else None,
+    )
+    for name in ("promoters", "peaks", "sites", "motifs"):
+        files.write_text(job.output[name], getattr(found, name).write_csv(separator="\t", float_precision=6))
+    files.write_parquet(job.output.contributions, found.contributions)
+    files.write_json(job.output.summary, {"dataset": job.params.dataset} | found.summary)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821

@@ -1,0 +1,23 @@
+"""Train the model on shuffled labels, and write what r it reaches on the val split: nothing may be learnt."""
+
+import tempfile
+from pathlib import Path
+
+from gpraflow import files, smk, training
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    with tempfile.TemporaryDirectory(dir=Path(job.output.control).parent) as folder:
+        about = training.train(
+            job.input.receipt,
+            folder,
+            blueprint=training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
+            options=training.Options(**job.params.options),
+            shuffled=True,
+        )
+    files.write_json(job.output.control, {"n": about["promoters"]["val"], "epochs": about["epochs"], "r": about["val_r"]})
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
