@@ -36,7 +36,6 @@ SUMMARY = FACTORS | {"sites": pl.Int64, "mean_effect": pl.Float64, "promoters": 
 CONTRIBUTIONS = {"name": pl.String, "position": pl.Int64, "base": pl.String, "contribution": pl.Float32}
 PEAKS = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "contribution": pl.Float64}
 _SMOOTHED = 5  # bp over which contributions are averaged to find peaks
-_PEAK = 2.0  # root mean squares of the averaged contributions from which on they are a peak
 _REPLACED = 8  # random sequences that a site is replaced by
 
 
@@ -285,7 +284,7 @@ def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.
 def find_peaks(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: pl.DataFrame) -> pl.DataFrame:
     """Return where contributions are large, and the site that lies there if any: columns `PEAKS`, ``factor``, ``matrix``, ``strand``.
 
-    A peak is a run of positions at which the mean contribution of 5 bp has one sign and is at least twice its root mean square over all
+    A peak is a run of positions at which the mean contribution of 5 bp has one sign and is at least its root mean square over all
     positions of all promoters. Its ``contribution`` is the mean of its bases. Of the sites that share with it at least half of the shorter
     of both the one with the largest effect is named.
     """
@@ -293,7 +292,7 @@ def find_peaks(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: 
     there = np.isfinite(effects).any(axis=-1)
     kernel = np.ones(_SMOOTHED) / _SMOOTHED
     smooth = np.stack([np.convolve(row, kernel, "same") for row in values]) if len(values) else values
-    least = _PEAK * np.sqrt(np.mean(smooth[there] ** 2)) if there.any() else 0.0
+    least = np.sqrt(np.mean(smooth[there] ** 2)) if there.any() else 0.0
     signs = np.where(there & (np.abs(smooth) >= least) & (smooth != 0), np.sign(smooth), 0)
     of_name = {name: part for (name,), part in sites.group_by("name")}
     lines = []
