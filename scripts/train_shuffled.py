@@ -16,7 +16,8 @@ def main(job):
             options=training.Options(**job.params.options),
             shuffled=True,
         )
-    files.write_json(job.output.control, {"n": about["promoters"]["val"], "epochs": about["epochs"], "r": about["val_r"]})
+    found = {"n": about["promoters"]["val"], "epochs": about["epochs"], "r": about["val_r"], "val_loss": about["val_loss"]}
+    files.write_json(job.output.control, found)
 
 
 if __name__ == "__main__":

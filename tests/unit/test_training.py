@@ -180,6 +180,13 @@ def test_every_way_of_training_works(receipt, tmp_path, options):
         np.testing.assert_allclose(prediction.predict(tmp_path / "model", other)["predicted"], predicted, rtol=1e-2)
 
 
+def test_nothing_is_learnt_from_shuffled_labels(receipt, tmp_path):
+    for name, shuffled in (("own", False), ("others", True)):
+        about = training.train(receipt, tmp_path / name, blueprint=blueprint("baseline_kmer"), options=OPTIONS, shuffled=shuffled)
+        assert (about["val_loss"] < 0.3) == (not shuffled), about["val_loss"]
+        assert (about["val_loss"] > 0.9) == shuffled, about["val_loss"]
+
+
 def test_an_ensemble_is_the_mean_of_its_members(receipt, tmp_path):
     about = train(receipt, tmp_path / "model", NAME, ensemble=2)
     alone = train(receipt, tmp_path / "alone", NAME)
