@@ -52,6 +52,30 @@ def test_scores_are_those_of_the_saved_predictions(finished):
     assert dict(zip(tsv["dataset"], tsv["n"], strict=True)) == {name: found["n"] for name, found in content["datasets"].items()}
 
 
+def test_promoters_are_explained_and_checked(finished):
+    results = finished / "results/tiny"
+    predictions = tables.read(results / "predictions/test.parquet")
+    promoters = pl.read_csv(results / "explain/promoters.tsv", separator="\t")
+    assert promoters.height == min(24, predictions.height)
+    own = predictions[[row - 1 for row in promoters["name"]]]
+    assert own["sequence"].equals(promoters["sequence"])
+    summary = json.loads((results / "explain/summary.json").read_text())
+    truth = pl.read_csv(results / "simulated/activities.tsv.gz", separator="\t")
+    assert summary["dataset"] == "test"
+    assert summary["recovery"]["active"] == truth.height == 10
+    motifs = pl.read_csv(results / "explain/motifs.tsv", separator="\t")
+    assert motifs.height == summary["motifs"] == summary["recovery"]["found"]
+    bases = pl.read_parquet(results / "explain/contributions.parquet")
+    assert summary["mutants"] == 3 * bases["A"].is_not_null().sum()
+    for figure in ("motifs", "logos"):
+        assert (results / f"figures/explain/{figure}.png").stat().st_size > 10_000
+        assert (results / f"figures/explain/{figure}.svg").stat().st_size > 10_000
+    checked = pl.read_csv(results / "checks.tsv", separator="\t")
+    assert checked.group_by("dataset").len()["len"].to_list() == [6, 6]
+    short = checked.filter(check="padding", dataset="test")["text"].item()
+    assert f"{(predictions['sequence'].str.len_bytes() < 110).sum()} promoters shorter than the window" in short
+
+
 def test_every_read_and_promoter_is_accounted_for_from_fastq_to_shards(finished):
     results = finished / "results/tiny"
     ledger = pl.read_csv(results / "ledger.tsv", separator="\t", schema_overrides={"dataset": pl.String})
