@@ -10,14 +10,14 @@ import polars as pl
 from scipy import special, stats
 
 from gpraflow import randomness
-from gpraflow.motifs import Motif
+from gpraflow.motifs import Motif, likeness
 from gpraflow.prediction import PREDICTED, Predictor
 from gpraflow.scaffold import ALPHABET, BASES, PADDING, tokenize
 
 _PLACES = 1 << 14  # mutated at a time: three mutants each, whole batches
 _CHANCE = 0.01  # of finding any motif where the model uses none
-_LEAST = 0.005  # of the sum of squared effects, that a factor has to explain beyond all others
-_OCCUPIED = 0.2  # least occupancy of a site that is listed; the best site has 1/2
+_LEAST = 0.002  # of the sum of squared effects, that a factor has to explain beyond all others
+_OCCUPIED = 0.05  # least occupancy of a site that is listed; the best site has 1/2
 _ALIKE = 0.5  # least correlation of the model's effects with the motif's
 EFFECTS = {"name": pl.String, "position": pl.Int64, "ref": pl.String, "alt": pl.String, "effect_alt_minus_ref": pl.Float32}
 FACTORS = {"factor": pl.String, "matrix": pl.String, "activity": pl.Float64, "z": pl.Float64, "explained": pl.Float64}
@@ -35,6 +35,8 @@ SITES = {
 SUMMARY = FACTORS | {"sites": pl.Int64, "mean_effect": pl.Float64, "promoters": pl.Float64}
 CONTRIBUTIONS = {"name": pl.String, "position": pl.Int64, "base": pl.String, "contribution": pl.Float32}
 PEAKS = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "contribution": pl.Float64}
+_LIKENESS = 0.9  # of motifs that pass for one another
+_SHORTEST = 3  # bp of a peak
 _SMOOTHED = 5  # bp over which contributions are averaged to find peaks
 _REPLACED = 8  # random sequences that a site is replaced by
 
@@ -152,7 +154,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     are related to what is left, the one that explains most is taken, and all that were taken are fitted anew. So of several matrices that
     are alike the best is named. A relation is the sum over
     mutants of the product of both, z that sum over its standard error (White 1980, doi:10.2307/1912934); z has to be larger than expected
-    once in 100 times among all motifs (Bonferroni). A factor stays if it explains at least .5 % of the sum of squared effects that all
+    once in 100 times among all motifs (Bonferroni). A factor stays if it explains at least .2 % of the sum of squared effects that all
     others leave.
 
     Parameters
@@ -224,7 +226,7 @@ def find_sites(
 ) -> pl.DataFrame:
     """Return the sites of motifs at which mutations have the effects that the motif makes expect, columns `SITES`.
 
-    A site is listed if its occupancy is at least .2 and the correlation between effects and changes of its own occupancy over all of its
+    A site is listed if its occupancy is at least .05 and the correlation between effects and changes of its own occupancy over all of its
     mutants (``similarity``: positive if the factor activates, negative if it represses) at least .5 either way. ``start`` and ``end`` count
     from 1 in the promoter with its flanks. ``effect`` is predicted expression less the mean of what is predicted with 8 random sequences
     (of ``seed``) in the place of the site.
@@ -284,7 +286,7 @@ def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.
 def find_peaks(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: pl.DataFrame) -> pl.DataFrame:
     """Return where contributions are large, and the site that lies there if any: columns `PEAKS`, ``factor``, ``matrix``, ``strand``.
 
-    A peak is a run of positions at which the mean contribution of 5 bp has one sign and is at least its root mean square over all
+    A peak is a run of 3 positions or more at which the mean contribution of 5 bp has one sign and is at least its root mean square over all
     positions of all promoters. Its ``contribution`` is the mean of its bases. Of the sites that share with it at least half of the shorter
     of both the one with the largest effect is named.
     """
@@ -299,7 +301,7 @@ def find_peaks(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: 
     for row, name in enumerate(names):
         edges = np.flatnonzero(np.diff(signs[row], prepend=0, append=0))
         for start, end in pairwise(edges):
-            if not signs[row, start]:
+            if not signs[row, start] or end - start < _SHORTEST:
                 continue
             first, last = int(start - begin[row] + 1), int(end - begin[row])
             overlap = pl.min_horizontal("end", pl.lit(last)) - pl.max_horizontal("start", pl.lit(first)) + 1
@@ -310,18 +312,23 @@ def find_peaks(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: 
     return pl.DataFrame(lines, schema=PEAKS | dict.fromkeys(("factor", "matrix", "strand"), pl.String), orient="row")
 
 
-def recovery(factors: pl.DataFrame, truth: pl.DataFrame) -> dict[str, Any]:
+def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] = ()) -> dict[str, Any]:
     """Return precision and recall of found factors (`FACTORS`) against those that are active, both by ``matrix``.
 
-    Precision is None if none was found; ``recall_of_the_stronger_half`` counts the half of the active factors with the largest absolute
-    activity only.
+    Precision is None if none was found. ``precision_with_alike`` also takes those for right whose motif is all but that of an active factor
+    (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` counts the half of the active factors with
+    the largest absolute activity only.
     """
     active, named = set(truth["matrix"]), set(factors["matrix"])
     stronger = set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])
+    of_matrix = {motif.matrix_id: motif for motif in known}
+    rest = [of_matrix[one] for one in named - active if one in of_matrix]
+    alike = sum(any(likeness(one, of_matrix[other]) >= _LIKENESS for other in active if other in of_matrix) for one in rest)
     return {
         "active": len(active),
         "found": len(named),
         "precision": len(active & named) / len(named) if named else None,
+        "precision_with_alike": (len(active & named) + alike) / len(named) if named else None,
         "recall": len(active & named) / len(active),
         "recall_of_the_stronger_half": len(stronger & named) / len(stronger),
     }
@@ -388,7 +395,7 @@ def explain_some(
         "recovery": None,
     }
     if truth is not None:
-        summary["recovery"] = recovery(factors, truth)
+        summary["recovery"] = recovery(factors, truth, known)
         motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
     return Explanation(some, _contributions_table(some, effects, begin), peaks, sites, motifs, summary)
 

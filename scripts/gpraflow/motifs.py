@@ -11,6 +11,7 @@ from gpraflow.errors import InputError
 from gpraflow.scaffold import PADDING, one_hot
 
 _CHUNK = 256  # their weights stay in cache
+_SHARED = 5  # bp that motifs share at least when they are compared
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,20 @@ def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
         frequency = counts / counts.sum(axis=1, keepdims=True)
         log_odds = np.log((frequency + pseudocount) / (1 + 4 * pseudocount) / 0.25)
         found.append(Motif(record.matrix_id, record.name, log_odds.astype(np.float32)))
+    return found
+
+
+def likeness(one: Motif, other: Motif) -> float:
+    """Return the greatest correlation of the log-odds of two motifs, over all places and strands at which they share at least 5 bp.
+
+    Narrower motifs share at least all of the narrower one.
+    """
+    least = min(_SHARED, len(one.log_odds), len(other.log_odds))
+    found = -1.0
+    for turned in (other.log_odds, other.log_odds[::-1, ::-1]):
+        for shift in range(least - len(turned), len(one.log_odds) - least + 1):
+            begin, end = max(0, shift), min(len(one.log_odds), shift + len(turned))
+            found = max(found, float(np.corrcoef(one.log_odds[begin:end].ravel(), turned[begin - shift : end - shift].ravel())[0, 1]))
     return found
 
 

@@ -16,7 +16,7 @@ from gpraflow.scaffold import PADDING, Scaffold, reverse_complement_sequences, t
 PREDICTED, SPREAD, LOW, HIGH, DOMAIN = "predicted", "predicted_sd", "predicted_low", "predicted_high", "outside"
 MEMBERS = "predicted_members"
 TURNED, IN_PLASMID, PADDED_OTHERWISE = "predicted_turned", "predicted_in_plasmid", "predicted_padded_otherwise"
-PROBED = 500  # promoters of a data set, evenly spread, that `Predictor.probe` predicts in each other guise
+PROBED = 200  # promoters of a data set, evenly spread, that `Predictor.probe` predicts in each other guise
 _NAMES = {PREDICTED: "expression", LOW: "expression_low", HIGH: "expression_high", SPREAD: "expression_sd"}  # of what users get
 
 
@@ -91,7 +91,7 @@ class Predictor:
     def probe(self, sequences: pl.Series, upstream: str, downstream: str) -> pl.DataFrame:
         """Return what the model says of promoters in other guises, for checks.
 
-        At most 500 promoters, evenly spread, are predicted in each guise; null for others, and where a guise is none.
+        At most 200 promoters, evenly spread, are predicted in each guise; null for others, and where a guise is none.
 
         Parameters
         ----------

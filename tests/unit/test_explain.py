@@ -221,6 +221,18 @@ def test_nothing_is_found_where_the_model_uses_no_motif(known, tmp_path):
     assert effects[0, 20, 2] == pytest.approx((12 - toy.VALUES["ACGT"[tokens[0, 20]]]) / toy.LENGTH, abs=1e-5)
 
 
+def test_motifs_that_are_all_but_the_same_pass_for_each_other(known):
+    by_factor = {motif.factor: motif for motif in known}
+    mig1, mig2, reb1 = (by_factor[name] for name in ("MIG1", "MIG2", "REB1"))
+    assert motifs.likeness(mig1, mig1) == pytest.approx(1)
+    turned = motifs.Motif("turned", "x", np.pad(mig1.log_odds[::-1, ::-1], ((3, 0), (0, 0))))
+    assert [motifs.likeness(mig1, turned), motifs.likeness(turned, mig1)] == pytest.approx([1, 1])
+    assert motifs.likeness(mig1, mig2) > 0.9 > 0.8 > motifs.likeness(mig1, reb1)
+    factors = pl.DataFrame({"matrix": [mig1.matrix_id, reb1.matrix_id]})
+    found = explain.recovery(factors, pl.DataFrame({"matrix": [mig2.matrix_id], "activity": [1.0]}), known)
+    assert (found["precision"], found["precision_with_alike"]) == (0, 0.5)
+
+
 def test_command(folder, tmp_path, capsys):
     (tmp_path / "in.fa").write_text("".join(f">p/{n} x\n{insert}\n" for n, insert in enumerate(toy.inserts(120, 46))))
     out = tmp_path / "out"
