@@ -16,10 +16,12 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import polars as pl
 
@@ -156,15 +158,19 @@ def choose_sizes(name: str, preset: str, changes: Mapping[str, Any]) -> tuple[st
     return preset, sizes
 
 
-class _WithoutTensorFlow(importlib.abc.MetaPathFinder):
-    """Makes TensorFlow look as if it were not installed.
+class _Hidden(importlib.abc.MetaPathFinder):
+    """Makes modules look as if they were not installed.
 
-    On JAX, Keras looks for it only to recognise its types, and importing it would cost every job 8 s.
+    On JAX, Keras looks for TensorFlow only to recognise its types, and importing it would cost every job 8 s. While Keras is imported, so
+    it is with pandas and scikit-learn, two fifths of its import.
     """
 
+    def __init__(self) -> None:
+        self.names = {"tensorflow", "pandas", "sklearn"}
+
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
-        if name == "tensorflow":
-            raise ModuleNotFoundError("TensorFlow is not used on JAX", name=name)
+        if name in self.names:
+            raise ModuleNotFoundError(f"{name} is not used by Keras on JAX", name=name)
 
 
 def select_backend(backend: str) -> str:
@@ -181,11 +187,29 @@ def select_backend(backend: str) -> str:
         raise ConfigError(f"training.backend: '{backend}' is not installed in this environment")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = backend
-    if backend == "jax" and not any(isinstance(finder, _WithoutTensorFlow) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _WithoutTensorFlow())
+    if backend == "jax" and not any(isinstance(finder, _Hidden) for finder in sys.meta_path):
+        hidden = _Hidden()
+        sys.meta_path.insert(0, hidden)
+        import keras  # noqa: F401
+
+        hidden.names = {"tensorflow"}
     if "keras" in sys.modules and sys.modules["keras"].backend.backend() != backend:
         raise ConfigError(f"training.backend: Keras already runs on {sys.modules['keras'].backend.backend()}, not {backend}")
     return backend
+
+
+@contextmanager
+def _nothing_drawn() -> Iterator[None]:
+    """Let initial weights be 0 where they are read from a file in a moment: compiling what draws them takes four fifths of loading."""
+    import keras
+
+    def zeros(self: Any, shape: Any, dtype: Any = None, **_: Any) -> Any:
+        return keras.ops.zeros(shape, dtype)
+
+    with ExitStack() as changed:
+        for name in ("RandomNormal", "TruncatedNormal", "RandomUniform", "VarianceScaling", "Orthogonal"):
+            changed.enter_context(mock.patch.object(getattr(keras.initializers, name), "__call__", zeros))
+        yield
 
 
 def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict[str, Any]]:
@@ -210,7 +234,8 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
             raise InputError(f"{directory / name}: this file does not exist; a model directory has model.keras and model.json")
     about = json.loads((directory / "model.json").read_text(encoding="utf-8"))
     try:
-        model = keras.saving.load_model(directory / "model.keras", compile=False)
+        with _nothing_drawn():
+            model = keras.saving.load_model(directory / "model.keras", compile=False)
     except Exception as error:
         raise InputError(f"{directory / 'model.keras'}: not a readable Keras model ({error}); train it again") from error
     if model.count_params() != about["parameters"] or model.name != about["architecture"]:
