@@ -16,7 +16,7 @@ from gpraflow.scaffold import ALPHABET, BASES, PADDING, tokenize
 
 _PLACES = 1 << 14  # mutated at a time: three mutants each, whole batches
 _CHANCE = 0.01  # of finding any motif where the model uses none
-_LEAST = 0.002  # of the sum of squared effects, that a factor has to explain beyond all others
+_LEAST = 0.003  # of the sum of squared effects, that a factor has to explain beyond all others
 _OCCUPIED = 0.05  # least occupancy of a site that is listed; the best site has 1/2
 _ALIKE = 0.5  # least correlation of the model's effects with the motif's
 EFFECTS = {"name": pl.String, "position": pl.Int64, "ref": pl.String, "alt": pl.String, "effect_alt_minus_ref": pl.Float32}
@@ -154,7 +154,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     are related to what is left, the one that explains most is taken, and all that were taken are fitted anew. So of several matrices that
     are alike the best is named. A relation is the sum over
     mutants of the product of both, z that sum over its standard error (White 1980, doi:10.2307/1912934); z has to be larger than expected
-    once in 100 times among all motifs (Bonferroni). A factor stays if it explains at least .2 % of the sum of squared effects that all
+    once in 100 times among all motifs (Bonferroni). A factor stays if it explains at least .3 % of the sum of squared effects that all
     others leave.
 
     Parameters
