@@ -94,8 +94,6 @@ def bootstrap(predicted: np.ndarray, measured: np.ndarray, resamples: int, seed:
     x, y = x - y.mean(), y - y.mean()  # sums of squares lose no digits
     n, shift = len(x), x.mean()
     rising = np.argsort(x, kind="stable")  # ranks of x then need no look-up
-    place = np.empty(n, np.int32)
-    place[rising] = np.arange(n, dtype=np.int32)
     x, y = x[rising], y[rising]
     moments = np.stack([x - shift, y, (x - shift) ** 2, y * y, (x - shift) * y, (x - y) ** 2]).T
     rank_x, rank_y = _Ranks(x), _Ranks(y)
@@ -103,10 +101,11 @@ def bootstrap(predicted: np.ndarray, measured: np.ndarray, resamples: int, seed:
 
     def block(start: int) -> np.ndarray:
         number = min(rows, resamples - start)
-        drawn = place[randomness.generator(seed, "bootstrap", start).integers(0, n, (number, n), dtype=np.int32)]
+        drawn = randomness.generator(seed, "bootstrap", start).integers(0, n, (number, n), dtype=np.int32)
         if number > 1:
             drawn += np.arange(number, dtype=np.int32)[:, None] * np.int32(n)
-        weights = np.bincount(drawn.ravel(), minlength=number * n).reshape(number, n).astype(np.float64)
+        counts = np.bincount(drawn.ravel(), minlength=number * n).reshape(number, n).astype(np.float64)
+        weights = np.take(counts, rising, axis=1)
         mean_x, mean_y, xx, yy, xy, errors = (weights @ moments / n).T
         var_x, var_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
         r = _ratio(covariance, np.sqrt(var_x.clip(0) * var_y.clip(0)))
