@@ -409,3 +409,18 @@ def test_all_of_a_runs_figures_and_tables_have_their_place():
     assert named <= set(report.FIGURES)
     tables = text[text.index("REPORT_TABLES = [") :].partition("\n]\n")[0]
     assert {f"{name}.tsv" for name in re.findall(r'"([a-z][\w/]*)"', tables)} | {"cost.tsv"} == set(report.TABLES)
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    return sum(
+        w * (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4) for w, p in zip((0.2126, 0.7152, 0.0722), parts, strict=True)
+    )
+
+
+def test_text_stands_out_from_what_is_behind_it():
+    """WCAG 2.2, 1.4.3: 4.5 to 1."""
+    named = dict(re.findall(r"--(\w+): (#\w{6});", (ROOT / "workflow/report/report.css").read_text()))
+    for ink, paper in (("ink", "pale"), ("soft", "pale"), ("blue", "pale"), ("alarm", "pale"), ("alarm", "alarmed"), ("ink", "alarmed")):
+        bright, dark = luminance(named[paper]), luminance(named[ink])
+        assert (bright + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)
