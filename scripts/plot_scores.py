@@ -14,8 +14,9 @@ def main(job):
     for name, path in zip(job.params.datasets, job.input.predictions, strict=True):
         rows += calibration.coverage(tables.read(path), known, name)
     table = pl.DataFrame(rows, schema=calibration.COVERAGE)
-    titles = {name: datasets[name]["title"] for name in job.params.datasets}
-    plots.save(score_plots.summary(datasets), job.output.scores_png, job.output.scores_svg)
+    scored = {name: datasets[name] for name in job.params.datasets}
+    titles = {name: of["title"] for name, of in scored.items()}
+    plots.save(score_plots.summary(scored), job.output.scores_png, job.output.scores_svg)
     plots.save(score_plots.coverage(table, titles), job.output.intervals_png, job.output.intervals_svg)
     files.write_text(job.output.table, table.write_csv(separator="\t", float_precision=6))
 

@@ -14,6 +14,7 @@ def main(job):
         template=job.input.template,
         config=job.config,
         data=job.params.data,
+        datasets=job.params.datasets,
         independent=job.params.independent,
         now=datetime.datetime.now(datetime.UTC),
         **given,

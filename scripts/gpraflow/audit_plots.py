@@ -206,7 +206,7 @@ def cost(table: pl.DataFrame, most: int = 14) -> Any:
     hours = table["core_seconds"].sum() > 7200
     unit, scale, clock = ("core-hours", 3600, "h") if hours else ("core-minutes", 60, "min")
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(5.4, _HEAD + 0.2 + _ROW * max(len(drawn), 4)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(7.2, _HEAD + 0.2 + _ROW * max(len(drawn), 4)), layout="constrained")
         columns = ((1.2, unit), (1.31, "jobs"), (1.5, "wall time"), (1.74, "peak memory"))
         for x, text in columns:
             axes.text(x, 0.9, text, ha="right", va="center", fontsize=_SMALL, transform=axes.get_yaxis_transform())

@@ -307,11 +307,13 @@ def _plain(text: str) -> str:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number for people: so many decimals, or significant digits where it is very small or large."""
+    """Return a number for people: below 10 with so many decimals, or two significant digits if that shows none; above with four."""
     if value is None:
         return _NONE
     small = 0 < abs(value) < 10**-digits
-    return f"{value:.2g}" if small else f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return (
+        f"{value:.2g}" if small else f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    )
 
 
 def interval(row: Mapping[str, Any], name: str = "r") -> str:
@@ -415,9 +417,25 @@ def warnings_of(
     return found
 
 
-def notes_of(datasets: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any], commit: str, covered: bool) -> list[str]:
-    """Return what a reviewer would ask about, though nothing is wrong with it."""
+def notes_of(
+    datasets: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any], *, commit: str, covered: bool, simulated: bool
+) -> list[str]:
+    """Return what a reviewer would ask about, though nothing is wrong with it.
+
+    Parameters
+    ----------
+    datasets, about
+        Of metrics.json, and the content of ``model.json``.
+    commit
+        Of this report's code.
+    covered
+        Whether predictions have intervals.
+    simulated
+        Whether data were.
+    """
     found = []
+    if simulated:
+        found.append("Data are simulated, with known truth: what is said here of promoters holds for no living cell.")
     if not any(scored["independent"] for scored in datasets.values()):
         found.append("There is no independent data set: all scores are of promoters of the library that the model was trained on.")
     if about.get("epochs", 1) > 1 and about.get("best_epoch") == about.get("epochs"):
@@ -452,7 +470,7 @@ def card(
     Returns
     -------
     dict
-        ``title``, ``kind``, ``r``, ``score`` (with its interval), ``n``, ``lines`` of text.
+        ``title``, ``kind``, ``r``, ``ends`` of its interval, ``n``, ``lines`` of text.
     """
     lines = []
     if ceiling := scored.get("ceiling"):
@@ -470,10 +488,11 @@ def card(
     others = [row for row in runs if row["dataset"] == name and row["kind"] == "run" and row["label"] != run and row["r"]]
     if others:
         other = max(others, key=lambda row: float(row["r"]))
-        ends = {key: float(other[key]) if other[key] else None for key in ("r", "r_low", "r_high")}
-        lines.append(f"best of {len(others)} other run{'s' * (len(others) > 1)}, {other['label']}: r {interval(ends)}")
+        values = {key: float(other[key]) if other[key] else None for key in ("r", "r_low", "r_high")}
+        lines.append(f"best of {len(others)} other run{'s' * (len(others) > 1)}, {other['label']}: r {interval(values)}")
     kind = "independent of the library" if scored["independent"] else "of the library"
-    return {"title": scored["title"], "kind": kind, "r": number(scored["r"]), "score": interval(scored), "n": scored["n"], "lines": lines}
+    ends = f"{number(scored['r_low'])} to {number(scored['r_high'])}"
+    return {"title": scored["title"], "kind": kind, "r": number(scored["r"]), "ends": ends, "n": scored["n"], "lines": lines}
 
 
 def _difference(row: Mapping[str, str]) -> str:
@@ -606,6 +625,7 @@ def page(
     template: str | os.PathLike,
     config: Mapping[str, Any],
     data: Sequence[Mapping[str, str]],
+    datasets: Sequence[str],
     independent: Sequence[str],
     now: datetime.datetime,
 ) -> str:
@@ -623,8 +643,8 @@ def page(
         Of the run, complete.
     data
         Input files, see `digests`.
-    independent
-        Names of the independent data sets.
+    datasets, independent
+        Names of the scored data sets, in their order, and of the independent ones.
     now
         Time to write down.
 
@@ -638,8 +658,9 @@ def page(
 
     results, folder = Path(results), Path(template).parent
     metrics, about = read_json(results / "metrics.json"), read_json(results / "model/model.json")
-    datasets, max_edits = metrics["datasets"], config["neighbours"]["max_edits"]
-    titles = {name: scored["title"] for name, scored in datasets.items()}
+    scored, max_edits = {name: metrics["datasets"][name] for name in datasets}, config["neighbours"]["max_edits"]
+    titles = {name: of["title"] for name, of in scored.items()}
+    simulated = any(Path(entry["path"]).is_relative_to(results / "simulated") for entry in data)
     rows = {Path(path).relative_to(results).as_posix(): read_table(path) for path in tables}
     texts = {Path(path).stem: Path(path).read_text(encoding="utf-8") for path in captions}
     way = ledger.way(ledger.load([results / "ledger.tsv"]), config["split"]["names"], independent)
@@ -651,16 +672,16 @@ def page(
         "now": now.strftime("%Y-%m-%d %H:%M UTC"),
         "warnings": warnings_of(rows, about, titles, max_edits),
         "checked": len(rows.get("checks.tsv", ())),
-        "notes": notes_of(datasets, about, commit, bool(rows.get("intervals.tsv"))),
+        "notes": notes_of(scored, about, commit=commit, covered=bool(rows.get("intervals.tsv")), simulated=simulated),
         "cards": [
-            card(name, of, rows.get("peers.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"]) for name, of in datasets.items()
+            card(name, of, rows.get("peers.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"]) for name, of in scored.items()
         ],
         "facts": facts(way, about, rows.get("cost.tsv", ())),
         "sections": sections(figures, tables, texts, results=results, titles=titles, config=config),
         "config": config,
         "config_text": yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120),
         "about": about,
-        "datasets": datasets,
+        "simulated": simulated,
         "commit": commit,
         "versions": provenance.versions(PACKAGES),
         "data_columns": columns,

@@ -93,5 +93,5 @@ def test_cost_puts_small_rules_together(tmp_path):
     minutes = audit_plots.cost(table.with_columns(pl.col("core_seconds") / 10))
     assert "core-minutes" in minutes.axes[0].get_xlabel()
     saved(tmp_path / "a", figure)
-    saved(tmp_path / "b", audit_plots.cost(pl.DataFrame(schema=cost.COLUMNS)))
+    audit_plots.cost(pl.DataFrame(schema=cost.COLUMNS))  # a run whose benchmark files are gone
     assert np.isfinite(axes.get_xlim()).all()

@@ -235,10 +235,12 @@ def test_warnings_say_of_which_data_set_and_what():
 
 
 def test_notes_say_what_a_reviewer_would_ask():
-    fine = report.notes_of({"a": {"independent": True}}, ABOUT, "abc", True)
-    assert fine == []
-    found = " ".join(report.notes_of({"a": {"independent": False}}, ABOUT | {"best_epoch": 4}, "abd-dirty", False))
+    good = {"commit": "abc", "covered": True, "simulated": False}
+    assert report.notes_of({"a": {"independent": True}}, ABOUT, **good) == []
+    bad = {"commit": "abd-dirty", "covered": False, "simulated": True}
+    found = " ".join(report.notes_of({"a": {"independent": False}}, ABOUT | {"best_epoch": 4}, **bad))
     for part in (
+        "are simulated",
         "no independent data set",
         "best epoch was the last",
         "no intervals",
@@ -246,7 +248,7 @@ def test_notes_say_what_a_reviewer_would_ask():
         "trained at commit abc",
     ):
         assert part in found
-    assert "no checkout of git" in report.notes_of({"a": {"independent": True}}, ABOUT, "", True)[0]
+    assert "no checkout of git" in report.notes_of({"a": {"independent": True}}, ABOUT, **good | {"commit": ""})[0]
 
 
 def test_a_card_names_ceiling_and_the_best_of_others():
@@ -262,7 +264,7 @@ def test_a_card_names_ceiling_and_the_best_of_others():
     }
     runs = [{"dataset": "d", "kind": "run", "label": name, **{k: str(v) for k, v in SCORE.items()}} for name in ("mine", "theirs")]
     found = report.card("d", scored, [row, row | {"other": "weak"}], runs, "mine")
-    assert (found["score"], found["n"], found["kind"]) == ("0.900 [0.850, 0.950]", 50, "independent of the library")
+    assert (found["r"], found["ends"], found["n"], found["kind"]) == ("0.900", "0.850 to 0.950", 50, "independent of the library")
     assert found["lines"] == [
         "91.8 % of the noise ceiling, 0.980 (from errors)",
         "best of 2 others, strong: r 0.970 [0.850, 0.950], n = 41",
@@ -344,6 +346,7 @@ def write(folder, config, **changes):
         "template": ROOT / "workflow/report/report.html.j2",
         "config": config | {"run": "mine"},
         "data": [],
+        "datasets": list(json.loads((folder / "metrics.json").read_text())["datasets"]),
         "independent": ["other"],
         "now": datetime.datetime(2026, 1, 2, 3, 4),
     }

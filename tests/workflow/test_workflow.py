@@ -422,10 +422,13 @@ def test_report_opens_without_errors_and_asks_for_nothing(opened, finished):
     assert page.locator("figure").count() == len(drawn) == 20
     assert page.locator("figure svg[role=img] > title").count() == 20
     scores = json.loads((finished / "results/tiny/metrics.json").read_text())["datasets"]
-    for scored, card in zip(scores.values(), page.locator(".card").all(), strict=True):
+    assert "Data are simulated" in page.locator("#summary").inner_text()
+    for name, card in zip(("test", "simulated_independent"), page.locator(".card").all(), strict=True):
+        scored = scores[name]
         text = card.inner_text()
         assert scored["title"] in text
-        assert f"{scored['r']:.3f} [{scored['r_low']:.3f}, {scored['r_high']:.3f}]" in text
+        assert f"r = {scored['r']:.3f}" in text
+        assert f"{scored['r_low']:.3f} to {scored['r_high']:.3f}" in text
         assert f"n = {scored['n']:,} promoters" in text
 
 

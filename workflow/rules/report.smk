@@ -191,6 +191,7 @@ rule write_report:
         runtime=30,
     params:
         data=input_files(),
+        datasets=SCORED,
         independent=list(INDEPENDENT),
     script:
         "../../scripts/write_report.py"
