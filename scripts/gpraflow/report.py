@@ -177,13 +177,12 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
         raise InputError(f"{path}: this file cannot be read ({error}); make it again: remove it and give the same command") from error
 
 
-def download(path: str | os.PathLike, run: str) -> Download:
-    """Return a file as a data URI, under a name with its run."""
+def download(path: str | os.PathLike, folder: str | os.PathLike, run: str) -> Download:
+    """Return a file as a data URI, under a name of its run and its path within a folder."""
     content = Path(path).read_bytes()
     kind = {".png": "image/png", ".svg": "image/svg+xml", ".tsv": "text/tab-separated-values;charset=utf-8"}[Path(path).suffix]
-    parts = Path(path).parts
-    inside = parts[parts.index("figures") + 1 :] if "figures" in parts else parts[-1:]
-    return Download("_".join([run, *inside]), f"data:{kind};base64,{base64.b64encode(content).decode()}", len(content))
+    name = "_".join([run, *Path(path).relative_to(folder).parts])
+    return Download(name, f"data:{kind};base64,{base64.b64encode(content).decode()}", len(content))
 
 
 def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) -> list[dict[str, str]]:
@@ -262,7 +261,7 @@ def width_of(svg: str) -> int:
     return round(float(found[1]) * 4 / 3) if found else 640
 
 
-def figure(path: str | os.PathLike, *, run: str, title: str, caption: str) -> Figure:
+def figure(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, title: str, caption: str) -> Figure:
     """Return a figure of an SVG file with the PNG of the same name beside it; a large one is shown as PNG.
 
     Raises
@@ -272,9 +271,9 @@ def figure(path: str | os.PathLike, *, run: str, title: str, caption: str) -> Fi
     """
     path = Path(path)
     try:
-        svg, png = (download(path.with_suffix(suffix), run) for suffix in (".svg", ".png"))
+        svg, png = (download(path.with_suffix(suffix), folder, run) for suffix in (".svg", ".png"))
         text = path.read_text(encoding="utf-8")
-        place = "figure-" + slug(png.name.removesuffix(".png"))
+        place = "figure-" + slug(path.relative_to(folder).with_suffix("").as_posix())
         image = f'<img src="{png.uri}" alt="{html.escape(title)}">'
         picture = inline_svg(text, f"{place}-", title) if svg.bytes <= LARGEST_SVG else image
     except (OSError, ValueError, ElementTree.ParseError) as error:
@@ -355,7 +354,7 @@ def shape(rows: Sequence[Mapping[str, str]]) -> tuple[tuple[str, ...], list[list
     return tuple(f"{name} [95 % interval]" if name in with_ends else name.replace("_", " ") for name in kept), cells
 
 
-def table(path: str | os.PathLike, *, run: str, title: str, caption: str, unfolded: bool) -> Table:
+def table(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, title: str, caption: str, unfolded: bool) -> Table:
     """Return a table of a TSV file.
 
     Raises
@@ -365,8 +364,17 @@ def table(path: str | os.PathLike, *, run: str, title: str, caption: str, unfold
     """
     rows = read_table(path)
     columns, cells = shape(rows[:MOST_ROWS])
-    file = download(path, run)
-    return Table("table-" + slug("-".join(Path(path).parts[-2:])), title, caption, columns, cells, len(rows), unfolded, file)
+    file = download(path, folder, run)
+    return Table(
+        "table-" + slug(Path(path).relative_to(folder).with_suffix("").as_posix()),
+        title,
+        caption,
+        columns,
+        cells,
+        len(rows),
+        unfolded,
+        file,
+    )
 
 
 # What is said in words
@@ -593,16 +601,18 @@ def sections(
         "max_edits": config["neighbours"]["max_edits"],
         "config": config,
     }
+    drawn, run = Path(results) / "figures", config["run"]
     for path in sorted(figures, key=lambda path: _place(path, results, titles)):
-        name = Path(path).relative_to(Path(results) / "figures").with_suffix("").as_posix()
+        name = Path(path).relative_to(drawn).with_suffix("").as_posix()
         kind, _, dataset = name.partition("/") if name not in FIGURES else (name, "", "")
         section, title, text = FIGURES[kind]
         title = title or titles[dataset]
         below = caption(captions[text], title=title, **values)
-        found[section].figures.append(figure(path, run=config["run"], title=title, caption=below))
+        found[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
     for path in sorted(tables, key=lambda path: list(TABLES).index(Path(path).relative_to(results).as_posix())):
         section, title, text, unfolded = TABLES[Path(path).relative_to(results).as_posix()]
-        made = table(path, run=config["run"], title=title, caption=caption(captions[text], **values), unfolded=unfolded)
+        above = caption(captions[text], **values)
+        made = table(path, folder=results, run=run, title=title, caption=above, unfolded=unfolded)
         if made.total:
             found[section].tables.append(made)
     return [section for section in found.values() if section.figures or section.tables]

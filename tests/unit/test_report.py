@@ -142,10 +142,10 @@ def test_a_broken_table_is_named(tmp_path, content, message):
 def test_a_broken_figure_or_json_is_named(tmp_path):
     (tmp_path / "a.svg").write_text("<svg")
     with pytest.raises(InputError, match=r"a\.svg: this figure cannot be read"):
-        report.figure(tmp_path / "a.svg", run="x", title="a", caption="")  # the PNG is missing
+        report.figure(tmp_path / "a.svg", folder=tmp_path, run="x", title="a", caption="")  # the PNG is missing
     (tmp_path / "a.png").write_bytes(PNG)
     with pytest.raises(InputError, match=r"a\.svg: this figure cannot be read"):
-        report.figure(tmp_path / "a.svg", run="x", title="a", caption="")
+        report.figure(tmp_path / "a.svg", folder=tmp_path, run="x", title="a", caption="")
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(InputError, match=r"a\.json: this file cannot be read"):
         report.read_json(tmp_path / "a.json")
@@ -165,9 +165,9 @@ def test_an_svg_goes_into_the_page_without_scripts_and_with_ids_of_its_own():
 def test_a_large_svg_is_shown_as_png_but_can_be_downloaded(tmp_path, monkeypatch):
     (tmp_path / "a.svg").write_text(SVG)
     (tmp_path / "a.png").write_bytes(PNG)
-    assert report.figure(tmp_path / "a.svg", run="x", title="t", caption="").picture.startswith("<svg")
+    assert report.figure(tmp_path / "a.svg", folder=tmp_path, run="x", title="t", caption="").picture.startswith("<svg")
     monkeypatch.setattr(report, "LARGEST_SVG", 10)
-    found = report.figure(tmp_path / "a.svg", run="x", title=HOSTILE, caption="")
+    found = report.figure(tmp_path / "a.svg", folder=tmp_path, run="x", title=HOSTILE, caption="")
     assert re.fullmatch(r'<img src="data:image/png;base64,[^"]+" alt="&lt;script&gt;[^"<>]*">', found.picture)
     png, svg = found.downloads
     assert (png.name, svg.name) == ("x_a.png", "x_a.svg")
@@ -206,7 +206,7 @@ def test_tables_show_intervals_beside_values_and_keep_numbers_to_sort_by():
 def test_long_tables_say_how_long_they_are(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "MOST_ROWS", 2)
     (tmp_path / "a.tsv").write_text("x\n1\n2\n3\n")
-    found = report.table(tmp_path / "a.tsv", run="r", title="t", caption="", unfolded=True)
+    found = report.table(tmp_path / "a.tsv", folder=tmp_path, run="r", title="t", caption="", unfolded=True)
     assert (len(found.rows), found.total) == (2, 3)
     assert base64.b64decode(found.download.uri.partition(",")[2]) == b"x\n1\n2\n3\n"
 
