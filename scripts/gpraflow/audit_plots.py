@@ -1,5 +1,6 @@
 """Figures by which a run can be checked: what was lost on the way, what lies near training, what a leak would do, what it cost."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from gpraflow.plots import BLUE, STYLE, VERMILION
 
 _GREY, _SKY = "#999999", "#56B4E9"
 _SMALL = 7.5
+_WRAP = 38  # letters in a line of a label
 _ROW, _HEAD = 0.22, 0.75  # inches
 _EDITS = "edits to nearest training promoter"  # as `strata` calls it
 DISTANCES = {"dataset": pl.String, "n": pl.Int64, "within_guard": pl.Int64, "median": pl.Float64, "least": pl.Int64, "none_near": pl.Int64}
@@ -26,7 +28,7 @@ def waterfall(bars: pl.DataFrame) -> Any:
         What `ledger.way` gives.
     """
     units = bars["unit"].unique(maintain_order=True).to_list()
-    heights = [_HEAD + _ROW * bars.filter(unit=unit).height for unit in units]
+    heights = [_HEAD + (_ROW + 0.04) * bars.filter(unit=unit).height for unit in units]
     colours = {"total": BLUE, "lost": VERMILION, "part": _SKY}
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
@@ -44,10 +46,9 @@ def waterfall(bars: pl.DataFrame) -> Any:
                     share = 100 * number / max(before, 1)
                     text = "<0.01 %" if share < 0.01 else f"{share:.2f} %" if share < 10 else f"{share:.0f} %"
                     axes.text(1.29, -place, text, ha="right", va="center", fontsize=_SMALL, transform=axes.get_yaxis_transform())
-            names = {"lost": "lost: ", "part": "to ", "total": ""}
-            axes.set_yticks(
-                -np.arange(rows.height), [names[k] + label for k, label in rows.select("kind", "label").iter_rows()], fontsize=_SMALL
-            )
+            before_label = {"lost": "lost: ", "part": "to ", "total": ""}
+            names = [textwrap.fill(before_label[kind] + label, _WRAP) for kind, label in rows.select("kind", "label").iter_rows()]
+            axes.set_yticks(-np.arange(rows.height), names, fontsize=_SMALL, linespacing=0.95)
             axes.set_ylim(-max(rows.height, 2) + 0.4, 0.6)
             axes.set_xlim(0, most)
             axes.tick_params(axis="y", length=0)

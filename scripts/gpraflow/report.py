@@ -315,6 +315,11 @@ def number(value: float | None, digits: int = 3) -> str:
     )
 
 
+def probability(value: float) -> str:
+    """Return a p-value for people, as ``= 0.03`` or ``< 0.0001``."""
+    return "< 0.0001" if value < 1e-4 else f"= {value:.2g}"
+
+
 def interval(row: Mapping[str, Any], name: str = "r") -> str:
     """Return a score with its 95 % interval."""
     if row.get(name) is None:
@@ -346,6 +351,8 @@ def shape(rows: Sequence[Mapping[str, str]]) -> tuple[tuple[str, ...], list[list
         line = []
         for name in kept:
             value = cell(row[name])
+            if name in ("p", "p_holm") and value.number is not None:
+                value = Cell(probability(value.number).removeprefix("= "), value.number)
             if name in with_ends and value.number is not None:
                 low, high = (cell(row[f"{name}_{end}"]).text for end in ("low", "high"))
                 value = Cell(f"{value.text} [{low}, {high}]", value.number)
@@ -396,7 +403,7 @@ def warnings_of(
     Parameters
     ----------
     tables
-        Rows of ``checks.tsv``, ``leak/distances.tsv`` and ``intervals.tsv``.
+        Rows of ``checks.tsv``, ``leak/distances.tsv``, ``leak/reenactment.tsv`` and ``intervals.tsv``.
     about
         The content of ``model.json``.
     titles
@@ -419,6 +426,11 @@ def warnings_of(
         if float(row["level"]) == 0.95 and float(row["high"]) < COVERED:
             text = f"95 % intervals hold {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements: they are too narrow here."
             found.append(Finding(titles.get(row["dataset"], row["dataset"]), "intervals: " + text))
+    for row in tables.get("leak/reenactment.tsv", ()):
+        if row["way"] == "honest" and row["r"] and (about["val_r"] is None or float(row["r"]) > about["val_r"]):
+            ridge, model = number(float(row["r"])), number(about["val_r"])
+            text = f"ridge regression on 5-mers, trained on the same promoters, has r {ridge}, this model {model}."
+            found.append(Finding("val split", "baseline: " + text))
     if about.get("restarts"):
         times = "once" if about["restarts"] == 1 else f"{about['restarts']} times"
         found.append(Finding("Training", f"diverged {times} and was sent back to its best state with a smaller learning rate."))
@@ -505,7 +517,7 @@ def card(
 
 def _difference(row: Mapping[str, str]) -> str:
     value, low, high = (float(row[name]) for name in ("difference", "difference_low", "difference_high"))
-    p = f", p = {number(float(row['p_holm']))} (Holm)" if row["p_holm"] else ""
+    p = f", p {probability(float(row['p_holm']))} (Holm)" if row["p_holm"] else ""
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{p}"
 
 

@@ -76,6 +76,7 @@ def summary(datasets: Mapping[str, Mapping[str, Any]]) -> Any:
         axes.set_axisbelow(True)
         axes.tick_params(axis="x", labelsize=_SMALL)
         _widen(axes)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(7, steps=[1, 2, 5, 10]))
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=_SMALL)
     return figure
 

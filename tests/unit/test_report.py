@@ -195,10 +195,11 @@ def test_tables_show_intervals_beside_values_and_keep_numbers_to_sort_by():
         {"name": "a", "n": "12345", "r": "0.987654", "r_low": "0.9", "r_high": "1.0", "p": "0.00001", "none": "", "seen": "true"},
         {"name": "b", "n": "5", "r": "", "r_low": "", "r_high": "", "p": "0.5", "none": "", "seen": "false"},
     ]
+    assert [report.probability(p) for p in (0.0, 0.00012, 0.5)] == ["< 0.0001", "= 0.00012", "= 0.5"]
     columns, cells = report.shape(rows)
     assert columns == ("name", "n", "r [95 % interval]", "p", "seen")
-    assert [cell.text for cell in cells[0]] == ["a", "12,345", "0.988 [0.900, 1.000]", "1e-05", "yes"]
-    assert [cell.text for cell in cells[1]] == ["b", "5", "–", "0.500", "no"]
+    assert [cell.text for cell in cells[0]] == ["a", "12,345", "0.988 [0.900, 1.000]", "< 0.0001", "yes"]
+    assert [cell.text for cell in cells[1]] == ["b", "5", "–", "0.5", "no"]
     assert [cell.number for cell in cells[0]] == [None, 12345, 0.987654, 0.00001, None]
     assert report.shape([]) == ((), [])
 
@@ -232,6 +233,10 @@ def test_warnings_say_of_which_data_set_and_what():
         ("Training", "diverged 2 times and was sent back to its best state with a smaller learning rate."),
     ]
     assert report.warnings_of({}, {}, {}, 3) == []
+    baseline = {"leak/reenactment.tsv": [{"way": "index error", "r": "0.99"}, {"way": "honest", "r": "0.5"}]}
+    (found,) = report.warnings_of(baseline, {"val_r": 0.4}, {}, 3)
+    assert (found.of, found.text.partition(",")[0]) == ("val split", "baseline: ridge regression on 5-mers")
+    assert report.warnings_of(baseline, {"val_r": 0.6}, {}, 3) == []
 
 
 def test_notes_say_what_a_reviewer_would_ask():
