@@ -501,7 +501,8 @@ def card(
     known = {peer: of for peer, of in scored.get("peers", {}).items() if of["r"] is not None}
     if known:
         best = max(known, key=lambda peer: known[peer]["r"])
-        lines.append(f"best of {len(known)} other{'s' * (len(known) > 1)}, {best}: r {interval(known[best])}, n = {known[best]['n']:,}")
+        which = f"best of {len(known)} stored predictions of others" if len(known) > 1 else "stored predictions of others"
+        lines.append(f"{which}, {best}: r {interval(known[best])}, n = {known[best]['n']:,}")
         for row in peers:
             if row["dataset"] == name and row["other"] == best and row["difference"]:
                 lines.append(f"this model minus {best}: {_difference(row)}")
@@ -509,7 +510,7 @@ def card(
     if others:
         other = max(others, key=lambda row: float(row["r"]))
         values = {key: float(other[key]) if other[key] else None for key in ("r", "r_low", "r_high")}
-        lines.append(f"best of {len(others)} other run{'s' * (len(others) > 1)}, {other['label']}: r {interval(values)}")
+        lines.append(f"{f'best of {len(others)} other runs' if len(others) > 1 else 'other run'}, {other['label']}: r {interval(values)}")
     kind = "independent of the library" if scored["independent"] else "of the library"
     ends = f"{number(scored['r_low'])} to {number(scored['r_high'])}"
     return {"title": scored["title"], "kind": kind, "r": number(scored["r"]), "ends": ends, "n": scored["n"], "lines": lines}

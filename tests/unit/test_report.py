@@ -272,9 +272,9 @@ def test_a_card_names_ceiling_and_the_best_of_others():
     assert (found["r"], found["ends"], found["n"], found["kind"]) == ("0.900", "0.850 to 0.950", 50, "independent of the library")
     assert found["lines"] == [
         "91.8 % of the noise ceiling, 0.980 (from errors)",
-        "best of 2 others, strong: r 0.970 [0.850, 0.950], n = 41",
+        "best of 2 stored predictions of others, strong: r 0.970 [0.850, 0.950], n = 41",
         "this model minus strong: -0.070 [-0.090, -0.050], p = 0.0004 (Holm)",
-        "best of 1 other run, theirs: r 0.900 [0.850, 0.950]",
+        "other run, theirs: r 0.900 [0.850, 0.950]",
     ]
 
 
