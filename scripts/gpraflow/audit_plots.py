@@ -28,7 +28,7 @@ def waterfall(bars: pl.DataFrame) -> Any:
         What `ledger.way` gives.
     """
     units = bars["unit"].unique(maintain_order=True).to_list()
-    heights = [_HEAD + (_ROW + 0.04) * bars.filter(unit=unit).height for unit in units]
+    heights = [_HEAD + (_ROW + 0.06) * bars.filter(unit=unit).height for unit in units]
     colours = {"total": BLUE, "lost": VERMILION, "part": _SKY}
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
@@ -48,7 +48,7 @@ def waterfall(bars: pl.DataFrame) -> Any:
                     axes.text(1.29, -place, text, ha="right", va="center", fontsize=_SMALL, transform=axes.get_yaxis_transform())
             before_label = {"lost": "lost: ", "part": "to ", "total": ""}
             names = [textwrap.fill(before_label[kind] + label, _WRAP) for kind, label in rows.select("kind", "label").iter_rows()]
-            axes.set_yticks(-np.arange(rows.height), names, fontsize=_SMALL, linespacing=0.95)
+            axes.set_yticks(-np.arange(rows.height), names, fontsize=_SMALL, linespacing=1.05)
             axes.set_ylim(-max(rows.height, 2) + 0.4, 0.6)
             axes.set_xlim(0, most)
             axes.tick_params(axis="y", length=0)
