@@ -10,7 +10,6 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --q
 # CONFIG may name several files; later ones win, also with the run's name.
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
-REPORT = results/$(RUN)/report.html
 
 .PHONY: setup run report test lint lock tpu-check
 
@@ -38,18 +37,12 @@ setup: .venv/ready
 tpu-check: .venv-tpu/ready
 	@.venv-tpu/bin/snakemake --cores 1 --configfile $(CONFIG) --forcerun check_tpu -- tpu
 
-run: setup
+# The report is the last step of a run.
+run report: setup
 	@for file in $(CONFIG); do test -f $$file || { echo "$$file: this config file does not exist"; exit 1; }; done
 	@test -n "$(RUN)" || { echo "$(CONFIG): no key 'run'; give the run a name of its own, for example run: mine"; exit 1; }
 	@$(SNAKEMAKE)
-	@if test -f $(REPORT) && test -z "$$(find results/$(RUN)/figures results/$(RUN)/metrics.tsv -type f -newer $(REPORT))"; \
-		then echo "Nothing to be done: $(REPORT) is up to date."; \
-		else $(MAKE) --no-print-directory report; fi
-
-report: setup
-	@$(SNAKEMAKE) --report $(REPORT).partial.html
-	@mv $(REPORT).partial.html $(REPORT)
-	@echo "Report: $(REPORT)"
+	@echo "Report: results/$(RUN)/report.html"
 
 # Two at a time: much of a test is compilation, which takes one core. The tests of a file share what they set up.
 test: setup

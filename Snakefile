@@ -13,6 +13,7 @@ include: "workflow/rules/shards.smk"
 include: "workflow/rules/training.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/explanation.smk"
+include: "workflow/rules/report.smk"
 
 
 report: "workflow/report/workflow.rst"
@@ -21,41 +22,7 @@ report: "workflow/report/workflow.rst"
 rule all:
     default_target: True
     input:
-        expand("results/{run}/metrics.json", run=config["run"]),
-        expand("results/{run}/ledger.tsv", run=config["run"]),
-        expand(
-            "results/{run}/figures/{figure}.svg",
-            run=config["run"],
-            figure=MODEL_FIGURES,
-        ),
-        expand(
-            "results/{run}/figures/assay/{figure}.svg",
-            run=config["run"],
-            figure=ASSAY_FIGURES,
-        ),
-        expand(
-            "results/{run}/figures/predictions/{dataset}.svg",
-            run=config["run"],
-            dataset=SCORED,
-        ),
-        expand("results/{run}/leak/reenactment.tsv", run=config["run"]),
-        expand(
-            "results/{run}/figures/explain/motifs.svg",
-            run=config["run"] if EXPLAINED else [],
-        ),
-        expand(
-            "results/{run}/figures/strata/{dataset}.svg",
-            run=config["run"],
-            dataset=SCORED,
-        ),
-        expand(
-            "results/{run}/figures/comparison.svg",
-            run=config["run"] if config["comparison"]["runs"] else [],
-        ),
-        expand(
-            "results/{run}/dream.tsv",
-            run=config["run"] if config["evaluation"]["dream"]["dataset"] else [],
-        ),
+        expand("results/{run}/report.html", run=config["run"]),
 
 
 rule learning_rate:

@@ -7,7 +7,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,8 @@ from gpraflow.errors import InputError
 from gpraflow.scaffold import BASES, PADDING, Scaffold, Side, tokenize
 
 FILE = "calibration.json"
-LEVEL = 0.95  # of the intervals
+LEVELS = (0.5, 0.8, 0.9, 0.95)  # of which the spread is known; the last is that of the intervals
+COVERAGE = {"dataset": pl.String, "level": pl.Float64, "n": pl.Int64, "inside": pl.Float64, "low": pl.Float64, "high": pl.Float64}
 OUTSIDE = 0.001  # of the training promoters, by each criterion
 _KMER = 3
 _SAMPLED = 200_000  # training promoters, evenly spread, that say what is usual
@@ -46,8 +47,9 @@ class Calibration:
     spread_factor, model_variance, read_variance
         The variance of a residual at n reads is ``spread_factor spread^2 + model_variance + read_variance / n``, squared units of
         expression, spread being the standard deviation between the members of an ensemble.
-    quantile
-        Half the width of an interval over the standard deviation; 1.96 if residuals were normal. None if there are too few of them.
+    quantiles
+        Half the width of an interval over the standard deviation, for each of `LEVELS`; .67, 1.28, 1.64 and 1.96 if residuals were normal.
+        None where there are too few of them.
     reads
         Median of the validation promoters; None if their reads are not known.
     """
@@ -66,8 +68,13 @@ class Calibration:
     spread_factor: float
     model_variance: float
     read_variance: float
-    quantile: float | None
+    quantiles: tuple[float | None, ...]
     reads: float | None
+
+    @property
+    def quantile(self) -> float | None:
+        """Of the 95 % intervals."""
+        return self.quantiles[-1]
 
     def half_width(self, spread: np.ndarray, reads: np.ndarray | float | None = None) -> np.ndarray:
         """Return half the width of the interval in which a measurement of a promoter lies in 95 of 100 cases.
@@ -178,9 +185,9 @@ def fit(
 
     Residuals r = measured - predicted are taken as having the variance
     ``spread_factor spread^2 + model_variance + read_variance / n_reads``, spread being that between members of an ensemble; the three
-    numbers are the most likely for normal residuals. The quantile is that of ``|r| / sd`` which gives intervals with a coverage of at
-    least 95 % on exchangeable promoters, whatever the distribution: of n in order the one at ``ceil(.95 (n + 1))`` (split conformal
-    prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
+    numbers are the most likely for normal residuals. The quantile of a level, such as .95, is that of ``|r| / sd`` which gives intervals
+    with at least that coverage on exchangeable promoters, whatever the distribution: of n in order the one at ``ceil(.95 (n + 1))`` (split
+    conformal prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
 
     Parameters
     ----------
@@ -212,7 +219,8 @@ def fit(
     parts = np.stack([np.square(spread, dtype=np.float64), np.ones(len(reads)), per_read])
     factors = _variances(residual, parts)
     scale = np.sqrt(factors @ parts)
-    place = int(np.ceil(LEVEL * (len(residual) + 1)))
+    ordered = np.sort(np.abs(residual) / scale)
+    places = [int(np.ceil(level * (len(residual) + 1))) for level in LEVELS]
     return Calibration(
         model_sha256=files.digests(model)["sha256"],
         scaffold=scaffold.name,
@@ -228,9 +236,51 @@ def fit(
         spread_factor=float(factors[0]),
         model_variance=float(factors[1]),
         read_variance=float(factors[2]),
-        quantile=float(np.sort(np.abs(residual) / scale)[place - 1]) if place <= len(residual) else None,
+        quantiles=tuple(float(ordered[place - 1]) if place <= len(residual) else None for place in places),
         reads=usual,
     )
+
+
+def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> list[dict[str, Any]]:
+    """Return what share of the measurements of a data set lies within the intervals of each of `LEVELS`.
+
+    Parameters
+    ----------
+    predictions
+        ``expression``, ``predicted``, ``predicted_low`` and ``predicted_high`` (null without intervals; such promoters are left out).
+    known
+        Of the model.
+    dataset
+        Its name.
+
+    Returns
+    -------
+    list of dict
+        `COVERAGE`, ``low`` and ``high`` being the ends of Wilson's 95 % interval of the share (1927, doi:10.2307/2276774); empty if there
+        are no intervals.
+    """
+    rows = predictions.drop_nulls(["predicted_low", "predicted_high"])
+    if known.quantile is None or not rows.height:
+        return []
+    measured, predicted, low, high = (
+        rows[name].to_numpy().astype(np.float64) for name in ("expression", "predicted", "predicted_low", "predicted_high")
+    )
+    distance = np.abs(measured - predicted) / ((high - low) / 2) * known.quantile  # in standard deviations
+    found = []
+    for level, quantile in zip(LEVELS, known.quantiles, strict=True):
+        if quantile is not None:
+            inside = int((distance <= quantile).sum())
+            low_, high_ = wilson(inside, rows.height)
+            found.append({"dataset": dataset, "level": level, "n": rows.height, "inside": inside / rows.height, "low": low_, "high": high_})
+    return found
+
+
+def wilson(number: int, of: int) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share, ``number`` of ``of`` (1927, doi:10.2307/2276774)."""
+    z = 1.959964
+    share, middle = number / of, (number + z * z / 2) / (of + z * z)
+    half = z / (1 + z * z / of) * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    return float(max(middle - half, 0)), float(min(middle + half, 1))
 
 
 def _variances(residual: np.ndarray, parts: np.ndarray) -> np.ndarray:
@@ -268,14 +318,26 @@ def read(directory: str | os.PathLike) -> Calibration | None:
     path = Path(directory) / FILE
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found = Calibration(**content | {"lengths": tuple(content["lengths"]), "kmer_shares": tuple(content["kmer_shares"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: this is no calibration of this version ({error}); make it again: {advice(directory)}") from error
+    found = load(path)
     if found.model_sha256 != files.digests(Path(directory) / "model.keras")["sha256"]:
         raise InputError(f"{path}: this is the calibration of another model than model.keras beside it; make it again: {advice(directory)}")
     return found
+
+
+def load(path: str | os.PathLike) -> Calibration:
+    """Return the calibration of a file, without a look at the model that it belongs to.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        lists = {name: tuple(content[name]) for name in ("lengths", "kmer_shares", "quantiles")}
+        return Calibration(**content | lists)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: this is no calibration of this version ({error}); make it again: {advice(Path(path).parent)}") from error
 
 
 def advice(directory: str | os.PathLike) -> str:

@@ -1,5 +1,6 @@
-"""Figures of scores: forest plots of models side by side and of the parts of a data set."""
+"""Figures of scores: forest plots of data sets, of models side by side and of the parts of a data set; coverage of intervals."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ _SMALL = 7.5
 _COLUMNS = 2
 _SPAN = 0.1  # of an axis of r at least, so that next to nothing does not look like much
 _ROW, _HEAD = 0.22, 1.0  # inches
+# Okabe and Ito's colour-blind-safe palette, with markers for those who see no colours
+_SETS = ((BLUE, "o"), (VERMILION, "s"), ("#009E73", "D"), ("#CC79A7", "^"), ("#E69F00", "v"), ("#56B4E9", "P"), ("#000000", "X"))
 
 
 def _forest(axes: Any, rows: pl.DataFrame, places: np.ndarray, colour: str, marker: str, label: str | None) -> None:
@@ -27,6 +30,87 @@ def _widen(axes: Any) -> None:
     spare = max(0.0, _SPAN - (high - low)) / 2
     axes.set_xlim(low - spare, high + spare)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
+
+
+def summary(datasets: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Draw r of the model on every data set, with 95 % intervals, the noise ceiling, and others' stored predictions below it.
+
+    Parameters
+    ----------
+    datasets
+        Of metrics.json: name -> ``title``, ``n``, ``r``, ``r_low``, ``r_high``, ``ceiling``, ``peers``.
+    """
+    rows: list[tuple[str, str, Mapping[str, Any], float | None]] = []
+    for scored in datasets.values():
+        rows.append(("run", f"{scored['title']}  (n = {scored['n']:,})", scored, (scored["ceiling"] or {}).get("r")))
+        best_first = sorted(scored["peers"].items(), key=lambda peer: -(peer[1]["r"] if peer[1]["r"] is not None else -2))
+        rows += [("peer", f"{name}  (n = {of['n']:,})", of, None) for name, of in best_first]
+    kinds = np.array([kind for kind, *_ in rows])
+    place = -np.arange(len(rows), dtype=np.float64)
+    schema = dict.fromkeys(("r", "r_low", "r_high"), pl.Float64)
+    numbers = pl.DataFrame([[of[name] for name in schema] for _, _, of, _ in rows], schema=schema, orient="row")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.2, _HEAD + 0.25 * len(rows)), layout="constrained")
+        _forest(axes, numbers.filter(pl.Series(kinds == "run")), place[kinds == "run"], BLUE, "o", "this model, 95 % interval")
+        if (kinds == "peer").any():
+            _forest(
+                axes, numbers.filter(pl.Series(kinds == "peer")), place[kinds == "peer"], VERMILION, "D", "stored predictions of others"
+            )
+        known = [(at, ceiling) for at, (*_, ceiling) in zip(place, rows, strict=True) if ceiling is not None]
+        if known:
+            axes.plot(
+                [r for _, r in known],
+                [at for at, _ in known],
+                "|",
+                color="black",
+                markersize=12,
+                markeredgewidth=1.6,
+                label="noise ceiling",
+            )
+        for at in place[kinds == "run"][1:]:
+            axes.axhline(at + 0.5, color="0.85", linewidth=0.6)
+        axes.set_yticks(place, [label for _, label, *_ in rows], fontsize=_SMALL)
+        axes.set_ylim(-len(rows) + 0.4, 0.6)
+        axes.set_xlabel("Pearson r", fontsize=_SMALL + 0.5)
+        axes.grid(axis="x", color="0.9", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="x", labelsize=_SMALL)
+        _widen(axes)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(7, steps=[1, 2, 5, 10]))
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=_SMALL)
+    return figure
+
+
+def coverage(table: pl.DataFrame, titles: Mapping[str, str]) -> Any:
+    """Draw the share of measurements within intervals against what the intervals promise, a line for each data set.
+
+    Parameters
+    ----------
+    table
+        `calibration.COVERAGE`.
+    titles
+        Data set -> its title.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
+        axes.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, linestyle="--", label="as promised", zorder=0)
+        drawn = [name for name in titles if name in set(table["dataset"])]
+        for number, name in enumerate(drawn):
+            rows = table.filter(dataset=name)
+            colour, marker = _SETS[number % len(_SETS)]
+            level, inside, low, high = (100 * rows[column].to_numpy() for column in ("level", "inside", "low", "high"))
+            level = level + 0.8 * (number - (len(drawn) - 1) / 2)  # side by side
+            around, label = np.stack([inside - low, high - inside]).clip(0), f"{titles[name]} (n = {rows['n'][0]:,})"
+            axes.errorbar(level, inside, yerr=around, color=colour, marker=marker, markersize=4, linewidth=1, label=label)
+        if not drawn:
+            axes.text(50, 50, "no intervals: too few validation promoters", ha="center", va="center")
+        levels = 100 * table["level"].unique().sort().to_numpy()
+        axes.set_xticks(levels, [f"{level:g}" for level in levels])
+        lowest = 100 * float(table["low"].min()) if drawn else 0.0  # type: ignore[arg-type]
+        axes.set(xlim=(min(levels, default=0) - 6, 100), ylim=(min(lowest - 5, min(levels, default=0) - 10), 101))
+        axes.set(xlabel="level of the interval (%)", ylabel="measurements inside (%),\n95 % interval")
+        axes.legend(frameon=False, fontsize=_SMALL, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
 
 
 def comparison(table: pl.DataFrame) -> Any:

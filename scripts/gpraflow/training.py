@@ -6,20 +6,17 @@ import importlib
 import io
 import json
 import os
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import numpy as np
 import polars as pl
 
-from gpraflow import datasets, files, models, objectives, randomness, scaffold, schedules, steppers, storage
+from gpraflow import datasets, files, models, objectives, provenance, randomness, scaffold, schedules, steppers, storage
 from gpraflow.errors import ConfigError, TrainingError
 from gpraflow.shards import EXPRESSION, SEQUENCE
 
@@ -187,8 +184,8 @@ def train(
             "backend": backend,
             "device": device(backend),
             "precision": "float32" if architecture.baseline else options.precision,
-            "versions": _versions(),
-            "commit": _commit(),
+            "versions": provenance.versions(("keras", "jax", "tensorflow", "tensorflow-cpu", "numpy")),
+            "commit": provenance.commit(),
         }
         model.save(work / "model.keras")
         if architecture.baseline:
@@ -722,27 +719,6 @@ def device(backend: str) -> str:
 
         found = [each.device_type for each in tensorflow.config.list_logical_devices()]
     return f"{len(found)} x {found[0]}" if found else "unknown"
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("keras", "jax", "tensorflow", "tensorflow-cpu", "numpy"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
-def _commit() -> str:
-    """Return the commit of the code, with ``-dirty`` if it was changed since; empty outside a checkout."""
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-    return ""
 
 
 # Range of learning rates

@@ -10,6 +10,7 @@ import pytest
 from gpraflow import calibration, prediction
 from gpraflow.errors import InputError
 from gpraflow.scaffold import tokenize
+from scipy import stats
 
 from tests.unit import toy
 
@@ -133,6 +134,31 @@ def test_quantile_is_the_one_of_split_conformal_prediction_and_needs_nineteen_pr
         assert (half == pytest.approx(expected)) if expected else np.isnan(half)
     missing = gpraflow.load(folder).predict(toy.promoters(1, 3))
     assert missing.select("expression_low", "expression_high").null_count().sum_horizontal().item() == 2
+
+
+def test_intervals_of_every_level_hold_what_they_promise(folder):
+    predicted, known = prediction.predict(folder, toy.table(4000, 20)), calibration.load(folder / calibration.FILE)
+    found = calibration.coverage(predicted, known, "new")
+    assert [row["level"] for row in found] == [0.5, 0.8, 0.9, 0.95]
+    residual = np.abs((predicted["expression"] - predicted["predicted"]).to_numpy())
+    variance = known.model_variance + known.read_variance / predicted["n_reads"].to_numpy()  # as docs/methods.md says
+    for row, quantile in zip(found, known.quantiles, strict=True):
+        assert row["inside"] == pytest.approx(np.mean(residual <= quantile * np.sqrt(variance)), abs=2e-3)
+        assert row["inside"] == pytest.approx(row["level"], abs=0.04)  # a thousand promoters were calibrated with
+        assert (row["low"], row["high"]) == pytest.approx(
+            stats.binomtest(round(row["inside"] * 4000), 4000).proportion_ci(method="wilson"), abs=1e-6
+        )
+    shifted = predicted.with_columns(pl.col("expression") + 10)
+    assert {row["inside"] for row in calibration.coverage(shifted, known, "shifted")} == {0.0}
+
+
+def test_without_intervals_nothing_is_covered(tmp_path):
+    folder = toy.write_model(tmp_path / "model")
+    known = toy.calibrate(folder, prediction.predict(folder, toy.table(15, 2)))
+    assert known.quantiles[0] is not None  # half of fifteen can be told
+    assert known.quantiles[3] is None
+    assert calibration.load(folder / calibration.FILE) == known
+    assert calibration.coverage(prediction.predict(folder, toy.table(30, 3)), known, "x") == []
 
 
 def test_what_is_unlike_training_is_said(predictor):

@@ -1,6 +1,6 @@
 import polars as pl
 import pytest
-from gpraflow import comparisons, plots, score_plots, strata
+from gpraflow import calibration, comparisons, plots, score_plots, strata
 
 
 def table():
@@ -66,3 +66,30 @@ def test_runs_and_others_are_in_one_table_and_runs_are_compared_on_what_both_pre
     alone, none = comparisons.across(runs, lambda run, dataset: None, resamples=100, seed=1)
     assert alone.height == 3
     assert none.height == 0
+
+
+def test_summary_has_the_best_of_others_first_and_the_ceiling(tmp_path):
+    one = {"title": "Set a", "n": 1000, "r": 0.8, "r_low": 0.7, "r_high": 0.9, "ceiling": {"r": 0.95}}
+    one["peers"] = {name: {"n": 9, "r": r, "r_low": r, "r_high": r} for name, r in (("worse", 0.5), ("better", 0.85), ("none", None))}
+    figure = score_plots.summary({"a": one, "b": one | {"title": "Set b", "ceiling": None, "peers": {}, "r": None}})
+    (axes,) = figure.axes
+    names = ["Set a  (n = 1,000)", "better  (n = 9)", "worse  (n = 9)", "none  (n = 9)", "Set b  (n = 1,000)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+    (mark,) = [line for line in axes.lines if line.get_marker() == "|"]
+    assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([0.95], [0.0])
+    saved(tmp_path / "a", figure)
+
+
+def test_coverage_has_a_line_for_each_data_set(tmp_path):
+    rows = [(name, level, 100, level + shift, level, 1.0) for name, shift in (("a", 0.01), ("b", -0.2)) for level in calibration.LEVELS]
+    table = pl.DataFrame(rows, schema=calibration.COVERAGE, orient="row")
+    figure = score_plots.coverage(table, {"b": "Set b", "a": "Set a", "c": "Set c"})
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as promised", "Set b (n = 100)", "Set a (n = 100)"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["50", "80", "90", "95"]
+    points = [line for line in axes.lines if line.get_marker() == "s"]
+    assert list(points[0].get_ydata()) == pytest.approx([51, 81, 91, 96])
+    saved(tmp_path / "a", figure)
+    nothing = score_plots.coverage(table.clear(), {"a": "Set a"})
+    assert "too few validation promoters" in nothing.axes[0].texts[0].get_text()
+    saved(tmp_path / "b", nothing)

@@ -53,6 +53,11 @@ def test_only_the_name_has_to_be_changed(folder, name):
     if about.baseline:
         assert metrics["datasets"]["test"]["r"] > 0.8
     assert (results / "figures/predictions/test.svg").stat().st_size > 1000
+    report = (results / "report.html").read_text()
+    assert f"<dd>{name}, preset" in report
+    assert ("Parameters of the factors" in report) == bool(about.parameters)
+    assert "There is no independent data set" in report
+    assert 'id="assay"' not in report
     if about.parameters:
         factors = pl.read_csv(results / "factors.tsv", separator="\t")
         assert factors["member"].unique().to_list() == [0]

@@ -43,6 +43,11 @@ ALL = [
     "plot_predictions",
     "plot_strata",
     "collect_ledger",
+    "plot_scores",
+    "plot_leak",
+    "plot_ledger",
+    "plot_cost",
+    "write_report",
 ]
 ASIDE = ("fetch", "plot_", "find_nearest", "reenact")  # that what comes after does not follow from
 FROM = {
@@ -50,9 +55,11 @@ FROM = {
     for rule in ALL[: ALL.index("train_model") + 1]
     if not rule.startswith(ASIDE)
 }
-SCORING = ["evaluate_model", "plot_predictions", "plot_strata"]
+PAGE = ["plot_cost", "write_report"]
+SCORED = ["evaluate_model", "plot_predictions", "plot_strata"]
+SCORING = [*SCORED, "plot_scores", "plot_leak", *PAGE]
 EXPLANATION = ["explain_model", "plot_motifs"]
-AFTER_PREDICTION = ["predict_promoters", *EXPLANATION, *SCORING, "collect_ledger"]
+AFTER_PREDICTION = ["predict_promoters", *EXPLANATION, *SCORED, "collect_ledger", "plot_scores", "plot_leak", "plot_ledger", *PAGE]
 
 # key -> (another value, rules that rerun)
 CHANGES = {
@@ -213,17 +220,17 @@ CHANGES = {
     "evaluation.shuffled_epochs": (1, ["train_shuffled", *SCORING]),
     "evaluation.splits": (["test", "val"], ["find_nearest", *[rule for rule in AFTER_PREDICTION if rule not in EXPLANATION]]),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
-    "explain.dataset": ("simulated_independent", EXPLANATION),
-    "explain.promoters": (9, EXPLANATION),
-    "explain.motifs": ("other.jaspar", EXPLANATION),
-    "explain.logos": (2, ["plot_motifs"]),
-    "explain.seed": (1, EXPLANATION),
+    "explain.dataset": ("simulated_independent", [*EXPLANATION, *PAGE]),
+    "explain.promoters": (9, [*EXPLANATION, *PAGE]),
+    "explain.motifs": ("other.jaspar", [*EXPLANATION, *PAGE]),
+    "explain.logos": (2, ["plot_motifs", *PAGE]),
+    "explain.seed": (1, [*EXPLANATION, *PAGE]),
     "comparison.runs": ([], []),  # others need their results
     "evaluation.dream.dataset": ("", []),  # another than none needs its files
     "evaluation.dream.subsets": ("other", []),
     "evaluation.dream.public": ("other", []),
-    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_predictions", "plot_strata"]),
-    "plots.hexagons": (20, ["plot_predictions"]),
+    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_predictions", "plot_strata", *PAGE]),
+    "plots.hexagons": (20, ["plot_predictions", *PAGE]),
 }
 CHANGES |= {  # no public data sets here
     "fetch.api": ("http://127.0.0.1:9/api", []),
@@ -308,7 +315,7 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("reads", FROM["count_reads"]),
         ("counts", FROM["merge_counts"]),
         ("expression", FROM["estimate_expression"]),
-        ("assay_plots", ["plot_reads", "plot_expression"]),
+        ("assay_plots", ["plot_reads", "plot_expression", *PAGE]),
         ("tables", FROM["estimate_expression"]),
         ("neighbours", FROM["merge_counts"]),
         ("splits", FROM["find_overlaps"]),
@@ -322,18 +329,21 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("prediction", ["calibrate_model", *AFTER_PREDICTION]),
         ("bases", FROM["ingest_table"]),
         ("metrics", ["reenact_leak", *SCORING]),
-        ("explain", EXPLANATION),
+        ("explain", [*EXPLANATION, *PAGE]),
         ("evaluation", SCORING),
         ("strata", SCORING),
         ("checks", SCORING),
-        ("reenactment", ["reenact_leak"]),
-        ("score_plots", ["plot_strata"]),
+        ("reenactment", ["reenact_leak", "plot_leak", *PAGE]),
+        ("score_plots", ["plot_strata", "plot_scores", *PAGE]),
+        ("audit_plots", ["plot_leak", "plot_ledger", *PAGE]),
+        ("cost", PAGE),
+        ("report", ["write_report"]),
         ("noise", SCORING),
-        ("plots", ["plot_reads", "plot_expression", "plot_motifs", "plot_training", "plot_predictions", "plot_strata"]),
+        ("plots", [rule for rule in ALL if rule.startswith("plot_")] + ["write_report"]),
         ("downloads", []),
         ("smk", []),
         ("errors", []),
-        ("ledger", ["collect_ledger"]),
+        ("ledger", ["collect_ledger", "plot_ledger", *PAGE]),
     ],
 )
 def test_an_edited_module_reruns_the_rules_that_declare_it(finished, module, expected):

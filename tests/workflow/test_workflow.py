@@ -1,5 +1,6 @@
 """The workflow as a user runs it: from the command line, in a folder of its own."""
 
+import base64
 import contextlib
 import gzip
 import hashlib
@@ -17,6 +18,7 @@ import numpy as np
 import polars as pl
 import pytest
 from gpraflow import metrics, tables
+from playwright.sync_api import sync_playwright
 
 from tests.conftest import finished_run, snakemake
 
@@ -381,61 +383,160 @@ def test_the_sheet_of_bins_is_checked_before_anything_runs(workflow_folder):
         assert re.search(message, done.stderr + done.stdout), (done.stderr + done.stdout)[-1500:]
 
 
-@pytest.fixture(scope="module")
-def report(finished):
-    done = snakemake(finished, "--configfile", "tiny.yaml", "--report", "report.html")
+def test_snakemakes_own_report_can_be_made_too(finished):
+    done = snakemake(finished, "--configfile", "tiny.yaml", "--report", "snakemake.html")
     assert done.returncode == 0, done.stderr[-3000:]
-    return finished / "report.html"
-
-
-def test_report_holds_every_figure_and_caption(report):
-    text = report.read_text()
-    drawn = ("yield", "distinct", "rarefaction", "inserts", "depth", "expression", "profiles", "replicates")
-    for part in (
-        "training.svg",
-        "simulated_independent.svg",
-        "test.svg",
-        "metrics.tsv",
-        "ledger.tsv",
-        "overlaps.tsv",
-        *(f"{name}.svg" for name in drawn),
-    ):
+    text = (finished / "snakemake.html").read_text()
+    for part in ("gpraflow run", "Measured against predicted expression of", "reenactment.svg", "intervals.tsv", "cost.tsv", "yield.svg"):
         assert part in text
-    assert "Measured against predicted expression of" in text
-    assert "gpraflow run" in text
 
 
-def chromium():
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("chromium is not installed (apt install chromium)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield started
+        started.close()
 
 
-@pytest.mark.skipif(not chromium(), reason="chromium is not installed")
-def test_report_opens_in_a_browser_without_console_error(report, tmp_path):
-    command = [
-        chromium(),
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
+@pytest.fixture
+def opened(browser, finished):
+    """Give a function that opens the report; what the page asked for and complained about is kept."""
+    contexts = []
+
+    def open_page(width=1280, height=900, **options):
+        contexts.append(browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **options))
+        page = contexts[-1].new_page()
+        page.said, page.asked = [], []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto((finished / "results/tiny/report.html").as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def test_report_opens_without_errors_and_asks_for_nothing(opened, finished):
+    page = opened()
+    assert page.said == []
+    assert [url for url in page.asked if not url.startswith("data:")] == [(finished / "results/tiny/report.html").as_uri()]
+    titles = page.locator("h2").all_inner_texts()
+    assert titles[titles.index("Summary") :] == [
+        "Summary",
+        "Scores",
+        "Quality of the assay",
+        "The way of the data",
+        "Splits, and audit for leaks",
+        "Training",
+        "Predictions",
+        "Subsets",
+        "Calibration of intervals",
+        "Cost",
+        "Methods",
     ]
-    command += [
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path}",
-        "--enable-logging=stderr",
-        "--window-size=1400,900",
-    ]
-    command += ["--virtual-time-budget=5000", "--dump-dom", report.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0
-    # Chromium's log has one level for all; the one expected line is Tailwind's advice to Snakemake about its bundled copy.
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    assert [line for line in console if "should not be used in production" not in line] == []
-    for category in ("Assay", "Ledger", "Leak guard", "Scores", "Training", "Predictions"):
-        assert category in done.stdout
-    assert Path(report).stat().st_size > 1_000_000  # everything is in this one file
+    drawn = {
+        path.relative_to(finished / "results/tiny/figures").with_suffix("") for path in (finished / "results/tiny/figures").rglob("*.svg")
+    }
+    assert page.locator("figure").count() == len(drawn) == 19
+    assert page.locator("figure svg[role=img] > title").count() == 19
+    scores = json.loads((finished / "results/tiny/metrics.json").read_text())["datasets"]
+    assert "Data are simulated" in page.locator("#summary").inner_text()
+    for name, card in zip(("test", "simulated_independent"), page.locator(".card").all(), strict=True):
+        scored = scores[name]
+        text = card.inner_text()
+        assert scored["title"] in text
+        assert f"r = {scored['r']:.3f}" in text
+        assert f"{scored['r_low']:.3f} to {scored['r_high']:.3f}" in text
+        assert f"n = {scored['n']:,} promoters" in text
+
+
+def test_report_puts_warnings_first_and_says_them_in_words(opened, finished):
+    checks = pl.read_csv(finished / "results/tiny/checks.tsv", separator="\t").filter(verdict="warning")
+    assert checks.height  # a tiny run is a bad one
+    page = opened()
+    box = page.locator(".warnings")
+    assert box.bounding_box()["y"] < page.locator("#summary-title").bounding_box()["y"] < 900
+    for text in checks["text"]:
+        assert text in box.inner_text()
+    assert box.locator("li").count() >= checks.height
+    assert all(line.startswith("Warning") for line in box.locator("li").all_inner_texts())
+
+
+def test_reports_links_lead_to_sections(opened):
+    page = opened()
+    links = page.locator("nav a")
+    assert links.count() >= 10
+    for link in links.all():
+        page.evaluate("scrollTo({top: 0, behavior: 'instant'})")
+        target = link.get_attribute("href")
+        link.click()
+        page.wait_for_function(
+            "id => { const box = document.querySelector(id).getBoundingClientRect(); return box.top > -5 && box.top < innerHeight - 20; }",
+            arg=target,
+        )
+        assert page.url.endswith(target)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement !== document.body")
+
+
+def test_reports_downloads_are_the_files_of_the_run(opened, finished):
+    page = opened()
+    results = finished / "results/tiny"
+    links = page.eval_on_selector_all("a[download]", "links => links.map(link => [link.download, link.href])")
+    files = {"tiny_" + "_".join(path.relative_to(results / "figures").parts): path for path in (results / "figures").rglob("*.*")}
+    files |= {"tiny_" + "_".join(path.relative_to(results).parts): path for path in results.rglob("*.tsv")}
+    assert len(links) == 19 * 2 + page.locator("details table.sortable").count()
+    for name, uri in links:
+        assert base64.b64decode(uri.partition(",")[2]) == files[name].read_bytes(), name
+    with page.expect_download() as waiting:
+        page.locator("a[download='tiny_metrics.tsv']").click()
+    assert Path(waiting.value.path()).read_bytes() == (results / "metrics.tsv").read_bytes()
+
+
+@pytest.mark.parametrize(("width", "height", "scale"), [(1280, 900, 1), (390, 844, 3), (320, 256, 4)], ids=["desktop", "phone", "400 %"])
+def test_report_needs_no_scrolling_sideways(opened, width, height, scale):
+    page = opened(width, height, device_scale_factor=scale)
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    beyond = page.evaluate(
+        """() => [...document.querySelectorAll("h1, h2, h3, p, li, dt, dd, summary, .scroll, pre, nav a")]
+            .filter(one => !one.closest(".scroll, .skip") || one.matches(".scroll"))
+            .filter(one => one.getBoundingClientRect().right > innerWidth + 1 || one.getBoundingClientRect().left < 0)
+            .map(one => one.outerHTML.slice(0, 80))"""
+    )
+    assert beyond == []
+    wide = page.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth).every(one => one.tabIndex === 0)"
+    )
+    assert wide
+
+
+def test_report_is_sorted_by_script_prints_and_can_do_without_script(opened):
+    page = opened()
+    page.locator("summary", has_text="Cost of each rule").click()
+    table = page.locator("#table-cost table")
+    header = table.locator("th", has_text="jobs")
+    jobs = f"td:nth-child({1 + header.evaluate('cell => cell.cellIndex')})"
+    header.locator("button").click()
+    rising = [int(text) for text in table.locator(f"tbody {jobs}").all_inner_texts()]
+    header.locator("button").click()
+    assert header.get_attribute("aria-sort") == "descending"
+    falling = [int(text) for text in table.locator(f"tbody {jobs}").all_inner_texts()]
+    assert rising == sorted(rising)
+    assert falling == rising[::-1]
+    assert rising[0] < rising[-1]
+    printed = page.pdf()
+    assert printed.startswith(b"%PDF")
+    assert printed.count(b"/Type /Page\n") > 3
+    plain = opened(java_script_enabled=False)
+    assert plain.locator("th button").count() == 0
+    assert plain.locator("h2").all_inner_texts() == page.locator("h2").all_inner_texts()
 
 
 def test_another_checkouts_library_is_never_run(workflow_folder, tmp_path):

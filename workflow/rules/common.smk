@@ -164,7 +164,6 @@ TEST_SEQUENCES = (
     else []
 )
 ARCHITECTURE = models.describe(config["model"]["name"])
-MODEL_FIGURES = ["training", *(["factors"] if ARCHITECTURE.parameters else [])]
 MODEL = {
     "name": config["model"]["name"],
     "preset": PRESET,
@@ -182,6 +181,24 @@ SHUFFLED = (
     "results/{run}/shuffled.json" if config["evaluation"]["shuffled_epochs"] else []
 )
 FROM_SIMULATION = FROM_READS and bool(SIMULATED_READS)
+COMPARED, DREAM = config["comparison"]["runs"], config["evaluation"]["dream"]["dataset"]
+REPORT_FIGURES = [
+    *["scores", "ledger", "leak/distance", "leak/reenactment", "training", "intervals"],
+    *[f"assay/{figure}" for figure in ASSAY_FIGURES],
+    *[f"predictions/{dataset}" for dataset in SCORED],
+    *[f"strata/{dataset}" for dataset in SCORED],
+    *(["comparison"] if COMPARED else []),
+    *(["factors"] if ARCHITECTURE.parameters else []),
+    *(["explain/motifs", "explain/logos"] if EXPLAINED else []),
+]
+REPORT_TABLES = [
+    *["metrics", "checks", "strata", "peers", "intervals", "ledger", "splits/summary"],
+    *["neighbours/overlaps", "leak/distances", "leak/reenactment"],
+    *(["comparison/scores", "comparison/tests"] if COMPARED else []),
+    *(["dream"] if DREAM else []),
+    *(["factors"] if ARCHITECTURE.parameters else []),
+    *(["explain/motifs"] if EXPLAINED else []),
+]
 
 
 wildcard_constraints:
@@ -372,4 +389,30 @@ def ledgers_of_run(wildcards):
     return [
         *(ledgers_of_reads(wildcards) if FROM_READS else []),
         *[f"results/{wildcards.run}/ledger/{step}.tsv" for step in steps],
+    ]
+
+
+def input_files():
+    """Return the files that a run starts from, for their digests: what they are, path, and DOI and checksum of public ones."""
+    if FROM_READS:
+        library = [
+            ("reads", path)
+            for column in COLUMNS
+            for key in ("reads", "reads_2")
+            for path in files_of_bin(column, key)
+        ]
+    else:
+        library = [
+            ("counts", COUNTS) if FROM_BINS else (LIBRARY, config["input"]["table"])
+        ]
+    files = [
+        *library,
+        *[(name, entry["table"]) for name, entry in INDEPENDENT.items()],
+        *[("test sequences", path) for path in TEST_SEQUENCES],
+        ("scaffolds", config["scaffold"]["file"]),
+        *([("motifs", MOTIFS)] if MOTIFS else []),
+    ]
+    return [
+        {"what": name, "path": fill_path(path), **fetched_file(name, path)}
+        for name, path in files
     ]

@@ -1,0 +1,25 @@
+"""Draw r on every data set, and what share of the measurements lies within the intervals of predictions."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+from gpraflow import calibration, files, plots, score_plots, smk, tables
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    datasets = json.loads(Path(job.input.metrics).read_text(encoding="utf-8"))["datasets"]
+    known, rows = calibration.load(job.input.calibration), []
+    for name, path in zip(job.params.datasets, job.input.predictions, strict=True):
+        rows += calibration.coverage(tables.read(path), known, name)
+    table = pl.DataFrame(rows, schema=calibration.COVERAGE)
+    scored = {name: datasets[name] for name in job.params.datasets}
+    titles = {name: of["title"] for name, of in scored.items()}
+    plots.save(score_plots.summary(scored), job.output.scores_png, job.output.scores_svg)
+    plots.save(score_plots.coverage(table, titles), job.output.intervals_png, job.output.intervals_svg)
+    files.write_text(job.output.table, table.write_csv(separator="\t", float_precision=6))
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821

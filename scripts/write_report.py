@@ -1,0 +1,26 @@
+"""Write the report: one HTML page with all figures and tables inside."""
+
+import datetime
+from pathlib import Path
+
+from gpraflow import files, report, smk
+
+
+def main(job):
+    smk.log_to(job.log[0])
+    given = {name: list(job.input[name]) for name in ("figures", "tables", "captions")}
+    page = report.page(
+        results=Path(job.input.metrics).parent,
+        template=job.input.template,
+        config=job.config,
+        data=job.params.data,
+        datasets=job.params.datasets,
+        independent=job.params.independent,
+        now=datetime.datetime.now(datetime.UTC),
+        **given,
+    )
+    files.write_text(job.output.report, page)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
