@@ -18,6 +18,7 @@ def in_two(receipt, directory, **options):  # noqa: F811
     processes.train(receipt, directory, blueprint=plan, options=chosen, backup="", number=2)
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_from_one_s_checkpoint_and_end_with_its_weights(receipt, tmp_path, capfd):  # noqa: F811
     whole = drive("jax", receipt, tmp_path / "whole", 0, **CHOSEN)
     assert whole.returncode == 0, whole.stderr[-2000:]

@@ -177,7 +177,7 @@ def test_a_large_svg_is_shown_as_png_but_can_be_downloaded(tmp_path, monkeypatch
 def test_every_caption_is_right_and_hostile_titles_are_text():
     for path in sorted((ROOT / "workflow/report").glob("*.rst")):
         values = {"unit": "bins", "bootstrap": 100, "max_edits": 3, "title": HOSTILE}
-        config = {"run": "x", "model": {"name": "a", "preset": "b"}}
+        config = {"run": "x", "model": {"name": "a", "preset": "b"}, "plots": {"unit": "bins"}}
         found = report.caption(path.read_text(), config=config, **values)
         assert found.startswith("<p>"), path
         assert "<script" not in found

@@ -17,6 +17,7 @@ run: mine
 input: {table: mine.tsv}
 training: {epochs: 1, batch_size: 64}
 evaluation: {datasets: "", bootstrap: 100}
+explain: {dataset: ""}
 split: {fractions: {train: 0.8, val: 0.1, test: 0.1}}
 """
 
