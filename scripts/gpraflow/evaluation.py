@@ -53,13 +53,17 @@ def evaluate(
     scored["effects"] = _effects(predictions, "predicted", PREDICTED_BASE, extras["base_expression"], seed=own, **options)
     scored["checks"] = checks.check(predictions, name, both_strands)
     scored["peers"], compared = {}, []
+    of_run: dict[bytes, dict[str, np.ndarray]] = {}  # promoters that a peer knows -> resamples of the run's own scores on them
     for peer in extras["peers"]:
         rows = predictions.drop_nulls(peer)
         if rows.height < comparisons.FEWEST:
             continue
         mine, theirs, measured = (rows[column].to_numpy() for column in ("predicted", peer, "expression"))
         both = {model: mine, peer: theirs}
-        drawn = {one: metrics.bootstrap(values, measured, resamples, own, threads) for one, values in both.items()}
+        promoters = predictions[peer].is_not_null().to_numpy().tobytes()
+        if promoters not in of_run:
+            of_run[promoters] = metrics.bootstrap(mine, measured, resamples, own, threads)
+        drawn = {model: of_run[promoters], peer: metrics.bootstrap(theirs, measured, resamples, own, threads)}
         scored["peers"][peer] = {"n": rows.height} | metrics.described(theirs, measured, drawn[peer])
         scored["peers"][peer]["effects"] = _effects(predictions, peer, f"{peer}_base", extras["base_expression"], seed=own, **options)
         compared.append(comparisons.compare(measured, both, {one: of["r"] for one, of in drawn.items()}, dataset=name))
