@@ -7,17 +7,16 @@ from gpraflow import processes, smk, training
 
 def main(job):
     terminal = smk.log_to(job.log[0])
-    where = job.input.receipt, Path(job.output.model).parent
-    what = {
-        "blueprint": training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
-        "options": training.Options(**job.params.options),
-        "backup": job.resources.backup,
-        "terminal": terminal,
-    }
-    if job.resources.processes > 1:
-        processes.train(*where, **what, number=job.resources.processes, launcher=job.resources.launcher)
-    else:
-        training.train(*where, **what)
+    processes.train(
+        job.input.receipt,
+        Path(job.output.model).parent,
+        blueprint=training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
+        options=training.Options(**job.params.options),
+        backup=job.resources.backup,
+        number=job.resources.processes,
+        launcher=job.resources.launcher,
+        terminal=terminal,
+    )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,7 @@ from gpraflow import models, training
 from gpraflow.errors import ConfigError, TrainingError
 
 _ADDRESS = "GPRAFLOW_ADDRESS"  # host:port of the first process, number of processes, and which one this is
+_LOOKED_AFTER = 0.5  # seconds between looks at the processes
 _ENDING = 30  # seconds that the others get when one has failed
 
 
@@ -36,7 +38,7 @@ def train(
     launcher: str = "",
     terminal: TextIO | None = None,
 ) -> None:
-    """Train as `training.train` does, in ``number`` processes.
+    """Train as `training.train` does, in ``number`` processes; if that is 1, in this one.
 
     Parameters
     ----------
@@ -57,6 +59,9 @@ def train(
     TrainingError
         If a process fails; the log says why.
     """
+    if number == 1:
+        training.train(receipt_path, directory, blueprint=blueprint, options=options, backup=backup, terminal=terminal)
+        return
     if options.backend == "tensorflow":
         raise ConfigError("training.backend: several processes train with jax only; set jax, or the resource processes to 1")
     task = {"receipt": str(receipt_path), "directory": str(directory), "blueprint": asdict(blueprint), "options": asdict(options)}
@@ -73,21 +78,20 @@ def train(
             starts = [(command, environment | {_ADDRESS: f"{address} {number} {index}"}) for index in range(number)]
         shown = [terminal.fileno()] if terminal else []
         started = [subprocess.Popen(command, env=environment, pass_fds=shown) for command, environment in starts]
-        codes = _wait(started)
-    if any(codes):
-        raise TrainingError(f"process {codes.index(next(filter(None, codes))) + 1} of {number} has failed; see the log of train_model")
+        failed = _wait(started)
+    if failed is not None:
+        raise TrainingError(f"process {failed + 1} of {number} has failed; see the log of train_model")
 
 
-def _wait(started: Sequence[subprocess.Popen]) -> list[int]:
-    """Return the exit codes; once one process has failed, the others, which wait for it, are ended."""
-    failed = False
+def _wait(started: Sequence[subprocess.Popen]) -> int | None:
+    """Return which process failed first, None if all did well; the others, which would wait for it for ever, are ended."""
     try:
-        while not failed and any(process.poll() is None for process in started):
-            for process in started:
-                try:
-                    failed = failed or process.wait(0.5) != 0
-                except subprocess.TimeoutExpired:
-                    continue
+        while True:
+            codes = [process.poll() for process in started]
+            failed = next((place for place, code in enumerate(codes) if code), None)
+            if failed is not None or None not in codes:
+                return failed
+            time.sleep(_LOOKED_AFTER)
     finally:
         for process in started:
             if process.poll() is None:
@@ -97,7 +101,7 @@ def _wait(started: Sequence[subprocess.Popen]) -> list[int]:
                 process.wait(_ENDING)
             except subprocess.TimeoutExpired:
                 process.kill()
-    return [process.wait() for process in started]
+                process.wait()
 
 
 def _free_port() -> int:
