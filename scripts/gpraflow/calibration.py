@@ -262,6 +262,8 @@ def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> lis
     rows = predictions.drop_nulls(["predicted_low", "predicted_high"])
     if known.quantile is None or not rows.height:
         return []
+    from scipy import stats  # here, because predictions need not wait for its import
+
     measured, predicted, low, high = (
         rows[name].to_numpy().astype(np.float64) for name in ("expression", "predicted", "predicted_low", "predicted_high")
     )
@@ -270,17 +272,10 @@ def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> lis
     for level, quantile in zip(LEVELS, known.quantiles, strict=True):
         if quantile is not None:
             inside = int((distance <= quantile).sum())
-            low_, high_ = wilson(inside, rows.height)
-            found.append({"dataset": dataset, "level": level, "n": rows.height, "inside": inside / rows.height, "low": low_, "high": high_})
+            ends = stats.binomtest(inside, rows.height).proportion_ci(method="wilson")
+            about = {"dataset": dataset, "level": level, "n": rows.height, "inside": inside / rows.height}
+            found.append(about | {"low": float(ends.low), "high": float(ends.high)})
     return found
-
-
-def wilson(number: int, of: int) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share, ``number`` of ``of`` (1927, doi:10.2307/2276774)."""
-    z = 1.959964
-    share, middle = number / of, (number + z * z / 2) / (of + z * z)
-    half = z / (1 + z * z / of) * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return float(max(middle - half, 0)), float(min(middle + half, 1))
 
 
 def _variances(residual: np.ndarray, parts: np.ndarray) -> np.ndarray:
