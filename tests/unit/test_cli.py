@@ -13,12 +13,6 @@ from gpraflow import cli, prediction, tables
 from tests.conftest import ROOT
 from tests.unit import toy
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return toy.write_whole(tmp_path_factory.mktemp("model") / "single")
-
-
 INSERTS = toy.inserts(5, 20)
 WHOLE = [toy.FIVE + insert + toy.THREE for insert in INSERTS]
 FASTA = "".join(f">p{number} of five\n{insert[:10]}\n{insert[10:]}\n" for number, insert in enumerate(INSERTS))

@@ -16,16 +16,6 @@ from tests.unit import toy
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return toy.write_whole(tmp_path_factory.mktemp("model") / "single")
-
-
-@pytest.fixture(scope="module")
-def ensemble(tmp_path_factory):
-    return toy.write_whole(tmp_path_factory.mktemp("model") / "ensemble", spread=(-1.0, 0.0, 1.0))
-
-
-@pytest.fixture(scope="module")
 def predictor(folder):
     return gpraflow.load(folder, batch_size=64)
 

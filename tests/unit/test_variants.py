@@ -12,16 +12,6 @@ INSERTS = toy.inserts(3, 30)
 REF = "".join(f">p{number}\n{insert}\n" for number, insert in enumerate(INSERTS))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return toy.write_whole(tmp_path_factory.mktemp("model") / "single")
-
-
-@pytest.fixture(scope="module")
-def ensemble(tmp_path_factory):
-    return toy.write_whole(tmp_path_factory.mktemp("model") / "ensemble", spread=(-1.0, 0.0, 1.0))
-
-
 def other(base):
     return {"A": "C", "C": "G", "G": "T", "T": "A"}[base]
 
