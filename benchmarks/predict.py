@@ -19,6 +19,10 @@ import polars as pl
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "scripts")]
+from gpraflow import memory
+
+if __name__ == "__main__":
+    memory.start_with_large_pages()  # as the command has them
 import synthetic
 from gpraflow import explain, prediction, tables
 from gpraflow.ledger import Ledger

@@ -19,6 +19,10 @@ import numpy as np
 STARTED = time.perf_counter()
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
+from gpraflow import memory
+
+if __name__ == "__main__":
+    memory.start_with_large_pages()  # as the jobs of the workflow have them
 from gpraflow import models, objectives, scaffold, steppers, training
 
 LENGTH = 110

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from gpraflow import __version__
+from gpraflow import __version__, memory
 from gpraflow.errors import ConfigError, GpraflowError, InputError
 
 if TYPE_CHECKING:
@@ -256,6 +256,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code, messages on standard error."""
     options = parser().parse_args(arguments)
+    if arguments is None and "model" in options:
+        memory.start_with_large_pages()
     try:
         options.run(options)
     except KeyboardInterrupt:

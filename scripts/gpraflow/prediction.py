@@ -40,7 +40,10 @@ class Predictor:
 
     def __init__(self, directory: str | os.PathLike, backend: str = "auto", batch_size: int = 1024):
         self.directory, self.batch_size = Path(directory), batch_size
-        self.model, self.about = models.load(directory, backend)
+        model, self.about = models.load(directory, backend)
+        from gpraflow.models import cpu  # imports Keras, with the backend that is chosen now
+
+        self.model = cpu.faster(model)
         self.calibration = calibration.read(directory)
 
     @property

@@ -1,7 +1,7 @@
 """One step of training on either backend: gradients, update, moving average of the weights.
 
 A stepper holds the whole state of a training, weights, statistics, random states, optimizer, averages, which can be taken out and put back
-bit by bit. The only module that calls a backend by itself, besides `training.device`.
+bit by bit. The only module that calls a backend by itself, besides `training.device` and `models.cpu`.
 """
 
 from collections.abc import Callable, Sequence
@@ -115,6 +115,8 @@ class _JaxStepper(_Stepper):
         import jax
         from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+        from gpraflow.models import cpu
+
         devices = jax.devices()
         mesh = Mesh(np.array(devices), ("batch",))
         self.devices = len(devices)
@@ -128,7 +130,7 @@ class _JaxStepper(_Stepper):
         self._state = self._put([[np.array(variable) for variable in group] for group in variables], self._whole)
         if not average:
             self._state[3] = []
-        self._step = jax.jit(jax_step(model, optimizer, objective, average), donate_argnums=0)
+        self._step = jax.jit(jax_step(cpu.faster(model), optimizer, objective, average), donate_argnums=0)
 
     def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
         """Train on this process's part of one batch; return its loss, a scalar that is computed while others are prepared."""
@@ -150,6 +152,9 @@ class _JaxStepper(_Stepper):
         """Return a function from tokens to what ``serving`` makes of them with the weights as they are, averaged if they are."""
         import jax
 
+        from gpraflow.models import cpu
+
+        serving = cpu.faster(serving)
         call = jax.jit(lambda trainable, others, tokens: serving.stateless_call(trainable, others, tokens, training=False)[0])
 
         def predict(tokens: np.ndarray) -> np.ndarray:

@@ -15,7 +15,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
 # Modules that carry data, messages and counts but decide no result: editing them reruns nothing.
-CARRIERS = {"__init__", "downloads", "errors", "files", "google_storage", "ledger", "processes", "progress", "provenance", "smk", "storage"}
+CARRIERS = {"__init__", "downloads", "errors", "files", "google_storage", "ledger", "memory", "processes", "progress", "provenance"}
+CARRIERS |= {"smk", "storage"}
 WITHOUT_LIB = {"fetch_dataset"}  # carries only: what it brings is decided by the checksum
 DISTRIBUTION = {
     "Bio": "biopython",

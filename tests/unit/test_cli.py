@@ -193,3 +193,26 @@ def test_help_is_cheap():
         [sys.executable, "-c", code], env={"PYTHONPATH": str(ROOT / "scripts")}, capture_output=True, text=True, check=True
     )
     assert "95 % interval" in done.stdout
+
+
+def test_a_command_that_uses_a_model_starts_with_large_pages(tmp_path):
+    shown = "import os; print(os.environ.get('GLIBC_TUNABLES'), os.getpid())"
+    code = f"from gpraflow import memory\nmemory.start_with_large_pages()\n{shown}"
+    paths = {"PYTHONPATH": str(ROOT / "scripts")}
+    for given, found in (
+        ({}, "glibc.malloc.hugetlb=1"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.check=1"}, "glibc.malloc.check=1:glibc.malloc.hugetlb=1"),
+        ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, "glibc.malloc.hugetlb=0"),  # a user's own choice
+    ):
+        with subprocess.Popen([sys.executable, "-c", code], env=paths | given, stdout=subprocess.PIPE, text=True) as process:
+            output, _ = process.communicate(timeout=60)
+        assert output.split() == [found, str(process.pid)]  # the same process, as signals and pipes need it
+
+    command = [sys.executable, "-m", "gpraflow.cli", "predict", str(tmp_path / "none"), "-", "--nonsense"]
+    done = subprocess.run(command, env=paths, capture_output=True, text=True, timeout=60, input="")
+    assert done.returncode == 2
+    assert "unrecognized arguments: --nonsense" in done.stderr
+    done = subprocess.run(command[:-1], env=paths, capture_output=True, text=True, timeout=60, input=">a\nACGT\n")
+    assert done.returncode == 2
+    assert done.stderr.startswith("gpraflow: ")
+    assert "model.json: this file does not exist" in done.stderr

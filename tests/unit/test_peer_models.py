@@ -5,12 +5,12 @@ import importlib
 import numpy as np
 import polars as pl
 import pytest
-from gpraflow import models, scaffold
+from gpraflow import models, objectives, scaffold, training
 
 models.select_backend("jax")
 import jax  # noqa: E402
 import keras  # noqa: E402
-from gpraflow.models import blocks, dream_rnn  # noqa: E402
+from gpraflow.models import blocks, cpu, dream_rnn  # noqa: E402
 
 UPSTREAM = "GATC" * 6
 TINY = {
@@ -268,7 +268,8 @@ def test_grouped_convolution_is_conv1d_with_groups(per_group, kernel_size):
     inputs = keras.Input((10, channels))
     uniform = keras.initializers.RandomUniform(-1, 1)
     model = keras.Model(inputs, blocks.grouped_convolution(inputs, kernel_size, per_group, uniform, "grouped"))
-    ours = model.get_layer("grouped").embeddings.numpy().reshape(per_group, kernel_size, channels)
+    (inner,) = (layer for layer in model.layers if isinstance(layer, keras.Model))
+    ours = inner.get_layer("grouped").embeddings.numpy().reshape(per_group, kernel_size, channels)
 
     stock = keras.layers.Conv1D(channels, kernel_size, groups=groups, padding="same", use_bias=False)
     order = [group + i * groups for group in range(groups) for i in range(per_group)]  # stock channel -> ours
@@ -283,6 +284,57 @@ def test_grouped_convolution_is_conv1d_with_groups(per_group, kernel_size):
     assert model.count_params() == stock.count_params()
     expected = np.asarray(stock(x[..., order]))
     np.testing.assert_allclose(model.predict_on_batch(x)[..., order], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(("per_group", "kernel_size"), [(1, 4), (2, 7), (3, 2), (1, 1)])
+def test_grouped_convolution_on_a_cpu_has_the_gradients_of_the_stock_operations(per_group, kernel_size, dtype, monkeypatch):
+    monkeypatch.setattr(cpu, "_SPAN", 4)  # pieces of 4, 4 and 3 positions of the products for 22
+    length, channels = 22, 6
+    rng = np.random.default_rng(0)
+    x, upstream = (rng.normal(size=(5, length, channels)).astype("float32") for _ in range(2))
+
+    def convolution():
+        inputs = keras.Input((length, channels))
+        uniform = keras.initializers.RandomUniform(-1, 1)
+        return keras.Model(inputs, blocks.grouped_convolution(inputs, kernel_size, per_group, uniform, "grouped"))
+
+    model = convolution()
+    with training.policy(dtype):
+        fast = cpu.faster(convolution())
+    (weights,) = [variable.value for variable in model.trainable_variables]
+    found = {}
+    for name, each in {"stock": model, "fast": fast}.items():
+
+        def loss(weights, x, each=each):
+            outputs = each.stateless_call([weights], [], x)[0].astype("float32")
+            return (outputs * upstream).sum(), outputs
+
+        gradients, outputs = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))(weights, x)
+        found[name] = [np.asarray(value) for value in (*gradients, outputs)]
+    tolerance = {"float32": 1e-5, "mixed_bfloat16": 0.05}[dtype]
+    for stock, ours in zip(found["stock"], found["fast"], strict=True):
+        np.testing.assert_allclose(ours, stock, rtol=tolerance, atol=2 * tolerance)
+    x[0, 0, 0] = np.nan  # decides how often the loop turns
+    outputs = np.asarray(fast.stateless_call([weights], [], x)[0].astype("float32"))
+    seen = np.isnan(outputs)
+    assert seen[0, 0].any()
+    assert not seen[0, kernel_size:].any()  # a convolution's own reach, where tiles are wider
+    assert not seen[1:].any()
+
+
+def test_a_network_with_exchanged_convolutions_has_the_same_variables_and_numbers():
+    core = build("legnet")
+    length = core.inputs[0].shape[1]
+    model = training.serving([core], objectives.Objective("mse", 1, 1.0, 0.0), length, True, "legnet")
+    fast = cpu.faster(model)
+    assert [id(each) for each in fast.variables] == [id(each) for each in model.variables]
+    tokens = np.random.default_rng(0).integers(0, 5, (3, length)).astype("int32")
+    np.testing.assert_allclose(fast.predict_on_batch(tokens), model.predict_on_batch(tokens), atol=1e-5)
+    assert cpu.faster(build("vaishnav_cnn")).name == "vaishnav_cnn"
+    for name in ("dream_cnn", "dream_attn"):
+        model = build(name)
+        assert cpu.faster(model) is not model, name
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 from pathlib import Path
@@ -7,11 +8,12 @@ sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 from snakemake.exceptions import WorkflowError
 
 from gpraflow import config as configs
-from gpraflow import models, randomness, sheet, smk
+from gpraflow import memory, models, randomness, sheet, smk
 from gpraflow.errors import GpraflowError
 
 smk.recover()
 smk.put_first(Path(workflow.basedir) / "scripts")
+memory.ask_for_large_pages(os.environ)  # jobs inherit it
 SCHEMAS = Path(workflow.basedir) / "workflow" / "schemas"
 EXPRESSION = "results/{run}/expression/promoters.parquet"
 SIMULATED = "results/{run}/simulated/"

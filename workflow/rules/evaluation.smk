@@ -6,7 +6,10 @@ rule calibrate_model:
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
         scaffolds=config["scaffold"]["file"],
-        lib=[*lib("calibration", "prediction", "bases", "scaffold"), *model_lib()],
+        lib=[
+            *lib("calibration", "prediction", "models/cpu", "bases", "scaffold"),
+            *model_lib(),
+        ],
     output:
         calibration="results/{run}/model/calibration.json",
     log:
@@ -42,7 +45,10 @@ rule predict_promoters:
         about="results/{run}/model/model.json",
         calibration="results/{run}/model/calibration.json",
         scaffolds=config["scaffold"]["file"],
-        lib=[*lib("prediction", "bases", "calibration", "scaffold"), *model_lib()],
+        lib=[
+            *lib("prediction", "models/cpu", "bases", "calibration", "scaffold"),
+            *model_lib(),
+        ],
     output:
         predictions="results/{run}/predictions/{dataset}.parquet",
         ledger="results/{run}/ledger/predict_promoters.{dataset}.tsv",

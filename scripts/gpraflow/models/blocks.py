@@ -17,6 +17,7 @@ from keras import layers, ops
 from gpraflow.scaffold import ALPHABET, BASES, PADDING
 
 _TILE = 15  # positions of a grouped convolution that are computed as one product
+GROUPED = "{}_of_{}_bp_and_{}_filters"  # name of the model that is a grouped convolution
 
 
 def torch_uniform() -> keras.initializers.Initializer:
@@ -113,7 +114,7 @@ def grouped_convolution(
     The same numbers and as many weights as ``Conv1D(channels, kernel_size, groups=channels / filters_per_group)``; group ``g`` has the
     channels ``g + i * groups`` where Conv1D's has ``g * filters_per_group + i`` (tested). Written as matrix products, one a group, of tiles
     of positions with bands of kernels, because XLA takes slow ways with grouped convolutions and with the gradients of shifted copies on
-    a CPU: benchmarks/grouped_convolution.py.
+    a CPU: benchmarks/grouped_convolution.py. It is a model inside the model, whose name says its sizes, so that `cpu.faster` finds it.
 
     Parameters
     ----------
@@ -139,29 +140,43 @@ def grouped_convolution(
         raise ValueError(f"{channels} channels cannot be divided into groups of filters_per_group ({filters_per_group})")
     if kernel_size * filters_per_group > length:
         raise ValueError(f"kernel_size ({kernel_size}) times filters_per_group ({filters_per_group}) is more than the window ({length} bp)")
-    kernel = learned_rows(x, kernel_size * filters_per_group, channels, initializer, name)
+    given = keras.Input((length, channels))
+    kernel = learned_rows(given, kernel_size * filters_per_group, channels, initializer, name)
     groups, tile = channels // filters_per_group, min(length, max(_TILE, kernel_size))
     width, tiles = tile + kernel_size - 1, -(-length // tile)
-    # Inputs of a group by offset, output and group; then bands: row after row of zeros and the kernel, one position further on each time.
-    rows = ops.reshape(kernel, (filters_per_group, kernel_size, filters_per_group, groups))
-    rows = ops.stack([ops.roll(rows[:, :, output], output, axis=0) for output in range(filters_per_group)], axis=2)
+    # Bands: row after row of zeros and the kernel, one position further on each time.
+    rows = by_output(kernel, kernel_size, filters_per_group)
     rows = ops.tile(ops.pad(rows, ((0, 0), (0, tile), (0, 0), (0, 0))), (1, tile, 1, 1))[:, : tile * width]
     bands = ops.reshape(rows, (filters_per_group, tile, width, filters_per_group, groups))
     before = (kernel_size - 1) // 2
-    padded = ops.pad(x, ((0, 0), (before, tiles * tile + kernel_size - 1 - before - length), (0, 0)))
+    padded = ops.pad(given, ((0, 0), (before, tiles * tile + kernel_size - 1 - before - length), (0, 0)))
     windows = ops.reshape(padded[:, : tiles * tile], (-1, tiles, tile, channels))
     if kernel_size > 1:  # the first positions of the next tile
         last = ops.expand_dims(padded[:, tiles * tile :], 1)
         windows = ops.concatenate([windows, ops.concatenate([windows[:, 1:, : kernel_size - 1], last], axis=1)], axis=2)
     windows = ops.reshape(windows, (-1, tiles, width, filters_per_group, groups))
     outputs = ops.einsum("btpjg,jqpig->btqig", windows, bands)
-    return ops.reshape(outputs, (-1, tiles * tile, channels))[:, :length]
+    outputs = ops.reshape(outputs, (-1, tiles * tile, channels))[:, :length]
+    return keras.Model(given, outputs, name=GROUPED.format(name, kernel_size, filters_per_group))(x)
+
+
+def by_output(kernel: keras.KerasTensor, kernel_size: int, filters_per_group: int) -> keras.KerasTensor:
+    """Return the weights of `grouped_convolution` by input of a group, position, output and group."""
+    rows = ops.reshape(kernel, (filters_per_group, kernel_size, filters_per_group, -1))
+    return ops.stack([ops.roll(rows[:, :, output], output, axis=0) for output in range(filters_per_group)], axis=2)
 
 
 def convolution_norm_silu(x: keras.KerasTensor, filters: int, kernel_size: int, norm_momentum: float, name: str) -> keras.KerasTensor:
-    """Convolution without bias, batch normalisation, SiLU: LegNet's local block."""
+    """Convolution without bias, batch normalisation, SiLU: LegNet's local block.
+
+    With a kernel of 1 bp it is a dense layer, the same numbers: the gradient of a convolution's kernel is another convolution for XLA, for
+    which it transposes all that goes in.
+    """
     initializer = uniform_of_deviation((2 / (kernel_size * filters)) ** 0.5)
-    x = layers.Conv1D(filters, kernel_size, padding="same", use_bias=False, kernel_initializer=initializer, name=f"{name}_conv1d")(x)
+    if kernel_size == 1:
+        x = layers.Dense(filters, use_bias=False, kernel_initializer=initializer, name=f"{name}_dense")(x)
+    else:
+        x = layers.Conv1D(filters, kernel_size, padding="same", use_bias=False, kernel_initializer=initializer, name=f"{name}_conv1d")(x)
     return norm_silu(x, norm_momentum, name)
 
 

@@ -93,7 +93,7 @@ def build(
         x = layers.Dropout(dropout, name=f"residual_{block}_dropout")(x)
         x = layers.Add(name=f"residual_{block}_add")([skip, x])
 
-    x = layers.Conv1D(narrow_channels, 1, name="narrow_conv1d")(x)
+    x = layers.Dense(narrow_channels, name="narrow_dense")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dropout(head_dropout, name="flat_dropout")(x)
     x = layers.Dense(dense_units, use_bias=False, name="dense")(x)

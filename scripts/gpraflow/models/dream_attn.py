@@ -93,8 +93,8 @@ def build(
         x = x + 0.5 * feed_forward(x, f"feed_forward_{block}_before")
         normalized = normalize(x, f"convolution_{block}_norm")
         convolved = blocks.grouped_convolution(normalized, kernel_size, 1, kernel_uniform(kernel_size), f"convolution_{block}_depthwise")
-        convolved = layers.Conv1D(
-            filters, 1, activation="relu", kernel_initializer=blocks.torch_uniform(), name=f"convolution_{block}_pointwise"
+        convolved = layers.Dense(
+            filters, activation="relu", kernel_initializer=blocks.torch_uniform(), name=f"convolution_{block}_pointwise"
         )(convolved)
         convolved = layers.Dropout(dropout, name=f"convolution_{block}_dropout")(convolved)
         x = layers.Add(name=f"convolution_{block}_add")([x, normalized, convolved])

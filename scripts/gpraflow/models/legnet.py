@@ -74,7 +74,7 @@ def build(
     )
     if outputs == 1:  # SiLU is never below -0.28, but expression in standardised units is
         return keras.Model(inputs, blocks.mean_and_dense(x, outputs), name="legnet")
-    x = layers.Conv1D(outputs, 1, activation="silu", name="expression")(x)
+    x = layers.Dense(outputs, activation="silu", name="expression")(x)
     return keras.Model(inputs, layers.GlobalAveragePooling1D(name="mean")(x), name="legnet")
 
 
