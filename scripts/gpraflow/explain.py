@@ -1,7 +1,8 @@
 """Why a model predicts what it predicts: effects of all single mutants of promoters, and the known motifs that explain them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -14,12 +15,20 @@ from gpraflow.motifs import Motif, likeness
 from gpraflow.prediction import PREDICTED, Predictor
 from gpraflow.scaffold import ALPHABET, BASES, PADDING, tokenize
 
+_WITH_GRADIENT = 256  # promoters at a time, at most: all that is between input and output is kept
 _PLACES = 1 << 14  # mutated at a time: three mutants each, whole batches
 _CHANCE = 0.01  # of finding any motif where the model uses none
 _LEAST = 0.003  # of the sum of squared effects, that a factor has to explain beyond all others
 _OCCUPIED = 0.05  # least occupancy of a site that is listed; the best site has 1/2
 _ALIKE = 0.5  # least correlation of the model's effects with the motif's
-EFFECTS = {"name": pl.String, "position": pl.Int64, "ref": pl.String, "alt": pl.String, "effect_alt_minus_ref": pl.Float32}
+EFFECTS = {
+    "name": pl.String,
+    "position": pl.Int64,
+    "ref": pl.String,
+    "alt": pl.String,
+    "effect_alt_minus_ref": pl.Float32,
+    "gradient_alt_minus_ref": pl.Float32,
+}
 FACTORS = {"factor": pl.String, "matrix": pl.String, "activity": pl.Float64, "z": pl.Float64, "explained": pl.Float64}
 SITES = {
     "name": pl.String,
@@ -33,7 +42,7 @@ SITES = {
     "effect": pl.Float64,
 }
 SUMMARY = FACTORS | {"sites": pl.Int64, "mean_effect": pl.Float64, "promoters": pl.Float64}
-CONTRIBUTIONS = {"name": pl.String, "position": pl.Int64, "base": pl.String, "contribution": pl.Float32}
+CONTRIBUTIONS = {"name": pl.String, "position": pl.Int64, "base": pl.String, "contribution": pl.Float32, "gradient_x_input": pl.Float32}
 PEAKS = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "contribution": pl.Float64}
 _LIKENESS = 0.9  # of motifs that pass for one another
 _SHORTEST = 3  # bp of a peak
@@ -92,22 +101,81 @@ def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.nda
     return found
 
 
+def gradients(predictor: Predictor, tokens: np.ndarray) -> np.ndarray | None:
+    """Return the gradient of expression, the mean of the members, by one-hot promoters, ``(promoters, length, 4)`` float32.
+
+    None if the model has no gradient (the baselines).
+    """
+    gradient = _gradient_of(predictor)
+    if gradient is None:
+        return None
+    found = [np.empty((0, tokens.shape[1], BASES), np.float32)]
+    size = min(predictor.batch_size, _WITH_GRADIENT, 1 << max(len(tokens) - 1, 0).bit_length())
+    for begin in range(0, len(tokens), size):
+        part = tokens[begin : begin + size]
+        missing = np.full((size - len(part), tokens.shape[1]), PADDING, tokens.dtype)
+        found.append(gradient(np.concatenate([part, missing]))[: len(part)])
+    return np.concatenate(found)
+
+
+@lru_cache(maxsize=1)  # compiled once for all batches
+def _gradient_of(predictor: Predictor) -> Callable[[np.ndarray], np.ndarray] | None:
+    from gpraflow.models.gradients import gradient_of  # imports Keras, with the backend that was chosen
+
+    return gradient_of(predictor.model)
+
+
+def gradient_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarray) -> np.ndarray:
+    """Return `mutational_effects` to first order: the gradient at another base minus that at the promoter's own.
+
+    One gradient a promoter instead of three predictions a base. Their `contributions` are gradient x input: 4/3 of what remains of the
+    gradient at the promoter's own base when the mean over the four bases is taken off. That mean points away from one-hot promoters, where
+    nothing was learnt (Majdandzic et al. 2023, doi:10.1186/s13059-023-02956-3).
+
+    Parameters
+    ----------
+    predictor, tokens, mutated
+        As there.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(promoters, length, 4)`` float32, NaN at positions that were not mutated; all NaN if the model has no gradient.
+    """
+    found = np.full((*tokens.shape, BASES), np.nan, np.float32)
+    rows, at = np.nonzero(mutated & (tokens < PADDING))
+    slopes = gradients(predictor, tokens)
+    if slopes is not None:
+        own = np.take_along_axis(slopes[rows, at], tokens[rows, at, None].astype(np.int64), axis=1)
+        found[rows, at] = slopes[rows, at] - own
+    return found
+
+
 def contributions(effects: np.ndarray) -> np.ndarray:
     """Return what each base of promoters adds to their expression: minus the mean effect of its three mutants; ``(promoters, length)``."""
     return -np.nan_to_num(effects).sum(axis=-1) / (BASES - 1)
 
 
-def effects_table(names: pl.Series, sequences: pl.Series, effects: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
-    """Return effects as a table with the columns `EFFECTS`; positions count from 1 in the promoter with its flanks."""
+def effects_table(names: pl.Series, sequences: pl.Series, effects: np.ndarray, estimated: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
+    """Return `mutational_effects` and `gradient_effects` as a table with the columns `EFFECTS`, null where they are not known.
+
+    Positions count from 1 in the promoter with its flanks.
+    """
     window = np.arange(effects.shape[1])
     text = np.full(effects.shape[:2], "N", "U1")
     for row, sequence in enumerate(sequences):
         inside = (window >= begin[row]) & (window < begin[row] + len(sequence))
         text[row, inside] = [sequence[place] for place in window[inside] - begin[row]]
     bases = np.array(list(ALPHABET[:BASES]))
-    rows, at, base = np.nonzero(np.isfinite(effects) & (text[:, :, None] != bases))
-    columns = (names.to_numpy()[rows], at - begin[rows] + 1, text[rows, at], bases[base], effects[rows, at, base])
-    return pl.DataFrame(dict(zip(EFFECTS, columns, strict=True)), schema=EFFECTS)
+    rows, at, base = np.nonzero((np.isfinite(effects) | np.isfinite(estimated)) & (text[:, :, None] != bases))
+    columns = (
+        names.to_numpy()[rows],
+        at - begin[rows] + 1,
+        text[rows, at],
+        bases[base],
+        *(of[rows, at, base] for of in (effects, estimated)),
+    )
+    return pl.DataFrame(dict(zip(EFFECTS, columns, strict=True)), schema=EFFECTS).with_columns(pl.col(pl.Float32).fill_nan(None))
 
 
 # Motifs
@@ -339,8 +407,9 @@ class Explanation:
     """Of some promoters of a data set: ``promoters`` (name, sequence, measured and predicted expression), and what was found in them.
 
     ``contributions`` has the columns `CONTRIBUTIONS` and A, C, G and T, what that base in the place of the promoter's own adds to
-    expression (null for positions that were not mutated); ``peaks`` are those of `find_peaks`, ``sites`` of `find_sites`, ``motifs`` of
-    `summarize` and, where the truth is known, ``planted``, the activity of the factor in it (null if it is not active).
+    expression (null for positions that were not mutated); ``gradient_x_input`` is null if the model has no gradient. ``peaks`` are those of
+    `find_peaks`, ``sites`` of `find_sites`, ``motifs`` of `summarize` and, where the truth is known, ``planted``, the activity of the
+    factor in it (null if it is not active).
     """
 
     promoters: pl.DataFrame
@@ -380,7 +449,7 @@ def explain_some(
     """
     rows = choose(predictions[PREDICTED].to_numpy(), number, seed)
     some = predictions[rows].select(pl.Series("name", [str(row + 1) for row in rows], pl.String), "sequence", "expression", PREDICTED)
-    tokens, effects, begin = explain(predictor, some["sequence"])
+    tokens, effects, estimated, begin = explain(predictor, some["sequence"])
     factors = find_factors(tokens, effects, known)
     sites = find_sites(predictor, some["name"], tokens, effects, begin, [m for m in known if m.matrix_id in set(factors["matrix"])], seed)
     motifs = summarize(factors, sites, some.height)
@@ -392,27 +461,39 @@ def explain_some(
         "explained": float(factors["explained"][-1]) if factors.height else 0.0,
         "peaks": peaks.height,
         "peaks_with_a_site": int(peaks["matrix"].is_not_null().sum()),
+        "r_of_gradient_x_input": _likeness_of(contributions(estimated), contributions(effects), effects),
         "recovery": None,
     }
     if truth is not None:
         summary["recovery"] = recovery(factors, truth, known)
         motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
-    return Explanation(some, _contributions_table(some, effects, begin), peaks, sites, motifs, summary)
+    return Explanation(some, _contributions_table(some, effects, estimated, begin), peaks, sites, motifs, summary)
 
 
-def _contributions_table(promoters: pl.DataFrame, effects: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
+def _likeness_of(one: np.ndarray, other: np.ndarray, effects: np.ndarray) -> float | None:
+    """Return Pearson's r of two kinds of contributions over the positions that were mutated; None where either is constant."""
+    there = np.isfinite(effects).any(axis=-1)
+    one, other = one[there], other[there]
+    return float(np.corrcoef(one, other)[0, 1]) if one.size and one.std() and other.std() else None
+
+
+def _contributions_table(promoters: pl.DataFrame, effects: np.ndarray, estimated: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
     """Return what `Explanation` says of ``contributions``."""
-    values = contributions(effects)
+    values = {"contribution": contributions(effects)}
+    values["gradient_x_input"] = np.where(np.isfinite(estimated).any(), contributions(estimated), np.nan)
     parts = []
     for row, (name, sequence) in enumerate(promoters.select("name", "sequence").iter_rows()):
         window = np.arange(max(begin[row], 0), min(begin[row] + len(sequence), effects.shape[1]))
         columns = {"name": [name] * len(window), "position": window - begin[row] + 1, "base": [sequence[i] for i in window - begin[row]]}
         of_bases = {base: pl.Series(effects[row, window, index]).fill_nan(None) for index, base in enumerate(ALPHABET[:BASES])}
-        parts.append(pl.DataFrame(columns | {"contribution": values[row, window]} | of_bases, schema_overrides=CONTRIBUTIONS))
-    return pl.concat(parts)
+        parts.append(
+            pl.DataFrame(columns | {key: of[row, window] for key, of in values.items()} | of_bases, schema_overrides=CONTRIBUTIONS)
+        )
+    return pl.concat(parts).with_columns(pl.col("gradient_x_input").fill_nan(None))
 
 
-def explain(predictor: Predictor, sequences: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return tokens, `mutational_effects` and `offsets` of whole promoters."""
-    tokens = tokenize(sequences, **predictor.window)
-    return tokens, mutational_effects(predictor, tokens, places(predictor, sequences)), offsets(predictor, sequences)
+def explain(predictor: Predictor, sequences: pl.Series, mutants: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return tokens, `mutational_effects` (NaN without ``mutants``), `gradient_effects` and `offsets` of whole promoters."""
+    tokens, mutated = tokenize(sequences, **predictor.window), places(predictor, sequences)
+    effects = mutational_effects(predictor, tokens, mutated & mutants)
+    return tokens, effects, gradient_effects(predictor, tokens, mutated), offsets(predictor, sequences)

@@ -28,10 +28,9 @@ def write_planted(folder, planted):
         for column, log_odds in zip((2 * index, 2 * index + 1), explain.strands(motif), strict=True):
             kernel[: len(log_odds), :, column], best[column] = log_odds, log_odds.max(axis=1).sum()
     tokens = keras.Input((toy.LENGTH,), dtype="int32", name="tokens")
-    one_hot, scan, total = keras.layers.Embedding(5, 4), keras.layers.Conv1D(len(best), width, activation="sigmoid"), keras.layers.Dense(1)
-    sites = scan(one_hot(tokens))
+    scan, total = keras.layers.Conv1D(len(best), width, activation="sigmoid"), keras.layers.Dense(1)
+    sites = scan(keras.ops.one_hot(tokens, 4))
     model = keras.Model(tokens, total(keras.layers.GlobalAveragePooling1D()(sites) * sites.shape[1]), name="toy")
-    one_hot.set_weights([np.eye(5, 4, dtype=np.float32)])
     scan.set_weights([kernel, -best])
     total.set_weights([np.repeat(ACTIVITIES, 2)[:, None].astype(np.float32), np.array([5.0], np.float32)])
     model.save(folder / "model.keras")
@@ -65,8 +64,8 @@ def predictor(folder):
 
 def test_effects_are_those_of_each_mutant_predicted_by_itself(predictor):
     sequences = pl.Series([toy.promoters(1, 40)[0], toy.inserts(1, 41, 20)[0] + "N", toy.promoters(1, 42)[0] + toy.THREE])
-    _, effects, begin = explain.explain(predictor, sequences)
-    table = explain.effects_table(pl.Series(["a", "b", "c"]), sequences, effects, begin)
+    _, effects, gradients, begin = explain.explain(predictor, sequences)
+    table = explain.effects_table(pl.Series(["a", "b", "c"]), sequences, effects, gradients, begin)
     assert table.columns == list(explain.EFFECTS)
     # the insert of a whole promoter; all bases but N without flanks; 40 of 47 bp in the window, of which the last flank is constant
     assert table.group_by("name", maintain_order=True).len()["len"].to_list() == [3 * 26, 3 * 20, 3 * 33]
@@ -74,7 +73,7 @@ def test_effects_are_those_of_each_mutant_predicted_by_itself(predictor):
     by_name = dict(zip("abc", sequences, strict=True))
     before = dict(zip("abc", predictor.promoters(sequences)["predicted"], strict=True))
     changed = []
-    for name, position, ref, alt, _ in table.iter_rows():
+    for name, position, ref, alt, *_ in table.iter_rows():
         sequence = by_name[name]
         assert sequence[position - 1] == ref != alt
         changed.append(sequence[: position - 1] + alt + sequence[position:])
@@ -83,6 +82,32 @@ def test_effects_are_those_of_each_mutant_predicted_by_itself(predictor):
     assert (explain.contributions(effects)[0, :7] == 0).all()
     own = table.filter(name="a", position=20)["effect_alt_minus_ref"].mean()
     assert explain.contributions(effects)[0, 19] == pytest.approx(-own, abs=1e-6)
+
+
+def test_gradient_effects_are_those_of_the_formula(predictor, planted):
+    """Of activity x occupancy: the derivative of 1 / (1 + exp(-score)) is s (1 - s)."""
+    sequences = pl.Series([toy.promoters(1, 40)[0], toy.inserts(1, 41, 20)[0] + "N"])
+    tokens, effects, found, _ = explain.explain(predictor, sequences)
+    width = max(len(motif.log_odds) for motif in planted)
+    expected = np.zeros((2, toy.LENGTH, 4))
+    for motif, activity in zip(planted, ACTIVITIES, strict=True):
+        for log_odds in explain.strands(motif):
+            for row in range(2):
+                for start in range(toy.LENGTH - width + 1):
+                    site = tokens[row, start : start + len(log_odds)]
+                    score = sum(log_odds[place, base] for place, base in enumerate(site) if base < 4) - log_odds.max(axis=1).sum()
+                    occupied = 1 / (1 + np.exp(-score))
+                    expected[row, start : start + len(log_odds)] += activity * occupied * (1 - occupied) * log_odds
+    for row in range(2):
+        own = expected[row, np.arange(toy.LENGTH), tokens[row] % 4]
+        expected[row] -= own[:, None]
+    assert (np.isfinite(found) == np.isfinite(effects)).all()
+    there = np.isfinite(found)
+    assert found[there] == pytest.approx(expected[there], abs=1e-4)
+    _, none, same, _ = explain.explain(predictor, sequences, mutants=False)
+    assert np.isnan(none).all()
+    assert np.array_equal(same, found, equal_nan=True)
+    assert explain.gradients(predictor, tokens[:0]).shape == (0, toy.LENGTH, 4)
 
 
 def test_changes_of_occupancy_are_those_of_the_mutants(known):
@@ -108,7 +133,7 @@ def test_planted_motifs_are_found_and_no_others(predictor, known, planted):
         site = ["ACGT"[base] for base in motif.log_odds.argmax(axis=1)]
         start = rng.integers(7, 33 - len(site))
         row[start : start + len(site)] = site
-    tokens, effects, _ = explain.explain(predictor, pl.Series(["".join(row) for row in text]))
+    tokens, effects, _, _ = explain.explain(predictor, pl.Series(["".join(row) for row in text]))
     factors = explain.find_factors(tokens, effects, known)
     truth = pl.DataFrame({"matrix": [motif.matrix_id for motif in planted], "activity": ACTIVITIES})
     found = explain.recovery(factors, truth)
@@ -125,7 +150,7 @@ def test_a_planted_site_is_listed_where_it_is(predictor, planted):
     best = "".join("ACGT"[base] for base in reb1.log_odds.argmax(axis=1))
     insert = toy.inserts(1, 44)[0]
     sequence = toy.FIVE + insert[:5] + best + insert[5 + len(best) :] + toy.THREE
-    tokens, effects, begin = explain.explain(predictor, pl.Series([sequence]))
+    tokens, effects, _, begin = explain.explain(predictor, pl.Series([sequence]))
     sites = explain.find_sites(predictor, pl.Series(["a"]), tokens, effects, begin, [reb1])
     line = sites.filter(strand="+", start=13).row(0, named=True)
     assert (line["factor"], line["end"]) == ("REB1", 12 + len(best))
@@ -202,6 +227,10 @@ def test_a_data_set_is_explained_and_compared_with_the_truth(folder, predictor, 
     assert of_first["A"].null_count() == 14  # flanks
     mean = -of_first.select(pl.sum_horizontal("A", "C", "G", "T") / 3).to_series().to_numpy()
     assert of_first["contribution"].to_numpy() == pytest.approx(mean, abs=1e-6)
+    assert 0.5 < found.summary["r_of_gradient_x_input"] < 1
+    gradient = of_first["gradient_x_input"].to_numpy()
+    of_all = explain.contributions(explain.explain(predictor, found.promoters["sequence"][:1], mutants=False)[2])
+    assert gradient == pytest.approx(of_all[0], abs=1e-6)
     assert found.summary["peaks_with_a_site"] == found.peaks["matrix"].is_not_null().sum() > 40
     without = explain.explain_some(predictor, predictions, [], number=3, seed=1)
     assert (without.motifs.height, without.sites.height, without.summary["recovery"]) == (0, 0, None)
@@ -245,5 +274,16 @@ def test_command(folder, tmp_path, capsys):
     assert pl.read_csv(out / "motifs.tsv", separator="\t").columns == list(explain.SUMMARY)
     assert set(pl.read_csv(out / "sites.tsv", separator="\t")["name"]) <= set(effects["name"])
     assert re.search(r"120 insert only, flanks added", capsys.readouterr().err)
+    fast = ["explain", str(folder), str(tmp_path / "in.fa"), "-o", str(tmp_path / "fast"), "--gradients", "--logos", "1"]
+    assert cli.main(fast) == cli.DONE
+    estimated = pl.read_csv(tmp_path / "fast/effects.tsv.gz", separator="\t")
+    assert estimated["gradient_alt_minus_ref"].to_list() == effects["gradient_alt_minus_ref"].to_list()
+    assert estimated["effect_alt_minus_ref"].null_count() == estimated.height
+    assert "gradient x input" in (tmp_path / "fast/logos/1_p_0.svg").read_text()
     missing = ["explain", str(folder), str(tmp_path / "in.fa"), "-o", str(out), "--motifs", str(tmp_path / "none")]
     assert cli.main(missing) == cli.REFUSED
+    embedded = toy.write_whole(tmp_path / "embedded")
+    capsys.readouterr()
+    assert cli.main(["explain", str(embedded), str(tmp_path / "in.fa"), "-o", str(tmp_path / "no"), "--gradients"]) == cli.REFUSED
+    assert re.search(r"--gradients: .*embedded has none; without this option all mutants are predicted", capsys.readouterr().err)
+    assert not (tmp_path / "no/effects.tsv.gz").exists()

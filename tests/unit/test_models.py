@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from gpraflow import models, prediction, shards, storage, training
+from gpraflow import explain, models, prediction, shards, storage, training
 from gpraflow.errors import ConfigError, GpraflowError, InputError, TrainingError
 
 models.select_backend("jax")
 import keras  # noqa: E402
+from gpraflow.models import gradients  # noqa: E402
 
 MOTIFS = """>MA0001.1	LEFT
 A [ 98 1 1 1 98 ]
@@ -245,6 +246,51 @@ def test_a_fresh_process_gives_the_same_numbers_on_either_backend(of_each, tmp_p
         ours = prediction.predict(folder, table)["predicted"].to_numpy()
         theirs = pl.read_parquet(tmp_path / f"in.parquet.{name}")["predicted"].to_numpy()
         assert np.abs(ours - theirs).max() < 1e-5 * np.abs(ours).max(), name
+
+
+@pytest.mark.parametrize("name", [name for name in models.REGISTRY if not models.describe(name).baseline])
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_gradients_are_those_of_finite_differences(of_each, name, both_strands):
+    core = models.load(of_each(name)[0])[0].get_layer("member_0")
+    objective = training.objective_of(library(64, 1)["expression"].to_numpy().astype("f4"), None, OPTIONS)
+    tokens = np.random.default_rng(4).integers(0, 4, (3, 40)).astype("int32")
+    step = 2e-4
+    if name not in (
+        "slides",
+        "vaishnav_cnn",
+        "vaishnav_transformer",
+    ):  # maxima and ReLU have no derivative where numbers are equal, as they are at N
+        tokens[0, :5] = tokens[1, 20] = 4
+        step = 2e-3
+    found = gradients.gradient_of(training.serving([core], objective, 40, both_strands, name))(tokens)
+    assert found.shape == (3, 40, 4)
+    (place,) = (operation for operation in core.operations if type(operation).__name__ == "OneHot")
+    inner = keras.Model([place.output, *core.inputs], core.output)
+    as_given = keras.Model(core.inputs, place.output)
+
+    def expression(change):
+        seen = []
+        for turned in (False, True) if both_strands else (False,):
+            inputs, here = [tokens], change
+            if len(core.inputs) == 3:
+                inputs += [np.zeros((3, 1), "f4"), np.full((3, 1), turned, "f4")]
+            elif turned:
+                inputs, here = [np.where(tokens < 4, 3 - tokens, 4)[:, ::-1]], change[:, ::-1, ::-1]
+            one_hot = np.array(as_given(inputs))
+            one_hot[:, -40:] += here
+            seen.append(np.asarray(objective.expression(inner([one_hot, *inputs])), np.float64).ravel())
+        return np.mean(seen, axis=0)
+
+    for seed in range(3):
+        change = np.random.default_rng(seed).normal(size=found.shape).astype("f4")
+        change /= np.abs(change).max()
+        expected = (expression(step * change) - expression(-step * change)) / (2 * step)
+        assert (found * change).sum(axis=(1, 2)) == pytest.approx(expected, rel=0.02, abs=0.02 * float(np.abs(found).max())), name
+
+
+@pytest.mark.parametrize("name", ["baseline_kmer", "baseline_motif"])
+def test_baselines_have_no_gradient(of_each, name):
+    assert explain.gradients(prediction.Predictor(of_each(name)[0]), np.zeros((2, 40), np.uint8)) is None
 
 
 def test_paper_preset_is_near_the_published_count():

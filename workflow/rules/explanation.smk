@@ -13,6 +13,7 @@ rule explain_model:
                 "motifs",
                 "prediction",
                 "models/cpu",
+                "models/gradients",
                 "bases",
                 "calibration",
                 "scaffold",
