@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | lint | lock; see README.md.
+# make setup | run | report | tpu-check | test | test-tpu | lint | lock; see README.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --q
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 
-.PHONY: setup run report test lint lock tpu-check
+.PHONY: setup run report test test-tpu lint lock tpu-check
 
 setup: .venv/ready
 
@@ -47,6 +47,11 @@ run report: setup
 # Two at a time: much of a test is compilation, which takes one core. The tests of a file share what they set up.
 test: setup
 	$(BIN)/python -m pytest --numprocesses $(TESTS) --dist loadfile
+
+# What is tested with libtpu, in the environment that has it.
+test-tpu: .venv-tpu/ready
+	@$(BIN)/uv pip install --quiet --python .venv-tpu/bin/python --constraints requirements/gpraflow.lock pytest pytest-timeout
+	.venv-tpu/bin/python -m pytest tests/unit/test_tpu.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -107,7 +107,7 @@ def main():
     table = pl.read_csv(arguments.table, separator="\t", schema=SCHEMA) if arguments.table.is_file() else pl.DataFrame(schema=SCHEMA)
     for rows in arguments.rows:
         for model in arguments.models:
-            least = 0.5 * (rows or arguments.all)
+            least = 0.9 * (rows or arguments.all)
             if table.filter(pl.col("model") == model, pl.col("promoters").is_between(least, rows or arguments.all)).height:
                 continue
             table = table.vstack(pl.DataFrame(run(arguments, model, rows, [overlays[model]] if model in overlays else []), schema=SCHEMA))

@@ -9,7 +9,7 @@ if ! command -v uv >/dev/null; then
     python3 -m pip install --quiet --target "$PWD/.cloud-tpu/uv" uv==0.13.9
     export PATH="$PWD/.cloud-tpu/uv/bin:$PATH"
 fi
-uv venv --quiet --python 3.12 .cloud-tpu/venv
+uv venv --quiet --python "${VM_PYTHON:-3.12}" .cloud-tpu/venv
 uv pip install --quiet --python .cloud-tpu/venv/bin/python --require-hashes --requirement requirements/gpraflow-tpu.lock
 export PATH="$PWD/.cloud-tpu/venv/bin:$PATH"
-python -c 'import jax; print("devices:", jax.devices())'
+python -c 'import jax, sys; print("devices:", jax.devices()); sys.exit(jax.default_backend() != "tpu" and "no TPU is seen on this VM: wrong image?")'

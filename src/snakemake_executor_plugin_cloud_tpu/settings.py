@@ -102,7 +102,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         if price is None:
             raise WorkflowError(
                 f"no price is known for {kind} ({self.provisioning}), so that cloud-tpu-max-cost cannot be kept: look it up for your "
-                "region (https://cloud.google.com/tpu/pricing, times the chips of one VM) and set cloud-tpu-price, or fill in a copy of "
+                "region (https://cloud.google.com/tpu/pricing, times the chips of a VM) and set cloud-tpu-price, or put it into a copy of "
                 f"{path.name} and set cloud-tpu-prices"
             )
         return float(price)

@@ -4,6 +4,7 @@ A VM is an empty folder with next to no environment, in which its startup-script
 """
 
 import contextlib
+import datetime
 import io
 import os
 import re
@@ -214,7 +215,7 @@ ROWS_OF_TABLE = {
         "set it higher, or the rule's resource runtime lower",
         "nothing was begun",
     ),
-    "TPU: no price is known": ("no price is known for … (SPOT), so that cloud-tpu-max-cost cannot be kept: …", "nothing was begun"),
+    "TPU: no price is known": ("no price is known for … (FLEX_START), so that cloud-tpu-max-cost cannot be kept: …", "nothing was begun"),
     "TPU: the profile was not filled in": ("set cloud-tpu-project: …", "nothing was begun"),
 }
 
@@ -406,7 +407,7 @@ def test_deleting_is_tried_again(lab):
 
 BEFORE = {
     "TPU: it would cost too much": {"max-cost": 1},
-    "TPU: no price is known": {"price": None},
+    "TPU: no price is known": {"price": None, "provisioning": "FLEX_START"},
     "TPU: the profile was not filled in": {"project": "<project>"},
 }
 
@@ -462,7 +463,14 @@ def test_prices(tmp_path):
         ExecutorSettings(prices=str(table)).price_of("v4-8")
 
 
-def test_the_table_of_prices_guesses_none():
+def test_the_table_of_prices_is_dated_and_goes_by_chips():
     table = yaml.safe_load(PRICES.read_text())
-    assert table["checked"] is None
-    assert {price for models in table["prices"].values() for price in models.values()} == {None}
+    assert isinstance(table["checked"], datetime.date)
+    of = {kind: models for kind, models in table["prices"].items() if models["STANDARD"] is not None}
+    assert set(table["prices"]) - set(of) == {"tpu7x-standard-4t"}
+    for models in of.values():
+        assert 0.2 * models["STANDARD"] < models["SPOT"] < models["STANDARD"]
+        assert models.get("FLEX_START") is None
+    for one, several, chips in (("ct6e-standard-1t", "ct6e-standard-8t", 8), ("v5litepod-1", "v5litepod-4", 4)):
+        for model in ("SPOT", "STANDARD"):
+            assert of[several][model] == pytest.approx(chips * of[one][model], rel=0.01)

@@ -76,7 +76,7 @@ def test_without_libtpu():
         check()
 
 
-@pytest.mark.skipif(not WITH_LIBTPU, reason="libtpu is in .venv-tpu only: .venv-tpu/bin/python -m pytest tests/unit/test_tpu.py")
+@pytest.mark.skipif(not WITH_LIBTPU, reason="libtpu is in .venv-tpu only: make test-tpu")
 @pytest.mark.parametrize("topology", tpu.SLICES)
 def test_a_step_that_is_compiled(topology):
     about = check("vaishnav_cnn", topology, precision="mixed_bfloat16", batch_size=64, average=0.9)
@@ -88,7 +88,13 @@ def test_a_step_that_is_compiled(topology):
     assert "compiles for" in tpu.summary(about)
 
 
-@pytest.mark.skipif(not WITH_LIBTPU, reason="libtpu is in .venv-tpu only")
+@pytest.mark.skipif(not WITH_LIBTPU, reason="libtpu is in .venv-tpu only: make test-tpu")
+def test_recurrence_shows_as_loops():
+    assert check("dream_rnn", precision="mixed_bfloat16", batch_size=64)["loops"] >= 2  # both directions along the promoter
+    assert check("slides", precision="mixed_bfloat16", batch_size=64)["loops"] == 0  # its LSTM sees one vector, and has one step
+
+
+@pytest.mark.skipif(not WITH_LIBTPU, reason="libtpu is in .venv-tpu only: make test-tpu")
 def test_a_batch_that_does_not_fit():
-    with pytest.raises(TrainingError, match=r"training.batch_size: 16777216 needs [\d.]+ GB of [\d.]+ GB on each device of a v5e-8"):
-        check("vaishnav_cnn", "v5e-8", batch_size=1 << 24)
+    with pytest.raises(TrainingError, match=r"training.batch_size: 134217728 needs [\d.]+ GB of [\d.]+ GB on each device of a v5e-8"):
+        check("vaishnav_cnn", "v5e-8", batch_size=1 << 27)

@@ -1,9 +1,12 @@
 """The profiles that come with the workflow: what Snakemake makes of them, in dry runs."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -64,6 +67,30 @@ def test_the_tpu_profile_has_the_settings_of_the_plugin_and_files_that_are_there
     assert given <= {field.name for field in fields(ExecutorSettings)}
     assert subprocess.run(["bash", "-n", ROOT / "gcp-tpu" / content["cloud-tpu-setup"]], check=False).returncode == 0
     assert all((ROOT / name).exists() for name in content["cloud-tpu-include"].split())
+
+
+def test_the_setup_of_a_vm_in_an_empty_folder(tmp_path):
+    """Without a home, with little on the PATH; all but the version of Python, which cannot be had everywhere, and a TPU."""
+    shutil.copytree(ROOT / "requirements", tmp_path / "requirements")
+    passed = re.compile("SSL_CERT_.*|.*_CA_BUNDLE|PIP_.*|UV_.*|https?_proxy|no_proxy", re.IGNORECASE)  # how an index of packages is reached
+    environment = {key: value for key, value in os.environ.items() if passed.fullmatch(key)}
+    cache = subprocess.run(
+        [Path(sys.executable).with_name("uv"), "cache", "dir"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    environment |= {"PATH": "/usr/bin:/bin", "VM_PYTHON": sys.executable, "UV_CACHE_DIR": cache}
+    environment["SETUP"] = str(ROOT / "gcp-tpu/setup.sh")
+    command = ["bash", "-euo", "pipefail", "-c", '. "$SETUP"; echo never']
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    if re.search("Failed to fetch|No matching distribution", done.stderr):
+        pytest.skip("no index of packages can be reached")
+    assert done.returncode == 1, done.stderr
+    assert "no TPU is seen on this VM: wrong image?" in done.stderr  # the last line of the script
+    assert done.stdout == "devices: [CpuDevice(id=0)]\n"
+    locked = dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", (ROOT / "requirements/gpraflow-tpu.lock").read_text(), re.MULTILINE))
+    some = ("snakemake", "keras", "google-cloud-storage")
+    code = f"import importlib.metadata, json; print(json.dumps({{name: importlib.metadata.version(name) for name in {some}}}))"
+    found = subprocess.run([tmp_path / ".cloud-tpu/venv/bin/python", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert json.loads(found) == {name: locked[name] for name in some}
 
 
 def test_what_a_tpu_needs_of_a_config_is_one():
