@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -159,5 +160,7 @@ def test_a_training_gets_the_gpu_and_may_be_two_processes(folder, cluster):
     done = run(folder, cluster, "results/tiny/model/model.keras")
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
     assert [job[0] for job in jobs(cluster)["train_model"]] == ["accelerated"]
-    assert "gpu" in jobs(cluster)["train_model"][0][3]
+    shown = subprocess.run(["scontrol", "show", "jobs", "--oneliner"], env=cluster, capture_output=True, text=True, check=True).stdout
+    (line,) = (line for line in shown.splitlines() if "Comment=rule_train_model" in line)
+    assert re.search(r"TresPer\w+=gres.gpu.1", line), line  # squeue shows those of nodes only
     assert json.loads((folder / "results/tiny/model/model.json").read_text())["device"] == "2 x cpu"
