@@ -1,5 +1,5 @@
 # Sourced on the VM before the job, in the folder with the workflow: brings Python 3.12 and all of requirements/gpraflow-tpu.lock.
-# For Google's TPU images of Ubuntu 22.04, whose own Python is 3.10. Runs as root, without a home of its own and with little on the PATH.
+# (VM_PYTHON: another one, 3.11 to 3.13.) For Google's TPU images of Ubuntu 22.04, whose own Python is 3.10. Runs as root, without a home of its own and with little on the PATH.
 export DEBIAN_FRONTEND=noninteractive PIP_DISABLE_PIP_VERSION_CHECK=1
 if ! command -v uv >/dev/null; then
     if ! python3 -m pip --version >/dev/null 2>&1; then

@@ -203,20 +203,20 @@ def _explain(options: argparse.Namespace) -> None:
     from gpraflow import explain, files, motifs, plots, tables
     from gpraflow.ledger import Ledger
 
-    what = 2 if options.gradients else 1  # of explain.explain: what motifs and logos are made of
     known = motifs.load(options.motifs or Path(__file__).parents[2] / "resources/motifs/jaspar2026_yeast.jaspar")
     folder, ledger = Path(options.output), Ledger("explain", "")
     first: list[tuple[Any, ...]] = []  # of the promoters in which motifs are looked for
     blocks = tables.records(options.input, ledger, **_columns(options), ambiguous="n")
     with tables.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
+        if options.gradients and not explain.has_gradient(predictor):
+            raise ConfigError(f"--gradients: {options.model} has none; without this option all mutants are predicted")
         for rows in counted:
             rows = predictor.complete(rows, options.input, ledger)
-            found = explain.explain(predictor, rows["sequence"], mutants=not options.gradients)
-            if options.gradients and explain.gradients(predictor, found[0][:1]) is None:
-                raise ConfigError(f"--gradients: {options.model} has none; without this option all mutants are predicted")
-            write(explain.effects_table(rows["name"], rows["sequence"], *found[1:]))
+            tokens, effects, estimated, begin = explain.explain(predictor, rows["sequence"], mutants=not options.gradients)
+            write(explain.effects_table(rows["name"], rows["sequence"], effects, estimated, begin))
             some = max(0, options.motif_promoters - sum(len(part[1]) for part in first))
-            first.append((rows.head(some), found[0][:some], found[what][:some], found[3][:some]))
+            used = estimated if options.gradients else effects
+            first.append((rows.head(some), tokens[:some], used[:some], begin[:some]))
     rows = pl.concat([part[0] for part in first])
     tokens, effects, begin = (np.concatenate([part[index] for part in first]) for index in (1, 2, 3))
     factors = explain.find_factors(tokens, effects, known)

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from scipy import special, stats
 
-from gpraflow import randomness
+from gpraflow import metrics, models, randomness
 from gpraflow.motifs import Motif, likeness
 from gpraflow.prediction import PREDICTED, Predictor
 from gpraflow.scaffold import ALPHABET, BASES, PADDING, tokenize
@@ -109,13 +109,15 @@ def gradients(predictor: Predictor, tokens: np.ndarray) -> np.ndarray | None:
     gradient = _gradient_of(predictor)
     if gradient is None:
         return None
-    found = [np.empty((0, tokens.shape[1], BASES), np.float32)]
-    size = min(predictor.batch_size, _WITH_GRADIENT, 1 << max(len(tokens) - 1, 0).bit_length())
-    for begin in range(0, len(tokens), size):
-        part = tokens[begin : begin + size]
-        missing = np.full((size - len(part), tokens.shape[1]), PADDING, tokens.dtype)
-        found.append(gradient(np.concatenate([part, missing]))[: len(part)])
-    return np.concatenate(found)
+    if not len(tokens):
+        return np.empty((0, tokens.shape[1], BASES), np.float32)
+    size = min(predictor.batch_size, _WITH_GRADIENT, 1 << (len(tokens) - 1).bit_length())  # few shapes to compile
+    return models.in_batches(gradient, tokens, size)
+
+
+def has_gradient(predictor: Predictor) -> bool:
+    """Return whether there are `gradients`."""
+    return _gradient_of(predictor) is not None
 
 
 @lru_cache(maxsize=1)  # compiled once for all batches
@@ -461,7 +463,7 @@ def explain_some(
         "explained": float(factors["explained"][-1]) if factors.height else 0.0,
         "peaks": peaks.height,
         "peaks_with_a_site": int(peaks["matrix"].is_not_null().sum()),
-        "r_of_gradient_x_input": _likeness_of(contributions(estimated), contributions(effects), effects),
+        "r_of_gradient_x_input": _agreement(effects, estimated),
         "recovery": None,
     }
     if truth is not None:
@@ -470,11 +472,13 @@ def explain_some(
     return Explanation(some, _contributions_table(some, effects, estimated, begin), peaks, sites, motifs, summary)
 
 
-def _likeness_of(one: np.ndarray, other: np.ndarray, effects: np.ndarray) -> float | None:
-    """Return Pearson's r of two kinds of contributions over the positions that were mutated; None where either is constant."""
+def _agreement(effects: np.ndarray, estimated: np.ndarray) -> float | None:
+    """Return Pearson's r of the contributions by both over the positions that were mutated; None if either is constant."""
     there = np.isfinite(effects).any(axis=-1)
-    one, other = one[there], other[there]
-    return float(np.corrcoef(one, other)[0, 1]) if one.size and one.std() and other.std() else None
+    if not there.any():
+        return None
+    r = metrics.pearson(contributions(estimated)[there], contributions(effects)[there])
+    return r if np.isfinite(r) else None
 
 
 def _contributions_table(promoters: pl.DataFrame, effects: np.ndarray, estimated: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
@@ -492,8 +496,17 @@ def _contributions_table(promoters: pl.DataFrame, effects: np.ndarray, estimated
     return pl.concat(parts).with_columns(pl.col("gradient_x_input").fill_nan(None))
 
 
-def explain(predictor: Predictor, sequences: pl.Series, mutants: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return tokens, `mutational_effects` (NaN without ``mutants``), `gradient_effects` and `offsets` of whole promoters."""
+class Explained(NamedTuple):
+    """Of whole promoters: tokens, `mutational_effects`, `gradient_effects` and `offsets`."""
+
+    tokens: np.ndarray
+    effects: np.ndarray
+    estimated: np.ndarray
+    begin: np.ndarray
+
+
+def explain(predictor: Predictor, sequences: pl.Series, mutants: bool = True) -> Explained:
+    """Explain whole promoters; without ``mutants`` their effects are NaN."""
     tokens, mutated = tokenize(sequences, **predictor.window), places(predictor, sequences)
     effects = mutational_effects(predictor, tokens, mutated & mutants)
-    return tokens, effects, gradient_effects(predictor, tokens, mutated), offsets(predictor, sequences)
+    return Explained(tokens, effects, gradient_effects(predictor, tokens, mutated), offsets(predictor, sequences))

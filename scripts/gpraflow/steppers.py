@@ -1,7 +1,7 @@
 """One step of training on either backend: gradients, update, moving average of the weights.
 
 A stepper holds the whole state of a training, weights, statistics, random states, optimizer, averages, which can be taken out and put back
-bit by bit. The only module that calls a backend by itself, besides `training.device` and `models.cpu`.
+bit by bit. The only module that calls a backend by itself, besides `training.device`, `models.cpu` and `models.gradients`.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gpraflow import models
 from gpraflow.objectives import Objective
 
 Arrays = list[np.ndarray]
@@ -159,7 +160,7 @@ class _JaxStepper(_Stepper):
 
         def predict(tokens: np.ndarray) -> np.ndarray:
             trainable = self._state[3] or self._state[0]
-            return _in_batches(lambda part: np.asarray(call(trainable, self._state[1], part)), tokens, batch_size)
+            return models.in_batches(lambda part: np.asarray(call(trainable, self._state[1], part)), tokens, min(batch_size, len(tokens)))
 
         return predict
 
@@ -228,21 +229,9 @@ class _TensorFlowStepper(_Stepper):
             for variable, mean in zip(self.model.trainable_variables, self._averages, strict=False):
                 variable.assign(mean.value())
             try:
-                return _in_batches(lambda part: call(part).numpy(), tokens, batch_size)
+                return models.in_batches(lambda part: call(part).numpy(), tokens, min(batch_size, len(tokens)))
             finally:
                 for variable, value in zip(self.model.trainable_variables, weights, strict=False):
                     variable.assign(value)
 
         return predict
-
-
-def _in_batches(call: Callable[[np.ndarray], np.ndarray], tokens: np.ndarray, batch_size: int) -> np.ndarray:
-    """Return what ``call`` makes of all tokens, in batches of one shape."""
-    batch_size = min(batch_size, len(tokens))
-    found = []
-    for begin in range(0, len(tokens), batch_size):
-        part = tokens[begin : begin + batch_size]
-        missing = batch_size - len(part)
-        padded = np.concatenate([part, np.repeat(part[:1], missing, axis=0)]) if missing else part
-        found.append(call(padded.astype(np.int32))[: len(part)])
-    return np.concatenate(found)

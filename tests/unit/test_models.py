@@ -255,11 +255,8 @@ def test_gradients_are_those_of_finite_differences(of_each, name, both_strands):
     objective = training.objective_of(library(64, 1)["expression"].to_numpy().astype("f4"), None, OPTIONS)
     tokens = np.random.default_rng(4).integers(0, 4, (3, 40)).astype("int32")
     step = 2e-4
-    if name not in (
-        "slides",
-        "vaishnav_cnn",
-        "vaishnav_transformer",
-    ):  # maxima and ReLU have no derivative where numbers are equal, as they are at N
+    # Maxima and ReLU have no derivative where numbers are equal, as they are at N.
+    if name not in ("slides", "vaishnav_cnn", "vaishnav_transformer"):
         tokens[0, :5] = tokens[1, 20] = 4
         step = 2e-3
     found = gradients.gradient_of(training.serving([core], objective, 40, both_strands, name))(tokens)

@@ -81,7 +81,7 @@ def test_the_setup_of_a_vm_in_an_empty_folder(tmp_path):
     environment["SETUP"] = str(ROOT / "gcp-tpu/setup.sh")
     command = ["bash", "-euo", "pipefail", "-c", '. "$SETUP"; echo never']
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
-    if re.search("Failed to fetch|No matching distribution", done.stderr):
+    if re.search("Failed to establish a new connection|error sending request|name resolution", done.stderr):
         pytest.skip("no index of packages can be reached")
     assert done.returncode == 1, done.stderr
     assert "no TPU is seen on this VM: wrong image?" in done.stderr  # the last line of the script

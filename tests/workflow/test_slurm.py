@@ -119,7 +119,7 @@ def run(folder, environment, *arguments):
 
 
 def jobs(environment):
-    """Return rule -> list of (partition, cores, MB, GPUs, state) of all Slurm jobs so far."""
+    """Return rule -> list of (partition, cores, MB, GPUs a node, state) of all Slurm jobs so far."""
     command = ["squeue", "--states=all", "--noheader", "--format=%k|%P|%C|%m|%b|%T"]
     lines = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
     found = {}

@@ -10,6 +10,7 @@ rule explain_model:
         lib=[
             *lib(
                 "explain",
+                "metrics",
                 "motifs",
                 "prediction",
                 "models/cpu",

@@ -16,13 +16,14 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import polars as pl
 
 from gpraflow.errors import ConfigError, InputError, nearest
@@ -296,6 +297,17 @@ def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, up
         return importlib.import_module(f"gpraflow.models.{name}").build(length, outputs=outputs, upstream=upstream, **given)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.{name}: these sizes cannot be built: {error}") from error
+
+
+def in_batches(call: Callable[[np.ndarray], np.ndarray], tokens: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return what ``call`` makes of all ``(promoters, length)`` tokens, at least one, in batches of one shape; the last is filled up."""
+    found = []
+    for begin in range(0, len(tokens), batch_size):
+        part = tokens[begin : begin + batch_size]
+        missing = batch_size - len(part)
+        padded = np.concatenate([part, np.repeat(part[:1], missing, axis=0)]) if missing else part
+        found.append(call(padded.astype(np.int32))[: len(part)])
+    return np.concatenate(found)
 
 
 def sources(name: str) -> str:

@@ -126,9 +126,8 @@ def _with_jax(model: Any, change: _Change) -> Callable[[np.ndarray, np.ndarray],
     groups = (model.trainable_variables, model.non_trainable_variables)
 
     def at(tokens: np.ndarray, zeros: np.ndarray) -> np.ndarray:
-        return np.asarray(
-            gradient(zeros, *([variable.value for variable in group] for group in groups), tokens)
-        )  # predict exchanges values
+        state = [[variable.value for variable in group] for group in groups]  # not once for all: Keras's predict exchanges the arrays
+        return np.asarray(gradient(zeros, *state, tokens))
 
     return at
 
