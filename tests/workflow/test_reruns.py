@@ -328,7 +328,7 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("calibration", ["calibrate_model", *AFTER_PREDICTION]),
         ("prediction", ["calibrate_model", *AFTER_PREDICTION]),
         ("bases", FROM["ingest_table"]),
-        ("metrics", ["reenact_leak", *SCORING]),
+        ("metrics", ["reenact_leak", *EXPLANATION, *SCORING]),
         ("explain", [*EXPLANATION, *PAGE]),
         ("evaluation", SCORING),
         ("strata", SCORING),
