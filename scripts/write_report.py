@@ -16,6 +16,7 @@ def main(job):
         data=job.params.data,
         datasets=job.params.datasets,
         independent=job.params.independent,
+        explained=job.params.explained,
         now=datetime.datetime.now(datetime.UTC),
         **given,
     )

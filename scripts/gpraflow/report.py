@@ -594,6 +594,7 @@ def sections(
     *,
     results: str | os.PathLike,
     titles: Mapping[str, str],
+    explained: str,
     config: Mapping[str, Any],
 ) -> list[Section]:
     """Return what is in the page, section by section; empty sections are left out.
@@ -608,6 +609,8 @@ def sections(
         Folder of the run.
     titles
         Data set -> its title.
+    explained
+        Data set of which figures of the explanation are; empty if there is none.
     config
         Of the run.
     """
@@ -624,7 +627,7 @@ def sections(
         kind, _, dataset = name.partition("/") if name not in FIGURES else (name, "", "")
         section, title, text = FIGURES[kind]
         title = title or titles[dataset]
-        below = caption(captions[text], title=title, **values)
+        below = caption(captions[text], title=titles.get(dataset or explained, ""), **values)
         found[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
     for path in sorted(tables, key=lambda path: list(TABLES).index(Path(path).relative_to(results).as_posix())):
         section, title, text, unfolded = TABLES[Path(path).relative_to(results).as_posix()]
@@ -654,6 +657,7 @@ def page(
     data: Sequence[Mapping[str, str]],
     datasets: Sequence[str],
     independent: Sequence[str],
+    explained: str,
     now: datetime.datetime,
 ) -> str:
     """Return the report of a run as HTML.
@@ -672,6 +676,8 @@ def page(
         Input files, see `digests`.
     datasets, independent
         Names of the scored data sets, in their order, and of the independent ones.
+    explained
+        The data set that is explained; empty if there is none.
     now
         Time to write down.
 
@@ -704,7 +710,7 @@ def page(
             card(name, of, rows.get("peers.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"]) for name, of in scored.items()
         ],
         "facts": facts(way, about, rows.get("cost.tsv", ())),
-        "sections": sections(figures, tables, texts, results=results, titles=titles, config=config),
+        "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config),
         "config": config,
         "config_text": yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120),
         "about": about,

@@ -353,9 +353,22 @@ def write(folder, config, **changes):
         "data": [],
         "datasets": list(json.loads((folder / "metrics.json").read_text())["datasets"]),
         "independent": ["other"],
+        "explained": "",
         "now": datetime.datetime(2026, 1, 2, 3, 4),
     }
     return report.page(**given | changes)
+
+
+def test_captions_name_the_data_set_that_a_figure_is_of(tmp_path):
+    config = run_folder(tmp_path, {"one": "Set one", "two": "Set two"})
+    (tmp_path / "figures/explain").mkdir()
+    for name in ("motifs", "logos"):
+        (tmp_path / f"figures/explain/{name}.svg").write_text(SVG)
+        (tmp_path / f"figures/explain/{name}.png").write_bytes(PNG)
+    text = write(tmp_path, config, explained="two")
+    assert "predictions for <strong>Set two</strong>:" in text
+    assert "of some promoters of <strong>Set two</strong>," in text
+    assert "expression of <strong>Set one</strong>;" in text
 
 
 def test_the_page_holds_what_there_is_escaped_and_no_more(tmp_path):

@@ -193,5 +193,6 @@ rule write_report:
         data=input_files(),
         datasets=SCORED,
         independent=list(INDEPENDENT),
+        explained=EXPLAINED,
     script:
         "../../scripts/write_report.py"
