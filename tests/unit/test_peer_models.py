@@ -323,7 +323,40 @@ def test_grouped_convolution_on_a_cpu_has_the_gradients_of_the_stock_operations(
     assert not seen[1:].any()
 
 
-def test_a_network_with_exchanged_convolutions_has_the_same_variables_and_numbers():
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_dense_layers_on_a_cpu_have_the_gradients_of_the_stock_operations(dtype):
+    def network():
+        inputs = keras.Input((7, 5))
+        narrow = keras.layers.Dense(3, use_bias=False, name="narrow")
+        x = keras.layers.Concatenate()([narrow(inputs), narrow(-inputs[:, ::-1])])  # one layer, called twice
+        x = keras.layers.Dense(9, use_bias=False, kernel_regularizer=keras.regularizers.L2(0.1), name="wide")(x)
+        x = keras.layers.Dense(4, activation="tanh", use_bias=False, name="not_linear")(x)
+        return keras.Model(inputs, keras.layers.Dense(2, name="with_bias")(x), name="network")
+
+    rng = np.random.default_rng(0)
+    x, upstream = rng.normal(size=(6, 7, 5)).astype("float32"), rng.normal(size=(6, 7, 2)).astype("float32")
+    model = network()
+    weights = [variable.value for variable in model.trainable_variables]
+    with training.policy(dtype):
+        fast = cpu.faster(network())
+    assert {layer.name for layer in fast.layers if type(layer) is not keras.layers.Dense} >= {"narrow", "wide"}
+    assert {"not_linear", "with_bias"} <= {layer.name for layer in fast.layers if type(layer) is keras.layers.Dense}
+    found = {}
+    for name, each in {"stock": model, "fast": fast}.items():
+
+        def loss(weights, x, each=each):
+            outputs, _, losses = each.stateless_call(weights, [], x, return_losses=True)
+            return (outputs.astype("float32") * upstream).sum() + sum(losses), outputs.astype("float32")
+
+        (whole, outputs), gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(weights, x)
+        found[name] = [np.asarray(value) for value in (whole, outputs, *gradients[0], gradients[1])]
+    tolerance = {"float32": 1e-5, "mixed_bfloat16": 0.05}[dtype]
+    assert len(found["stock"]) == 2 + len(weights) + 1
+    for stock, ours in zip(found["stock"], found["fast"], strict=True):
+        np.testing.assert_allclose(ours, stock, rtol=tolerance, atol=4 * tolerance)
+
+
+def test_a_network_with_exchanged_layers_has_the_same_variables_and_numbers():
     core = build("legnet")
     length = core.inputs[0].shape[1]
     model = training.serving([core], objectives.Objective("mse", 1, 1.0, 0.0), length, True, "legnet")

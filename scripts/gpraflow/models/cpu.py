@@ -1,8 +1,9 @@
-"""Grouped convolutions with gradients of their own, for JAX on a CPU.
+"""Grouped convolutions and dense layers over positions with gradients of their own, for JAX on a CPU.
 
 XLA's CPU compiler computes sums over a batch one number at a time where products go into them, and computes a sum of products again in each
-place that uses it. Written down by itself the gradient takes neither way. The saved model keeps its stock operations: `faster` returns the
-same network, made of the same layers, with these in their place.
+place that uses it. So it does with what comes back through a normalisation: once more for the transposed copy that the gradient of a dense
+layer's kernel takes, column by column. Written down by itself the gradient takes neither way. The saved model keeps its stock operations:
+`faster` returns the same network, made of the same layers, with these in their place.
 """
 
 import re
@@ -18,44 +19,87 @@ _NAME = re.compile(re.escape(blocks.GROUPED).replace(r"\{\}", "(.+)", 1).replace
 
 
 def faster(model: keras.Model) -> keras.Model:
-    """Return the same network with the same variables, whose grouped convolutions are fast on a CPU.
+    """Return the same network with the same variables, whose grouped convolutions and dense layers train fast on a CPU.
 
     Parameters
     ----------
     model
-        Any functional model. One without `blocks.grouped_convolution`, in models inside it too, is returned as it is; so is any on
-        TensorFlow, and any on JAX on another device than a CPU.
+        Any functional model. One without `blocks.grouped_convolution` and without linear dense layers over positions that have no bias
+        (a normalisation comes behind those), in models inside it too, is returned as it is; so is any on TensorFlow, and any on JAX on
+        another device than a CPU.
 
     Raises
     ------
     RuntimeError
         If the variables come in another order, so that states of the two could not be exchanged.
     """
-    if keras.backend.backend() != "jax" or not _has_grouped(model):
+    if keras.backend.backend() != "jax" or not _is_slow(model):
         return model
     import jax
 
     if jax.default_backend() != "cpu":
         return model
-    inner: dict[int, Any] = {}  # a model that is called twice has one stand-in
+    inner: dict[int, Any] = {}  # what is called twice has one stand-in
+
+    def stand_in(layer: Any) -> Any:
+        if not isinstance(layer, keras.Model):
+            return _Dense(layer, name=layer.name)
+        return _Grouped(layer, name=layer.name) if _NAME.fullmatch(layer.name) else faster(layer)
 
     def call(layer: Any, *args: Any, **options: Any) -> Any:
-        if not isinstance(layer, keras.Model):
+        if not _is_slow(layer):
             return layer(*args, **options)
         if id(layer) not in inner:
-            inner[id(layer)] = _Grouped(layer, name=layer.name) if _NAME.fullmatch(layer.name) else faster(layer)
+            inner[id(layer)] = stand_in(layer)
         return inner[id(layer)](*args)
 
     same = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
     for kind in ("trainable_variables", "non_trainable_variables"):
         if list(map(id, getattr(same, kind))) != list(map(id, getattr(model, kind))):
-            raise RuntimeError(f"{model.name}: {kind} come in another order with grouped convolutions exchanged")
+            raise RuntimeError(f"{model.name}: {kind} come in another order with layers exchanged")
     return same
 
 
-def _has_grouped(model: keras.Model) -> bool:
-    inner = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    return any(_NAME.fullmatch(each.name) or _has_grouped(each) for each in inner)
+def _is_slow(layer: Any) -> bool:
+    """Whether it is a layer that `faster` exchanges, or a model that has one."""
+    if isinstance(layer, keras.Model):
+        return bool(_NAME.fullmatch(layer.name)) or any(map(_is_slow, layer.layers))
+    if type(layer) is not layers.Dense or layer.use_bias or layer.activation is not keras.activations.linear:
+        return False
+    return len(layer.output.shape) == 3
+
+
+class _Dense(layers.Layer):
+    """Stands for a linear dense layer without bias over positions, with its weights."""
+
+    def __init__(self, dense: Any, name: str):
+        super().__init__(name=name, dtype=dense.dtype_policy)
+        self.dense = dense
+        self.built = True
+
+    def call(self, x: Any) -> Any:
+        """Return ``(batch, length, units)``."""
+        return _dense(x, ops.cast(self.dense.kernel, x.dtype))
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        """Return the shape that comes out."""
+        return (*shape[:-1], self.dense.units)
+
+
+@ops.custom_gradient
+def _dense(x: Any, kernel: Any) -> Any:
+    """Multiply ``(batch, length, channels)`` with ``(channels, units)``."""
+
+    def gradient(*args: Any, upstream: Any = None) -> Any:
+        given = args[0] if upstream is None else upstream
+        return ops.matmul(given, ops.transpose(kernel)), _once(lambda: (of_kernel(given),), kernel)[0]
+
+    def of_kernel(given: Any) -> Any:
+        channels, units = kernel.shape
+        rows, columns = ops.reshape(given, (-1, units)), ops.reshape(x, (-1, channels))
+        return ops.transpose(ops.matmul(ops.transpose(rows), columns))  # this way round it is a fast product
+
+    return ops.matmul(x, kernel), gradient
 
 
 class _Grouped(layers.Layer):
