@@ -1,9 +1,9 @@
 """Grouped convolutions and dense layers over positions with gradients of their own, for JAX on a CPU.
 
 XLA's CPU compiler computes sums over a batch one number at a time where products go into them, and computes a sum of products again in each
-place that uses it. So it does with what comes back through a normalisation: once more for the transposed copy that the gradient of a dense
-layer's kernel takes, column by column. Written down by itself the gradient takes neither way. The saved model keeps its stock operations:
-`faster` returns the same network, made of the same layers, with these in their place.
+place that uses it. So it does with what comes back to a dense layer, through a normalisation or an activation: once more for the transposed
+copy that the gradient of the kernel takes, column by column. Written down by itself the gradient takes neither way. The saved model keeps
+its stock operations: `faster` returns the same network, made of the same layers, with these in their place.
 """
 
 import re
@@ -24,9 +24,8 @@ def faster(model: keras.Model) -> keras.Model:
     Parameters
     ----------
     model
-        Any functional model. One without `blocks.grouped_convolution` and without linear dense layers over positions that have no bias
-        (a normalisation comes behind those), in models inside it too, is returned as it is; so is any on TensorFlow, and any on JAX on
-        another device than a CPU.
+        Any functional model. One without `blocks.grouped_convolution` and without dense layers over positions, in models inside it too,
+        is returned as it is; so is any on TensorFlow, and any on JAX on another device than a CPU.
 
     Raises
     ------
@@ -64,13 +63,11 @@ def _is_slow(layer: Any) -> bool:
     """Whether it is a layer that `faster` exchanges, or a model that has one."""
     if isinstance(layer, keras.Model):
         return bool(_NAME.fullmatch(layer.name)) or any(map(_is_slow, layer.layers))
-    if type(layer) is not layers.Dense or layer.use_bias or layer.activation is not keras.activations.linear:
-        return False
-    return len(layer.output.shape) == 3
+    return type(layer) is layers.Dense and len(layer.output.shape) == 3
 
 
 class _Dense(layers.Layer):
-    """Stands for a linear dense layer without bias over positions, with its weights."""
+    """Stands for a dense layer over positions, with its weights."""
 
     def __init__(self, dense: Any, name: str):
         super().__init__(name=name, dtype=dense.dtype_policy)
@@ -79,7 +76,10 @@ class _Dense(layers.Layer):
 
     def call(self, x: Any) -> Any:
         """Return ``(batch, length, units)``."""
-        return _dense(x, ops.cast(self.dense.kernel, x.dtype))
+        found = _dense(x, ops.cast(self.dense.kernel, x.dtype))
+        if self.dense.use_bias:
+            found = found + ops.cast(self.dense.bias, found.dtype)
+        return self.dense.activation(found)
 
     def compute_output_shape(self, shape: Any) -> Any:
         """Return the shape that comes out."""
