@@ -300,7 +300,8 @@ def motifs(motifs: pl.DataFrame, sites: pl.DataFrame, summary: Mapping[str, Any]
         right.set(xlabel=f"promoters with a site\n(%, n = {summary['promoters']})", xlim=(0, 100))
         if not drawn.height:
             left.text(0.5, 0.5, "no motif explains the effects", ha="center", va="center", color="0.4", transform=left.transAxes)
-        text = f"{title}: {drawn.height} of {motifs.height} motifs found, which explain {100 * summary['explained']:.0f} % of the effects"
+        number = f"{motifs.height}" if drawn.height == motifs.height else f"{motifs.height}, the first {drawn.height} shown"
+        text = f"{title}: motifs that explain {100 * summary['explained']:.0f} % of the effects ({number})"
         if found := summary["recovery"]:
             shares = [f"{key} {found[key]:.2f}" for key in ("precision", "recall") if found[key] is not None]
             text += f"\n* one of the {found['active']} factors that decide expression in the simulation: {', '.join(shares)}"

@@ -128,10 +128,11 @@ def test_motifs_show_every_site_and_what_is_planted(tmp_path):
     assert [list(line.get_xdata()) for line in dots] == [[-1.0], [1.0, 2.0, 3.0]]
     assert [bar.get_width() for bar in right.patches] == [0.0, 12.5, 37.5]
     text = saved(tmp_path / "a", figure)[1].decode()
-    for part in ("3 of 3 motifs found, which explain 61 % of the effects", "one of the 5 factors", "precision 0.50, recall 0.20", "n = 8"):
+    for part in ("my set: motifs that explain 61 % of the effects (3)", "one of the 5 factors", "precision 0.50, recall 0.20", "n = 8"):
         assert part in text
     few = plots.motifs(motifs, sites, SUMMARY, "my set", "bins", most=1)
     assert len(few.axes[1].patches) == 1
+    assert "(3, the first 1 shown)" in few.get_suptitle()
     none = plots.motifs(motifs.clear(), sites.clear(), SUMMARY | {"recovery": None}, "my set", "bins")
     assert "no motif explains the effects" in saved(tmp_path / "b", none)[1].decode()
 
