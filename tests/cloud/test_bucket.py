@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -391,13 +392,17 @@ def test_two_runs_with_the_same_shards_get_along(proxy, emulator, bucket_name, u
 FOREIGN = "another run with other shards writes to the same bucket"
 
 
-@pytest.mark.parametrize("skip", [0, 3], ids=["first shard", "manifest"])
-def test_a_run_does_not_overwrite_what_another_wrote_meanwhile(proxy, emulator, bucket_name, url, local, other, tmp_path, skip):
+@pytest.mark.parametrize(("skip", "arrive"), [(0, 2), (3, 3)], ids=["first shard", "manifest"])
+def test_a_run_does_not_overwrite_what_another_wrote_meanwhile(proxy, emulator, bucket_name, url, local, other, tmp_path, skip, arrive):
     held = Fault("POST", MULTIPART, hold=threading.Event(), skip=skip)
     proxy.faults = [held]
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(upload, local, url, tmp_path / "slow.json", "val")
         assert held.reached.wait(60)
+        begun = time.monotonic()
+        while len(content(emulator, bucket_name)) < arrive:  # what arrived later would be in the other run's way too
+            assert time.monotonic() - begun < 60
+            time.sleep(0.02)
         upload(other, url, tmp_path / "quick.json", "val")
         held.hold.set()
         with pytest.raises(GpraflowError, match=seen(FOREIGN)):
