@@ -18,6 +18,10 @@ class ConfigError(GpraflowError):
     """A key or value of the config that cannot be used."""
 
 
+class ConflictError(GpraflowError):
+    """An object in a bucket that is no longer as it was seen."""
+
+
 class TrainingError(GpraflowError):
     """Training that cannot go on."""
 

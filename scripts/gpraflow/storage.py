@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from gpraflow import files, shards
-from gpraflow.errors import ConfigError, GpraflowError, InputError
+from gpraflow.errors import ConfigError, ConflictError, GpraflowError, InputError
 from gpraflow.progress import Progress, amount
 
 PARALLEL = 8  # objects on their way at a time
@@ -37,10 +37,10 @@ class Bucket(Protocol):
         """Return an object's content, the same as was stored; `InputError` if it is not there."""
 
     def put(self, name: str, path: Path, crc32c: str, seen: Entry | None) -> None:
-        """Store a local file with this CRC32C, whole or not at all; an error if the object is no longer as it was ``seen``."""
+        """Store a local file with this CRC32C, whole or not at all; `ConflictError` if the object is no longer as it was ``seen``."""
 
     def delete(self, name: str, seen: Entry) -> None:
-        """Remove an object; an error if it is no longer as it was ``seen``."""
+        """Remove an object; `ConflictError` if it is no longer as it was ``seen``."""
 
     def path(self, name: str) -> Path | None:
         """Return the local file of an object, whether it is there or not; None if this bucket is no folder."""
@@ -108,9 +108,9 @@ class FileBucket:
             raise conflict(f"{self.url}/{name}")
 
 
-def conflict(url: str) -> GpraflowError:
+def conflict(url: str) -> ConflictError:
     """Return the error of an object that is no longer as it was seen."""
-    return GpraflowError(f"{url}: another run wrote this meanwhile; give every run a bucket.url of its own, then run again")
+    return ConflictError(f"{url}: another run wrote this meanwhile; give every run a bucket.url of its own, then run again")
 
 
 def connect(url: str) -> Bucket:

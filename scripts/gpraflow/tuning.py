@@ -1,14 +1,16 @@
 """Hyper-parameter tuning with Optuna: trials that share a journal, are ended early where they are worse than others, and can be run again.
 
-Each trial is a job of its own, so that trials spread over a cluster; what they know of each other is in the study's journal, a file to
-which they append under a lock. Sampler: tree-structured Parzen estimator (Bergstra et al. 2011); pruner: median of the trials before.
+Each trial is a job of its own, so that trials spread over a cluster; what they know of each other is in the study's journal: a file to
+which they append under a lock, or, where shards are in a bucket that is no folder, objects beside them, for machines that share no files. Sampler: tree-structured Parzen estimator (Bergstra et al. 2011); pruner: median of the trials before.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,10 @@ from typing import Any
 import optuna
 import polars as pl
 import yaml
-from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 
-from gpraflow import files, randomness, training
-from gpraflow.errors import TrainingError
+from gpraflow import files, randomness, storage, training
+from gpraflow.errors import ConflictError, TrainingError
 
 _JOB = "job"
 _FIRST = 5  # trials before the sampler learns from them and the pruner compares with them
@@ -27,12 +29,62 @@ TRIALS = {"trial": pl.Int64, "state": pl.String, "val_loss": pl.Float64, "epochs
 IMPORTANCE = {"key": pl.String, "importance": pl.Float64}
 
 
-def _study(folder: Path, name: str, seed: int) -> optuna.Study:
+class BucketJournal(BaseJournalBackend):
+    """A journal in a bucket: one object an entry, called by its number.
+
+    Writers race for the next number, which only one of them can take (`storage.Bucket.put` of what is not there yet); the others take the
+    ones after it. So all read the same entries in the same order, and none is lost or written twice.
+
+    Parameters
+    ----------
+    url
+        Folder of this journal alone, as in `storage.connect`. A ``file://`` bucket does not keep two writers apart.
+    """
+
+    def __init__(self, url: str):
+        self.bucket = storage.connect(url)
+        self._end = 0  # entries that are known to be there
+
+    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+        """See `BaseJournalBackend`."""
+        names = [name for name in self.bucket.names("") if int(name) >= log_number_from]
+        with ThreadPoolExecutor(storage.PARALLEL) as pool:
+            found = [json.loads(content) for content in pool.map(self.bucket.get, names)]
+        self._end = max(self._end, log_number_from + len(found))
+        return found
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """See `BaseJournalBackend`."""
+        with tempfile.TemporaryDirectory() as folder:
+            entry = Path(folder) / "entry.json"
+            for log in logs:
+                entry.write_text(json.dumps(log), encoding="utf-8")
+                while not self._take(entry):
+                    pass
+
+    def _take(self, entry: Path) -> bool:
+        """Store an entry by the next number; return whether it was still free."""
+        try:
+            self.bucket.put(f"{self._end:08d}", entry, files.crc32c_of(entry), None)
+            ours = True
+        except ConflictError:
+            ours = False
+        self._end += 1
+        return ours
+
+
+def _journal(folder: Path, name: str, bucket: str) -> BaseJournalBackend:
+    """Return the journal of a study: beside the results of its trials, or beside shards that are in a bucket elsewhere."""
+    if storage.connect(bucket).path("") is None:
+        return BucketJournal(f"{bucket}/tuning/{name}")
     folder.mkdir(parents=True, exist_ok=True)
-    journal = str(folder / "study.journal")
-    storage = optuna.storages.JournalStorage(JournalFileBackend(journal, lock_obj=JournalFileOpenLock(journal)))
+    path = str(folder / "study.journal")
+    return JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))
+
+
+def _study(journal: BaseJournalBackend, name: str, seed: int) -> optuna.Study:
     return optuna.create_study(
-        storage=storage,
+        storage=optuna.storages.JournalStorage(journal),
         study_name=name,
         load_if_exists=True,
         sampler=optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=_FIRST, constant_liar=True),
@@ -109,9 +161,10 @@ def run_trial(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(result_path).parent.parent
-    settings = [space, epochs, seed, asdict(blueprint), asdict(options), json.loads(Path(receipt_path).read_text(encoding="utf-8"))]
+    receipt = storage.read_receipt(receipt_path)
+    settings = [space, epochs, seed, asdict(blueprint), asdict(options), receipt]
     name = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-    study = _study(folder, name, randomness.derive(seed, "tune", number))
+    study = _study(_journal(folder, name, receipt["bucket"]), name, randomness.derive(seed, "tune", number))
     for old in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
         if old.user_attrs.get(_JOB) == number:
             study.tell(old.number, state=optuna.trial.TrialState.FAIL)
