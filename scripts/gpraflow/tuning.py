@@ -1,7 +1,8 @@
 """Hyper-parameter tuning with Optuna: trials that share a journal, are ended early where they are worse than others, and can be run again.
 
 Each trial is a job of its own, so that trials spread over a cluster; what they know of each other is in the study's journal: a file to
-which they append under a lock, or, where shards are in a bucket that is no folder, objects beside them, for machines that share no files. Sampler: tree-structured Parzen estimator (Bergstra et al. 2011); pruner: median of the trials before.
+which they append under a lock, or, where shards are in a bucket that is no folder, objects beside them, for machines that share no files.
+Sampler: tree-structured Parzen estimator (Bergstra et al. 2011); pruner: median of the trials before.
 """
 
 import hashlib
