@@ -34,16 +34,17 @@ class BucketJournal(BaseJournalBackend):
     """A journal in a bucket: one object an entry, called by its number.
 
     Writers race for the next number, which only one of them can take (`storage.Bucket.put` of what is not there yet); the others take the
-    ones after it. So all read the same entries in the same order, and none is lost or written twice.
+    ones after it. So all read the same entries in the same order, and none is lost or written twice. No two entries may be alike, because a
+    number that holds the same counts as taken by oneself; Optuna's name the worker.
 
     Parameters
     ----------
-    url
-        Folder of this journal alone, as in `storage.connect`. A ``file://`` bucket does not keep two writers apart.
+    bucket
+        Folder of this journal alone. A ``file://`` bucket does not keep two writers apart.
     """
 
-    def __init__(self, url: str):
-        self.bucket = storage.connect(url)
+    def __init__(self, bucket: storage.Bucket):
+        self.bucket = bucket
         self._end = 0  # entries that are known to be there
 
     def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
@@ -76,8 +77,9 @@ class BucketJournal(BaseJournalBackend):
 
 def _journal(folder: Path, name: str, bucket: str) -> BaseJournalBackend:
     """Return the journal of a study: beside the results of its trials, or beside shards that are in a bucket elsewhere."""
-    if storage.connect(bucket).path("") is None:
-        return BucketJournal(f"{bucket}/tuning/{name}")
+    beside_shards = storage.connect(f"{bucket}/tuning/{name}")
+    if beside_shards.path("") is None:
+        return BucketJournal(beside_shards)
     folder.mkdir(parents=True, exist_ok=True)
     path = str(folder / "study.journal")
     return JournalFileBackend(path, lock_obj=JournalFileOpenLock(path))
