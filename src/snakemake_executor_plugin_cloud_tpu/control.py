@@ -45,6 +45,9 @@ class ControlPlane(Protocol):
     def delete(self, machine: Machine) -> None:
         """Delete a VM, whatever it does; `NotFound` if there is none."""
 
+    def address(self, machine: Machine) -> str:
+        """Return the URL that a VM sends DELETE to, to be rid of itself."""
+
     def find(self, zone: str) -> list[Found]:
         """Return all VMs of the plugin's in a zone."""
 
@@ -135,6 +138,11 @@ class ComputeEngine:
         """See `ControlPlane`."""
         self.instances.delete_unary(project=self.settings.project, zone=machine.zone, instance=machine.name, timeout=TIMEOUT)
 
+    def address(self, machine: Machine) -> str:
+        """See `ControlPlane`."""
+        where = f"projects/{self.settings.project}/zones/{machine.zone}/instances/{machine.name}"
+        return f"{self.settings.compute_endpoint}/compute/v1/{where}"
+
     def find(self, zone: str) -> list[Found]:
         """See `ControlPlane`."""
         request = self.api.ListInstancesRequest(project=self.settings.project, zone=zone, filter=f"labels.{LABEL}=1")
@@ -159,7 +167,7 @@ class QueuedResources:
         return f"projects/{self.settings.project}/locations/{machine.zone}/queuedResources/{machine.name}"
 
     def create(self, machine: Machine, kind: str, script: str, seconds: int, labels: dict[str, str]) -> None:
-        """See `ControlPlane`; there is no limit to the time that a queued resource's VM runs."""
+        """See `ControlPlane`; Google does not limit the time that a queued resource's VM runs, only the VM itself does (`vm`)."""
         api, settings = self.api, self.settings
         parent = f"projects/{settings.project}/locations/{machine.zone}"
         image = settings.runtime_version or GENERATIONS.get(kind.split("-")[0], "tpu-ubuntu2204-base")
@@ -197,6 +205,10 @@ class QueuedResources:
         """See `ControlPlane`."""
         request = self.api.DeleteQueuedResourceRequest(name=self._name(machine), force=True)  # its node too
         self.client.delete_queued_resource(request=request, timeout=TIMEOUT)
+
+    def address(self, machine: Machine) -> str:
+        """See `ControlPlane`."""
+        return f"{self.settings.tpu_endpoint}/v2/{self._name(machine)}?force=true"
 
     def find(self, zone: str) -> list[Found]:
         """See `ControlPlane`."""

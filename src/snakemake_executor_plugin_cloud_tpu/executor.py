@@ -322,6 +322,8 @@ class Executor(RemoteExecutor):
             "seconds": task.seconds,
             "interval": self.settings.log_seconds,
             "results": results,
+            "address": self._plane(task.kind).address(machine),
+            "linger": self.settings.linger_seconds,
         }
         return f"#!/usr/bin/env python3\nSETTINGS = {settings!r}\n{VM_PROGRAM.read_text(encoding='utf-8')}"
 
@@ -413,6 +415,8 @@ class Executor(RemoteExecutor):
             except NotFound:
                 break
             except Exception as error:  # noqa: BLE001 (whatever it is, the VM costs money)
+                if self._vanishes(task):
+                    break
                 if attempt == DELETE_ATTEMPTS - 1 or not _passes(error):
                     self.logger.error(
                         f"THE VM {machine.name} IN {machine.zone} COULD NOT BE DELETED AND MAY GO ON COSTING MONEY: {_said(error)}. "
@@ -423,6 +427,14 @@ class Executor(RemoteExecutor):
                 time.sleep(2.0**attempt / 2)
         task.machine = None
         self.spent += self.settings.price_of(task.kind) * (time.time() - task.created) / 3600
+
+    def _vanishes(self, task: _Task) -> bool:
+        """Return whether a VM that Google would not delete is being deleted already, by itself."""
+        assert task.machine is not None
+        try:
+            return self._plane(task.kind).state(task.machine)[0] == "gone"
+        except Exception:  # noqa: BLE001 (no answer is no)
+            return False
 
     def _delete_all(self) -> None:
         """Delete all VMs; none is created after this."""

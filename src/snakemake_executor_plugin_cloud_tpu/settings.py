@@ -44,6 +44,7 @@ class ExecutorSettings(ExecutorSettingsBase):
     max_restarts: int = _setting(5, "new VMs after VMs that were taken away", int)
     stockout_rounds: int = _setting(6, "times that all zones are asked when none has a TPU, with longer and longer waits", int)
     boot_minutes: int = _setting(30, "minutes that starting and setting up the VM may take, on top of the job's runtime", int)
+    linger_seconds: float = _setting(120.0, "seconds after the job's end until a VM that nobody has deleted deletes itself", float)
     log_seconds: float = _setting(10.0, "seconds between pieces of the log", float)
     retry_seconds: float = _setting(30.0, "first wait after a round without a TPU; doubles up to 10 minutes", float)
     compute_endpoint: str = _setting("https://compute.googleapis.com", "of Compute Engine; another one for tests", env_var=True)

@@ -1,7 +1,7 @@
 """What a TPU VM runs as its startup-script: fetch one job, run it, tell of it, all through a bucket. Nothing but Python's own library.
 
 The executor puts a line ``SETTINGS = {...}`` behind the shebang. The image's own Python runs this (3.10 on Ubuntu 22.04), as root, at every
-boot of the VM; the job brings what it needs itself.
+boot of the VM; the job brings what it needs itself. If nobody deletes the VM when the job has ended, it deletes itself.
 """
 
 import json
@@ -20,20 +20,18 @@ ATTEMPTS = 8
 TOKEN = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"
 
 
-class Bucket:
-    """One folder of a bucket, by the JSON interface of Google Cloud Storage."""
+class Google:
+    """Questions to Google, or to what plays Google in a test, which is known by its http:// and wants no token."""
 
-    def __init__(self, bucket, folder):
-        emulator = os.environ.get("STORAGE_EMULATOR_HOST")
-        self.host, self.anonymous = emulator or "https://storage.googleapis.com", bool(emulator)
-        self.bucket, self.folder = bucket, folder
+    def __init__(self):
         self.token, self.until = "", 0.0
 
-    def _ask(self, path, data=None, kind="application/octet-stream"):
+    def ask(self, url, data=None, kind="application/octet-stream", method=None):
+        """Return the answer; what may pass is asked again."""
         for attempt in range(ATTEMPTS):
             try:
-                request = urllib.request.Request(self.host + path, data=data, headers={"Content-Type": kind})
-                if not self.anonymous:
+                request = urllib.request.Request(url, data=data, headers={"Content-Type": kind}, method=method)
+                if url.startswith("https:"):
                     request.add_header("Authorization", f"Bearer {self._access()}")
                 with urllib.request.urlopen(request, timeout=120) as answer:
                     return answer.read()
@@ -52,16 +50,24 @@ class Bucket:
             self.token, self.until = found["access_token"], time.time() + found["expires_in"] - 120
         return self.token
 
+
+class Bucket:
+    """One folder of a bucket, by the JSON interface of Google Cloud Storage."""
+
+    def __init__(self, google, bucket, folder):
+        self.google, self.bucket, self.folder = google, bucket, folder
+        self.host = os.environ.get("STORAGE_EMULATOR_HOST") or "https://storage.googleapis.com"
+
     def _name(self, name):
         return urllib.parse.quote(f"{self.folder}/{name}", safe="")
 
     def get(self, name):
         """Return an object of the folder."""
-        return self._ask(f"/storage/v1/b/{self.bucket}/o/{self._name(name)}?alt=media")
+        return self.google.ask(f"{self.host}/storage/v1/b/{self.bucket}/o/{self._name(name)}?alt=media")
 
     def put(self, name, content):
         """Store an object in the folder."""
-        self._ask(f"/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={self._name(name)}", content)
+        self.google.ask(f"{self.host}/upload/storage/v1/b/{self.bucket}/o?uploadType=media&name={self._name(name)}", content)
 
 
 def send_log(bucket, vm, path, ended, interval):
@@ -108,17 +114,9 @@ def pack(settings):
         return archive.read()
 
 
-def main(settings):
-    """Run one job, and say how it ended."""
-    os.environ.setdefault("HOME", "/root")  # a startup-script has none
-    place = os.path.join(os.environ.get("TMPDIR", "/var/tmp"), "snakemake-cloud-tpu", settings["vm"])
-    os.makedirs(place, exist_ok=True)
-    os.chdir(place)
-    if os.path.exists("started"):  # the VM was started again: the job was cut off, and the executor knows
-        return
-    with open("started", "w"):
-        pass
-    bucket, ended, status = Bucket(settings["bucket"], settings["folder"]), threading.Event(), 1
+def attend(settings, bucket):
+    """Run the job, and say how it ended."""
+    ended, status = threading.Event(), 1
     with open("job.log", "wb", buffering=0) as log:
         teller = threading.Thread(target=send_log, args=(bucket, settings["vm"], "job.log", ended, settings["interval"]))
         teller.start()
@@ -132,6 +130,26 @@ def main(settings):
             ended.set()
             teller.join()
     bucket.put(f"{settings['vm']}/exit.json", json.dumps({"status": status}).encode())
+
+
+def main(settings):
+    """Run one job, then wait to be deleted, and in the end do that."""
+    os.environ.setdefault("HOME", "/root")  # a startup-script has none
+    place = os.path.join(os.environ.get("TMPDIR", "/var/tmp"), "snakemake-cloud-tpu", settings["vm"])
+    os.makedirs(place, exist_ok=True)
+    os.chdir(place)
+    google = Google()
+    try:
+        if not os.path.exists("started"):  # else the VM was started again and the job cut off: another VM goes on when this one is gone
+            with open("started", "w"):
+                pass
+            attend(settings, Bucket(google, settings["bucket"], settings["folder"]))
+    finally:
+        time.sleep(settings["linger"])  # whoever reads the result deletes the VM
+        try:
+            google.ask(settings["address"], method="DELETE")
+        except urllib.error.HTTPError as error:
+            print(f"this VM cannot delete itself, its account needs a role for that (docs/cloud.md): {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

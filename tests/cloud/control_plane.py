@@ -33,6 +33,8 @@ class Plan:
         Called with the VM while it runs, several times a second: True takes it away. Only for so many VMs: ``preemptions``.
     refuse_deletes
         So many requests to delete get a 503.
+    deletion
+        Seconds that a deletion takes; another request meanwhile is refused.
     """
 
     quota: bool = False
@@ -40,6 +42,7 @@ class Plan:
     preempt: object = None
     preemptions: int = 1
     refuse_deletes: int = 0
+    deletion: float = 0
 
 
 class FakeGoogle(ThreadingHTTPServer):
@@ -71,12 +74,23 @@ class FakeGoogle(ThreadingHTTPServer):
         script = folder / "startup-script"
         script.write_text(machine["script"])
         script.chmod(0o755)
-        environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(folder), "HOME": str(folder), "STORAGE_EMULATOR_HOST": self.storage}
-        with open(folder / "console", "wb") as console:
-            machine["process"] = subprocess.Popen(
-                [script], cwd=folder, env=environment, stdout=console, stderr=console, start_new_session=True
-            )
+        self.run_script(machine)
         self.note("started", machine)
+
+    def run_script(self, machine):
+        folder = machine["folder"]
+        environment = {"PATH": "/usr/bin:/bin", "TMPDIR": str(folder), "HOME": str(folder), "STORAGE_EMULATOR_HOST": self.storage}
+        with open(folder / "console", "ab") as console:
+            machine["process"] = subprocess.Popen(
+                [folder / "startup-script"], cwd=folder, env=environment, stdout=console, stderr=console, start_new_session=True
+            )
+
+    def reboot(self, machine):
+        """Cut off all that runs on a VM and start it again, as after maintenance."""
+        with self.lock:
+            halt(machine)
+            self.run_script(machine)
+            self.note("started again", machine)
 
     def drive(self, machine, operation):
         """Let a VM live."""
@@ -123,9 +137,10 @@ class FakeGoogle(ThreadingHTTPServer):
         threading.Thread(target=self.drive, args=(machine, operation), daemon=True).start()
 
     def remove(self, machine):
-        halt(machine)
-        del self.machines[machine["key"]]
-        self.note("deleted", machine)
+        with self.lock:
+            halt(machine)
+            self.machines.pop(machine["key"], None)
+            self.note("deleted", machine)
 
     def close(self):
         self.ended.set()
@@ -196,7 +211,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.server.plan.refuse_deletes > 0:
             self.server.plan.refuse_deletes -= 1
             return self.refuse(503, "backendError", "try again")
-        self.server.remove(machine)
+        if machine["state"] in ("STOPPING", "DELETING"):
+            return self.refuse(400, "resourceNotReady", f"The resource '{machine['name']}' is not ready")
+        machine["state"] = {"compute": "STOPPING", "tpu": "DELETING"}[machine["key"][0]]
+        if self.server.plan.deletion:
+            halt(machine)
+            threading.Timer(self.server.plan.deletion, self.server.remove, [machine]).start()
+        else:
+            self.server.remove(machine)
         return self.answer({"name": "deletion", "status": "DONE", "done": True})
 
     def compute(self, project, zone, collection, name, given):

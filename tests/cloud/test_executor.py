@@ -85,6 +85,7 @@ class Lab:
             "setup": "setup.sh",
             "include": "extra",
             "log-seconds": 0.1,
+            "linger-seconds": 60,
             "retry-seconds": 0.1,
             "compute-endpoint": self.google.url,
             "tpu-endpoint": self.google.url,
@@ -204,7 +205,12 @@ ROWS_OF_TABLE = {
     ),
     "TPU: Ctrl-C": ("deleting …", GOES_ON),
     "TPU: SIGTERM": ("Will exit after finishing currently running jobs", "no VM, after the job has ended on it"),
+    "TPU: the VM is started again, as after maintenance": ("was taken away (…); asking for another one", RESUMED),
     "TPU: `kill -9`": ("nothing; the next run, after `snakemake --unlock`: going on with … in …", "the VM, which the next run finds again"),
+    "TPU: `kill -9`, and the job ends before the next run": (
+        "nothing; the next run, after `snakemake --unlock`: going on with … in …",
+        "no VM, it has deleted itself; results in the bucket, which the next run takes",
+    ),
     "TPU: `kill -9`, then other inputs or code": (
         "inputs, code or settings have changed since; … is deleted, and the job begins anew",
         "the VM until the next run",
@@ -329,14 +335,31 @@ def test_terminate(lab):
     lab.check_none_left()
 
 
-def kill_while_running(lab, kind="compute"):
+@pytest.mark.parametrize("kind", FAULTY)
+def test_a_vm_that_is_started_again(lab, kind):
+    lab.close_gate()
+    with lab.started(kind, **{"linger-seconds": 0.1}) as process:
+        lab.wait_for(lab.running)
+        (machine,) = lab.google.machines.values()
+        lab.google.reboot(machine)
+        lab.wait_for(lambda: lab.google.happened("deleted"))
+        lab.open_gate()
+        status, output = lab.end_of(process)
+    assert status == 0, output
+    seen("TPU: the VM is started again, as after maintenance", output)
+    assert [name for name, _ in lab.google.happened("created")] == [machine["name"], f"{machine['name']}-r1"]
+    assert (lab.gate / "progress").read_text() == "step\nstep\n"
+    lab.check_done()
+
+
+def kill_while_running(lab, kind="compute", **settings):
     """Kill Snakemake while the job runs, of which there are old outputs; its VM goes on."""
     (lab.work / "results").mkdir()
     for name, content in (("model.txt", "an old one"), ("input.txt", "4\n")):
         (lab.work / "results" / name).write_text(content)
     os.utime(lab.work / "results/model.txt", (1e9, 1e9))
     lab.close_gate()
-    with lab.started(kind) as process:
+    with lab.started(kind, **settings) as process:
         lab.wait_for(lab.running)
         lab.wait_for(lambda: not lab.google.plan.preempt or lab.google.happened("preempted"))
         lab.wait_for(lambda: len(lab.google.happened("started")) == 1 + len(lab.google.happened("preempted")))
@@ -363,6 +386,35 @@ def test_kill(lab, kind, ends):
     assert status == 0, output
     assert re.search(r"going on with smk-train-\w+(-r1)? in zone-a", output)
     assert len(lab.google.happened("created")) == number == {"compute": 1, "tpu": 2}[kind]
+    lab.check_done()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kill_and_nobody_comes_until_the_job_has_ended(lab, kind):
+    """The VM deletes itself, and its result is still there for the next run."""
+    kill_while_running(lab, kind, **{"linger-seconds": 0.5})
+    assert lab.google.happened("deleted") == []
+    lab.open_gate()
+    lab.wait_for(lambda: lab.google.machines == {})
+    status, output = lab.run(kind)
+    assert status == 0, output
+    assert re.search(r"going on with smk-train-\w+ in zone-a", output)
+    assert len(lab.google.happened("created")) == 1
+    lab.check_done()
+
+
+@pytest.mark.parametrize("kind", FAULTY)
+def test_a_vm_that_deletes_itself_at_the_same_time(lab, kind):
+    """Google refuses to delete what is being deleted; that is no reason for alarm."""
+    lab.google.plan = Plan(deletion=3)
+    kill_while_running(lab, kind, **{"linger-seconds": 0.5})
+    (machine,) = lab.google.machines.values()
+    lab.open_gate()
+    lab.wait_for(lambda: machine["state"] in ("STOPPING", "DELETING"))
+    status, output = lab.run(kind)
+    assert status == 0, output
+    assert "COULD NOT BE DELETED" not in output
+    lab.wait_for(lambda: lab.google.machines == {})
     lab.check_done()
 
 
