@@ -190,7 +190,7 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
         axes.plot(limits, limits, color="0.4", linewidth=0.8, linestyle="--")
         axes.set(xlim=limits, ylim=limits, xlabel=f"predicted expression ({unit})", ylabel=f"measured expression ({unit})", aspect="equal")
         axes.set_title(title, fontsize=10, pad=30)
-        text = f"n = {scores['n']:,}    r = {interval('r')}\nR² = {interval('R2')}    ρ = {interval('rho')}"
+        text = f"n = {scores['n']:,}, r = {interval('r')}\nR² = {interval('R2')}, ρ = {interval('rho')}"
         axes.text(0, 1.02, text, transform=axes.transAxes, va="bottom", fontsize=7.5, linespacing=1.4)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(6))
