@@ -145,13 +145,19 @@ def across(
             peers |= scored.get("peers", {})
         rows += [_row(dataset, next(iter(of.values()))["title"], peer, "peer", scored, {}) for peer, scored in peers.items()]
         predictions = {run: found for run in of if (found := read(run, dataset)) is not None}
+        known: dict[bytes, np.ndarray] = {}  # r of resamples: most runs share the same promoters with all others
         for run, other in combinations(predictions, 2):
             mine = predictions[run].select("sequence", "expression", "predicted")
-            both = mine.join(predictions[other].select("sequence", "expression", theirs="predicted"), on=["sequence", "expression"])
+            theirs = predictions[other].select("sequence", "expression", theirs="predicted")
+            both = mine.join(theirs, on=["sequence", "expression"], maintain_order="left")
             if both.height >= FEWEST:
                 values = {run: both["predicted"].to_numpy(), other: both["theirs"].to_numpy()}
                 measured, own = both["expression"].to_numpy(), metrics.seed_of(seed, dataset)
-                drawn = {name: metrics.bootstrap(one, measured, resamples, own, threads)["r"] for name, one in values.items()}
+                drawn = {}
+                for name, one in values.items():
+                    if (key := one.tobytes() + measured.tobytes()) not in known:
+                        known[key] = metrics.bootstrap(one, measured, resamples, own, threads)["r"]
+                    drawn[name] = known[key]
                 compared.append(compare(measured, values, drawn, dataset=dataset))
     return pl.DataFrame(rows, infer_schema_length=None), table(compared)
 

@@ -1,4 +1,5 @@
 import numpy as np
+import polars as pl
 import pytest
 from gpraflow import comparisons, metrics
 from scipy import stats
@@ -69,3 +70,25 @@ def test_a_model_is_not_better_than_itself():
     twice = {"a": predictions["a"], "b": predictions["a"]}
     row = comparisons.compare(y, twice, resampled(y, twice, 100), dataset="d")
     assert (row["difference"], row["difference_low"], row["difference_high"], row["p"]) == (0, 0, 0, 1)
+
+
+def test_three_runs_are_resampled_once_each(monkeypatch):
+    y, predictions = models()
+    predictions["c"] = predictions["a"] + 0.1 * predictions["b"]
+    sequences = [f"promoter {i}" for i in range(len(y))]
+    tables = {run: pl.DataFrame({"sequence": sequences, "expression": y, "predicted": each}) for run, each in predictions.items()}
+    tables["short"] = tables["b"][10:]
+    scored = {"n": 300, "title": "d"} | dict.fromkeys(metrics.SCORES, 0.5)
+    runs = {run: {"datasets": {"d": scored}, "model": {}} for run in tables}
+    calls, bootstrap = [], metrics.bootstrap
+    monkeypatch.setattr(metrics, "bootstrap", lambda *given: calls.append(len(given[0])) or bootstrap(*given))
+    _, compared = comparisons.across(runs, lambda run, _: tables[run], resamples=200, seed=3)
+    assert sorted(calls) == [290] * 3 + [300] * 3  # b and its part are the same on the 290
+    assert compared.select("model", "other", "n").rows() == [
+        ("a", "b", 300), ("a", "c", 300), ("a", "short", 290), ("b", "c", 300), ("b", "short", 290), ("c", "short", 290)
+    ]  # fmt: skip
+    for row in compared.drop("p_holm").iter_rows(named=True):
+        rows = slice(300 - row["n"], 300)
+        values = {name: np.asarray(predictions["b" if name == "short" else name])[rows] for name in (row["model"], row["other"])}
+        drawn = {name: bootstrap(each, y[rows], 200, metrics.seed_of(3, "d"))["r"] for name, each in values.items()}
+        assert row == comparisons.compare(y[rows], values, drawn, dataset="d")
