@@ -25,6 +25,8 @@ setup: .venv/ready
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --offline --no-build-isolation --no-deps --editable .
 	@# Snakemake finds plugins by their names among the packages on its path: the executor of src/ is put there, and nothing else.
 	@echo "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/snakemake_executor_plugin_cloud_tpu.pth"
+	@# Where Python is told not to keep what it has compiled, as in many containers, each job would compile all that it imports.
+	@test -z "$$PYTHONDONTWRITEBYTECODE" || $(BIN)/python -m compileall -q -j 0 -x '/(test|tests|testing)/' .venv >/dev/null 2>&1 || true
 	@touch $@
 
 # An environment of its own, because libtpu is large and of no use elsewhere.

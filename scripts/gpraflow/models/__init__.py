@@ -14,6 +14,7 @@ import importlib
 import importlib.abc
 import importlib.util
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,7 @@ REGISTRY = (
     "baseline_kmer",
     "baseline_motif",
 )
+_LENGTHS = (1 << 16, 1 << 20, 1 << 24)  # of rows in which initial weights are drawn
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,11 @@ class _Hidden(importlib.abc.MetaPathFinder):
     """Makes modules look as if they were not installed.
 
     On JAX, Keras looks for TensorFlow only to recognise its types, and importing it would cost every job 8 s. While Keras is imported, so
-    it is with pandas and scikit-learn, two fifths of its import.
+    it is with pandas, scikit-learn and matplotlib, half of its import.
     """
 
     def __init__(self) -> None:
-        self.names = {"tensorflow", "pandas", "sklearn"}
+        self.names = {"tensorflow", "pandas", "sklearn", "matplotlib"}
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
         if name in self.names:
@@ -210,6 +212,35 @@ def _nothing_drawn() -> Iterator[None]:
     with ExitStack() as changed:
         for name in ("RandomNormal", "TruncatedNormal", "RandomUniform", "VarianceScaling", "Orthogonal"):
             changed.enter_context(mock.patch.object(getattr(keras.initializers, name), "__call__", zeros))
+        yield
+
+
+@contextmanager
+def _drawn_in_few_lengths() -> Iterator[None]:
+    """Draw initial weights on JAX as the beginning of one of a few long rows: the same numbers, but not compiled anew for each shape.
+
+    JAX's generator counts elements (``jax_threefry_partitionable``), so that an element is the same whatever comes behind it.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax" or keras.distribution.distribution() is not None:
+        yield
+        return
+    import jax
+
+    def few(draw: Callable[..., Any]) -> Callable[..., Any]:
+        def drawn(key: Any, *, shape: tuple[int, ...], **about: Any) -> Any:
+            number = math.prod(shape)
+            if isinstance(key, jax.core.Tracer) or number > _LENGTHS[-1] or not jax.config.jax_threefry_partitionable:
+                return draw(key, shape=shape, **about)
+            length = next(each for each in _LENGTHS if each >= number)
+            return jax.numpy.asarray(np.asarray(draw(key, shape=(length,), **about))[:number].reshape(shape))
+
+        return drawn
+
+    with ExitStack() as changed:
+        for name in ("uniform", "truncated_normal", "normal"):
+            changed.enter_context(mock.patch.object(jax.random, name, few(getattr(jax.random, name))))
         yield
 
 
@@ -294,7 +325,8 @@ def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, up
     architecture = describe(name)
     given = sizes | ({"motifs": motifs} if architecture.motifs else {})
     try:
-        return importlib.import_module(f"gpraflow.models.{name}").build(length, outputs=outputs, upstream=upstream, **given)
+        with _drawn_in_few_lengths():
+            return importlib.import_module(f"gpraflow.models.{name}").build(length, outputs=outputs, upstream=upstream, **given)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.{name}: these sizes cannot be built: {error}") from error
 
