@@ -231,7 +231,7 @@ def _drawn_in_few_lengths() -> Iterator[None]:
     def few(draw: Callable[..., Any]) -> Callable[..., Any]:
         def drawn(key: Any, *, shape: tuple[int, ...], **about: Any) -> Any:
             number = math.prod(shape)
-            if isinstance(key, jax.core.Tracer) or number > _LENGTHS[-1] or not jax.config.jax_threefry_partitionable:
+            if isinstance(key, jax.core.Tracer) or number > _LENGTHS[-1]:
                 return draw(key, shape=shape, **about)
             length = next(each for each in _LENGTHS if each >= number)
             return jax.numpy.asarray(np.asarray(draw(key, shape=(length,), **about))[:number].reshape(shape))
