@@ -229,12 +229,13 @@ def _drawn_in_few_lengths() -> Iterator[None]:
     import jax
 
     def few(draw: Callable[..., Any]) -> Callable[..., Any]:
-        def drawn(key: Any, *, shape: tuple[int, ...], **about: Any) -> Any:
+        def drawn(*given: Any, **about: Any) -> Any:
+            shape = about.get("shape")
+            if shape is None or math.prod(shape) > _LENGTHS[-1] or any(isinstance(each, jax.core.Tracer) for each in given):
+                return draw(*given, **about)
             number = math.prod(shape)
-            if isinstance(key, jax.core.Tracer) or number > _LENGTHS[-1]:
-                return draw(key, shape=shape, **about)
             length = next(each for each in _LENGTHS if each >= number)
-            return jax.numpy.asarray(np.asarray(draw(key, shape=(length,), **about))[:number].reshape(shape))
+            return jax.numpy.asarray(np.asarray(draw(*given, **about | {"shape": (length,)}))[:number].reshape(shape))
 
         return drawn
 
