@@ -5,6 +5,7 @@ Each command imports what it needs when it runs: help costs nothing.
 """
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -176,6 +177,8 @@ def _predict(options: argparse.Namespace) -> None:
     ledger, repeated = Ledger("predict", ""), tables.RepeatedNames()
     blocks = tables.regroup(tables.records(options.input, ledger, **_columns(options), ambiguous="n"), options.batch_size)
     with tables.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
+        if options.reads and predictor.calibration is not None and predictor.calibration.reads is None:
+            print("gpraflow: --reads changes nothing: the model was trained without the column n_reads", file=sys.stderr)
         for rows in counted:
             repeated.add(rows["name"])
             write(predictor.records(rows, options.input, ledger, options.reads))
@@ -204,31 +207,38 @@ def _explain(options: argparse.Namespace) -> None:
     from gpraflow.ledger import Ledger
 
     known = motifs.load(options.motifs or Path(__file__).parents[2] / "resources/motifs/jaspar2026_yeast.jaspar")
-    folder, ledger = Path(options.output), Ledger("explain", "")
+    folder, ledger, repeated = Path(options.output), Ledger("explain", ""), tables.RepeatedNames()
     first: list[tuple[Any, ...]] = []  # of the promoters in which motifs are looked for
     blocks = tables.records(options.input, ledger, **_columns(options), ambiguous="n")
     with tables.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
         if options.gradients and not explain.has_gradient(predictor):
             raise ConfigError(f"--gradients: {options.model} has none; without this option all mutants are predicted")
+        for old in [folder / "motifs.tsv", folder / "sites.tsv", *(folder / "logos").glob("[0-9]*_*.*g")]:  # of other promoters
+            old.unlink(missing_ok=True)
         for rows in counted:
+            repeated.add(rows["name"])
             rows = predictor.complete(rows, options.input, ledger)
+            ledger.note_window(rows["sequence"], **predictor.window)
             tokens, effects, estimated, begin = explain.explain(predictor, rows["sequence"], mutants=not options.gradients)
             write(explain.effects_table(rows["name"], rows["sequence"], effects, estimated, begin))
             some = max(0, options.motif_promoters - sum(len(part[1]) for part in first))
             used = estimated if options.gradients else effects
             first.append((rows.head(some), tokens[:some], used[:some], begin[:some]))
+        repeated.note(ledger)
     rows = pl.concat([part[0] for part in first])
     tokens, effects, begin = (np.concatenate([part[index] for part in first]) for index in (1, 2, 3))
     factors = explain.find_factors(tokens, effects, known)
     named = [motif for motif in known if motif.matrix_id in set(factors["matrix"])]
-    sites = explain.find_sites(predictor, rows["name"], tokens, effects, begin, named)
-    summary = explain.summarize(factors, sites, rows.height)
+    places = pl.Series("name", range(rows.height)).cast(pl.String)  # names may come twice
+    of_place = explain.find_sites(predictor, places, tokens, effects, begin, named)
+    summary = explain.summarize(factors, of_place, rows.height)
+    sites = of_place.with_columns(pl.col("name").replace_strict(places, rows["name"])).sort("name", "start", "matrix", maintain_order=True)
     files.write_text(folder / "motifs.tsv", summary.write_csv(separator="\t", float_precision=6))
     files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
     values = explain.contributions(effects)
     for row in range(min(options.logos, rows.height)):
         name, sequence = rows["name"][row], rows["sequence"][row]
-        here = sites.filter(name=name)
+        here = of_place.filter(name=places[row])
         title = f"{name}: gradient x input" if options.gradients else name
         figure = plots.contribution_logos([(sequence, values[row], int(begin[row]), here, title)])
         stem = f"{row + 1}_{re.sub('[^A-Za-z0-9._-]', '_', name)[:60]}"
@@ -276,8 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 (the last place where a message can be made of it)
         if options.traceback:
             traceback.print_exc()
-        ours = isinstance(error, GpraflowError)
-        message = str(error) if ours else f"{type(error).__name__}: {error} (a fault of gpraflow; gpraflow --traceback ... shows where)"
+        known = isinstance(error, GpraflowError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+        message = str(error) if known else f"{type(error).__name__}: {error} (a fault of gpraflow; gpraflow --traceback ... shows where)"
         print(f"gpraflow: {message}", file=sys.stderr)
         return REFUSED if isinstance(error, (InputError, ConfigError)) else FAILED
     return DONE

@@ -3,6 +3,7 @@
 import copy
 import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -56,7 +57,10 @@ def _message(error: jsonschema.ValidationError) -> str:
     if error.validator == "type":
         wanted = error.validator_value
         wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
-        return f"{key}: {error.instance!r} is no {wanted}"
+        hint = ""
+        if "number" in str(wanted) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
+            hint = f" but a text in YAML; write {re.sub('[eE]', '.0e', error.instance)}"
+        return f"{key}: {error.instance!r} is no {wanted}{hint}"
     return f"{key}: {error.message}"
 
 

@@ -39,6 +39,10 @@ def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
             records = list(bio_motifs.parse(handle, "jaspar"))
     except FileNotFoundError:
         raise InputError(f"{path}: this motif file does not exist") from None
+    except (ValueError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"{path}: no motifs in JASPAR format ({error}); other formats can be converted with Biopython's Bio.motifs"
+        ) from None
     if not records:
         raise InputError(f"{path}: no motif in JASPAR format found")
     found = []

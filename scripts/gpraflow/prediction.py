@@ -145,13 +145,16 @@ class Predictor:
         Returns
         -------
         polars.DataFrame
-            ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference), and with a calibration ``effect_low`` and
+            ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference, null where all that differs is cut off), and
+            with a calibration ``effect_low`` and
             ``effect_high`` (95 % interval of the true difference, as if the errors of both predictions were independent), ``outside_ref``
             and ``outside_alt``.
         """
-        of_ref, of_alt = (self.members(tokenize(sequences, **self.window)) for sequences in (ref, alt))
+        tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
+        unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
+        of_ref, of_alt = (self.members(each) for each in tokens)
         found = {"expression_ref": of_ref.mean(axis=1), "expression_alt": of_alt.mean(axis=1)}
-        effect = (of_alt - of_ref).mean(axis=1)
+        effect = np.where(unseen, np.nan, (of_alt - of_ref).mean(axis=1))
         found["effect_alt_minus_ref"] = effect
         if self.calibration is not None:
             single = of_ref.shape[1] == 1
@@ -227,6 +230,8 @@ class Predictor:
         """
         if isinstance(sequences, str):
             raise InputError("sequences: one text was given; give a list of sequences, such as ['ACGT']")
+        if reads is not None and not reads >= 1:
+            raise InputError(f"reads: {reads} is not at least 1")
         text = pl.Series("sequence", list(sequences), pl.String, strict=True)
         rows = pl.DataFrame(
             {"row": pl.int_range(1, len(text) + 1, eager=True), "name": "", "sequence": text}, schema_overrides={"name": pl.String}

@@ -223,7 +223,15 @@ def split(
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
         if not part.height:
-            mend = "mend the split column or take it out of split.names" if method == "column" else "set a larger split.fractions"
+            families, mend = family.n_unique(), "set a larger split.fractions"
+            if method == "column":
+                mend = "mend the split column or take it out of split.names"
+            elif families < 2 * len(names):
+                number = "one family" if families == 1 else f"{families} families"
+                mend = (
+                    f"they are {number}, which a split does not take apart: give promoters that are less alike, look at the column group, "
+                    "or lower neighbours.max_edits"
+                )
             raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {mend}")
         ledger.note(f"to {name}", part.height)
     return parts

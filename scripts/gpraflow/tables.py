@@ -1,9 +1,11 @@
 """The promoter table: reading what users have, checking it, and the one form in which the workflow keeps it."""
 
 import csv
+import glob
 import gzip
 import io
 import os
+import shutil
 import sys
 import tempfile
 import zlib
@@ -65,6 +67,9 @@ class Policy:
     insert_length: Sequence[int] = (40, 120)
     outside_length: Literal["error", "drop"] = "error"
     duplicates: Literal["error", "mean", "first"] = "error"
+
+
+_OLD_MAC = "a line ends with CR only, as on Macs of old; write the file anew with tr '\\r' '\\n' < FILE > NEW"
 
 
 def read(path: str | os.PathLike) -> pl.DataFrame:
@@ -238,7 +243,7 @@ def records(
     fasta = start.startswith(b">")
     blocks: Iterable[pl.DataFrame]
     if fasta:
-        blocks = _fasta_blocks(stream)
+        blocks = _fasta_blocks(stream, named)
     elif _suffix(path) in _FASTA_SUFFIXES:
         raise InputError(f"{named}: no FASTA record found (a line that starts with > before each sequence)")
     elif not start:
@@ -255,7 +260,8 @@ def records(
     for rows in blocks:
         if "name" not in rows.columns:
             rows = rows.with_columns(name=pl.int_range(before + 1, before + 1 + pl.len()))
-        rows = rows.with_columns(pl.col("name").cast(pl.String).fill_null(""))
+        number = pl.int_range(before + 1, before + 1 + pl.len()).cast(pl.String)
+        rows = rows.with_columns(pl.col("name").cast(pl.String).fill_null("").replace("", None).fill_null(number))
         ledger.read(rows.height)
         before += rows.height
         yield check_sequences(rows, named, ledger, "record" if fasta else "row", ambiguous).select("row", "name", "sequence")
@@ -309,7 +315,7 @@ def text_lines(path: str | os.PathLike) -> Iterator[str]:
         If the file is missing, empty or damaged.
     """
     _require_file(Path(path))
-    return (line.rstrip("\r\n") for line in _text_lines(_decompressed(Path(path))))
+    return (line.rstrip("\r\n") for line in _text_lines(_decompressed(Path(path)), Path(path)))
 
 
 @contextmanager
@@ -333,7 +339,8 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
     def to(handle: Any) -> Callable[[pl.DataFrame], None]:
         def write(block: pl.DataFrame) -> None:
             nonlocal first
-            handle.write(block.write_csv(separator=SEPARATORS[kind], include_header=first).encode())
+            bare = block.with_columns(pl.col(pl.String).replace("", None))  # an empty text would be two quotes
+            handle.write(bare.write_csv(separator=SEPARATORS[kind], include_header=first).encode())
             handle.flush()
             first = False
 
@@ -344,7 +351,10 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
         return
     with files.whole(path) as temporary:
         if kind == "parquet":  # in parts, since Polars writes a file at once
-            with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial-") as folder:
+            mine = f".parts-{path.name}-"
+            for left in path.parent.glob(f"{glob.escape(mine)}*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            with tempfile.TemporaryDirectory(dir=path.parent, prefix=mine) as folder:
                 parts: list[Path] = []
 
                 def part(block: pl.DataFrame) -> None:
@@ -393,19 +403,22 @@ def _require_file(path: Path) -> None:
         raise InputError(f"{path}: the file is empty")
 
 
-def _text_lines(stream: Iterable[bytes]) -> Iterator[str]:
-    """Yield lines with their ends."""
+def _text_lines(stream: Iterable[bytes], path: Path) -> Iterator[str]:
+    """Yield lines with their ends; ``path`` is for messages."""
     left = b""
     for block in stream:
-        *whole, left = (left + block).split(b"\n")
+        text = left + block
+        if text.count(b"\r") > text.count(b"\r\n") + text.endswith(b"\r"):
+            raise InputError(f"{path}: {_OLD_MAC}")
+        *whole, left = text.split(b"\n")
         yield from (line.decode("utf-8", errors="replace") + "\n" for line in whole)
     if left:
         yield left.decode("utf-8", errors="replace")
 
 
-def _fasta_blocks(stream: Iterable[bytes]) -> Iterator[pl.DataFrame]:
+def _fasta_blocks(stream: Iterable[bytes], path: Path) -> Iterator[pl.DataFrame]:
     """Yield ``row`` (the record's number from 1), ``name`` (its first word) and ``sequence``."""
-    found, first = SimpleFastaParser(_text_lines(stream)), 1
+    found, first = SimpleFastaParser(_text_lines(stream, path)), 1
     while block := list(islice(found, _RECORDS)):
         titles, sequences = zip(*block, strict=True)
         names = [title.split(maxsplit=1)[0] if title.strip() else "" for title in titles]
@@ -450,6 +463,8 @@ def _parquet_blocks(path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
 def _names(head: bytes, separator: str, header: bool, path: Path) -> list[str]:
     try:
         cells = [cell.strip() for cell in next(csv.reader([head.decode("utf-8")], delimiter=separator), [])]
+    except csv.Error:
+        raise InputError(f"{path}, row 1: {_OLD_MAC}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}, row 1: not UTF-8 text; is this a plain {'TSV' if separator == chr(9) else 'CSV'} file?") from None
     if not header:

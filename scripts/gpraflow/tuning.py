@@ -21,8 +21,8 @@ import polars as pl
 import yaml
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 
-from gpraflow import files, randomness, storage, training
-from gpraflow.errors import ConflictError, TrainingError
+from gpraflow import files, models, randomness, storage, training
+from gpraflow.errors import ConfigError, ConflictError, TrainingError
 
 _JOB = "job"
 _FIRST = 5  # trials before the sampler learns from them and the pruner compares with them
@@ -162,6 +162,8 @@ def run_trial(
     ConfigError, InputError
         As `training.train`, for all trials alike. Divergence only fails the trial.
     """
+    if models.describe(blueprint.name).baseline:
+        raise ConfigError(f"model.name: '{blueprint.name}' has nothing that tuning could change")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(result_path).parent.parent
     receipt = storage.read_receipt(receipt_path)

@@ -99,6 +99,8 @@ def _alternatives(cells: list[str], where: str, origin: Path, sequences: dict[st
     if chrom not in sequences:
         raise InputError(f"{where}: CHROM '{chrom}' is no name in {origin}{nearest(chrom, sequences)}")
     whole, reference = sequences[chrom], reference.upper()
+    if not reference:
+        raise InputError(f"{where}: REF is empty; write the base before an insertion as REF, as VCF wants it")
     if not position.isdigit() or not 1 <= int(position) <= len(whole):
         raise InputError(f"{where}: POS '{position}' is not in '{chrom}', which has {len(whole)} bp (counted from 1)")
     begin = int(position) - 1
@@ -120,24 +122,32 @@ def _alternatives(cells: list[str], where: str, origin: Path, sequences: dict[st
 def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
     """Return what a model says of a block of pairs.
 
-    Flanks are added to both or to none, as the reference needs them.
+    Flanks are added to both or to none, as the reference needs them, unless one has both flanks intact and the other has none.
 
     Returns
     -------
     polars.DataFrame
         ``name``, ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (the difference, positive if the variant raises
-        expression), its interval ``effect_low``, ``effect_high``, ``outside_ref`` and ``outside_alt`` (`Calibration.outside`).
+        expression), its interval ``effect_low``, ``effect_high``, ``outside_ref`` and ``outside_alt`` (`Calibration.outside`). The effect
+        and its interval are null where nothing that differs is within what the model sees.
     """
     five, three = predictor.flanks
     whole = predictor.complete(pairs.select("row", sequence="ref"), "REF", ledger)["sequence"]
     # A variant may damage a flank: what is done to an alternative is what its reference needed, not what it looks like itself.
     alone = predictor.complete(pairs.select("row", sequence="alt"), "ALT", Ledger("variants", ""))["sequence"]
+    kept, added = pl.col("whole") == pl.col("ref"), pl.col("whole") == five + pl.col("ref") + three
+    intact = pl.col("alt").str.starts_with(five) & pl.col("alt").str.ends_with(three) if five or three else pl.lit(False)
+    completed = pl.col("alone") == five + pl.col("alt") + three if five or three else pl.lit(False)
+    unlike = (kept & completed) | (added & intact)
     both = pairs.with_columns(whole=whole, alone=alone).select(
         "whole",
-        alternative=pl.when(pl.col("whole") == pl.col("ref"))
-        .then("alt")
-        .when(pl.col("whole") == five + pl.col("ref") + three)
-        .then(five + pl.col("alt") + three)
-        .otherwise("alone"),
+        unlike=unlike,
+        alternative=pl.when(unlike).then("alone").when(kept).then("alt").when(added).then(five + pl.col("alt") + three).otherwise("alone"),
     )
-    return pl.concat([pairs.select("name"), predictor.effects(both["whole"], both["alternative"])], how="horizontal")
+    if count := int(both["unlike"].sum()):
+        ledger.note("pairs of which one was a whole promoter and the other an insert only", count)
+    ledger.note_window(both["alternative"], **predictor.window)
+    found = predictor.effects(both["whole"], both["alternative"])
+    if count := int((found["effect_alt_minus_ref"].is_null() & (both["whole"] != both["alternative"])).sum()):
+        ledger.note("that differ only where the model does not look: no effect is given", count)
+    return pl.concat([pairs.select("name"), found], how="horizontal")

@@ -116,6 +116,21 @@ def test_output_to_a_pipe_and_repeated_names(folder, monkeypatch, capsysbinary):
     assert b"5 names that were there before (rows are in the order of the input)" in said.err
 
 
+def test_empty_texts_are_empty_and_rows_without_a_name_have_their_number(folder, tmp_path):
+    (tmp_path / "in.tsv").write_text(f"name\tsequence\n\t{WHOLE[0]}\nb\t{WHOLE[1]}\n")
+    assert run("predict", folder, tmp_path / "in.tsv", "-o", tmp_path / "out.tsv") == cli.DONE
+    lines = [line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines()]
+    assert [(line[0], line[-1]) for line in lines] == [("name", "outside"), ("1", ""), ("b", "")]
+
+
+def test_what_a_killed_process_left_is_removed(folder, tmp_path):
+    (tmp_path / "in.fa").write_text(FASTA)
+    (tmp_path / ".parts-out.parquet-x1").mkdir()
+    (tmp_path / ".parts-out.parquet-x1" / "0.parquet").touch()
+    assert run("predict", folder, tmp_path / "in.fa", "-o", tmp_path / "out.parquet") == cli.DONE
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.fa", "out.parquet"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -136,6 +151,8 @@ def test_output_to_a_pipe_and_repeated_names(folder, monkeypatch, capsysbinary):
             b"seq\nACGT\n",
             "no column 'sequence' for sequence; did you mean 'seq'? (the file has seq); give --sequence-column, or --no-header",
         ),
+        ("mac.fa", b">a\rACGT\r>b\rACGT\r", "mac.fa: a line ends with CR only"),
+        ("mac.tsv", b"name\tsequence\ra\tACGT\r", "mac.tsv, row 1: a line ends with CR only"),
         ("cut.fa.gz", gzip.compress(FASTA.encode())[:-9], "cut.fa.gz: the .gz file ends in the middle"),
         ("false.parquet", b"PAR1 no", "false.parquet: not a readable Parquet file"),
     ],
@@ -170,6 +187,9 @@ def test_options_that_cannot_be_used(folder, tmp_path, capsys):
         capsys, "predict", folder, tmp_path / "in.fa", "-o", tmp_path / "out.xlsx"
     )
     assert "model.json: this file does not exist" in refused(capsys, "predict", tmp_path, tmp_path / "in.fa")
+    for name in ("model.json", "model.keras"):
+        (tmp_path / name).write_text("{")
+    assert "model.json: damaged" in refused(capsys, "predict", tmp_path, tmp_path / "in.fa")
     for arguments in (["predict", "m"], ["predict", "m", "i", "--reads", "0"], ["predikt"], []):
         with pytest.raises(SystemExit) as stopped:
             cli.main(arguments)

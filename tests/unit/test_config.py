@@ -61,6 +61,7 @@ def test_overlays_are_valid(root, schema):
         ({"training": {"learning_rat": 1}}, r"config: 'training\.learning_rat' is not a key; did you mean 'learning_rate'\?"),
         ({"input": {"columns": {"Sequence": "x"}}}, r"'input\.columns\.Sequence' is not a key; did you mean 'sequence'\?"),
         ({"model": {"name": "slide"}}, r"model\.name: 'slide' is none of compact, biochemical, slides, .*; did you mean 'slides'\?"),
+        ({"training": {"learning_rate": "1e-3"}}, r"'1e-3' is no number but a text in YAML; write 1\.0e-3"),
         ({"training": {"epochs": "ten"}}, r"training\.epochs: 'ten' is no integer"),
         ({"training": {"epochs": 0}}, r"training\.epochs: 0 is less than"),
         ({"training": {"epochs": None}}, r"training\.epochs: None is no integer"),

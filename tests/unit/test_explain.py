@@ -287,3 +287,20 @@ def test_command(folder, tmp_path, capsys):
     assert cli.main(["explain", str(embedded), str(tmp_path / "in.fa"), "-o", str(tmp_path / "no"), "--gradients"]) == cli.REFUSED
     assert re.search(r"--gradients: .*embedded has none; without this option all mutants are predicted", capsys.readouterr().err)
     assert not (tmp_path / "no/effects.tsv.gz").exists()
+
+
+def test_command_with_one_name_for_all_and_what_was_there(folder, tmp_path, capsys):
+    sequences, found = toy.inserts(120, 46), []
+    for names in ([f"n{row}" for row in range(120)], ["x"] * 120):
+        (tmp_path / "in.fa").write_text("".join(f">{name}\n{text}\n" for name, text in zip(names, sequences, strict=True)))
+        logos = 3 if names[0] == "n0" else 1
+        assert cli.main(["explain", str(folder), str(tmp_path / "in.fa"), "-o", str(tmp_path / "out"), "--logos", str(logos)]) == cli.DONE
+        found.append(pl.read_csv(tmp_path / "out/motifs.tsv", separator="\t"))
+    assert found[0].equals(found[1])
+    assert found[0]["promoters"].max() > 1 / 120
+    assert "119 names that were there before" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "out/logos").iterdir()} == {"1_x.png", "1_x.svg"}
+    (tmp_path / "motifs.meme").write_text(">x\nMEME\n")
+    wrong = ["explain", str(folder), str(tmp_path / "in.fa"), "-o", str(tmp_path / "no"), "--motifs", str(tmp_path / "motifs.meme")]
+    assert cli.main(wrong) == cli.REFUSED
+    assert "motifs.meme: no motifs in JASPAR format" in capsys.readouterr().err

@@ -201,6 +201,11 @@ def test_empty_split_is_an_error():
         run(library(3), fractions={"train": 1.0, "val": 1e-9, "test": 1e-9})
 
 
+def test_one_family_is_said_to_be_one():
+    with pytest.raises(InputError, match=r"\(3 promoters in all\); they are one family, which a split does not take apart"):
+        run(library(3, group="one"))
+
+
 def test_own_column():
     parts = run(library(4, split=["train", "val", "train", "test"]), method="column")
     assert [part.height for part in parts.values()] == [2, 1, 1]

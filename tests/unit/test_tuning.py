@@ -1,6 +1,7 @@
 """Tuning: the space is checked, trials are trained, pruned and told, and the best becomes a config."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -94,6 +95,11 @@ def test_a_killed_trial_is_made_again(receipt, tmp_path, monkeypatch):
     journal = [json.loads(line) for line in (tmp_path / "study.journal").read_text().splitlines()]
     states = [entry["state"] for entry in journal if entry["op_code"] == 6]
     assert states[-2:] == [3, 1]  # failed, complete
+
+
+def test_a_baseline_has_nothing_to_tune(tmp_path):
+    with pytest.raises(ConfigError, match="'baseline_kmer' has nothing that tuning could change"):
+        trial(tmp_path / "receipt.json", tmp_path, 0, blueprint=replace(blueprint("vaishnav_cnn"), name="baseline_kmer"))
 
 
 def test_no_complete_trial_is_an_error():

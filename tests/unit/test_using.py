@@ -14,5 +14,5 @@ def test_tutorial(tmp_path, monkeypatch, capsys):
     names = {}
     for block in blocks:
         exec(compile(block, "docs/using.md", "exec"), names)
-    assert len(names["effects"]) == 120
+    assert len(names["effects"]) == 3 * (80 + 14)
     assert "expression_low" in capsys.readouterr().out

@@ -77,6 +77,29 @@ def test_a_variant_in_a_flank_stays_one(folder, tmp_path):
     assert found["effect_alt_minus_ref"].item() == pytest.approx(12 / toy.LENGTH, abs=1e-5)
 
 
+@pytest.mark.parametrize("whole_one", ["ref", "alt"])
+def test_a_whole_promoter_and_an_insert_are_made_alike(folder, tmp_path, capsys, whole_one):
+    changed = other(INSERTS[0][5]).join([INSERTS[0][:5], INSERTS[0][6:]])
+    ref, alt = (toy.FIVE + text + toy.THREE if which == whole_one else text for which, text in (("ref", INSERTS[0]), ("alt", changed)))
+    found = effects(folder, tmp_path, "alt.fa", f">p0\n{alt}\n", f">p0\n{ref}\n")
+    assert found["effect_alt_minus_ref"].item() == pytest.approx(expected(INSERTS[0], changed), abs=1e-5)
+    assert found["outside_alt"].to_list() == [None]
+    arguments = ["variants", str(folder), str(tmp_path / "ref.fa"), str(tmp_path / "alt.fa"), "-o", str(tmp_path / "again.tsv")]
+    assert cli.main(arguments) == cli.DONE
+    assert "1 pairs of which one was a whole promoter and the other an insert only" in capsys.readouterr().err
+
+
+def test_a_variant_where_the_model_does_not_look_has_no_effect_to_tell(folder, tmp_path, capsys):
+    insert = toy.inserts(1, 31, length=60)[0]
+    record = [("p0", 3, ".", insert[2], other(insert[2])), ("p0", 60, ".", insert[59], other(insert[59]))]
+    found = effects(folder, tmp_path, "v.vcf", vcf(*record), f">p0\n{insert}\n")
+    assert found["effect_alt_minus_ref"].to_list() == [None, pytest.approx(expected(insert, insert[:59] + other(insert[59])), abs=1e-5)]
+    assert found["effect_low"].to_list()[0] is None
+    assert cli.main(["variants", str(folder), str(tmp_path / "ref.fa"), str(tmp_path / "v.vcf"), "-o", str(tmp_path / "o.tsv")]) == cli.DONE
+    told = capsys.readouterr().err
+    assert "2 longer than 40 bp, right end kept; 1 that differ only where the model does not look: no effect is given" in told
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -85,6 +108,7 @@ def test_a_variant_in_a_flank_stays_one(folder, tmp_path):
         ("v.vcf", vcf(("p1", 0, ".", "A", "C")), "line 3: POS '0' is not in 'p1'"),
         ("v.vcf", vcf(("p_1", 1, ".", "A", "C")), r"line 3: CHROM 'p_1' is no name in .*; did you mean 'p1'\?"),
         ("v.vcf", vcf(("p1", 1, ".", INSERTS[1][0], "<DEL>")), "line 3: ALT '<DEL>' is no sequence of A, C, G, T and N"),
+        ("v.vcf", vcf(("p1", 1, ".", "", "A")), "line 3: REF is empty"),
         ("v.vcf", vcf(("p1", 1, ".")), "line 3: 3 columns; a VCF has at least 5"),
         ("v.vcf", vcf(), "no variant found"),
         ("v.vcf", "p1\t1\t.\tA\tC\n", "line 1: a record before the line #CHROM"),

@@ -265,7 +265,10 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
     for name in ("model.json", "model.keras"):
         if not (directory / name).is_file():
             raise InputError(f"{directory / name}: this file does not exist; a model directory has model.keras and model.json")
-    about = json.loads((directory / "model.json").read_text(encoding="utf-8"))
+    try:
+        about = json.loads((directory / "model.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{directory / 'model.json'}: damaged ({error}); train the model again") from None
     try:
         with _nothing_drawn():
             model = keras.saving.load_model(directory / "model.keras", compile=False)
