@@ -591,6 +591,12 @@ def _resolve(
             key = f"input.header is false, so {section}.columns.{role}" if section else f"without a header --{role}-column"
             raise ConfigError(f"{path}: {key} must be a number from 1, not '{wanted}'")
         elif wanted not in names:
+            other = {";": "semicolons", "\t": "tabs", ",": "commas"}
+            if len(names) == 1 and (odd := next((sign for sign in other if sign in names[0]), None)):
+                raise ConfigError(
+                    f"{path}, row 1: one column '{names[0]}', cells seem to be separated by {other[odd]}; "
+                    "in .csv they are by commas, in .tsv by tabs: rename the file or write it anew"
+                )
             advice = f"set {section}.columns.{role}, or input.header: false" if section else f"give --{role}-column, or --no-header"
             raise ConfigError(
                 f"{path}, row 1: no column '{wanted}' for {role}{nearest(wanted, names)} (the file has {', '.join(names[:12])}"

@@ -151,6 +151,8 @@ def test_what_a_killed_process_left_is_removed(folder, tmp_path):
             b"seq\nACGT\n",
             "no column 'sequence' for sequence; did you mean 'seq'? (the file has seq); give --sequence-column, or --no-header",
         ),
+        ("excel.csv", b"name;sequence\na;ACGT\n", "excel.csv, row 1: one column 'name;sequence', cells seem to be separated by semicolons"),
+        ("tabs.csv", b"name\tsequence\na\tACGT\n", "cells seem to be separated by tabs; in .csv they are by commas"),
         ("mac.fa", b">a\rACGT\r>b\rACGT\r", "mac.fa: a line ends with CR only"),
         ("mac.tsv", b"name\tsequence\ra\tACGT\r", "mac.tsv, row 1: a line ends with CR only"),
         ("cut.fa.gz", gzip.compress(FASTA.encode())[:-9], "cut.fa.gz: the .gz file ends in the middle"),
