@@ -5,7 +5,6 @@ Each command imports what it needs when it runs: help costs nothing.
 """
 
 import argparse
-import errno
 import os
 import sys
 import traceback
@@ -177,8 +176,6 @@ def _predict(options: argparse.Namespace) -> None:
     ledger, repeated = Ledger("predict", ""), tables.RepeatedNames()
     blocks = tables.regroup(tables.records(options.input, ledger, **_columns(options), ambiguous="n"), options.batch_size)
     with tables.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
-        if options.reads and predictor.calibration is not None and predictor.calibration.reads is None:
-            print("gpraflow: --reads changes nothing: the model was trained without the column n_reads", file=sys.stderr)
         for rows in counted:
             repeated.add(rows["name"])
             write(predictor.records(rows, options.input, ledger, options.reads))
@@ -286,8 +283,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 (the last place where a message can be made of it)
         if options.traceback:
             traceback.print_exc()
-        known = isinstance(error, GpraflowError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
-        message = str(error) if known else f"{type(error).__name__}: {error} (a fault of gpraflow; gpraflow --traceback ... shows where)"
+        ours = isinstance(error, GpraflowError)
+        message = str(error) if ours else f"{type(error).__name__}: {error} (a fault of gpraflow; gpraflow --traceback ... shows where)"
         print(f"gpraflow: {message}", file=sys.stderr)
         return REFUSED if isinstance(error, (InputError, ConfigError)) else FAILED
     return DONE

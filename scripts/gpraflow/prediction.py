@@ -199,6 +199,8 @@ class Predictor:
         """Return ``name``, ``sequence`` (as predicted, with flanks) and predictions, named as users see them, for a block of records."""
         rows = self.complete(rows, path, ledger)
         ledger.note_window(rows["sequence"], **self.window)
+        if reads is not None and self.calibration is not None and self.calibration.reads is None:
+            ledger.note("with an interval for any number of reads: the model was trained without n_reads", rows.height)
         found = self.promoters(rows["sequence"], reads)
         for reason in ("length", "unknown bases", "composition"):
             if count := int(found[DOMAIN].str.contains(reason).sum()):

@@ -22,7 +22,7 @@ import zstandard
 from Bio.SeqIO.FastaIO import SimpleFastaParser
 
 from gpraflow import files
-from gpraflow.errors import ConfigError, InputError, nearest
+from gpraflow.errors import ConfigError, GpraflowError, InputError, nearest
 from gpraflow.ledger import Ledger
 from gpraflow.scaffold import ALPHABET, Scaffold, flank_ends
 
@@ -259,9 +259,9 @@ def records(
         blocks = (_select(rows, _resolve(wanted, names, header, named, "", ("sequence",)), named) for rows, names in found)
     for rows in blocks:
         if "name" not in rows.columns:
-            rows = rows.with_columns(name=pl.int_range(before + 1, before + 1 + pl.len()))
+            rows = rows.with_columns(name=pl.lit(None))
         number = pl.int_range(before + 1, before + 1 + pl.len()).cast(pl.String)
-        rows = rows.with_columns(pl.col("name").cast(pl.String).fill_null("").replace("", None).fill_null(number))
+        rows = rows.with_columns(pl.col("name").cast(pl.String).replace("", None).fill_null(number))
         ledger.read(rows.height)
         before += rows.height
         yield check_sequences(rows, named, ledger, "record" if fasta else "row", ambiguous).select("row", "name", "sequence")
@@ -282,7 +282,7 @@ class RepeatedNames:
 
     def add(self, names: pl.Series) -> None:
         """Take the names of a block."""
-        self.hashes.append(names.filter(names != "").hash().to_numpy())
+        self.hashes.append(names.hash().to_numpy())
 
     def note(self, ledger: Ledger) -> None:
         """Count the rows whose name was there before."""
@@ -347,7 +347,12 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
         return write
 
     if str(path) == STDIN:
-        yield to(sys.stdout.buffer)
+        try:
+            yield to(sys.stdout.buffer)
+        except BrokenPipeError:  # whoever read it has gone
+            raise
+        except OSError as error:
+            raise GpraflowError(f"standard output: could not be written ({error.strerror or error})") from error
         return
     with files.whole(path) as temporary:
         if kind == "parquet":  # in parts, since Polars writes a file at once

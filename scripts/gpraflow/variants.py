@@ -135,14 +135,23 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
     whole = predictor.complete(pairs.select("row", sequence="ref"), "REF", ledger)["sequence"]
     # A variant may damage a flank: what is done to an alternative is what its reference needed, not what it looks like itself.
     alone = predictor.complete(pairs.select("row", sequence="alt"), "ALT", Ledger("variants", ""))["sequence"]
-    kept, added = pl.col("whole") == pl.col("ref"), pl.col("whole") == five + pl.col("ref") + three
-    intact = pl.col("alt").str.starts_with(five) & pl.col("alt").str.ends_with(three) if five or three else pl.lit(False)
-    completed = pl.col("alone") == five + pl.col("alt") + three if five or three else pl.lit(False)
-    unlike = (kept & completed) | (added & intact)
+
+    def added(sequence: str, completed: str) -> pl.Expr:
+        return (pl.col(completed) == five + pl.col(sequence) + three) & (pl.col(completed) != pl.col(sequence))
+
+    kept = pl.col("whole") == pl.col("ref")
+    alt_is_whole = pl.col("alt").str.starts_with(five) & pl.col("alt").str.ends_with(three)
+    unlike = (kept & added("alt", "alone")) | (added("ref", "whole") & alt_is_whole)
     both = pairs.with_columns(whole=whole, alone=alone).select(
         "whole",
         unlike=unlike,
-        alternative=pl.when(unlike).then("alone").when(kept).then("alt").when(added).then(five + pl.col("alt") + three).otherwise("alone"),
+        alternative=pl.when(unlike)
+        .then("alone")
+        .when(kept)
+        .then("alt")
+        .when(added("ref", "whole"))
+        .then(five + pl.col("alt") + three)
+        .otherwise("alone"),
     )
     if count := int(both["unlike"].sum()):
         ledger.note("pairs of which one was a whole promoter and the other an insert only", count)

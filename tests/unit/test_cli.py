@@ -123,6 +123,16 @@ def test_empty_texts_are_empty_and_rows_without_a_name_have_their_number(folder,
     assert [(line[0], line[-1]) for line in lines] == [("name", "outside"), ("1", ""), ("b", "")]
 
 
+def test_a_full_disk_behind_standard_output_is_no_fault_of_the_program(folder, tmp_path):
+    (tmp_path / "in.fa").write_text(FASTA)
+    with open("/dev/full", "wb") as full:
+        command = [sys.executable, "-m", "gpraflow.cli", "predict", folder, tmp_path / "in.fa", "--quiet"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT / "scripts", check=False)
+    assert done.returncode == cli.FAILED
+    assert "gpraflow: standard output: could not be written (No space left on device)" in done.stderr
+    assert "a fault of gpraflow" not in done.stderr
+
+
 def test_what_a_killed_process_left_is_removed(folder, tmp_path):
     (tmp_path / "in.fa").write_text(FASTA)
     (tmp_path / ".parts-out.parquet-x1").mkdir()

@@ -298,7 +298,11 @@ def test_command_with_one_name_for_all_and_what_was_there(folder, tmp_path, caps
         found.append(pl.read_csv(tmp_path / "out/motifs.tsv", separator="\t"))
     assert found[0].equals(found[1])
     assert found[0]["promoters"].max() > 1 / 120
-    assert "119 names that were there before" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "119 names that were there before" in said
+    (tmp_path / "long.fa").write_text(f">a\n{toy.inserts(1, 47, length=60)[0]}\n")
+    assert cli.main(["explain", str(folder), str(tmp_path / "long.fa"), "-o", str(tmp_path / "long"), "--logos", "0"]) == cli.DONE
+    assert "1 longer than 40 bp, right end kept" in capsys.readouterr().err
     assert {path.name for path in (tmp_path / "out/logos").iterdir()} == {"1_x.png", "1_x.svg"}
     (tmp_path / "motifs.meme").write_text(">x\nMEME\n")
     wrong = ["explain", str(folder), str(tmp_path / "in.fa"), "-o", str(tmp_path / "no"), "--motifs", str(tmp_path / "motifs.meme")]

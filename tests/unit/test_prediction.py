@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from gpraflow import calibration, prediction
 from gpraflow.errors import InputError
+from gpraflow.ledger import Ledger
 from gpraflow.scaffold import tokenize
 from scipy import stats
 
@@ -110,6 +111,15 @@ def test_without_reads_the_residual_is_the_same_for_all(tmp_path):
     assert found.model_variance == pytest.approx(np.mean(residual**2), rel=1e-3)
     one, other = (gpraflow.load(folder).predict(toy.promoters(2, 3), reads=reads) for reads in (None, 5))
     assert one.equals(other)
+    for reads, noted in (
+        (None, {}),
+        (5, {("noted", "with an interval for any number of reads: the model was trained without n_reads"): 2}),
+    ):
+        ledger, rows = Ledger("predict", ""), pl.DataFrame({"row": [1, 2], "name": ["a", "b"], "sequence": toy.promoters(2, 3)})
+        prediction.Predictor(folder).records(rows, "x", ledger, reads)
+        assert {key: count for key, count in ledger.counts.items() if "n_reads" in key[1]} == noted
+    with pytest.raises(InputError, match="reads: 0 is not at least 1"):
+        gpraflow.load(folder).predict(toy.promoters(2, 3), reads=0)
 
 
 def test_quantile_is_the_one_of_split_conformal_prediction_and_needs_nineteen_promoters(tmp_path):

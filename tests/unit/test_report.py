@@ -392,6 +392,11 @@ def test_the_page_holds_what_there_is_escaped_and_no_more(tmp_path):
             path = original / link["download"].removeprefix("mine_").replace("predictions_", "predictions/")
             assert base64.b64decode(link["href"].partition(",")[2]) == path.read_bytes()
     assert sum("download" in link for link in page.links) == 2 * 2 + 2
+    named = re.findall(r'<a [^>]*download=[^>]*aria-label="([^"]*)">([^<]*)</a>', text)
+    assert len(named) == 6
+    assert all(name.startswith(f"{seen}: ") for name, seen in named)  # who speaks what is seen finds the link
+    regions = re.findall(r'role="region" aria-label="([^"]*)"', text)
+    assert len(regions) == len(set(regions)) > 2
     assert "2026-01-02 03:04 UTC" in text
     assert (
         yaml.safe_load(re.search(r"<pre[^>]*>(.*?)</pre>", text, re.DOTALL)[1].replace("&#39;", "'").replace("&#34;", '"'))["run"] == "mine"
@@ -400,6 +405,8 @@ def test_the_page_holds_what_there_is_escaped_and_no_more(tmp_path):
 
 def test_the_page_is_written_for_other_configs_too(tmp_path):
     config = run_folder(tmp_path, {"one": "Set one"})
+    shares = config | {"split": config["split"] | {"fractions": {"train": 0.9, "val": 0.2, "test": 0.1}}}
+    assert "by a seeded hash (train 0.75, val 0.167, test 0.0833)" in write(tmp_path, shares)
     config |= {"counts": config["counts"] | {"method": "weighted_mean"}, "neighbours": config["neighbours"] | {"kmer": 24}}
     config |= {"input": config["input"] | {"table": "{data}/x.tsv"}, "split": config["split"] | {"method": "column", "train_promoters": 99}}
     (tmp_path / "checks.tsv").write_text("dataset\tcheck\tvalue\tverdict\ttext\none\tscale\t1\tok\tsame\n")

@@ -231,9 +231,9 @@ def _drawn_in_few_lengths() -> Iterator[None]:
     def few(draw: Callable[..., Any]) -> Callable[..., Any]:
         def drawn(*given: Any, **about: Any) -> Any:
             shape = about.get("shape")
-            if shape is None or math.prod(shape) > _LENGTHS[-1] or any(isinstance(each, jax.core.Tracer) for each in given):
+            number = math.prod(shape or ())
+            if shape is None or number > _LENGTHS[-1] or any(isinstance(each, jax.core.Tracer) for each in given):
                 return draw(*given, **about)
-            number = math.prod(shape)
             length = next(each for each in _LENGTHS if each >= number)
             return jax.numpy.asarray(np.asarray(draw(*given, **about | {"shape": (length,)}))[:number].reshape(shape))
 
