@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from gpraflow import metrics, randomness
+from gpraflow.core import randomness
+from gpraflow.evaluation import metrics
 
 
 def main():

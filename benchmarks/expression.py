@@ -21,7 +21,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from gpraflow import expression
+from gpraflow.assay import estimators
 
 CLASSES = ((1, 1), (2, 5), (6, 20), (21, 100), (101, None))
 RANGE, CENTRE, SPREAD = 18, 8.5, 3.0  # of the signal, and of promoters' means in it
@@ -100,11 +100,11 @@ def main():
     parser.add_argument("--bound", type=int, default=3000, help="promoters for the least possible error; 0: leave it out")
     options = parser.parse_args()
     mean, edges, counts, cells, depth = assay(options, np.random.default_rng(options.seed))
-    replicates = [expression.Replicate("", tuple(f"bin_{b}" for b in range(options.bins)), edges, cells)]
+    replicates = [estimators.Replicate("", tuple(f"bin_{b}" for b in range(options.bins)), edges, cells)]
     laps = [time.perf_counter()]
-    found = {"weighted_mean": expression.weighted_mean(counts, replicates, options.read_dispersion)}
+    found = {"weighted_mean": estimators.weighted_mean(counts, replicates, options.read_dispersion)}
     laps.append(time.perf_counter())
-    found["maximum_likelihood"] = expression.maximum_likelihood(counts, replicates, options.read_dispersion, options.prior)
+    found["maximum_likelihood"] = estimators.maximum_likelihood(counts, replicates, options.read_dispersion, options.prior)
     laps.append(time.perf_counter())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 

@@ -49,17 +49,19 @@ def verify(folder):
     """Read every record back; return promoters of each split."""
     import numpy as np
     import polars as pl
-    from gpraflow import datasets, shards
+
+    from gpraflow.shards import batches, manifest
+    from gpraflow.shards import records as shards_records
 
     found = {}
     for split in SPLITS:
-        source = datasets.open_split(json.loads(Path(folder, "upload.json").read_text()), split)
-        encoder = shards.Encoder(110, {"expression": 1})
+        source = batches.open_split(json.loads(Path(folder, "upload.json").read_text()), split)
+        encoder = shards_records.Encoder(110, {"expression": 1})
         hashes = []
         for shard in source.manifest["shards"]:
             records = np.frombuffer(source.get(shard), np.uint8).reshape(shard["rows"], -1)
             assert not encoder.damaged(records).any(), f"{shard['name']}: a record is damaged"
-            tokens = shards.decode(records, source.manifest, ["sequence"])["sequence"]
+            tokens = manifest.decode(records, source.manifest, ["sequence"])["sequence"]
             hashes.append(pl.Series(np.ascontiguousarray(tokens).view("S110").ravel().tolist()).hash().to_numpy())
         written = np.concatenate(hashes)
         expected = pl.scan_parquet(f"{folder}/{split}.parquet").select(pl.len()).collect().item()
@@ -76,9 +78,9 @@ def main():
     parser.add_argument("--folder", help="keep files here, and use a table that is there")
     arguments = parser.parse_args()
     import polars as pl
-    from gpraflow import neighbours
-
     from benchmarks import synthetic
+
+    from gpraflow.sequences import neighbours
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or temporary

@@ -13,9 +13,9 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-from gpraflow import models
-
 from benchmarks import contenders
+
+from gpraflow.models import backend
 
 LENGTH, KERNEL = 150, 7
 
@@ -28,9 +28,10 @@ def main():
     parser.add_argument("--filters-per-group", type=int, default=2)
     parser.add_argument("--rows", type=int, default=256)
     arguments = parser.parse_args()
-    models.select_backend(arguments.backend)
+    backend.select_backend(arguments.backend)
     import keras
-    from gpraflow.models import blocks
+
+    from gpraflow.models.layers import blocks
 
     x = np.random.default_rng(0).normal(size=(arguments.rows, LENGTH, arguments.channels)).astype("float32")
     groups = arguments.channels // arguments.filters_per_group

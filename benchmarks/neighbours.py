@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from gpraflow import neighbours, scaffold
+from gpraflow.sequences import neighbours, scaffold
 
 BASES = np.frombuffer(b"ACGT", np.uint8)
 

@@ -19,14 +19,17 @@ import polars as pl
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "scripts")]
-from gpraflow import memory
+from gpraflow.core import startup
 
 if __name__ == "__main__":
-    memory.start_with_large_pages()  # as the command has them
+    startup.restart_prepared()  # as the command has them
 import synthetic
-from gpraflow import explain, prediction, tables
-from gpraflow.ledger import Ledger
-from gpraflow.scaffold import tokenize
+
+from gpraflow.core.ledger import Ledger
+from gpraflow.explanation import mutagenesis
+from gpraflow.formats import records, text
+from gpraflow.prediction import predictor as prediction_predictor
+from gpraflow.sequences.scaffold import tokenize
 
 
 def main():
@@ -37,12 +40,12 @@ def main():
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=1024)
     options = parser.parse_args()
-    predictor = prediction.Predictor(options.model, batch_size=options.batch_size)
+    predictor = prediction_predictor.Predictor(options.model, batch_size=options.batch_size)
     five, three = predictor.flanks
     whole = synthetic.promoter_table(options.rows)["sequence"]
     inserts = whole.str.slice(len(synthetic.FIVE_PRIME), 80)
     tokens = tokenize(pl.Series([five + insert + three for insert in inserts]), **predictor.window)
-    mutated = explain.places(predictor, whole)
+    mutated = mutagenesis.places(predictor, whole)
     some = max(1, options.rows // int(3 * mutated[0].sum()))
     found = {"raw": [], "ours": [], "explain": []}
     busy = dict.fromkeys(found, 0.0)
@@ -55,12 +58,12 @@ def main():
 
         def ours():
             ledger = Ledger("predict", "")
-            with tables.writing(out) as write:
-                for rows in tables.records(fasta, ledger, ambiguous="n"):
+            with text.writing(out) as write:
+                for rows in records.records(fasta, ledger, ambiguous="n"):
                     write(predictor.records(rows, fasta, ledger))
 
         def mutants():
-            explain.mutational_effects(predictor, tokens[:some], mutated[:some])
+            mutagenesis.mutational_effects(predictor, tokens[:some], mutated[:some])
 
         number = {"raw": options.rows, "ours": options.rows, "explain": int(3 * mutated[:some].sum())}
         predictor.model.predict(tokens[: options.batch_size], batch_size=options.batch_size, verbose=0)  # compiled

@@ -21,7 +21,6 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 def slides_rate(rows, folder, batch_size, seed):
     """Return promoters a second of the slides' reader, batched as training needs it."""
     import tensorflow as tf
-
     from benchmarks import shards as writers
     from benchmarks import synthetic
 
@@ -62,23 +61,24 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from gpraflow import datasets, shards, storage
-
     from benchmarks import synthetic
+
+    from gpraflow.shards import batches as shards_batches
+    from gpraflow.shards import tf_batches, upload, write
 
     size = arguments.batch_size
     with tempfile.TemporaryDirectory() as folder:
         table = synthetic.promoter_table(arguments.rows, arguments.seed)
         form = {"split": "train", "scaffold": "pTpA", "length": 110, "keep": "right", "pad": "left", "rows_per_shard": 100_000}
-        shards.write(table, f"{folder}/train/manifest.json", **form, extra_features=[], seed=0)
+        write.write(table, f"{folder}/train/manifest.json", **form, extra_features=[], seed=0)
         del table
-        receipt = storage.upload({"train": f"{folder}/train/manifest.json"}, f"file://{folder}/bucket", f"{folder}/upload.json")
-        source = datasets.open_split(receipt, "train")
-        mapped = datasets.MemoryMap(source)
+        receipt = upload.upload({"train": f"{folder}/train/manifest.json"}, f"file://{folder}/bucket", f"{folder}/upload.json")
+        source = shards_batches.open_split(receipt, "train")
+        mapped = shards_batches.MemoryMap(source)
         found = {
             "memmap_per_s": rate(mapped.batches(size, seed=1), size),
             "memmap_turned_per_s": rate(mapped.batches(size, seed=1, turn=True), size),
-            "tfdata_per_s": rate(datasets.tf_batches(source, size, seed=1).as_numpy_iterator(), size),
+            "tfdata_per_s": rate(tf_batches.tf_batches(source, size, seed=1).as_numpy_iterator(), size),
             "slides_per_s": slides_rate(arguments.slides_rows, folder, size, arguments.seed),
         }
     ratios = {f"ratio_{name}_vs_slides": round(found[f"{name}_per_s"] / found["slides_per_s"], 1) for name in ("tfdata", "memmap")}

@@ -23,14 +23,16 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
-from gpraflow import reads
-from gpraflow.ledger import Ledger
+from gpraflow.assay import inserts as assay_inserts
+from gpraflow.assay import reads
+from gpraflow.core.ledger import Ledger
 
 FIVE, THREE = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
 BEFORE, BEHIND = b"GATTCGAAC", b"TCTTAATTAAAAAAAGATAGAAAACATTAGGAGTGTAACACAAGACTTT"
-POLICY = reads.Policy(FIVE, THREE)
+POLICY = assay_inserts.Policy(FIVE, THREE)
 BASES = np.frombuffer(b"ACGT", np.uint8)
 
 
@@ -119,7 +121,7 @@ def agreement(path):
     both = same = exact = 0
     for start in range(0, len(rows), 8192):
         part = slice(start, start + 8192)
-        found = reads.find_inserts(rows[part], np.full(len(rows[part]), 150), POLICY)
+        found = assay_inserts.find_inserts(rows[part], np.full(len(rows[part]), 150), POLICY)
         for name, sequence, first, last, ok in zip(
             names[part], sequences[part], found.start, found.end, found.ok & ~found.reverse, strict=True
         ):
@@ -163,7 +165,7 @@ def main():
             summary[f"ratio_vs_cutadapt_piped_without_edits{kind}"] = round(min(s for s, _ in strict) / fastest, 2)
             summary[f"peak_rss_mb{kind}"] = round(max(said["rss"] for _, said in runs))
             if path is exact:
-                summary["counts_equal"] = dict(reads.pl.read_parquet(target).iter_rows()) == strict[-1][1]
+                summary["counts_equal"] = dict(pl.read_parquet(target).iter_rows()) == strict[-1][1]
         summary["agreement_with_errors"] = agreement(faulty)
         for distinct in (500_000, 10_000_000) if arguments.growth else ():
             lanes = [Path(folder, f"lane_{distinct}_{number}.fastq.gz") for number in range(max(arguments.growth))]

@@ -21,10 +21,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 OURS = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from gpraflow import shards, tables
+from gpraflow.formats import promoters
+from gpraflow.shards import write
 start = time.perf_counter()
-manifest = shards.write(tables.scan(sys.argv[2]), sys.argv[3] + "/manifest.json", split="train", scaffold="pTpA", length=110, keep="right",
-                        pad="left", rows_per_shard=100_000, extra_features=[], seed=0, threads=2)
+manifest = write.write(promoters.scan(sys.argv[2]), sys.argv[3] + "/manifest.json", split="train", scaffold="pTpA", length=110,
+                       keep="right", pad="left", rows_per_shard=100_000, extra_features=[], seed=0, threads=2)
 print(json.dumps({"seconds": round(time.perf_counter() - start, 2), "shards": len(manifest["shards"]),
                   "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
 """
@@ -84,13 +85,13 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from gpraflow import tables
-
     from benchmarks import synthetic
+
+    from gpraflow.formats import promoters
 
     with tempfile.TemporaryDirectory() as folder:
         table = synthetic.promoter_table(arguments.rows, arguments.seed)
-        tables.write(table, f"{folder}/train.parquet")
+        promoters.write(table, f"{folder}/train.parquet")
         some = table.head(arguments.loop_rows)
         del table
         command = [sys.executable, "-c", OURS, str(ROOT / "scripts"), f"{folder}/train.parquet", f"{folder}/train"]

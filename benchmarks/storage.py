@@ -31,9 +31,9 @@ def copy_loop(folder, emulator):
 
 def ours(folder, emulator):
     """Upload the split as the workflow does."""
-    from gpraflow import storage
+    from gpraflow.shards import upload as shards_upload
 
-    storage.upload({"train": folder / "manifest.json"}, f"gs://{emulator}/ours", folder.parent / "upload.json")
+    shards_upload.upload({"train": folder / "manifest.json"}, f"gs://{emulator}/ours", folder.parent / "upload.json")
 
 
 def seconds_of(upload, folder):
@@ -55,16 +55,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    from gpraflow import shards
-
     from benchmarks import synthetic
+
+    from gpraflow.shards import records, write
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "train"
-        record = len(shards.layout(110, {"expression": 1})[0])
+        record = len(records.layout(110, {"expression": 1})[0])
         table = synthetic.promoter_table(arguments.megabytes * 1_000_000 // record, arguments.seed)
         form = {"split": "train", "scaffold": "pTpA", "length": 110, "keep": "right", "pad": "left", "extra_features": [], "seed": 0}
-        manifest = shards.write(table, folder / "manifest.json", rows_per_shard=100_000, threads=2, **form)
+        manifest = write.write(table, folder / "manifest.json", rows_per_shard=100_000, threads=2, **form)
         del table
         for upload in (copy_loop, ours):  # imports, and the files in the page cache
             seconds_of(upload, folder)

@@ -19,18 +19,21 @@ import numpy as np
 STARTED = time.perf_counter()
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "scripts"))
-from gpraflow import memory
+from gpraflow.core import startup
 
 if __name__ == "__main__":
-    memory.start_with_large_pages()  # as the jobs of the workflow have them
-from gpraflow import models, objectives, scaffold, steppers, training
+    startup.restart_prepared()  # as the jobs of the workflow have them
+from gpraflow.models import backend, registry
+from gpraflow.sequences import scaffold
+from gpraflow.training import network as training_network
+from gpraflow.training import objectives, options, steppers
 
 LENGTH = 110
 COUNT = """
 import sys
 sys.path[:0] = [sys.argv[1] + "/benchmarks", sys.argv[1] + "/scripts"]
-from gpraflow import models
-models.select_backend("jax")
+from gpraflow.models.backend import select_backend
+select_backend("jax")
 import jax
 import training as benchmark
 core, inputs = benchmark.network(sys.argv[2], sys.argv[3], 64)
@@ -52,29 +55,29 @@ def sgemm_gflops(side=2048, repeats=10):
 
 def network(name, preset, rows):
     """Return a network with raw outputs, and random promoters as it takes them."""
-    preset, sizes = models.choose_sizes(name, preset, {})
+    preset, sizes = registry.choose_sizes(name, preset, {})
     upstream = scaffold.load(ROOT / "resources/scaffolds.yaml", "pTpA").upstream
     motifs = str(ROOT / "resources/motifs/jaspar2026_yeast.jaspar")
-    core = training.build_core(training.Blueprint(name, preset, sizes, upstream, motifs), LENGTH, 1, "core")
+    core = training_network.build_core(options.Blueprint(name, preset, sizes, upstream, motifs), LENGTH, 1, "core")
     rng = np.random.default_rng(0)
     given = {
         "tokens": rng.integers(0, 4, (rows, LENGTH), dtype=np.uint8),
         "singleton": np.zeros((rows, 1), np.float32),
         "reverse": np.zeros((rows, 1), np.float32),
     }
-    return core, [given[key] for key in models.describe(name).inputs]
+    return core, [given[key] for key in registry.describe(name).inputs]
 
 
 def main():
     """Train and predict on random tokens."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="slides", choices=[name for name in models.REGISTRY if not models.describe(name).baseline])
+    parser.add_argument("--model", default="slides", choices=[name for name in registry.REGISTRY if not registry.describe(name).baseline])
     parser.add_argument("--preset", default="auto")
     parser.add_argument("--backend", default="jax", choices=["jax", "tensorflow"])
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=20)
     arguments = parser.parse_args()
-    models.select_backend(arguments.backend)
+    backend.select_backend(arguments.backend)
 
     size = arguments.batch_size
     core, inputs = network(arguments.model, arguments.preset, size)
@@ -93,7 +96,7 @@ def main():
     started = time.perf_counter()
     train(arguments.steps)
     train_per_s = arguments.steps * size / (time.perf_counter() - started)
-    predict = stepper.predictor(training.serving([core], objective, LENGTH, False, arguments.model), 1024)
+    predict = stepper.predictor(training_network.serving([core], objective, LENGTH, False, arguments.model), 1024)
     tokens = np.random.default_rng(2).integers(0, 4, (4096, LENGTH), dtype=np.uint8)
     predict(tokens[:1024])
     started = time.perf_counter()

@@ -13,9 +13,9 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-from gpraflow import models
-
 from benchmarks import contenders
+
+from gpraflow.models import backend
 
 
 def main():
@@ -26,7 +26,7 @@ def main():
     parser.add_argument("--filters", type=int, default=64)
     parser.add_argument("--rows", type=int, default=2048)
     arguments = parser.parse_args()
-    models.select_backend(arguments.backend)
+    backend.select_backend(arguments.backend)
     import keras
 
     strands = np.random.default_rng(0).normal(size=(arguments.rows, 2, 110, arguments.channels)).astype("float32")

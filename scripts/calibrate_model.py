@@ -2,19 +2,22 @@
 
 from pathlib import Path
 
-from gpraflow import calibration, prediction, scaffold, smk, tables
+from gpraflow.core import logs
+from gpraflow.formats import promoters
+from gpraflow.prediction import calibration, predictor
+from gpraflow.sequences import scaffold
 
 
 def main(job):
-    smk.log_to(job.log[0])
-    validation = prediction.predict(
+    logs.log_to(job.log[0])
+    validation = predictor.predict(
         Path(job.input.model).parent,
-        tables.read(job.input.validation),
+        promoters.read(job.input.validation),
         backend=job.params.backend,
         batch_size=job.params.batch_size,
     )
     found = calibration.fit(
-        tables.scan(job.input.train),
+        promoters.scan(job.input.train),
         validation,
         model=job.input.model,
         scaffold=scaffold.load(job.input.scaffolds, job.params.scaffold),

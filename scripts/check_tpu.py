@@ -1,13 +1,14 @@
 """Compile the train step for a TPU that is not there."""
 
-from gpraflow import files, smk, tpu, training
+from gpraflow.core import files, logs
+from gpraflow.training import options, tpu
 
 
 def main(job):
-    terminal = smk.log_to(job.log[0])
+    terminal = logs.log_to(job.log[0])
     about = tpu.check(
-        training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
-        training.Options(**job.params.options),
+        options.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
+        options.Options(**job.params.options),
         job.params.length,
         **job.params.tpu,
     )

@@ -1,11 +1,12 @@
 """Collect the ledgers of all steps and check that they agree."""
 
-from gpraflow import ledger, smk
+from gpraflow.core import logs
+from gpraflow.report import accounting
 
 
 def main(job):
-    smk.log_to(job.log[0])
-    ledger.collect(job.input.ledgers, job.output.ledger)
+    logs.log_to(job.log[0])
+    accounting.collect(job.input.ledgers, job.output.ledger)
 
 
 if __name__ == "__main__":

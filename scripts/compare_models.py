@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
-from gpraflow import comparisons, files, smk, tables
+from gpraflow.core import files, logs
+from gpraflow.evaluation import comparisons
+from gpraflow.formats import promoters
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params = job.params
     paths = dict(zip(params.runs, job.input.metrics, strict=True))
     runs = {run: json.loads(Path(path).read_text(encoding="utf-8")) for run, path in paths.items()}
@@ -15,7 +17,7 @@ def main(job):
 
     def read(run, dataset):
         path = str(Path(paths[run]).parent / "predictions" / f"{dataset}.parquet")
-        return tables.read(path) if path in there else None
+        return promoters.read(path) if path in there else None
 
     scores, compared = comparisons.across(runs, read, resamples=params.bootstrap, seed=params.seed, threads=job.threads)
     files.write_text(job.output.tests, compared.write_csv(separator="\t", float_precision=6))

@@ -1,13 +1,15 @@
 """Count the reads of each distinct insert of one sorted bin."""
 
-from gpraflow import files, reads, scaffold, smk
-from gpraflow.ledger import Ledger
+from gpraflow.assay import inserts, reads
+from gpraflow.core import files, logs
+from gpraflow.core.ledger import Ledger
+from gpraflow.sequences import scaffold
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     flanks = scaffold.load(job.input.scaffolds, job.params.scaffold)
-    policy = reads.Policy.of(flanks, **job.params.policy)
+    policy = inserts.Policy.of(flanks, **job.params.policy)
     ledger = Ledger("count_reads", job.wildcards.column)
     counts = reads.count(job.input.reads, policy, ledger, job.threads)
     ledger.write(job.output.ledger, counts["reads"].sum())

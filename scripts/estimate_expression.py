@@ -1,11 +1,13 @@
 """Estimate the expression of each promoter from its reads per sorted bin."""
 
-from gpraflow import expression, smk, tables
-from gpraflow.ledger import Ledger
+from gpraflow.assay import expression
+from gpraflow.core import logs
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats import promoters
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params, ledger = job.params, Ledger("estimate_expression", "library")
     cells = getattr(job.input, "cells", None)  # a table of its own
     origin = cells or params.sheet_path
@@ -23,7 +25,7 @@ def main(job):
     }
     table = expression.to_table(labels, counts, replicates, found, separate, **filters, ledger=ledger)
     ledger.write(job.output.ledger, table.height)
-    tables.write(table, job.output.promoters)
+    promoters.write(table, job.output.promoters)
 
 
 if __name__ == "__main__":

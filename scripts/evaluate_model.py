@@ -4,27 +4,30 @@ import json
 from pathlib import Path
 
 import polars as pl
-from gpraflow import evaluation, metrics, smk, tables
+
+from gpraflow.core import logs
+from gpraflow.evaluation import evaluate, metrics
+from gpraflow.formats import promoters
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params, found, parts, compared = job.params, {}, [], []
     about = json.loads(Path(job.input.about).read_text(encoding="utf-8"))
     both_strands = any(about["training"][key] for key in ("reverse_complement", "average_strands"))
     nearest = pl.read_parquet(job.input.nearest)
     for name, title, extras, path in zip(params.datasets, params.titles, params.extras, job.input.predictions, strict=True):
-        rows = tables.read(path)
-        distance = evaluation.distances_of(rows, nearest, name)
+        rows = promoters.read(path)
+        distance = evaluate.distances_of(rows, nearest, name)
         options = {"resamples": params.bootstrap, "seed": params.seed, "threads": job.threads, "both_strands": both_strands}
-        scores, own, others = evaluation.evaluate(rows, name=name, model=params.run, extras=extras, distance=distance, **options)
+        scores, own, others = evaluate.evaluate(rows, name=name, model=params.run, extras=extras, distance=distance, **options)
         found[name] = {"title": title, "independent": name in params.independent, **scores}
         parts += own
         compared += others
     content = {"run": params.run, "datasets": found, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": about}
     content["shuffled"] = json.loads(Path(job.input.shuffled).read_text(encoding="utf-8")) if job.input.shuffled else None
     outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "strata", "peers", "checks")}
-    evaluation.write(content, parts, compared, **outputs)
+    evaluate.write(content, parts, compared, **outputs)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,19 @@
 from pathlib import Path
 
 import polars as pl
-from gpraflow import explain, files, motifs, prediction, smk, tables
+
+from gpraflow.core import files, logs
+from gpraflow.explanation import explain
+from gpraflow.formats import promoters
+from gpraflow.prediction import predictor
+from gpraflow.sequences import motifs
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     found = explain.explain_some(
-        prediction.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size),
-        tables.read(job.input.predictions),
+        predictor.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size),
+        promoters.read(job.input.predictions),
         motifs.load(job.input.motifs) if job.input.motifs else [],
         number=job.params.promoters,
         seed=job.params.seed,

@@ -1,10 +1,11 @@
 """Bring a file of a public data set, or find the right one there."""
 
-from gpraflow import downloads, files, smk
+from gpraflow.core import files, logs
+from gpraflow.tables import downloads
 
 
 def main(job):
-    terminal = smk.log_to(job.log[0])
+    terminal = logs.log_to(job.log[0])
     params = job.params
     receipt = downloads.fetch(params.path, downloads.Source(**params.source), downloads.Network(**params.network), terminal)
     files.write_json(job.output.receipt, receipt)

@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from gpraflow import files, smk, training
+from gpraflow.core import files, logs
+from gpraflow.training import options, range_test
 
 
 def main(job):
-    smk.log_to(job.log[0])
-    rates, suggested = training.range_test(
+    logs.log_to(job.log[0])
+    rates, suggested = range_test.range_test(
         job.input.receipt,
         Path(job.output.rates).parent / ".shards",
-        blueprint=training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
-        options=training.Options(**job.params.options),
+        blueprint=options.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
+        options=options.Options(**job.params.options),
         **job.params.range,
     )
     files.write_text(job.output.rates, rates.write_csv(separator="\t"))

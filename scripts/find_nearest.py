@@ -1,19 +1,23 @@
 """Find the training promoter that is nearest to each promoter of the data sets to score."""
 
 import polars as pl
-from gpraflow import files, neighbours, scaffold, smk, tables
+
+from gpraflow.core import files, logs
+from gpraflow.formats import promoters
+from gpraflow.sequences import flanks as sequences_flanks
+from gpraflow.sequences import neighbours, scaffold
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params = job.params
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
-    training = tables.read(job.input.training)["sequence"]
-    inserts = scaffold.inserts(training, flanks, params.max_flank_edits)
+    training = promoters.read(job.input.training)["sequence"]
+    inserts = sequences_flanks.inserts(training, flanks, params.max_flank_edits)
     found = [pl.DataFrame(schema=neighbours.NEAREST)]
     for name, path in zip(params.datasets, job.input.promoters, strict=True):
-        sequences = tables.read(path)["sequence"]
-        mine = scaffold.inserts(sequences, flanks, params.max_flank_edits)
+        sequences = promoters.read(path)["sequence"]
+        mine = sequences_flanks.inserts(sequences, flanks, params.max_flank_edits)
         near = neighbours.nearest(mine, inserts, params.max_edits, threads=job.threads)
         columns = {"dataset": pl.lit(name), "sequence": sequences, "nearest": training[near["library"]]}
         found.append(near.with_columns(**columns).select(list(neighbours.NEAREST)))

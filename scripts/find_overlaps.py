@@ -1,19 +1,23 @@
 """Find the promoters of the library that are near-duplicates of promoters of independent data sets or of listed test sequences."""
 
-from gpraflow import files, neighbours, scaffold, smk, splits, tables
+from gpraflow.core import files, logs
+from gpraflow.formats import promoters, records
+from gpraflow.sequences import flanks as sequences_flanks
+from gpraflow.sequences import neighbours, scaffold
+from gpraflow.tables import splits
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params = job.params
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
-    others = {name: tables.read(path)["sequence"] for name, path in zip(params.datasets, job.input.independent, strict=True)}
+    others = {name: promoters.read(path)["sequence"] for name, path in zip(params.datasets, job.input.independent, strict=True)}
     for path in job.input.test_sequences:  # one or none
-        others[splits.LISTED] = tables.read_sequences(path)
+        others[splits.LISTED] = records.read_sequences(path)
     found = neighbours.find_overlaps(
-        tables.read(job.input.promoters)["sequence"],
+        promoters.read(job.input.promoters)["sequence"],
         others,
-        lambda sequences: scaffold.inserts(sequences, flanks, params.max_flank_edits),
+        lambda sequences: sequences_flanks.inserts(sequences, flanks, params.max_flank_edits),
         params.max_edits,
         job.threads,
     )

@@ -1,16 +1,19 @@
 """Find the families of near-duplicate promoters, which must stay in one split."""
 
 import polars as pl
-from gpraflow import files, neighbours, scaffold, smk, tables
-from gpraflow.ledger import Ledger
+
+from gpraflow.core import files, logs
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats import promoters
+from gpraflow.sequences import flanks, neighbours, scaffold
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params, ledger = job.params, Ledger("group_neighbours", "library")
-    table = tables.read(job.input.promoters)
+    table = promoters.read(job.input.promoters)
     ledger.read(table.height)
-    inserts = scaffold.inserts(table["sequence"], scaffold.load(job.input.scaffolds, params.scaffold), params.max_flank_edits)
+    inserts = flanks.inserts(table["sequence"], scaffold.load(job.input.scaffolds, params.scaffold), params.max_flank_edits)
     family = neighbours.families(table, inserts, params.max_edits, params.kmer, job.threads)
     sizes = family.value_counts()["count"]
     ledger.note("families", len(sizes))

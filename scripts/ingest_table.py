@@ -1,16 +1,19 @@
 """Read a table of sequences and expression and write the promoter table."""
 
-from gpraflow import bases, scaffold, smk, tables
-from gpraflow.ledger import Ledger
+from gpraflow.core import logs
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats import promoters
+from gpraflow.sequences import flanks, parents, scaffold
+from gpraflow.tables import ingest
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params, ledger = job.params, Ledger("ingest_table", job.wildcards.dataset)
-    table = tables.ingest(
+    table = ingest.ingest(
         params.fetched.get("path") or job.input.table,
         scaffold=scaffold.load(job.input.scaffolds, params.scaffold),
-        policy=tables.Policy(**params.policy),
+        policy=flanks.Policy(**params.policy),
         columns=params.columns,
         file_format=params.format,
         header=params.header,
@@ -19,9 +22,9 @@ def main(job):
         keep_if_there=params.extras["keep_if_there"],
         ledger=ledger,
     )
-    table = bases.with_bases(table, params.extras["base"], params.extras["base_sequence"])
+    table = parents.with_bases(table, params.extras["base"], params.extras["base_sequence"])
     ledger.write(job.output.ledger, table.height)
-    tables.write(table, job.output.promoters)
+    promoters.write(table, job.output.promoters)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """Set the counts of all bins side by side and merge sequencing errors."""
 
 import polars as pl
-from gpraflow import counts, files, ledger, scaffold, smk
+
+from gpraflow.assay import counts
+from gpraflow.core import files, ledger, logs
+from gpraflow.sequences import scaffold
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params = job.params
     bins = [(column, pl.scan_parquet(path)) for column, path in zip(params.columns, job.input.counts, strict=True)]
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)

@@ -1,11 +1,12 @@
 """Merge the mates of read pairs of one sorted bin."""
 
-from gpraflow import pairs, smk
-from gpraflow.ledger import Ledger
+from gpraflow.assay import pairs
+from gpraflow.core import logs
+from gpraflow.core.ledger import Ledger
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     ledger = Ledger("merge_pairs", job.wildcards.column)
     merged = pairs.merge(
         job.input.reads,

@@ -1,12 +1,13 @@
 """Draw and tabulate what the run cost: time on processors, wall time and memory of each rule."""
 
-from gpraflow import audit_plots, cost, plots, smk
+from gpraflow.core import drawing, logs
+from gpraflow.report import cost, figures
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     table = cost.read(job.params.benchmarks)
-    plots.save(audit_plots.cost(table), job.output.png, job.output.svg)
+    drawing.save(figures.cost(table), job.output.png, job.output.svg)
     cost.write(table, job.output.table)
 
 

@@ -4,20 +4,22 @@ import json
 from pathlib import Path
 
 import polars as pl
-from gpraflow import audit_plots, files, plots, smk
+
+from gpraflow.core import drawing, files, logs
+from gpraflow.report import figures
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     titles, max_edits = job.params.titles, job.params.max_edits
     nearest, about = pl.read_parquet(job.input.nearest), json.loads(Path(job.input.about).read_text(encoding="utf-8"))
     labels = dict.fromkeys(("dataset", "by", "part"), pl.String)
     strata = pl.read_csv(job.input.strata, separator="\t", schema_overrides=labels, infer_schema_length=None)
     reenacted = pl.read_csv(job.input.reenactment, separator="\t")
-    again = audit_plots.reenactment(reenacted, about["val_r"], about["promoters"]["val"])
-    plots.save(audit_plots.leak(nearest, strata, titles, max_edits), job.output.distance_png, job.output.distance_svg)
-    plots.save(again, job.output.reenactment_png, job.output.reenactment_svg)
-    table = audit_plots.distances(nearest, list(titles), max_edits)
+    again = figures.reenactment(reenacted, about["val_r"], about["promoters"]["val"])
+    drawing.save(figures.leak(nearest, strata, titles, max_edits), job.output.distance_png, job.output.distance_svg)
+    drawing.save(again, job.output.reenactment_png, job.output.reenactment_svg)
+    table = figures.distances(nearest, list(titles), max_edits)
     files.write_text(job.output.table, table.write_csv(separator="\t", float_precision=6))
 
 

@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import polars as pl
-from gpraflow import plots, smk
+
+from gpraflow.core import drawing, logs
+from gpraflow.training import figures
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     suggested = json.loads(Path(job.input.suggestion).read_text(encoding="utf-8"))["learning_rate"]
-    plots.save(plots.learning_rates(pl.read_csv(job.input.rates, separator="\t"), suggested), job.output.png, job.output.svg)
+    drawing.save(figures.learning_rates(pl.read_csv(job.input.rates, separator="\t"), suggested), job.output.png, job.output.svg)
 
 
 if __name__ == "__main__":

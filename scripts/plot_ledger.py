@@ -1,12 +1,13 @@
 """Draw the way of the data: what went in, what was lost and why, what was used."""
 
-from gpraflow import audit_plots, ledger, plots, smk
+from gpraflow.core import drawing, ledger, logs
+from gpraflow.report import accounting, figures
 
 
 def main(job):
-    smk.log_to(job.log[0])
-    way = ledger.way(ledger.load([job.input.ledger]), job.params.splits, job.params.independent)
-    plots.save(audit_plots.waterfall(way), job.output.png, job.output.svg)
+    logs.log_to(job.log[0])
+    way = accounting.way(ledger.load([job.input.ledger]), job.params.splits, job.params.independent)
+    drawing.save(figures.waterfall(way), job.output.png, job.output.svg)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,21 @@ import json
 from pathlib import Path
 
 import polars as pl
-from gpraflow import plots, smk
+
+from gpraflow.core import drawing, logs
+from gpraflow.explanation import figures
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     found, params = job.input, job.params
     promoters, sites, motifs = (
         pl.read_csv(found[name], separator="\t", schema_overrides={"name": pl.String}) for name in ("promoters", "sites", "motifs")
     )
     summary = json.loads(Path(found.summary).read_text(encoding="utf-8"))
-    plots.save(plots.motifs(motifs, sites, summary, params.title, params.unit), job.output.png, job.output.svg)
-    logos = plots.logos_of(promoters, pl.read_parquet(found.contributions), sites, params.title, params.logos)
-    plots.save(plots.contribution_logos(logos, params.unit), job.output.logos_png, job.output.logos_svg)
+    drawing.save(figures.motifs(motifs, sites, summary, params.title, params.unit), job.output.png, job.output.svg)
+    logos = figures.logos_of(promoters, pl.read_parquet(found.contributions), sites, params.title, params.logos)
+    drawing.save(figures.contribution_logos(logos, params.unit), job.output.logos_png, job.output.logos_svg)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,18 @@
 import json
 from pathlib import Path
 
-from gpraflow import plots, smk, tables
+from gpraflow.core import drawing, logs
+from gpraflow.evaluation import figures
+from gpraflow.formats import promoters
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     scores = json.loads(Path(job.input.metrics).read_text(encoding="utf-8"))["datasets"][job.wildcards.dataset]
-    figure = plots.prediction_scatter(tables.read(job.input.predictions), scores, job.params.title, job.params.unit, job.params.hexagons)
-    plots.save(figure, job.output.png, job.output.svg)
+    figure = figures.prediction_scatter(
+        promoters.read(job.input.predictions), scores, job.params.title, job.params.unit, job.params.hexagons
+    )
+    drawing.save(figure, job.output.png, job.output.svg)
 
 
 if __name__ == "__main__":

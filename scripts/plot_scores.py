@@ -4,20 +4,24 @@ import json
 from pathlib import Path
 
 import polars as pl
-from gpraflow import calibration, files, plots, score_plots, smk, tables
+
+from gpraflow.core import drawing, files, logs
+from gpraflow.evaluation import figures
+from gpraflow.formats import promoters
+from gpraflow.prediction import calibration
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     datasets = json.loads(Path(job.input.metrics).read_text(encoding="utf-8"))["datasets"]
     known, rows = calibration.load(job.input.calibration), []
     for name, path in zip(job.params.datasets, job.input.predictions, strict=True):
-        rows += calibration.coverage(tables.read(path), known, name)
+        rows += calibration.coverage(promoters.read(path), known, name)
     table = pl.DataFrame(rows, schema=calibration.COVERAGE)
     scored = {name: datasets[name] for name in job.params.datasets}
     titles = {name: of["title"] for name, of in scored.items()}
-    plots.save(score_plots.summary(scored), job.output.scores_png, job.output.scores_svg)
-    plots.save(score_plots.coverage(table, titles), job.output.intervals_png, job.output.intervals_svg)
+    drawing.save(figures.summary(scored), job.output.scores_png, job.output.scores_svg)
+    drawing.save(figures.coverage(table, titles), job.output.intervals_png, job.output.intervals_svg)
     files.write_text(job.output.table, table.write_csv(separator="\t", float_precision=6))
 
 

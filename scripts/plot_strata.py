@@ -1,15 +1,17 @@
 """Draw the scores of the parts of one data set."""
 
 import polars as pl
-from gpraflow import plots, score_plots, smk
+
+from gpraflow.core import drawing, logs
+from gpraflow.evaluation import figures
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     labels = dict.fromkeys(("dataset", "by", "part"), pl.String)
     table = pl.read_csv(job.input.strata, separator="\t", schema_overrides=labels, infer_schema_length=None)
-    figure = score_plots.parts(table.filter(dataset=job.wildcards.dataset), job.params.title, job.params.unit)
-    plots.save(figure, job.output.png, job.output.svg)
+    figure = figures.parts(table.filter(dataset=job.wildcards.dataset), job.params.title, job.params.unit)
+    drawing.save(figure, job.output.png, job.output.svg)
 
 
 if __name__ == "__main__":

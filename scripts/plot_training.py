@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 import polars as pl
-from gpraflow import plots, smk
+
+from gpraflow.core import drawing, logs
+from gpraflow.training import figures
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     about = json.loads(Path(job.input.about).read_text(encoding="utf-8"))
-    plots.save(plots.training_curves(pl.read_csv(job.input.history), about["best_epoch"]), job.output.png, job.output.svg)
+    drawing.save(figures.training_curves(pl.read_csv(job.input.history), about["best_epoch"]), job.output.png, job.output.svg)
 
 
 if __name__ == "__main__":

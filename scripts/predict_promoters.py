@@ -2,23 +2,26 @@
 
 from pathlib import Path
 
-from gpraflow import prediction, scaffold, smk, tables
-from gpraflow.ledger import Ledger
+from gpraflow.core import logs
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats import promoters
+from gpraflow.prediction import predictor
+from gpraflow.sequences import scaffold
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     ledger = Ledger("predict_promoters", job.wildcards.dataset)
     plasmid = scaffold.load(job.input.scaffolds, job.params.scaffold)
-    predicted = prediction.predict(
+    predicted = predictor.predict(
         Path(job.input.model).parent,
-        tables.read(job.input.promoters),
+        promoters.read(job.input.promoters),
         backend=job.params.backend,
         batch_size=job.params.batch_size,
         ledger=ledger,
         plasmid=(plasmid.upstream, plasmid.downstream),
     )
-    tables.write(predicted, job.output.predictions)
+    promoters.write(predicted, job.output.predictions)
     ledger.write(job.output.ledger, predicted.height)
 
 

@@ -1,19 +1,22 @@
 """Show what the source slides' index error would have made of this library's scores."""
 
-from gpraflow import reenactment, scaffold, smk, tables
+from gpraflow.core import logs
+from gpraflow.evaluation import leak
+from gpraflow.formats import promoters
+from gpraflow.sequences import scaffold
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params = job.params
 
     def read(path):
-        table = tables.read(path)
+        table = promoters.read(path)
         tokens = scaffold.tokenize(table["sequence"], params.length, params.keep, params.pad)
         return tokens, table["expression"].to_numpy()
 
-    found = reenactment.reenact(read(job.input.train), read(job.input.val), params.seed, params.backend)
-    reenactment.write(found, job.output.table)
+    found = leak.reenact(read(job.input.train), read(job.input.val), params.seed, params.backend)
+    leak.write(found, job.output.table)
 
 
 if __name__ == "__main__":

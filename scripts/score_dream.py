@@ -1,15 +1,17 @@
 """Score the predictions for the DREAM challenge's test promoters as the challenge did."""
 
-from gpraflow import dream, smk, tables
+from gpraflow.core import logs
+from gpraflow.evaluation import dream
+from gpraflow.formats import promoters
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     fetched = job.params.fetched
     table, subsets = (fetched[key].get("path") or job.input[key] for key in ("table", "subsets"))
     public = fetched["public"].get("path") or job.input.get("public")
     scored = dream.score_predictions(
-        tables.read(job.input.predictions),
+        promoters.read(job.input.predictions),
         dream.read_test_table(table),
         dream.read_subsets(subsets),
         dream.read_public(public) if public else None,

@@ -1,14 +1,16 @@
 """Write one split as TFRecord shards."""
 
-from gpraflow import shards, smk, tables
-from gpraflow.ledger import Ledger
+from gpraflow.core import logs
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats import promoters
+from gpraflow.shards import write
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params, ledger = job.params, Ledger("shard_tfrecords", job.wildcards.split)
-    manifest = shards.write(
-        tables.scan(job.input.promoters),
+    manifest = write.write(
+        promoters.scan(job.input.promoters),
         job.output.manifest,
         split=job.wildcards.split,
         scaffold=params.scaffold,

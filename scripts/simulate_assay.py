@@ -1,16 +1,18 @@
 """Simulate a sorted and sequenced library with a known truth."""
 
-from gpraflow import scaffold, simulate, smk
+from gpraflow.assay import simulate, simulated_library
+from gpraflow.core import logs
+from gpraflow.sequences import scaffold
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params = job.params
     simulate.write(
         scaffold.load(job.input.scaffolds, params.scaffold),
         job.input.motifs,
         params.sheet,
-        simulate.Assay(**params.library),
+        simulated_library.Assay(**params.library),
         params.seed,
         job.output.reads,
         paths={name: getattr(job.output, name) for name in ("bins", "truth", "independent", "activities")},

@@ -1,19 +1,22 @@
 """Send whole families of promoters to train, val and test."""
 
 import polars as pl
-from gpraflow import files, smk, splits, tables
-from gpraflow.ledger import Ledger
+
+from gpraflow.core import files, logs
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats import promoters
+from gpraflow.tables import splits
 
 
 def main(job):
-    smk.log_to(job.log[0])
-    params, ledger = dict(job.params.items()), Ledger("split_promoters", "library")
-    table, families = tables.read(job.input.promoters), pl.read_parquet(job.input.families)
+    logs.log_to(job.log[0])
+    options, ledger = job.params.options, Ledger("split_promoters", "library")
+    table, families = promoters.read(job.input.promoters), pl.read_parquet(job.input.families)
     ledger.read(table.height)
     inputs = {"overlaps": pl.read_parquet(job.input.overlaps), "origin": job.input.promoters}
-    parts = splits.split(table, families["family"], **inputs, **params, ledger=ledger)
-    for name, path in zip(params["names"], job.output.splits, strict=True):
-        tables.write(parts[name], path)
+    parts = splits.split(table, families["family"], **inputs, **options, ledger=ledger)
+    for name, path in zip(options["names"], job.output.splits, strict=True):
+        promoters.write(parts[name], path)
     files.write_text(job.output.summary, splits.summary(parts, families).write_csv(separator="\t", float_precision=4))
     ledger.write(job.output.ledger, sum(part.height for part in parts.values()))
 

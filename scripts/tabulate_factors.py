@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from gpraflow import files, models, smk
+from gpraflow.core import files, logs
+from gpraflow.models import directory
 
 
 def main(job):
-    smk.log_to(job.log[0])
-    table = models.parameters(Path(job.input.model).parent, job.params.backend)
+    logs.log_to(job.log[0])
+    table = directory.parameters(Path(job.input.model).parent, job.params.backend)
     files.write_text(job.output.factors, table.write_csv(separator="\t", float_precision=6))
 
 

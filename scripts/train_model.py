@@ -2,16 +2,17 @@
 
 from pathlib import Path
 
-from gpraflow import processes, smk, training
+from gpraflow.core import logs
+from gpraflow.training import options, processes
 
 
 def main(job):
-    terminal = smk.log_to(job.log[0])
+    terminal = logs.log_to(job.log[0])
     processes.train(
         job.input.receipt,
         Path(job.output.model).parent,
-        blueprint=training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
-        options=training.Options(**job.params.options),
+        blueprint=options.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
+        options=options.Options(**job.params.options),
         backup=job.resources.backup,
         number=job.resources.processes,
         launcher=job.resources.launcher,

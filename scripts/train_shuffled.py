@@ -3,17 +3,18 @@
 import tempfile
 from pathlib import Path
 
-from gpraflow import files, smk, training
+from gpraflow.core import files, logs
+from gpraflow.training import options, train
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     with tempfile.TemporaryDirectory(dir=Path(job.output.control).parent) as folder:
-        about = training.train(
+        about = train.train(
             job.input.receipt,
             folder,
-            blueprint=training.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
-            options=training.Options(**job.params.options),
+            blueprint=options.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
+            options=options.Options(**job.params.options),
             shuffled=True,
         )
     found = {"n": about["promoters"]["val"], "epochs": about["epochs"], "r": about["val_r"], "val_loss": about["val_loss"]}

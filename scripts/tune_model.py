@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
-from gpraflow import files, smk, tuning
+from gpraflow.core import files, logs
+from gpraflow.training import tuning
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     trials, importance, best = tuning.collect([json.loads(Path(path).read_text(encoding="utf-8")) for path in job.input.trials])
     files.write_text(job.output.trials, trials.write_csv(separator="\t"))
     files.write_text(job.output.importance, importance.write_csv(separator="\t"))

@@ -1,10 +1,11 @@
 """Train with one set of hyper-parameters."""
 
-from gpraflow import smk, training, tuning
+from gpraflow.core import logs
+from gpraflow.training import options, tuning
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     params = job.params
     tuning.run_trial(
         job.input.receipt,
@@ -13,8 +14,8 @@ def main(job):
         space=params.space,
         epochs=params.epochs,
         seed=params.seed,
-        blueprint=training.Blueprint.read(params.model, job.input.scaffolds, job.input.motifs or ""),
-        options=training.Options(**params.options),
+        blueprint=options.Blueprint.read(params.model, job.input.scaffolds, job.input.motifs or ""),
+        options=options.Options(**params.options),
     )
 
 

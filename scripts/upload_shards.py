@@ -1,12 +1,13 @@
 """Bring all shards and manifests into the bucket."""
 
-from gpraflow import smk, storage
+from gpraflow.core import logs
+from gpraflow.shards import upload
 
 
 def main(job):
-    terminal = smk.log_to(job.log[0])
+    terminal = logs.log_to(job.log[0])
     manifests = dict(zip(job.params.splits, job.input.manifests, strict=True))
-    storage.upload(
+    upload.upload(
         manifests,
         job.params.url,
         job.output.receipt,

@@ -3,16 +3,18 @@
 import datetime
 from pathlib import Path
 
-from gpraflow import files, report, smk
+from gpraflow.core import config as configs
+from gpraflow.core import files, logs
+from gpraflow.report import page as report_page
 
 
 def main(job):
-    smk.log_to(job.log[0])
+    logs.log_to(job.log[0])
     given = {name: list(job.input[name]) for name in ("figures", "tables", "captions")}
-    page = report.page(
+    page = report_page.page(
         results=Path(job.input.metrics).parent,
         template=job.input.template,
-        config=job.config,
+        config=configs.load(job.config),
         data=job.params.data,
         datasets=job.params.datasets,
         independent=job.params.independent,

@@ -96,3 +96,19 @@ def finished_run(folder: Path) -> Path:
 def workflow_folder(tmp_path):
     """A copy of the workflow with the config `tiny.yaml`."""
     return copy_tiny(tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model directory whose predictions are known (`toy`)."""
+    from tests import toy
+
+    return toy.write_whole(tmp_path_factory.mktemp("model") / "single")
+
+
+@pytest.fixture(scope="module")
+def ensemble(tmp_path_factory):
+    """The same for an ensemble of three."""
+    from tests import toy
+
+    return toy.write_whole(tmp_path_factory.mktemp("model") / "ensemble", spread=(-1.0, 0.0, 1.0))

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpraflow.prediction import Predictor
+    from gpraflow.prediction.predictor import Predictor
 
 __version__ = "0.1.0"
 
@@ -16,6 +16,6 @@ def load(directory: str | os.PathLike, backend: str = "auto", batch_size: int = 
 
     Parameters and errors are those of `prediction.Predictor`.
     """
-    from gpraflow import prediction  # Keras only where it is needed
+    from gpraflow.prediction import predictor  # Keras only where it is needed
 
-    return prediction.Predictor(directory, backend, batch_size)
+    return predictor.Predictor(directory, backend, batch_size)

@@ -5,7 +5,6 @@ import urllib.request
 
 import pytest
 
-import tests.unit.conftest  # noqa: F401 (TensorFlow, before a test here chooses JAX, which hides it)
 from tests.cloud import servers
 
 _numbers = itertools.count(1)
@@ -22,11 +21,12 @@ def emulator():
 def proxy(emulator, monkeypatch):
     """A `servers.FaultProxy` before the emulator; Google's library goes through it, and waits little."""
     from google.cloud.storage.retry import DEFAULT_RETRY
-    from gpraflow import google_storage
+
+    from gpraflow.storage import google
 
     with servers.fault_proxy(emulator) as proxy:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        monkeypatch.setattr(google_storage, "RETRY", DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.1).with_timeout(60))
+        monkeypatch.setattr(google, "RETRY", DEFAULT_RETRY.with_delay(initial=0.01, maximum=0.1).with_timeout(60))
         yield proxy
 
 

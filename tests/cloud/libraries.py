@@ -2,7 +2,8 @@
 
 import numpy as np
 import polars as pl
-from gpraflow import shards
+
+from gpraflow.shards import write as shards_write
 
 LENGTH = 40
 
@@ -16,7 +17,7 @@ def table(rows, seed=5):
 def write(folder, split, rows, rows_per_shard, seed=5):
     """Write a library as shards of a split; return its manifest's path."""
     path = folder / split / "manifest.json"
-    shards.write(
+    shards_write.write(
         table(rows, seed),
         path,
         split=split,

@@ -4,14 +4,19 @@ import shutil
 
 import numpy as np
 import pytest
-from gpraflow import models, storage, training
-from gpraflow.errors import GpraflowError
 
-models.select_backend("jax")
+from gpraflow.core.errors import GpraflowError
+from gpraflow.models import backend, directory
+from gpraflow.storage import backup as storage_backup
+from gpraflow.training import options as training_options
+from gpraflow.training import run
+from gpraflow.training import train as training_train
+
+backend.select_backend("jax")
 
 from tests.cloud import conftest  # noqa: E402
 from tests.cloud.servers import Fault  # noqa: E402
-from tests.unit.test_models import OPTIONS, blueprint, library, upload  # noqa: E402
+from tests.models.test_models import OPTIONS, blueprint, library, upload  # noqa: E402
 
 NAME = "vaishnav_cnn"  # quick to compile, and has dropout
 
@@ -33,16 +38,16 @@ def url(bucket_name):
 
 def train(receipt, folder, backup="", **options):
     given = vars(OPTIONS) | {"batch_size": 16, "average": 0.9, "checkpoint_steps": 2} | options
-    return training.train(receipt, folder, blueprint=blueprint(NAME), options=training.Options(**given), backup=backup)
+    return training_train.train(receipt, folder, blueprint=blueprint(NAME), options=training_options.Options(**given), backup=backup)
 
 
 def weights(folder):
-    return [np.array(each) for each in models.load(folder)[0].weights]
+    return [np.array(each) for each in directory.load(folder)[0].weights]
 
 
 def end_after(monkeypatch, saves):
     """Let the machine go away after so many checkpoints."""
-    save, done = training._Run._save, []
+    save, done = run.MemberTraining._save, []
 
     def saving(self, name):
         save(self, name)
@@ -50,7 +55,7 @@ def end_after(monkeypatch, saves):
         if len(done) == saves:
             raise Gone
 
-    monkeypatch.setattr(training._Run, "_save", saving)
+    monkeypatch.setattr(run.MemberTraining, "_save", saving)
 
 
 def cut_off(receipt, folder, url, saves, **options):
@@ -97,7 +102,7 @@ def test_a_copy_that_cannot_be_made_ends_a_training_only_at_its_beginning(proxy,
 
 
 def test_a_folder_can_hold_copies_too(tmp_path):
-    backup = storage.Backup(f"file://{tmp_path}/copies", "mine")
+    backup = storage_backup.Backup(f"file://{tmp_path}/copies", "mine")
     (tmp_path / "a").write_bytes(b"one")
     assert not backup.fetch("x/a", tmp_path / "b")
     backup.keep("x/a", tmp_path / "a")

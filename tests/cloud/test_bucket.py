@@ -16,9 +16,14 @@ import numpy as np
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from gpraflow import cli, datasets, files, google_storage, progress, storage
-from gpraflow.errors import ConfigError, GpraflowError, InputError
 
+from gpraflow.app import cli
+from gpraflow.core import files, progress
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.shards import batches as shards_batches
+from gpraflow.shards import upload as shards_upload
+from gpraflow.storage import connect
+from gpraflow.storage import google as storage_google
 from tests.cloud import conftest, libraries, servers
 from tests.cloud.conftest import content, store
 from tests.cloud.servers import Fault
@@ -128,7 +133,7 @@ def url(bucket_name):
 def upload(folder, url, receipt, *splits, **options):
     lines = []
     manifests = {split: folder / split / "manifest.json" for split in splits or ("train", "val")}
-    found = storage.upload(manifests, url, receipt, progress=lines.append, **options)
+    found = shards_upload.upload(manifests, url, receipt, progress=lines.append, **options)
     return found, lines
 
 
@@ -193,7 +198,7 @@ def test_other_shards_replace_the_old_ones(proxy, emulator, bucket_name, url, lo
     upload(other, url, tmp_path / "new.json", "val")
     assert content(emulator, bucket_name) == expected(other)
     with pytest.raises(InputError, match="not the manifest that was uploaded"):
-        datasets.open_split(old, "val")
+        shards_batches.open_split(old, "val")
 
 
 def test_progress_in_bytes(proxy, url, local, tmp_path, monkeypatch):
@@ -209,7 +214,7 @@ def test_progress_in_bytes(proxy, url, local, tmp_path, monkeypatch):
 @pytest.fixture(params=["file", "gs"])
 def either(request, proxy, bucket_name, tmp_path):
     """A bucket of each kind."""
-    return storage.connect(f"file://{tmp_path}/bucket" if request.param == "file" else f"gs://{bucket_name}/folder")
+    return connect.connect(f"file://{tmp_path}/bucket" if request.param == "file" else f"gs://{bucket_name}/folder")
 
 
 def test_both_kinds_of_buckets_do_the_same(either, tmp_path):
@@ -237,7 +242,7 @@ def test_both_kinds_of_buckets_do_the_same(either, tmp_path):
 
 def test_an_object_that_another_process_removed_meanwhile(proxy, bucket_name, tmp_path):
     (tmp_path / "one").write_bytes(b"1")
-    connected = storage.connect(f"gs://{bucket_name}")
+    connected = connect.connect(f"gs://{bucket_name}")
     connected.put("x", tmp_path / "one", files.crc32c(b"1"), None)
     entry = connected.find("x")
     connected.delete("x", entry)
@@ -248,7 +253,7 @@ def test_an_object_that_another_process_removed_meanwhile(proxy, bucket_name, tm
 @pytest.mark.parametrize("bad", ["gs://", "gs://Upper/x", "gs://x", "gs:///x", "gs://under_score-/x"])
 def test_urls_that_name_no_bucket(bad):
     with pytest.raises(ConfigError, match="should look like gs://name"):
-        storage.connect(bad)
+        connect.connect(bad)
 
 
 # Faults for a moment, which the same run gets over
@@ -272,7 +277,7 @@ MOMENTS = {
 
 @pytest.mark.parametrize("fault", MOMENTS)
 def test_the_same_run_gets_over(proxy, emulator, bucket_name, url, local, tmp_path, monkeypatch, capsys, fault):
-    monkeypatch.setattr(google_storage, "CHUNK", 2 << 20)
+    monkeypatch.setattr(storage_google, "CHUNK", 2 << 20)
     split, proxy.faults = MOMENTS[fault][0], [MOMENTS[fault][1].fresh()]
     upload(local, url, tmp_path / "upload.json", split)
     assert proxy.faults[0].times == 0
@@ -283,7 +288,7 @@ def test_the_same_run_gets_over(proxy, emulator, bucket_name, url, local, tmp_pa
 
 
 def test_a_broken_connection_costs_one_piece(proxy, emulator, bucket_name, url, local, tmp_path, monkeypatch):
-    monkeypatch.setattr(google_storage, "CHUNK", 2 << 20)
+    monkeypatch.setattr(storage_google, "CHUNK", 2 << 20)
     proxy.faults = [Fault("PUT", PIECE, cut=100_000, skip=3)]
     upload(local, url, tmp_path / "upload.json", "train")
     large = (local / "train/train-00000-of-00002.tfrecord").stat().st_size
@@ -315,7 +320,7 @@ def check_left(fault, emulator, bucket_name, whole, receipt, split="val"):
 @pytest.fixture
 def impatient(proxy, monkeypatch):
     """Give up after a second instead of ten minutes."""
-    monkeypatch.setattr(google_storage, "RETRY", google_storage.RETRY.with_timeout(1))
+    monkeypatch.setattr(storage_google, "RETRY", storage_google.RETRY.with_timeout(1))
 
 
 @pytest.mark.parametrize("fault", LASTING)
@@ -342,8 +347,8 @@ def test_kill_9_in_mid_upload(proxy, emulator, bucket_name, url, local, tmp_path
     held = Fault("PUT", PIECE, hold=threading.Event(), skip=1)
     proxy.faults = [held]
     program = (
-        "import sys; from gpraflow import google_storage, storage; google_storage.CHUNK = 2 << 20; "
-        "storage.upload({s: f'{sys.argv[1]}/{s}/manifest.json' for s in ('val', 'train')}, sys.argv[2], sys.argv[3])"
+        "import sys; from gpraflow.shards import upload; from gpraflow.storage import google; google.CHUNK = 2 << 20; "
+        "upload.upload({s: f'{sys.argv[1]}/{s}/manifest.json' for s in ('val', 'train')}, sys.argv[2], sys.argv[3])"
     )
     command = [sys.executable, "-c", program, str(local), url, str(tmp_path / "upload.json")]
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")})
@@ -358,7 +363,7 @@ def test_kill_9_in_mid_upload(proxy, emulator, bucket_name, url, local, tmp_path
     _, lines = upload(local, url, tmp_path / "upload.json", "val", "train")
     assert content(emulator, bucket_name) == expected(local)
     assert all(line.endswith("already there") for line in lines if line.startswith("val"))
-    storage.verify(url)
+    shards_upload.verify(url)
 
 
 def test_a_server_that_compares_checksums_refuses_what_changed_on_the_way(local, tmp_path, monkeypatch, capsys):
@@ -460,8 +465,8 @@ def test_refusals(proxy, emulator, bucket_name, url, local, tmp_path, fault):
 def test_a_bucket_that_is_not_there(proxy, local, tmp_path):
     for act in (
         lambda: upload(local, "gs://not-there/x", tmp_path / "upload.json", "val"),
-        lambda: storage.connect("gs://not-there").get("x"),
-        lambda: storage.verify("gs://not-there"),
+        lambda: connect.connect("gs://not-there").get("x"),
+        lambda: shards_upload.verify("gs://not-there"),
     ):
         with pytest.raises(GpraflowError, match=f"gs://not-there: {seen('no such bucket')}"):
             act()
@@ -525,7 +530,7 @@ def test_a_key_that_is_no_longer_valid(without_credentials, local, tmp_path, mon
 
 def rows_of(receipt, split, cache):
     """Return expression and tokens of all promoters, as the trainer gets them."""
-    batches = datasets.MemoryMap(datasets.open_split(receipt, split), cache).batches(50, shuffle=False)
+    batches = shards_batches.MemoryMap(shards_batches.open_split(receipt, split), cache).batches(50, shuffle=False)
     found = list(batches)
     return np.concatenate([batch["expression"][:, 0] for batch in found]), np.concatenate([batch["sequence"] for batch in found])
 
@@ -548,7 +553,7 @@ def test_the_trainer_gets_the_same_promoters(there, proxy, local, tmp_path):
     proxy.requests.clear()
     same_as_in_a_folder(there, local, tmp_path)
     assert [path for _, path, _ in proxy.requests if "tfrecord" in path] == []  # what was fetched is used again
-    data = datasets.load(there, "val")
+    data = shards_batches.load(there, "val")
     assert sorted(data.expression) == list(range(ROWS["val"]))
 
 

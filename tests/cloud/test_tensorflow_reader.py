@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from gpraflow import storage
 
+from gpraflow.shards import upload
 from tests.cloud import libraries, servers
 from tests.cloud.servers import Fault
 
@@ -18,8 +18,8 @@ ROWS = 530
 PROGRAM = """
 import json, sys
 import tensorflow as tf
-from gpraflow import datasets, storage
-receipt = storage.read_receipt(sys.argv[1])
+from gpraflow.shards import batches, tf_batches, upload
+receipt = upload.read_receipt(sys.argv[1])
 try:
     tf.io.gfile.exists(receipt["bucket"] + "/x")
 except tf.errors.UnimplementedError:
@@ -28,7 +28,7 @@ except tf.errors.UnimplementedError:
 
 def read():
     rows, tokens = [], 0
-    for batch in datasets.tf_batches(datasets.open_split(receipt, "val"), 32, drop_remainder=False):
+    for batch in tf_batches.tf_batches(batches.open_split(receipt, "val"), 32, drop_remainder=False):
         rows += batch["expression"].numpy()[batch["mask"].numpy() > 0].tolist()
         tokens += int((batch["sequence"].numpy() < 4).sum())
     return rows, tokens
@@ -45,7 +45,7 @@ print(json.dumps({"rows": rows, "tokens": tokens, "damage": damage}))
 
 def test_tensorflow_reads_shards_and_refuses_a_record_that_changes_on_the_way(proxy, emulator, bucket_name, tmp_path):
     path = libraries.write(tmp_path / "shards", "val", ROWS, 100)
-    storage.upload({"val": path}, f"gs://{bucket_name}/x", tmp_path / "upload.json")
+    upload.upload({"val": path}, f"gs://{bucket_name}/x", tmp_path / "upload.json")
     with servers.tls_proxy(emulator, tmp_path) as google:
         google.faults = [Fault("GET", "val-00003-of-00006.tfrecord", corrupt_answer=700, skip=1)]
         own = {

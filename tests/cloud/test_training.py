@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from gpraflow import models
 
+from gpraflow.models import directory
 from tests.cloud import conftest, control_plane, snakemake_process
 from tests.cloud.control_plane import Plan
 from tests.conftest import ROOT, TINY, copy_tiny
@@ -23,7 +23,7 @@ def checkpoints(emulator, bucket):
 
 
 def weights(folder):
-    return [np.array(each) for each in models.load(folder)[0].weights]
+    return [np.array(each) for each in directory.load(folder)[0].weights]
 
 
 class Workflow:

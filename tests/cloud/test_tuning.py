@@ -6,16 +6,19 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from gpraflow import models, storage, training
-from gpraflow.errors import GpraflowError
 
-models.select_backend("jax")
-from gpraflow import tuning  # noqa: E402
+from gpraflow.core.errors import GpraflowError
+from gpraflow.models import backend
+from gpraflow.shards import upload as shards_upload
+from gpraflow.storage import connect as storage_connect
+from gpraflow.training import train
 
+backend.select_backend("jax")
+from gpraflow.training import tuning  # noqa: E402
 from tests.cloud import conftest  # noqa: E402
 from tests.cloud.servers import Fault  # noqa: E402
-from tests.unit.test_models import library, upload  # noqa: E402
-from tests.unit.test_tuning import trial  # noqa: E402
+from tests.models.test_models import library, upload  # noqa: E402
+from tests.training.test_tuning import trial  # noqa: E402
 
 SPLITS = ("train", "val")
 
@@ -32,7 +35,7 @@ def receipt(folder, bucket_name, emulator, monkeypatch):
     """Receipt of a gs:// bucket of the same shards."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
     path = folder[0] / f"{bucket_name}.json"
-    storage.upload({split: folder[0] / split / "manifest.json" for split in SPLITS}, f"gs://{bucket_name}/shards", path)
+    shards_upload.upload({split: folder[0] / split / "manifest.json" for split in SPLITS}, f"gs://{bucket_name}/shards", path)
     return path
 
 
@@ -53,16 +56,16 @@ def test_trials_on_several_machines_learn_from_each_other_as_on_one(folder, rece
 
 
 def test_a_trial_that_was_killed_on_one_machine_is_made_again_on_another(receipt, emulator, bucket_name, tmp_path, monkeypatch):
-    real = training.train
+    real = train.train
 
     def killed(*_arguments, **_options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "train", killed)
+    monkeypatch.setattr(train, "train", killed)
     one, two = itertools.islice(machines(tmp_path), 2)
     with pytest.raises(KeyboardInterrupt):
         trial(receipt, one, 0)
-    monkeypatch.setattr(training, "train", real)
+    monkeypatch.setattr(train, "train", real)
     assert trial(receipt, two, 0)["state"] == "complete"
     journal = {name: json.loads(entry) for name, entry in conftest.content(emulator, bucket_name).items() if "/tuning/" in name}
     states = [entry["state"] for _, entry in sorted(journal.items()) if entry["op_code"] == 6]
@@ -72,7 +75,7 @@ def test_a_trial_that_was_killed_on_one_machine_is_made_again_on_another(receipt
 def test_no_entry_is_lost_or_doubled_when_many_write_and_answers_are_lost(proxy, emulator, bucket_name):
 
     def connect():
-        return tuning.BucketJournal(storage.connect(f"gs://{bucket_name}/journal"))
+        return tuning.BucketJournal(storage_connect.connect(f"gs://{bucket_name}/journal"))
 
     proxy.faults = [Fault("POST", "uploadType=multipart", cut_answer=-1, skip=skip) for skip in (3, 5, 7)]
     proxy.faults += [Fault("POST", "uploadType=multipart", answer=(503, "{}"), skip=11), Fault("GET", "/o?", cut_answer=1, skip=2)]
@@ -97,7 +100,7 @@ def test_no_entry_is_lost_or_doubled_when_many_write_and_answers_are_lost(proxy,
 
 
 def test_an_entry_that_could_not_be_written_leaves_no_gap(proxy, bucket_name):
-    journal = tuning.BucketJournal(storage.connect(f"gs://{bucket_name}/journal"))
+    journal = tuning.BucketJournal(storage_connect.connect(f"gs://{bucket_name}/journal"))
     journal.append_logs([{"number": 0}])
     proxy.faults = [Fault("POST", "/upload/", answer=(403, "{}"))]
     with pytest.raises(GpraflowError, match="may not do that"):

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import polars as pl
 import pytest
-from gpraflow import models, scaffold
 
+from gpraflow.models import registry
+from gpraflow.sequences import scaffold
 from tests.conftest import ROOT, copy_workflow, snakemake
 
 PROMOTERS = 500
@@ -38,13 +39,13 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in models.REGISTRY])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in registry.REGISTRY])
 def test_only_the_name_has_to_be_changed(folder, name):
     done = snakemake(folder, "--configfile", "mine.yaml", "--config", f"model={{name: {name}}}")
     assert done.returncode == 0, done.stderr[-3000:]
     results = folder / "results/mine"
     metrics = json.loads((results / "metrics.json").read_text())
-    about = models.describe(name)
+    about = registry.describe(name)
     assert metrics["model"]["architecture"] == name
     assert metrics["model"]["preset"] == ("default" if "default" in about.presets else "small")
     assert 30 <= metrics["datasets"]["test"]["n"] <= 80

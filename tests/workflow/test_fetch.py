@@ -4,8 +4,8 @@ import json
 import random
 
 import pytest
-from gpraflow import tables
 
+from gpraflow.formats import promoters as formats_promoters
 from tests.conftest import copy_workflow, snakemake
 from tests.zenodo import RECORD, md5, serving
 
@@ -73,11 +73,11 @@ def test_tables_are_fetched_and_read(fetched):
     receipt = json.loads((folder / "results/tiny/fetched/dream/train.txt.json").read_text())
     assert receipt["checksum"] == md5(TRAIN)
     assert f"fetch_dataset: data/dream/train.txt: {len(TRAIN):,} bytes, {md5(TRAIN)}" in said
-    library = tables.read(folder / "results/tiny/tables/library.parquet")
+    library = formats_promoters.read(folder / "results/tiny/tables/library.parquet")
     assert sorted(zip(library["sequence"], library["expression"], strict=True)) == sorted(
         (sequence, pytest.approx(float(expression))) for sequence, expression in (line.split("\t") for line in TRAIN.decode().splitlines())
     )
-    assert tables.read(folder / "results/tiny/tables/test_set.parquet").height == 40
+    assert formats_promoters.read(folder / "results/tiny/tables/test_set.parquet").height == 40
 
 
 def test_a_second_run_and_another_one_touch_no_network(fetched):
@@ -95,7 +95,7 @@ def test_a_second_run_and_another_one_touch_no_network(fetched):
     assert "rule ingest_table:" not in done.stdout + done.stderr
     done = snakemake(folder, targets("other")[0], *OWN, "offline.yaml", "--config", "run=other")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert tables.read(folder / "results/other/tables/library.parquet").height == 2000
+    assert formats_promoters.read(folder / "results/other/tables/library.parquet").height == 2000
     assert state(folder) == before
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gpraflow import config
 
+from gpraflow.core import schema as schemas
 from tests.conftest import ROOT, TINY, snakemake
 
 
@@ -95,7 +95,7 @@ def test_the_setup_of_a_vm_in_an_empty_folder(tmp_path):
 
 def test_what_a_tpu_needs_of_a_config_is_one():
     content = yaml.safe_load((ROOT / "gcp-tpu/training.yaml").read_text())
-    filled = config.validate(content, config.load_schema(ROOT / "workflow/schemas/config.schema.yaml"), "training.yaml")
+    filled = schemas.validate(content, schemas.load("config"), "training.yaml")
     assert filled["training"]["precision"] == "mixed_bfloat16"
     assert filled["training"]["batch_size"] % 8 == 0
 

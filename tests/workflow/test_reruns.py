@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import snakemake.report  # with its companions below: paid once, inherited by the forked dry runs
 import yaml
-from gpraflow import config, randomness, smk
 from snakemake import api, cli, script, workflow
 
+from gpraflow.core import logs, randomness
+from gpraflow.core import schema as schemas
 from tests.conftest import ROOT, TINY, finished_run
 
-PRELOADED = (snakemake.report, api, script, workflow, randomness, smk)
+PRELOADED = (snakemake.report, api, script, workflow, randomness, logs)
 
 ALL = [
     "fetch_dataset",
@@ -366,7 +367,7 @@ def leaves(part, path=""):
 
 
 def test_every_key_has_its_case():
-    schema = config.load_schema(ROOT / "workflow/schemas/config.schema.yaml")
+    schema = schemas.load("config")
     assert set(leaves(schema)) == {key for key in CHANGES if not key.startswith("model.sizes")} | set(UNTESTED)
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from gpraflow import metrics, tables
 from playwright.sync_api import sync_playwright
 
+from gpraflow.evaluation import metrics
+from gpraflow.formats import promoters as formats_promoters
 from tests.conftest import finished_run, snakemake
 
 STEPS = ("simulated", "counts", "expression", "tables", "splits", "shards", "bucket", "ledger")
@@ -42,7 +43,7 @@ def test_scores_are_those_of_the_saved_predictions(finished):
     content = json.loads((results / "metrics.json").read_text())
     assert list(content["datasets"]) == ["simulated_independent", "test"]
     for name, found in content["datasets"].items():
-        predictions = tables.read(results / f"predictions/{name}.parquet")
+        predictions = formats_promoters.read(results / f"predictions/{name}.parquet")
         expected = metrics.scores(predictions["predicted"].to_numpy(), predictions["expression"].to_numpy())
         assert found["n"] == predictions.height
         assert {key: found[key] for key in metrics.SCORES} == pytest.approx(expected)
@@ -56,7 +57,7 @@ def test_scores_are_those_of_the_saved_predictions(finished):
 
 def test_promoters_are_explained_and_checked(finished):
     results = finished / "results/tiny"
-    predictions = tables.read(results / "predictions/test.parquet")
+    predictions = formats_promoters.read(results / "predictions/test.parquet")
     promoters = pl.read_csv(results / "explain/promoters.tsv", separator="\t")
     assert promoters.height == min(24, predictions.height)
     own = predictions[[row - 1 for row in promoters["name"]]]
@@ -101,7 +102,7 @@ def test_every_read_and_promoter_is_accounted_for_from_fastq_to_shards(finished)
     given = pl.read_parquet(results / "expression/promoters.parquet")
     assert sums["estimate_expression", "library"]["out"] == given.height == sums["ingest_table", "library"]["in"]
 
-    parts = {split: tables.read(results / f"splits/{split}.parquet") for split in ("train", "val", "test")}
+    parts = {split: formats_promoters.read(results / f"splits/{split}.parquet") for split in ("train", "val", "test")}
     assert sorted(pl.concat(parts.values())["sequence"]) == sorted(given["sequence"])
     for split, part in parts.items():
         manifest = json.loads((results / f"bucket/{split}/manifest.json").read_text())
@@ -146,8 +147,8 @@ def test_two_configurations_live_side_by_side(finished):
     done = snakemake(finished, "--configfile", "tiny.yaml", "other.yaml", "--until", "split_promoters")
     assert done.returncode == 0, done.stderr[-2000:]
     assert digest(finished) == before
-    other = tables.read(finished / "results/other/splits/train.parquet")
-    assert not set(other["sequence"]) & set(tables.read(finished / "results/tiny/splits/train.parquet")["sequence"])
+    other = formats_promoters.read(finished / "results/other/splits/train.parquet")
+    assert not set(other["sequence"]) & set(formats_promoters.read(finished / "results/tiny/splits/train.parquet")["sequence"])
 
 
 @pytest.mark.parametrize("moment", ["reads", "tables", "shards", "training"])
@@ -218,7 +219,7 @@ def test_a_job_that_outlives_its_killed_snakemake_keeps_the_folder_locked(workfl
 
 def test_locks_of_a_live_run_are_kept(workflow_folder):
     rules = 'rule all:\n    output: "slow.txt"\n    shell: "sleep 20; touch {output}"\n'
-    first = 'import sys\nsys.path.insert(0, "scripts")\nfrom gpraflow import smk\nsmk.recover()\n'
+    first = 'import sys\nsys.path.insert(0, "scripts")\nfrom gpraflow.core import logs\nsmk.recover()\n'
     (workflow_folder / "slow.smk").write_text(first + rules)
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--snakefile", "slow.smk"]
     process = subprocess.Popen(command, cwd=workflow_folder, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -316,7 +317,7 @@ def test_own_table_without_header_inserts_only_other_scaffold(workflow_folder):
     assert done.returncode == 0, done.stderr[-3000:]
     results = workflow_folder / "results/mine"
     assert json.loads((results / "metrics.json").read_text())["datasets"]["other"]["n"] == 40
-    table = tables.read(results / "tables/library.parquet")
+    table = formats_promoters.read(results / "tables/library.parquet")
     assert table["sequence"].str.contains("^ACGTTGCA[ACGT]{50}TTGACA$").all()
     ledger = (results / "ledger/ingest_table.library.tsv").read_text()
     assert "lower case made upper case\t300" in ledger

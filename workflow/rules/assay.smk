@@ -1,11 +1,10 @@
 rule simulate_assay:
     """Simulate a sorted library with a known truth: reads per bin, cells per bin, and an independent set of the same biology."""
     input:
-        scaffolds=config["scaffold"]["file"],
-        motifs=config["simulate"]["motifs"],
-        lib=lib("simulate", "motifs", "scaffold", "randomness", "sheet"),
+        scaffolds=PLAN.scaffolds,
+        motifs=PLAN.motif_file("simulate"),
     output:
-        reads=SIMULATED_READS,
+        reads=PLAN.simulated_reads,
         bins="results/{run}/simulated/bins.tsv",
         truth="results/{run}/simulated/truth.tsv.gz",
         independent="results/{run}/simulated/independent.tsv.gz",
@@ -21,14 +20,15 @@ rule simulate_assay:
         mem_mb=4000,
         runtime=30,
     params:
-        scaffold=config["scaffold"]["name"],
-        sheet=SHEET,
+        code=code_of("simulate_assay"),
+        scaffold=PLAN.config["scaffold"]["name"],
+        sheet=PLAN.sheet,
         library={
             key: value
-            for key, value in config["simulate"].items()
+            for key, value in PLAN.config["simulate"].items()
             if key not in ("motifs", "seed")
         },
-        seed=seed_of("simulate"),
+        seed=PLAN.seed_of("simulate"),
     script:
         "../../scripts/simulate_assay.py"
 
@@ -36,9 +36,8 @@ rule simulate_assay:
 rule merge_pairs:
     """Merge the mates of read pairs of one bin into reads of the whole insert."""
     input:
-        reads=lambda wildcards: files_of_bin(wildcards.column, "reads"),
-        reads_2=lambda wildcards: files_of_bin(wildcards.column, "reads_2"),
-        lib=lib("pairs", "reads", "scaffold"),
+        reads=lambda wildcards: PLAN.files_of_bin(wildcards.column, "reads"),
+        reads_2=lambda wildcards: PLAN.files_of_bin(wildcards.column, "reads_2"),
     output:
         reads="results/{run}/merged/{column}.fastq.gz",
         report="results/{run}/merged/{column}.json",
@@ -54,9 +53,10 @@ rule merge_pairs:
         mem_mb=2000,
         runtime=120,
     params:
-        min_overlap=config["reads"]["min_overlap"],
-        quality_offset=config["reads"]["quality_offset"],
-        min_yield=config["reads"]["min_yield"],
+        code=code_of("merge_pairs"),
+        min_overlap=PLAN.config["reads"]["min_overlap"],
+        quality_offset=PLAN.config["reads"]["quality_offset"],
+        min_yield=PLAN.config["reads"]["min_yield"],
     script:
         "../../scripts/merge_pairs.py"
 
@@ -65,8 +65,7 @@ rule count_reads:
     """Count the reads of each distinct insert of one bin: what lies between the flanks."""
     input:
         reads=reads_to_count,
-        scaffolds=config["scaffold"]["file"],
-        lib=lib("reads", "scaffold"),
+        scaffolds=PLAN.scaffolds,
     output:
         counts="results/{run}/counts/bins/{column}.parquet",
         ledger="results/{run}/ledger/count_reads.{column}.tsv",
@@ -81,17 +80,18 @@ rule count_reads:
         mem_mb=4000,
         runtime=120,
     params:
-        scaffold=config["scaffold"]["name"],
+        code=code_of("count_reads"),
+        scaffold=PLAN.config["scaffold"]["name"],
         policy=lambda wildcards: {
-            "five_prime": config["reads"]["five_prime"],
-            "three_prime": config["reads"]["three_prime"],
-            "max_flank_edits": config["reads"]["max_flank_edits"],
-            "min_mean_quality": config["reads"]["min_mean_quality"],
+            "five_prime": PLAN.config["reads"]["five_prime"],
+            "three_prime": PLAN.config["reads"]["three_prime"],
+            "max_flank_edits": PLAN.config["reads"]["max_flank_edits"],
+            "min_mean_quality": PLAN.config["reads"]["min_mean_quality"],
             "quality_offset": quality_offset_of(wildcards),
-            "reverse_complement": config["reads"]["reverse_complement"],
-            "n_in_insert": config["reads"]["n_in_insert"],
-            "min_yield": config["reads"]["min_yield"],
-            "insert_length": config["scaffold"]["insert_length"],
+            "reverse_complement": PLAN.config["reads"]["reverse_complement"],
+            "n_in_insert": PLAN.config["reads"]["n_in_insert"],
+            "min_yield": PLAN.config["reads"]["min_yield"],
+            "insert_length": PLAN.config["scaffold"]["insert_length"],
         },
     script:
         "../../scripts/count_reads.py"
@@ -100,9 +100,10 @@ rule count_reads:
 rule merge_counts:
     """Set the counts of all bins side by side and merge inserts that are sequencing errors of another one."""
     input:
-        counts=expand("results/{{run}}/counts/bins/{column}.parquet", column=COLUMNS),
-        scaffolds=config["scaffold"]["file"],
-        lib=lib("counts", "neighbours", "scaffold"),
+        counts=expand(
+            "results/{{run}}/counts/bins/{column}.parquet", column=PLAN.columns
+        ),
+        scaffolds=PLAN.scaffolds,
     output:
         counts="results/{run}/counts/counts.parquet",
         ledger="results/{run}/ledger/merge_counts.library.tsv",
@@ -117,11 +118,12 @@ rule merge_counts:
         mem_mb=16000,
         runtime=120,
     params:
-        columns=COLUMNS,
-        scaffold=config["scaffold"]["name"],
-        n_in_insert=config["reads"]["n_in_insert"],
-        collapse_edits=config["reads"]["collapse_edits"],
-        collapse_ratio=config["reads"]["collapse_ratio"],
+        code=code_of("merge_counts"),
+        columns=PLAN.columns,
+        scaffold=PLAN.config["scaffold"]["name"],
+        n_in_insert=PLAN.config["reads"]["n_in_insert"],
+        collapse_edits=PLAN.config["reads"]["collapse_edits"],
+        collapse_ratio=PLAN.config["reads"]["collapse_ratio"],
     script:
         "../../scripts/merge_counts.py"
 
@@ -129,9 +131,8 @@ rule merge_counts:
 rule estimate_expression:
     """Estimate the expression of each promoter from its reads per sorted bin."""
     input:
-        counts=COUNTS,
-        cells=TABLE_OF_CELLS,
-        lib=lib("expression", "tables", "sheet"),
+        counts=PLAN.counts,
+        cells=PLAN.cells,
     output:
         promoters="results/{run}/expression/promoters.parquet",
         ledger="results/{run}/ledger/estimate_expression.library.tsv",
@@ -146,18 +147,19 @@ rule estimate_expression:
         mem_mb=8000,
         runtime=60,
     params:
-        columns=config["counts"]["columns"],
-        sheet_path=config["counts"]["bins"],
-        sheet=BINS,
-        cells=config["counts"]["cells"],
-        method=config["counts"]["method"],
-        scale=config["counts"]["scale"],
-        read_dispersion=config["counts"]["read_dispersion"],
-        prior=config["counts"]["prior"],
-        minimum_reads=config["counts"]["minimum_reads"],
-        minimum_cells=config["counts"]["minimum_cells"],
-        singletons=config["counts"]["singletons"],
-        singleton_weight=config["counts"]["singleton_weight"],
+        code=code_of("estimate_expression"),
+        columns=PLAN.config["counts"]["columns"],
+        sheet_path=PLAN.config["counts"]["bins"],
+        sheet=PLAN.bins,
+        cells=PLAN.config["counts"]["cells"],
+        method=PLAN.config["counts"]["method"],
+        scale=PLAN.config["counts"]["scale"],
+        read_dispersion=PLAN.config["counts"]["read_dispersion"],
+        prior=PLAN.config["counts"]["prior"],
+        minimum_reads=PLAN.config["counts"]["minimum_reads"],
+        minimum_cells=PLAN.config["counts"]["minimum_cells"],
+        singletons=PLAN.config["counts"]["singletons"],
+        singleton_weight=PLAN.config["counts"]["singleton_weight"],
     script:
         "../../scripts/estimate_expression.py"
 
@@ -167,8 +169,7 @@ rule plot_reads:
     input:
         ledger=ledgers_of_reads,
         counts="results/{run}/counts/counts.parquet",
-        scaffolds=config["scaffold"]["file"],
-        lib=lib("assay_plots", "plots", "scaffold"),
+        scaffolds=PLAN.scaffolds,
     output:
         yield_png="results/{run}/figures/assay/yield.png",
         yield_svg=report(
@@ -209,9 +210,10 @@ rule plot_reads:
         mem_mb=8000,
         runtime=30,
     params:
-        columns=COLUMNS,
-        sheet=BINS,
-        scaffold=config["scaffold"]["name"],
+        code=code_of("plot_reads"),
+        columns=PLAN.columns,
+        sheet=PLAN.bins,
+        scaffold=PLAN.config["scaffold"]["name"],
     script:
         "../../scripts/plot_reads.py"
 
@@ -220,10 +222,9 @@ rule plot_expression:
     """Draw reads per promoter, expression, profiles over bins with the fitted curve, and replicates against each other."""
     input:
         promoters="results/{run}/expression/promoters.parquet",
-        cells=TABLE_OF_CELLS,
-        lib=lib("assay_plots", "plots", "expression", "sheet"),
+        cells=PLAN.cells,
     output:
-        **REPLICATE_FIGURES,
+        **replicate_figures(),
         depth_png="results/{run}/figures/assay/depth.png",
         depth_svg=report(
             "results/{run}/figures/assay/depth.svg",
@@ -256,10 +257,11 @@ rule plot_expression:
         mem_mb=4000,
         runtime=30,
     params:
-        sheet=BINS,
-        sheet_path=config["counts"]["bins"],
-        cells=config["counts"]["cells"],
-        scale=config["counts"]["scale"],
-        unit=config["plots"]["unit"],
+        code=code_of("plot_expression"),
+        sheet=PLAN.bins,
+        sheet_path=PLAN.config["counts"]["bins"],
+        cells=PLAN.config["counts"]["cells"],
+        scale=PLAN.config["counts"]["scale"],
+        unit=PLAN.config["plots"]["unit"],
     script:
         "../../scripts/plot_expression.py"

@@ -1,93 +1,15 @@
-rule calibrate_model:
-    """Find the spread of validation promoters around their predictions, and what training promoters are like."""
-    input:
-        train="results/{run}/splits/train.parquet",
-        validation="results/{run}/splits/val.parquet",
-        model="results/{run}/model/model.keras",
-        about="results/{run}/model/model.json",
-        scaffolds=config["scaffold"]["file"],
-        lib=[
-            *lib("calibration", "prediction", "models/cpu", "bases", "scaffold"),
-            *model_lib(),
-        ],
-    output:
-        calibration="results/{run}/model/calibration.json",
-    log:
-        "results/{run}/logs/calibrate_model.log",
-    benchmark:
-        "results/{run}/benchmarks/calibrate_model.tsv"
-    conda:
-        "../../envs/train.yaml"
-    threads: 2
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        scaffold=config["scaffold"]["name"],
-        flanks={
-            "damaged_flanks": config["scaffold"]["damaged_flanks"],
-            "max_flank_edits": config["scaffold"]["max_flank_edits"],
-        },
-        window={key: config["scaffold"][key] for key in ("length", "keep", "pad")},
-        backend=config["training"]["backend"],
-        batch_size=config["prediction"]["batch_size"],
-    script:
-        "../../scripts/calibrate_model.py"
-
-
-rule predict_promoters:
-    """Predict the expression of a split or an independent data set."""
-    input:
-        promoters=lambda wildcards: path_of_promoters(
-            wildcards.dataset, f"results/{wildcards.run}"
-        ),
-        model="results/{run}/model/model.keras",
-        about="results/{run}/model/model.json",
-        calibration="results/{run}/model/calibration.json",
-        scaffolds=config["scaffold"]["file"],
-        lib=[
-            *lib("prediction", "models/cpu", "bases", "calibration", "scaffold"),
-            *model_lib(),
-        ],
-    output:
-        predictions="results/{run}/predictions/{dataset}.parquet",
-        ledger="results/{run}/ledger/predict_promoters.{dataset}.tsv",
-    log:
-        "results/{run}/logs/predict_promoters.{dataset}.log",
-    benchmark:
-        "results/{run}/benchmarks/predict_promoters.{dataset}.tsv"
-    conda:
-        "../../envs/train.yaml"
-    threads: 2
-    resources:
-        mem_mb=4000,
-        runtime=60,
-    params:
-        scaffold=config["scaffold"]["name"],
-        backend=config["training"]["backend"],
-        batch_size=config["prediction"]["batch_size"],
-    script:
-        "../../scripts/predict_promoters.py"
-
-
 rule evaluate_model:
     """Score every data set as a whole, with bootstrap intervals."""
     input:
         predictions=expand(
-            "results/{{run}}/predictions/{dataset}.parquet", dataset=SCORED
+            "results/{{run}}/predictions/{dataset}.parquet", dataset=PLAN.scored
         ),
         nearest="results/{run}/neighbours/nearest.parquet",
         about="results/{run}/model/model.json",
-        shuffled=SHUFFLED,
-        lib=lib(
-            "evaluation",
-            "metrics",
-            "strata",
-            "noise",
-            "comparisons",
-            "checks",
-            "bases",
-            "randomness",
+        shuffled=(
+            "results/{run}/shuffled.json"
+            if PLAN.config["evaluation"]["shuffled_epochs"]
+            else []
         ),
     output:
         json="results/{run}/metrics.json",
@@ -122,13 +44,14 @@ rule evaluate_model:
         mem_mb=2000,
         runtime=30,
     params:
-        run=config["run"],
-        datasets=SCORED,
-        independent=list(INDEPENDENT),
-        titles=[title_of(dataset) for dataset in SCORED],
-        extras=[extras_of(dataset) for dataset in SCORED],
-        bootstrap=config["evaluation"]["bootstrap"],
-        seed=seed_of("evaluation"),
+        code=code_of("evaluate_model"),
+        run=PLAN.config["run"],
+        datasets=PLAN.scored,
+        independent=list(PLAN.independent),
+        titles=[PLAN.title_of(dataset) for dataset in PLAN.scored],
+        extras=[PLAN.extras_of(dataset) for dataset in PLAN.scored],
+        bootstrap=PLAN.config["evaluation"]["bootstrap"],
+        seed=PLAN.seed_of("evaluation"),
     script:
         "../../scripts/evaluate_model.py"
 
@@ -137,8 +60,7 @@ rule score_dream:
     """Score the predictions for the DREAM challenge's test promoters as the challenge did."""
     input:
         unpack(dream_inputs),
-        published="resources/dream_published.tsv",
-        lib=lib("dream", "metrics", "tables"),
+        published=resources.shown("dream_published.tsv"),
     output:
         json="results/{run}/dream.json",
         tsv=report(
@@ -157,93 +79,14 @@ rule score_dream:
         mem_mb=2000,
         runtime=10,
     params:
-        fetched=dream_fetched(),
-        run=config["run"],
+        code=code_of("score_dream"),
+        fetched={
+            role: PLAN.fetched(name, path)
+            for role, (name, path) in PLAN.dream_files().items()
+        },
+        run=PLAN.config["run"],
     script:
         "../../scripts/score_dream.py"
-
-
-rule tabulate_factors:
-    """Write the parameters of the factors, for a model whose parameters can be read."""
-    input:
-        model="results/{run}/model/model.keras",
-        about="results/{run}/model/model.json",
-        lib=model_lib(),
-    output:
-        factors=report(
-            "results/{run}/factors.tsv",
-            caption="../report/factors.rst",
-            category="Factors",
-        ),
-    log:
-        "results/{run}/logs/tabulate_factors.log",
-    benchmark:
-        "results/{run}/benchmarks/tabulate_factors.tsv"
-    conda:
-        "../../envs/train.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=10,
-    params:
-        backend=config["training"]["backend"],
-    script:
-        "../../scripts/tabulate_factors.py"
-
-
-rule plot_factors:
-    """Draw activity, potentiation and concentration of the factors."""
-    input:
-        factors="results/{run}/factors.tsv",
-        lib=lib("plots"),
-    output:
-        png="results/{run}/figures/factors.png",
-        svg=report(
-            "results/{run}/figures/factors.svg",
-            caption="../report/factors.rst",
-            category="Factors",
-            labels={"figure": "parameters of the factors"},
-        ),
-    log:
-        "results/{run}/logs/plot_factors.log",
-    benchmark:
-        "results/{run}/benchmarks/plot_factors.tsv"
-    conda:
-        "../../envs/plot.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    script:
-        "../../scripts/plot_factors.py"
-
-
-rule plot_training:
-    """Draw the training curves."""
-    input:
-        history="results/{run}/model/history.csv",
-        about="results/{run}/model/model.json",
-        lib=lib("plots"),
-    output:
-        png="results/{run}/figures/training.png",
-        svg=report(
-            "results/{run}/figures/training.svg",
-            caption="../report/training.rst",
-            category="Training",
-            labels={"figure": "training curves"},
-        ),
-    log:
-        "results/{run}/logs/plot_training.log",
-    benchmark:
-        "results/{run}/benchmarks/plot_training.tsv"
-    conda:
-        "../../envs/plot.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    script:
-        "../../scripts/plot_training.py"
 
 
 rule plot_predictions:
@@ -251,7 +94,6 @@ rule plot_predictions:
     input:
         predictions="results/{run}/predictions/{dataset}.parquet",
         metrics="results/{run}/metrics.json",
-        lib=lib("plots"),
     output:
         png="results/{run}/figures/predictions/{dataset}.png",
         svg=report(
@@ -271,9 +113,10 @@ rule plot_predictions:
         mem_mb=1000,
         runtime=10,
     params:
-        title=lambda wildcards: title_of(wildcards.dataset),
-        unit=config["plots"]["unit"],
-        hexagons=config["plots"]["hexagons"],
+        code=code_of("plot_predictions"),
+        title=lambda wildcards: PLAN.title_of(wildcards.dataset),
+        unit=PLAN.config["plots"]["unit"],
+        hexagons=PLAN.config["plots"]["hexagons"],
     script:
         "../../scripts/plot_predictions.py"
 
@@ -282,7 +125,6 @@ rule plot_strata:
     """Draw the scores of the parts of one data set."""
     input:
         strata="results/{run}/strata.tsv",
-        lib=lib("score_plots", "plots"),
     output:
         png="results/{run}/figures/strata/{dataset}.png",
         svg=report(
@@ -302,8 +144,9 @@ rule plot_strata:
         mem_mb=1000,
         runtime=10,
     params:
-        title=lambda wildcards: title_of(wildcards.dataset),
-        unit=config["plots"]["unit"],
+        code=code_of("plot_strata"),
+        title=lambda wildcards: PLAN.title_of(wildcards.dataset),
+        unit=PLAN.config["plots"]["unit"],
     script:
         "../../scripts/plot_strata.py"
 
@@ -311,12 +154,18 @@ rule plot_strata:
 rule compare_models:
     """Put the scores of several runs in one table and compare each two of them."""
     input:
-        metrics=["results/{run}/metrics.json", *metrics_of_others()],
-        predictions=[
-            *expand("results/{{run}}/predictions/{dataset}.parquet", dataset=SCORED),
-            *predictions_of_others(),
+        metrics=[
+            "results/{run}/metrics.json",
+            *expand(
+                "results/{other}/metrics.json", other=PLAN.config["comparison"]["runs"]
+            ),
         ],
-        lib=lib("comparisons", "metrics", "randomness"),
+        predictions=[
+            *expand(
+                "results/{{run}}/predictions/{dataset}.parquet", dataset=PLAN.scored
+            ),
+            *PLAN.predictions_of_others(),
+        ],
     output:
         scores=report(
             "results/{run}/comparison/scores.tsv",
@@ -339,9 +188,10 @@ rule compare_models:
         mem_mb=2000,
         runtime=30,
     params:
-        runs=[config["run"], *config["comparison"]["runs"]],
-        bootstrap=config["evaluation"]["bootstrap"],
-        seed=seed_of("evaluation"),
+        code=code_of("compare_models"),
+        runs=[PLAN.config["run"], *PLAN.config["comparison"]["runs"]],
+        bootstrap=PLAN.config["evaluation"]["bootstrap"],
+        seed=PLAN.seed_of("evaluation"),
     script:
         "../../scripts/compare_models.py"
 
@@ -350,7 +200,6 @@ rule plot_comparison:
     """Draw the scores of several runs as a forest plot."""
     input:
         scores="results/{run}/comparison/scores.tsv",
-        lib=lib("score_plots", "plots"),
     output:
         png="results/{run}/figures/comparison.png",
         svg=report(
@@ -369,6 +218,8 @@ rule plot_comparison:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code_of("plot_comparison"),
     script:
         "../../scripts/plot_comparison.py"
 
@@ -378,14 +229,6 @@ rule reenact_leak:
     input:
         train="results/{run}/splits/train.parquet",
         val="results/{run}/splits/val.parquet",
-        lib=lib(
-            "reenactment",
-            "metrics",
-            "models/__init__",
-            "models/baseline_kmer",
-            "randomness",
-            "scaffold",
-        ),
     output:
         table=report(
             "results/{run}/leak/reenactment.tsv",
@@ -403,35 +246,11 @@ rule reenact_leak:
         mem_mb=2000,
         runtime=10,
     params:
-        backend=config["training"]["backend"],
-        length=config["scaffold"]["length"],
-        keep=config["scaffold"]["keep"],
-        pad=config["scaffold"]["pad"],
-        seed=seed_of("evaluation"),
+        code=code_of("reenact_leak", "gpraflow.models.zoo.baseline_kmer"),
+        backend=PLAN.config["training"]["backend"],
+        length=PLAN.config["scaffold"]["length"],
+        keep=PLAN.config["scaffold"]["keep"],
+        pad=PLAN.config["scaffold"]["pad"],
+        seed=PLAN.seed_of("evaluation"),
     script:
         "../../scripts/reenact_leak.py"
-
-
-rule collect_ledger:
-    """Collect the ledgers of all steps in one table, and check that nothing is lost between them."""
-    input:
-        ledgers=ledgers_of_run,
-        lib=lib("ledger"),
-    output:
-        ledger=report(
-            "results/{run}/ledger.tsv",
-            caption="../report/ledger.rst",
-            category="Ledger",
-        ),
-    log:
-        "results/{run}/logs/collect_ledger.log",
-    benchmark:
-        "results/{run}/benchmarks/collect_ledger.tsv"
-    conda:
-        "../../envs/tables.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    script:
-        "../../scripts/collect_ledger.py"

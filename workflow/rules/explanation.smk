@@ -1,27 +1,12 @@
 rule explain_model:
     """Explain some promoters by the effects of all of their single mutants, and by known motifs."""
     input:
-        predictions=f"results/{{run}}/predictions/{EXPLAINED}.parquet",
+        predictions=f"results/{{run}}/predictions/{PLAN.explained}.parquet",
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
         calibration="results/{run}/model/calibration.json",
-        motifs=config["explain"]["motifs"] or [],
-        activities=f"{SIMULATED}activities.tsv.gz" if FROM_SIMULATION else [],
-        lib=[
-            *lib(
-                "explain",
-                "metrics",
-                "motifs",
-                "prediction",
-                "models/cpu",
-                "models/gradients",
-                "bases",
-                "calibration",
-                "scaffold",
-                "randomness",
-            ),
-            *model_lib(),
-        ],
+        motifs=PLAN.motif_file("explain") or [],
+        activities=f"{SIMULATED}activities.tsv.gz" if PLAN.from_simulation else [],
     output:
         promoters="results/{run}/explain/promoters.tsv",
         contributions="results/{run}/explain/contributions.parquet",
@@ -44,11 +29,12 @@ rule explain_model:
         mem_mb=4000,
         runtime=60,
     params:
-        dataset=EXPLAINED,
-        promoters=config["explain"]["promoters"],
-        backend=config["training"]["backend"],
-        batch_size=config["prediction"]["batch_size"],
-        seed=seed_of("explain"),
+        code=code_with_model("explain_model"),
+        dataset=PLAN.explained,
+        promoters=PLAN.config["explain"]["promoters"],
+        backend=PLAN.config["training"]["backend"],
+        batch_size=PLAN.config["prediction"]["batch_size"],
+        seed=PLAN.seed_of("explain"),
     script:
         "../../scripts/explain_model.py"
 
@@ -61,7 +47,6 @@ rule plot_motifs:
         sites="results/{run}/explain/sites.tsv",
         motifs="results/{run}/explain/motifs.tsv",
         summary="results/{run}/explain/summary.json",
-        lib=lib("plots"),
     output:
         png="results/{run}/figures/explain/motifs.png",
         svg=report(
@@ -88,51 +73,65 @@ rule plot_motifs:
         mem_mb=1000,
         runtime=10,
     params:
-        title=title_of(EXPLAINED) if EXPLAINED else "",
-        unit=config["plots"]["unit"],
-        logos=config["explain"]["logos"],
+        code=code_of("plot_motifs"),
+        title=PLAN.title_of(PLAN.explained) if PLAN.explained else "",
+        unit=PLAN.config["plots"]["unit"],
+        logos=PLAN.config["explain"]["logos"],
     script:
         "../../scripts/plot_motifs.py"
 
 
-rule train_shuffled:
-    """Train the model on shuffled labels, only if asked for (evaluation.shuffled_epochs): nothing may be learnt from them."""
+rule tabulate_factors:
+    """Write the parameters of the factors, for a model whose parameters can be read."""
     input:
-        receipt="results/{run}/upload.json",
-        scaffolds=config["scaffold"]["file"],
-        motifs=MOTIFS,
-        lib=[
-            *lib(
-                "training",
-                "objectives",
-                "schedules",
-                "steppers",
-                "models/cpu",
-                "datasets",
-                "scaffold",
-                "randomness",
-            ),
-            *model_lib(),
-        ],
+        model="results/{run}/model/model.keras",
+        about="results/{run}/model/model.json",
     output:
-        control="results/{run}/shuffled.json",
+        factors=report(
+            "results/{run}/factors.tsv",
+            caption="../report/factors.rst",
+            category="Factors",
+        ),
     log:
-        "results/{run}/logs/train_shuffled.log",
+        "results/{run}/logs/tabulate_factors.log",
     benchmark:
-        "results/{run}/benchmarks/train_shuffled.tsv"
+        "results/{run}/benchmarks/tabulate_factors.tsv"
     conda:
         "../../envs/train.yaml"
-    threads: workflow.cores
+    threads: 1
     resources:
-        mem_mb=6000,
-        runtime=480,
+        mem_mb=2000,
+        runtime=10,
     params:
-        model=MODEL,
-        options=config["training"]
-        | {
-            "seed": seed_of("training"),
-            "epochs": config["evaluation"]["shuffled_epochs"],
-            "ensemble": 1,
-        },
+        code=code_with_model("tabulate_factors"),
+        backend=PLAN.config["training"]["backend"],
     script:
-        "../../scripts/train_shuffled.py"
+        "../../scripts/tabulate_factors.py"
+
+
+rule plot_factors:
+    """Draw activity, potentiation and concentration of the factors."""
+    input:
+        factors="results/{run}/factors.tsv",
+    output:
+        png="results/{run}/figures/factors.png",
+        svg=report(
+            "results/{run}/figures/factors.svg",
+            caption="../report/factors.rst",
+            category="Factors",
+            labels={"figure": "parameters of the factors"},
+        ),
+    log:
+        "results/{run}/logs/plot_factors.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_factors.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("plot_factors"),
+    script:
+        "../../scripts/plot_factors.py"

@@ -1,12 +1,37 @@
+rule collect_ledger:
+    """Collect the ledgers of all steps in one table, and check that nothing is lost between them."""
+    input:
+        ledgers=ledgers_of_run,
+    output:
+        ledger=report(
+            "results/{run}/ledger.tsv",
+            caption="../report/ledger.rst",
+            category="Ledger",
+        ),
+    log:
+        "results/{run}/logs/collect_ledger.log",
+    benchmark:
+        "results/{run}/benchmarks/collect_ledger.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("collect_ledger"),
+    script:
+        "../../scripts/collect_ledger.py"
+
+
 rule plot_scores:
     """Draw r on every data set, and what share of the measurements lies within the intervals of predictions."""
     input:
         metrics="results/{run}/metrics.json",
         predictions=expand(
-            "results/{{run}}/predictions/{dataset}.parquet", dataset=SCORED
+            "results/{{run}}/predictions/{dataset}.parquet", dataset=PLAN.scored
         ),
         calibration="results/{run}/model/calibration.json",
-        lib=lib("score_plots", "plots", "calibration"),
     output:
         table=report(
             "results/{run}/intervals.tsv",
@@ -38,7 +63,8 @@ rule plot_scores:
         mem_mb=2000,
         runtime=10,
     params:
-        datasets=SCORED,
+        code=code_of("plot_scores"),
+        datasets=PLAN.scored,
     script:
         "../../scripts/plot_scores.py"
 
@@ -50,7 +76,6 @@ rule plot_leak:
         strata="results/{run}/strata.tsv",
         reenactment="results/{run}/leak/reenactment.tsv",
         about="results/{run}/model/model.json",
-        lib=lib("audit_plots", "plots"),
     output:
         table=report(
             "results/{run}/leak/distances.tsv",
@@ -82,8 +107,9 @@ rule plot_leak:
         mem_mb=2000,
         runtime=10,
     params:
-        titles={dataset: title_of(dataset) for dataset in SCORED},
-        max_edits=config["neighbours"]["max_edits"],
+        code=code_of("plot_leak"),
+        titles={dataset: PLAN.title_of(dataset) for dataset in PLAN.scored},
+        max_edits=PLAN.config["neighbours"]["max_edits"],
     script:
         "../../scripts/plot_leak.py"
 
@@ -92,7 +118,6 @@ rule plot_ledger:
     """Draw the way of the data: what went in, what was lost and why, what was used."""
     input:
         ledger="results/{run}/ledger.tsv",
-        lib=lib("audit_plots", "plots", "ledger"),
     output:
         png="results/{run}/figures/ledger.png",
         svg=report(
@@ -112,8 +137,9 @@ rule plot_ledger:
         mem_mb=1000,
         runtime=10,
     params:
-        splits=config["split"]["names"],
-        independent=list(INDEPENDENT),
+        code=code_of("plot_ledger"),
+        splits=PLAN.config["split"]["names"],
+        independent=list(PLAN.independent),
     script:
         "../../scripts/plot_ledger.py"
 
@@ -123,9 +149,10 @@ rule plot_cost:
 
     # The benchmark files are no outputs, so Snakemake does not know them: what the report needs stands for the rules that wrote them.
     input:
-        tables=expand("results/{{run}}/{table}.tsv", table=REPORT_TABLES),
-        figures=expand("results/{{run}}/figures/{figure}.svg", figure=REPORT_FIGURES),
-        lib=lib("audit_plots", "plots", "cost"),
+        tables=expand("results/{{run}}/{table}.tsv", table=PLAN.report_tables),
+        figures=expand(
+            "results/{{run}}/figures/{figure}.svg", figure=PLAN.report_figures
+        ),
     output:
         table=report(
             "results/{run}/cost.tsv", caption="../report/cost.rst", category="Cost"
@@ -148,6 +175,7 @@ rule plot_cost:
         mem_mb=1000,
         runtime=10,
     params:
+        code=code_of("plot_cost"),
         benchmarks="results/{run}/benchmarks",
     script:
         "../../scripts/plot_cost.py"
@@ -159,24 +187,24 @@ rule write_report:
     # The config is shown as it is, but is no param: keys that decide nothing rerun nothing. So is the commit, which the script finds out.
     input:
         figures=expand(
-            "results/{{run}}/figures/{figure}.svg", figure=[*REPORT_FIGURES, "cost"]
+            "results/{{run}}/figures/{figure}.svg",
+            figure=[*PLAN.report_figures, "cost"],
         ),
         pngs=expand(
-            "results/{{run}}/figures/{figure}.png", figure=[*REPORT_FIGURES, "cost"]
+            "results/{{run}}/figures/{figure}.png",
+            figure=[*PLAN.report_figures, "cost"],
         ),
-        tables=expand("results/{{run}}/{table}.tsv", table=[*REPORT_TABLES, "cost"]),
+        tables=expand(
+            "results/{{run}}/{table}.tsv", table=[*PLAN.report_tables, "cost"]
+        ),
         metrics="results/{run}/metrics.json",
         about="results/{run}/model/model.json",
-        captions=expand(
-            "workflow/report/{caption}.rst",
-            caption=sorted(glob_wildcards("workflow/report/{caption}.rst").caption),
-        ),
-        template="workflow/report/report.html.j2",
-        parts=expand(
-            "workflow/report/{part}",
-            part=["methods.html.j2", "report.css", "report.js"],
-        ),
-        lib=lib("report", "ledger"),
+        captions=resources.report_files("*.rst"),
+        template=resources.shown("report.html.j2", "report"),
+        parts=[
+            resources.shown(part, "report")
+            for part in ["methods.html.j2", "report.css", "report.js"]
+        ],
     output:
         report="results/{run}/report.html",
     log:
@@ -190,9 +218,10 @@ rule write_report:
         mem_mb=2000,
         runtime=30,
     params:
-        data=input_files(),
-        datasets=SCORED,
-        independent=list(INDEPENDENT),
-        explained=EXPLAINED,
+        code=code_of("write_report"),
+        data=PLAN.input_files(),
+        datasets=PLAN.scored,
+        independent=list(PLAN.independent),
+        explained=PLAN.explained,
     script:
         "../../scripts/write_report.py"

@@ -2,7 +2,6 @@ rule shard_tfrecords:
     """Write one split as TFRecord shards and their manifest."""
     input:
         promoters="results/{run}/splits/{split}.parquet",
-        lib=lib("shards", "scaffold", "randomness"),
     output:
         manifest="results/{run}/shards/{split}/manifest.json",
         ledger="results/{run}/ledger/shard_tfrecords.{split}.tsv",
@@ -17,14 +16,15 @@ rule shard_tfrecords:
         mem_mb=4000,
         runtime=30,
     params:
-        scaffold=config["scaffold"]["name"],
-        length=config["scaffold"]["length"],
-        keep=config["scaffold"]["keep"],
-        pad=config["scaffold"]["pad"],
-        rows_per_shard=config["shards"]["rows_per_shard"],
-        extra_features=EXTRA_FEATURES,
-        compression=config["shards"]["compression"],
-        seed=seed_of("shards"),
+        code=code_of("shard_tfrecords"),
+        scaffold=PLAN.config["scaffold"]["name"],
+        length=PLAN.config["scaffold"]["length"],
+        keep=PLAN.config["scaffold"]["keep"],
+        pad=PLAN.config["scaffold"]["pad"],
+        rows_per_shard=PLAN.config["shards"]["rows_per_shard"],
+        extra_features=PLAN.extra_features,
+        compression=PLAN.config["shards"]["compression"],
+        seed=PLAN.seed_of("shards"),
     script:
         "../../scripts/shard_tfrecords.py"
 
@@ -34,9 +34,8 @@ rule upload_shards:
     input:
         manifests=expand(
             "results/{{run}}/shards/{split}/manifest.json",
-            split=config["split"]["names"],
+            split=PLAN.config["split"]["names"],
         ),
-        lib=lib("storage"),
     output:
         receipt="results/{run}/upload.json",
     log:
@@ -50,8 +49,9 @@ rule upload_shards:
         mem_mb=1000,
         runtime=120,
     params:
-        splits=config["split"]["names"],
-        url=fill_path(config["bucket"]["url"]),
-        location=config["bucket"]["location"],
+        code=code_of("upload_shards"),
+        splits=PLAN.config["split"]["names"],
+        url=PLAN.fill(PLAN.config["bucket"]["url"]),
+        location=PLAN.config["bucket"]["location"],
     script:
         "../../scripts/upload_shards.py"

@@ -18,16 +18,16 @@ rule fetch_dataset:
         mem_mb=500,
         runtime=240,
     params:
-        path=lambda wildcards: fill_path(
+        path=lambda wildcards: PLAN.fill(
             f"{{data}}/{wildcards.public}/{wildcards.file}"
         ),
         source=public_source,
         network={
-            "api": config["fetch"]["api"],
-            "mirrors": config["fetch"]["mirrors"],
-            "retries": config["fetch"]["retries"],
-            "timeout": config["fetch"]["timeout"],
-            "offline": config["fetch"]["offline"],
+            "api": PLAN.config["fetch"]["api"],
+            "mirrors": PLAN.config["fetch"]["mirrors"],
+            "retries": PLAN.config["fetch"]["retries"],
+            "timeout": PLAN.config["fetch"]["timeout"],
+            "offline": PLAN.config["fetch"]["offline"],
         },
     script:
         "../../scripts/fetch_dataset.py"
@@ -37,8 +37,7 @@ rule ingest_table:
     """Read a table of sequences and expression, check every row, write the promoter table."""
     input:
         table=path_of_table,
-        scaffolds=config["scaffold"]["file"],
-        lib=lib("tables", "scaffold", "bases"),
+        scaffolds=PLAN.scaffolds,
     output:
         promoters="results/{run}/tables/{dataset}.parquet",
         ledger="results/{run}/ledger/ingest_table.{dataset}.tsv",
@@ -53,24 +52,31 @@ rule ingest_table:
         mem_mb=4000,
         runtime=30,
     params:
-        fetched=fetched_table,
-        format=lambda wildcards: table_of(wildcards.dataset)["format"],
-        header=lambda wildcards: table_of(wildcards.dataset)["header"],
-        columns=lambda wildcards: table_of(wildcards.dataset)["columns"],
-        expression_min=lambda wildcards: table_of(wildcards.dataset)["expression_min"],
-        expression_max=lambda wildcards: table_of(wildcards.dataset)["expression_max"],
+        code=code_of("ingest_table"),
+        fetched=lambda wildcards: PLAN.fetched(
+            wildcards.dataset, PLAN.table_of(wildcards.dataset)["table"]
+        ),
+        format=lambda wildcards: PLAN.table_of(wildcards.dataset)["format"],
+        header=lambda wildcards: PLAN.table_of(wildcards.dataset)["header"],
+        columns=lambda wildcards: PLAN.table_of(wildcards.dataset)["columns"],
+        expression_min=lambda wildcards: PLAN.table_of(wildcards.dataset)[
+            "expression_min"
+        ],
+        expression_max=lambda wildcards: PLAN.table_of(wildcards.dataset)[
+            "expression_max"
+        ],
         extras=lambda wildcards: {
-            key: extras_of(wildcards.dataset)[key]
+            key: PLAN.extras_of(wildcards.dataset)[key]
             for key in ["keep", "keep_if_there", "base", "base_sequence"]
         },
-        scaffold=config["scaffold"]["name"],
+        scaffold=PLAN.config["scaffold"]["name"],
         policy=lambda wildcards: {
-            "add_missing_flanks": config["scaffold"]["add_missing_flanks"],
-            "damaged_flanks": config["scaffold"]["damaged_flanks"],
-            "max_flank_edits": config["scaffold"]["max_flank_edits"],
-            "insert_length": config["scaffold"]["insert_length"],
-            "outside_length": config["scaffold"]["outside_length"],
-            "duplicates": table_of(wildcards.dataset)["duplicates"],
+            "add_missing_flanks": PLAN.config["scaffold"]["add_missing_flanks"],
+            "damaged_flanks": PLAN.config["scaffold"]["damaged_flanks"],
+            "max_flank_edits": PLAN.config["scaffold"]["max_flank_edits"],
+            "insert_length": PLAN.config["scaffold"]["insert_length"],
+            "outside_length": PLAN.config["scaffold"]["outside_length"],
+            "duplicates": PLAN.table_of(wildcards.dataset)["duplicates"],
         },
     script:
         "../../scripts/ingest_table.py"
@@ -80,8 +86,7 @@ rule group_neighbours:
     """Find the families of near-duplicate promoters, which must stay in one split."""
     input:
         promoters="results/{run}/tables/library.parquet",
-        scaffolds=config["scaffold"]["file"],
-        lib=lib("neighbours", "scaffold"),
+        scaffolds=PLAN.scaffolds,
     output:
         families="results/{run}/neighbours/library.parquet",
         ledger="results/{run}/ledger/group_neighbours.library.tsv",
@@ -96,10 +101,11 @@ rule group_neighbours:
         mem_mb=8000,
         runtime=60,
     params:
-        scaffold=config["scaffold"]["name"],
-        max_flank_edits=config["scaffold"]["max_flank_edits"],
-        max_edits=config["neighbours"]["max_edits"],
-        kmer=config["neighbours"]["kmer"],
+        code=code_of("group_neighbours"),
+        scaffold=PLAN.config["scaffold"]["name"],
+        max_flank_edits=PLAN.config["scaffold"]["max_flank_edits"],
+        max_edits=PLAN.config["neighbours"]["max_edits"],
+        kmer=PLAN.config["neighbours"]["kmer"],
     script:
         "../../scripts/group_neighbours.py"
 
@@ -109,11 +115,10 @@ rule find_overlaps:
     input:
         promoters="results/{run}/tables/library.parquet",
         independent=expand(
-            "results/{{run}}/tables/{dataset}.parquet", dataset=INDEPENDENT
+            "results/{{run}}/tables/{dataset}.parquet", dataset=PLAN.independent
         ),
-        test_sequences=TEST_SEQUENCES,
-        scaffolds=config["scaffold"]["file"],
-        lib=lib("neighbours", "scaffold", "splits"),
+        test_sequences=PLAN.test_sequences,
+        scaffolds=PLAN.scaffolds,
     output:
         overlaps="results/{run}/neighbours/overlaps.parquet",
         summary=report(
@@ -132,10 +137,11 @@ rule find_overlaps:
         mem_mb=8000,
         runtime=60,
     params:
-        datasets=list(INDEPENDENT),
-        scaffold=config["scaffold"]["name"],
-        max_flank_edits=config["scaffold"]["max_flank_edits"],
-        max_edits=config["neighbours"]["max_edits"],
+        code=code_of("find_overlaps"),
+        datasets=list(PLAN.independent),
+        scaffold=PLAN.config["scaffold"]["name"],
+        max_flank_edits=PLAN.config["scaffold"]["max_flank_edits"],
+        max_edits=PLAN.config["neighbours"]["max_edits"],
     script:
         "../../scripts/find_overlaps.py"
 
@@ -144,9 +150,10 @@ rule find_nearest:
     """Find the training promoter that is nearest to each promoter of the data sets to score."""
     input:
         training="results/{run}/splits/train.parquet",
-        promoters=[path_of_promoters(dataset, "results/{run}") for dataset in SCORED],
-        scaffolds=config["scaffold"]["file"],
-        lib=lib("neighbours", "scaffold"),
+        promoters=[
+            PLAN.promoters_of(dataset, "results/{run}") for dataset in PLAN.scored
+        ],
+        scaffolds=PLAN.scaffolds,
     output:
         nearest="results/{run}/neighbours/nearest.parquet",
     log:
@@ -160,10 +167,11 @@ rule find_nearest:
         mem_mb=8000,
         runtime=60,
     params:
-        datasets=SCORED,
-        scaffold=config["scaffold"]["name"],
-        max_flank_edits=config["scaffold"]["max_flank_edits"],
-        max_edits=config["neighbours"]["max_edits"],
+        code=code_of("find_nearest"),
+        datasets=PLAN.scored,
+        scaffold=PLAN.config["scaffold"]["name"],
+        max_flank_edits=PLAN.config["scaffold"]["max_flank_edits"],
+        max_edits=PLAN.config["neighbours"]["max_edits"],
     script:
         "../../scripts/find_nearest.py"
 
@@ -174,10 +182,10 @@ rule split_promoters:
         promoters="results/{run}/tables/library.parquet",
         families="results/{run}/neighbours/library.parquet",
         overlaps="results/{run}/neighbours/overlaps.parquet",
-        lib=lib("splits"),
     output:
         splits=expand(
-            "results/{{run}}/splits/{split}.parquet", split=config["split"]["names"]
+            "results/{{run}}/splits/{split}.parquet",
+            split=PLAN.config["split"]["names"],
         ),
         summary=report(
             "results/{run}/splits/summary.tsv",
@@ -196,13 +204,16 @@ rule split_promoters:
         mem_mb=4000,
         runtime=30,
     params:
-        method=config["split"]["method"],
-        names=config["split"]["names"],
-        fractions=config["split"]["fractions"],
-        labels=config["split"]["labels"],
-        across=config["split"]["across"],
-        independent=config["neighbours"]["independent"],
-        train_promoters=config["split"]["train_promoters"],
-        seed=seed_of("split"),
+        code=code_of("split_promoters"),
+        options={
+            "method": PLAN.config["split"]["method"],
+            "names": PLAN.config["split"]["names"],
+            "fractions": PLAN.config["split"]["fractions"],
+            "labels": PLAN.config["split"]["labels"],
+            "across": PLAN.config["split"]["across"],
+            "independent": PLAN.config["neighbours"]["independent"],
+            "train_promoters": PLAN.config["split"]["train_promoters"],
+            "seed": PLAN.seed_of("split"),
+        },
     script:
         "../../scripts/split_promoters.py"

@@ -2,21 +2,8 @@ rule train_model:
     """Train the model on the train split, choose the best epoch on the val split."""
     input:
         receipt="results/{run}/upload.json",
-        scaffolds=config["scaffold"]["file"],
-        motifs=MOTIFS,
-        lib=[
-            *lib(
-                "training",
-                "objectives",
-                "schedules",
-                "steppers",
-                "models/cpu",
-                "datasets",
-                "scaffold",
-                "randomness",
-            ),
-            *model_lib(),
-        ],
+        scaffolds=PLAN.scaffolds,
+        motifs=PLAN.motifs,
     output:
         model="results/{run}/model/model.keras",
         last="results/{run}/model/last.keras",
@@ -31,37 +18,83 @@ rule train_model:
         "../../envs/train.yaml"
     threads: workflow.cores
     resources:
+        tpu_missing=PLAN.tpu_missing,  # the executor for TPUs reports it
         mem_mb=6000,
         runtime=480,
         processes=1,  # docs/slurm.md
         launcher="",
-        backup=backup_url(),  # no param: where copies lie decides nothing, so that another place reruns nothing
+        backup=PLAN.fill(PLAN.config["bucket"]["backup"]),  # no param: where copies lie decides nothing, so that another place reruns nothing
     params:
-        model=MODEL,
-        options=config["training"] | {"seed": seed_of("training")},
+        code=code_with_model("train_model"),
+        model=PLAN.model,
+        options=PLAN.training_options(),
     script:
         "../../scripts/train_model.py"
+
+
+rule train_shuffled:
+    """Train the model on shuffled labels, only if asked for (evaluation.shuffled_epochs): nothing may be learnt from them."""
+    input:
+        receipt="results/{run}/upload.json",
+        scaffolds=PLAN.scaffolds,
+        motifs=PLAN.motifs,
+    output:
+        control="results/{run}/shuffled.json",
+    log:
+        "results/{run}/logs/train_shuffled.log",
+    benchmark:
+        "results/{run}/benchmarks/train_shuffled.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=6000,
+        runtime=480,
+    params:
+        code=code_with_model("train_shuffled"),
+        model=PLAN.model,
+        options=PLAN.training_options(
+            epochs=PLAN.config["evaluation"]["shuffled_epochs"], ensemble=1
+        ),
+    script:
+        "../../scripts/train_shuffled.py"
+
+
+rule plot_training:
+    """Draw the training curves."""
+    input:
+        history="results/{run}/model/history.csv",
+        about="results/{run}/model/model.json",
+    output:
+        png="results/{run}/figures/training.png",
+        svg=report(
+            "results/{run}/figures/training.svg",
+            caption="../report/training.rst",
+            category="Training",
+            labels={"figure": "training curves"},
+        ),
+    log:
+        "results/{run}/logs/plot_training.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_training.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code_of("plot_training"),
+    script:
+        "../../scripts/plot_training.py"
 
 
 rule find_learning_rate:
     """Train with a rate that rises from batch to batch until the loss explodes."""
     input:
         receipt="results/{run}/upload.json",
-        scaffolds=config["scaffold"]["file"],
-        motifs=MOTIFS,
-        lib=[
-            *lib(
-                "training",
-                "objectives",
-                "schedules",
-                "steppers",
-                "models/cpu",
-                "datasets",
-                "scaffold",
-                "randomness",
-            ),
-            *model_lib(),
-        ],
+        scaffolds=PLAN.scaffolds,
+        motifs=PLAN.motifs,
     output:
         rates="results/{run}/range_test/rates.tsv",
         suggestion="results/{run}/range_test/suggestion.json",
@@ -76,9 +109,10 @@ rule find_learning_rate:
         mem_mb=6000,
         runtime=120,
     params:
-        model=MODEL,
-        options=config["training"] | {"seed": seed_of("training")},
-        range=config["range_test"],
+        code=code_with_model("find_learning_rate"),
+        model=PLAN.model,
+        options=PLAN.training_options(),
+        range=PLAN.config["range_test"],
     script:
         "../../scripts/find_learning_rate.py"
 
@@ -88,7 +122,6 @@ rule plot_learning_rate:
     input:
         rates="results/{run}/range_test/rates.tsv",
         suggestion="results/{run}/range_test/suggestion.json",
-        lib=lib("plots"),
     output:
         png="results/{run}/figures/learning_rate.png",
         svg=report(
@@ -107,6 +140,8 @@ rule plot_learning_rate:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code_of("plot_learning_rate"),
     script:
         "../../scripts/plot_learning_rate.py"
 
@@ -115,22 +150,8 @@ rule tune_trial:
     """Train with one set of hyper-parameters."""
     input:
         receipt="results/{run}/upload.json",
-        scaffolds=config["scaffold"]["file"],
-        motifs=MOTIFS,
-        lib=[
-            *lib(
-                "tuning",
-                "training",
-                "objectives",
-                "schedules",
-                "steppers",
-                "models/cpu",
-                "datasets",
-                "scaffold",
-                "randomness",
-            ),
-            *model_lib(),
-        ],
+        scaffolds=PLAN.scaffolds,
+        motifs=PLAN.motifs,
     output:
         trial="results/{run}/tuning/trials/{trial}.json",
     log:
@@ -141,14 +162,16 @@ rule tune_trial:
         "../../envs/train.yaml"
     threads: 2
     resources:
+        tpu_missing=PLAN.tpu_missing,  # the executor for TPUs reports it
         mem_mb=6000,
         runtime=480,
     params:
-        model=MODEL,
-        options=config["training"] | {"seed": seed_of("training")},
-        space=config["tuning"]["space"],
-        epochs=config["tuning"]["epochs"],
-        seed=seed_of("tuning"),
+        code=code_with_model("tune_trial"),
+        model=PLAN.model,
+        options=PLAN.training_options(),
+        space=PLAN.config["tuning"]["space"],
+        epochs=PLAN.config["tuning"]["epochs"],
+        seed=PLAN.seed_of("tuning"),
     script:
         "../../scripts/tune_trial.py"
 
@@ -158,9 +181,8 @@ rule tune_model:
     input:
         trials=expand(
             "results/{{run}}/tuning/trials/{trial}.json",
-            trial=range(config["tuning"]["trials"]),
+            trial=range(PLAN.config["tuning"]["trials"]),
         ),
-        lib=lib("tuning"),
     output:
         trials="results/{run}/tuning/trials.tsv",
         importance="results/{run}/tuning/importance.tsv",
@@ -175,6 +197,8 @@ rule tune_model:
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        code=code_of("tune_model"),
     script:
         "../../scripts/tune_model.py"
 
@@ -184,7 +208,6 @@ rule plot_tuning:
     input:
         trials="results/{run}/tuning/trials.tsv",
         importance="results/{run}/tuning/importance.tsv",
-        lib=lib("plots"),
     output:
         png="results/{run}/figures/tuning.png",
         svg=report(
@@ -203,6 +226,8 @@ rule plot_tuning:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code_of("plot_tuning"),
     script:
         "../../scripts/plot_tuning.py"
 
@@ -210,22 +235,8 @@ rule plot_tuning:
 rule check_tpu:
     """Compile the train step for a TPU that is not there: does it fit, and how long may an epoch take."""
     input:
-        scaffolds=config["scaffold"]["file"],
-        motifs=MOTIFS,
-        lib=[
-            *lib(
-                "tpu",
-                "training",
-                "objectives",
-                "schedules",
-                "steppers",
-                "models/cpu",
-                "datasets",
-                "scaffold",
-                "randomness",
-            ),
-            *model_lib(),
-        ],
+        scaffolds=PLAN.scaffolds,
+        motifs=PLAN.motifs,
     output:
         check="results/{run}/tpu/check.json",
     log:
@@ -239,9 +250,10 @@ rule check_tpu:
         mem_mb=6000,
         runtime=30,
     params:
-        model=MODEL,
-        options=config["training"] | {"seed": seed_of("training")},
-        length=config["scaffold"]["length"],
-        tpu=config["tpu"],
+        code=code_with_model("check_tpu"),
+        model=PLAN.model,
+        options=PLAN.training_options(),
+        length=PLAN.config["scaffold"]["length"],
+        tpu=PLAN.config["tpu"],
     script:
         "../../scripts/check_tpu.py"

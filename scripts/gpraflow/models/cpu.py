@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from gpraflow.models import blocks
+from gpraflow.models.layers import blocks
 
 _SPAN = 50  # positions whose products with a gradient are summed in one go
 _NAME = re.compile(re.escape(blocks.GROUPED).replace(r"\{\}", "(.+)", 1).replace(r"\{\}", r"(\d+)"))

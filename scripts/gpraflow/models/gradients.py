@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from gpraflow.scaffold import BASES
+from gpraflow.sequences.scaffold import BASES
 
 
 def gradient_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray] | None:

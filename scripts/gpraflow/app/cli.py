@@ -1,0 +1,302 @@
+"""The command `gpraflow`: what can be done with a trained model, and with buckets of shards, from a shell.
+
+Exit codes: 0 done; 2 input or options that cannot be used, as the message says; 1 any other failure; 130 interrupted.
+Each command imports what it needs when it runs: help costs nothing.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from gpraflow import __version__
+from gpraflow.core import startup
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from gpraflow.core.ledger import Ledger
+    from gpraflow.prediction.predictor import Predictor
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+_FORMATS = "TSV, CSV (both also .gz) or Parquet, by the file's name; - is standard output, as TSV (default)"
+
+
+def predict_command(commands: Any) -> None:
+    """Add ``gpraflow predict``."""
+    parser = commands.add_parser(
+        "predict",
+        help="expression of promoters, with 95 %% intervals",
+        description="Predict the expression of promoters: name, sequence with flanks, expression, its 95 % interval, and in what a "
+        "promoter is unlike those that the model was trained on. docs/using.md says what these are.",
+    )
+    _add_model(parser)
+    _add_input(parser)
+    _add_output(parser)
+    _add_columns(parser)
+    parser.add_argument("--reads", type=_positive, help="reads of the measurement that intervals are for (default: the median in training)")
+    parser.set_defaults(run=_predict)
+
+
+def variants_command(commands: Any) -> None:
+    """Add ``gpraflow variants``."""
+    parser = commands.add_parser(
+        "variants",
+        help="effects of variants: expression of alt minus expression of ref",
+        description="Predict what variants do. Effects are the expression of the alternative promoter minus that of the reference: above 0 "
+        "the variant raises expression.",
+    )
+    _add_model(parser)
+    parser.add_argument("ref", metavar="REF", help="reference promoters: FASTA or table, as for predict")
+    parser.add_argument(
+        "alt", metavar="ALT", help="the same promoters with variants, by the same names; or a VCF whose CHROM are names of REF"
+    )
+    _add_output(parser)
+    _add_columns(parser)
+    parser.set_defaults(run=_variants)
+
+
+def explain_command(commands: Any) -> None:
+    """Add ``gpraflow explain``."""
+    parser = commands.add_parser(
+        "explain",
+        help="effects of all single mutants, and the motifs that explain them",
+        description="Predict all single mutants of each insert (in-silico saturation mutagenesis), draw what each base adds to expression, "
+        "and find known motifs that explain the effects.",
+    )
+    _add_model(parser)
+    _add_input(parser)
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FOLDER", help="folder for effects.tsv.gz, motifs.tsv, sites.tsv and logos"
+    )
+    _add_quiet(parser)
+    parser.add_argument(
+        "--gradients", action="store_true", help="estimate effects by gradients instead of predicting mutants: much faster, less exact"
+    )
+    parser.add_argument("--motifs", default="", metavar="FILE", help="known motifs in JASPAR format (default: JASPAR 2026, yeast)")
+    parser.add_argument(
+        "--motif-promoters", type=_positive, default=200, help="first promoters in which motifs are looked for (default 200)"
+    )
+    parser.add_argument("--logos", type=int, default=5, help="first promoters that are drawn (default 5)")
+    _add_columns(parser)
+    parser.set_defaults(run=_explain)
+
+
+def bucket_commands(commands: Any) -> None:
+    """Add ``gpraflow bucket verify`` and ``gpraflow bucket delete``."""
+    parser = commands.add_parser("bucket", help="look after a bucket of shards")
+    inner = parser.add_subparsers(required=True, metavar="verify|delete")
+    verify = inner.add_parser("verify", help="compare a bucket with the manifests in it, by sizes and checksums")
+    verify.set_defaults(run=_verify_bucket)
+    delete = inner.add_parser("delete", help="remove shards and manifests from a bucket, and nothing else in it")
+    delete.add_argument("--yes", action="store_true", help="really; without it, only say what would be removed")
+    delete.set_defaults(run=_delete_bucket)
+    for command in (verify, delete):
+        command.add_argument("url", help="bucket.url of the config: file://folder or gs://bucket/folder")
+
+
+# Each adds its commands to the parser.
+COMMANDS: tuple[Callable[[Any], None], ...] = (predict_command, variants_command, explain_command, bucket_commands)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="model directory, such as results/sample/model")
+    parser.add_argument("--backend", default="auto", choices=["auto", "jax", "tensorflow"])
+    parser.add_argument("--batch-size", type=_positive, default=1024, help="promoters at a time (default 1024)")
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", metavar="INPUT", help="FASTA, TSV, CSV (.gz, .zst), Parquet, or - for standard input")
+
+
+def _add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", default="-", metavar="OUT", help=_FORMATS)
+    _add_quiet(parser)
+
+
+def _add_columns(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sequence-column", default="sequence", metavar="COLUMN", help="of a table; its number from 1 with --no-header")
+    parser.add_argument("--name-column", default="auto", metavar="COLUMN", help="of a table (default: name, if there is such a column)")
+    parser.add_argument("--no-header", action="store_true", help="the first row of a table is no header")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not at least 1")
+    return number
+
+
+def _columns(options: argparse.Namespace) -> dict[str, Any]:
+    given = {"sequence": options.sequence_column, "name": options.name_column}
+    if not options.no_header:
+        return {"columns": given, "header": True}
+    numbers = {role: int(column) if column.isdigit() else column for role, column in given.items()}
+    return {"columns": numbers | ({"sequence": 1} if numbers["sequence"] == "sequence" else {}), "header": False}
+
+
+@contextmanager
+def _working(
+    options: argparse.Namespace, ledger: "Ledger", blocks: Iterator["pl.DataFrame"], at_a_time: int = 1 << 30
+) -> Iterator[tuple["Predictor", Iterator["pl.DataFrame"]]]:
+    """Give the model and the blocks of input, with progress on standard error; say at the end what was done to how many."""
+    from tqdm import tqdm
+
+    from gpraflow.prediction import predictor as prediction_predictor
+
+    first = next(blocks)  # before the model is loaded: what is wrong with the input is usually seen here
+    predictor = prediction_predictor.Predictor(options.model, options.backend, options.batch_size)
+    interval = 0.5 if sys.stderr.isatty() else 30  # a log needs fewer lines
+    with tqdm(desc="gpraflow", unit=" promoters", unit_scale=True, mininterval=interval, disable=options.quiet) as bar:
+
+        def counted() -> Iterator["pl.DataFrame"]:
+            for block in chain([first], blocks):
+                for part in block.iter_slices(at_a_time):
+                    yield part
+                    bar.update(part.height)
+
+        yield predictor, counted()
+    if not options.quiet:
+        notes = [f"{rows:,} {what}" for (kind, what), rows in ledger.counts.items() if kind == "noted" and rows]
+        print("; ".join([f"gpraflow: {ledger.counts['in', 'rows']:,} promoters", *notes]), file=sys.stderr)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from gpraflow.core.ledger import Ledger
+    from gpraflow.formats import records
+    from gpraflow.formats import text as formats_text
+
+    ledger, repeated = Ledger("predict", ""), records.RepeatedNames()
+    blocks = records.regroup(records.records(options.input, ledger, **_columns(options), ambiguous="n"), options.batch_size)
+    with formats_text.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
+        for rows in counted:
+            repeated.add(rows["name"])
+            write(predictor.records(rows, options.input, ledger, options.reads))
+        repeated.note(ledger)
+
+
+def _variants(options: argparse.Namespace) -> None:
+    from gpraflow.core.ledger import Ledger
+    from gpraflow.formats import text as formats_text
+    from gpraflow.prediction import variants
+
+    ledger = Ledger("variants", "")
+    blocks = variants.read(options.ref, options.alt, ledger, **_columns(options))
+    with formats_text.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
+        for pairs in counted:
+            write(variants.effects(predictor, pairs, ledger))
+
+
+def _explain(options: argparse.Namespace) -> None:
+    import re
+    from pathlib import Path
+
+    import numpy as np
+    import polars as pl
+
+    from gpraflow.core import drawing, files, resources
+    from gpraflow.core.ledger import Ledger
+    from gpraflow.explanation import figures, mutagenesis
+    from gpraflow.explanation import sites as explanation_sites
+    from gpraflow.formats import records
+    from gpraflow.formats import text as formats_text
+    from gpraflow.sequences import motifs
+
+    known = motifs.load(resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs"))
+    folder, ledger, repeated = Path(options.output), Ledger("explain", ""), records.RepeatedNames()
+    first: list[tuple[Any, ...]] = []  # of the promoters in which motifs are looked for
+    blocks = records.records(options.input, ledger, **_columns(options), ambiguous="n")
+    with formats_text.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
+        if options.gradients and not mutagenesis.has_gradient(predictor):
+            raise ConfigError(f"--gradients: {options.model} has none; without this option all mutants are predicted")
+        for old in [folder / "motifs.tsv", folder / "sites.tsv", *(folder / "logos").glob("[0-9]*_*.*g")]:  # of other promoters
+            old.unlink(missing_ok=True)
+        for rows in counted:
+            repeated.add(rows["name"])
+            rows = predictor.complete(rows, options.input, ledger)
+            ledger.note_window(rows["sequence"], **predictor.window)
+            tokens, effects, estimated, begin = mutagenesis.explain(predictor, rows["sequence"], mutants=not options.gradients)
+            write(mutagenesis.effects_table(rows["name"], rows["sequence"], effects, estimated, begin))
+            some = max(0, options.motif_promoters - sum(len(part[1]) for part in first))
+            used = estimated if options.gradients else effects
+            first.append((rows.head(some), tokens[:some], used[:some], begin[:some]))
+        repeated.note(ledger)
+    rows = pl.concat([part[0] for part in first])
+    tokens, effects, begin = (np.concatenate([part[index] for part in first]) for index in (1, 2, 3))
+    factors = explanation_sites.find_factors(tokens, effects, known)
+    named = [motif for motif in known if motif.matrix_id in set(factors["matrix"])]
+    places = pl.Series("name", range(rows.height)).cast(pl.String)  # names may come twice
+    of_place = explanation_sites.find_sites(predictor, places, tokens, effects, begin, named)
+    summary = explanation_sites.summarize(factors, of_place, rows.height)
+    sites = of_place.with_columns(pl.col("name").replace_strict(places, rows["name"])).sort("name", "start", "matrix", maintain_order=True)
+    files.write_text(folder / "motifs.tsv", summary.write_csv(separator="\t", float_precision=6))
+    files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
+    values = mutagenesis.contributions(effects)
+    for row in range(min(options.logos, rows.height)):
+        name, sequence = rows["name"][row], rows["sequence"][row]
+        here = of_place.filter(name=places[row])
+        title = f"{name}: gradient x input" if options.gradients else name
+        figure = figures.contribution_logos([(sequence, values[row], int(begin[row]), here, title)])
+        stem = f"{row + 1}_{re.sub('[^A-Za-z0-9._-]', '_', name)[:60]}"
+        drawing.save(figure, folder / "logos" / f"{stem}.png", folder / "logos" / f"{stem}.svg")
+
+
+def _verify_bucket(options: argparse.Namespace) -> None:
+    from gpraflow.shards import upload
+
+    upload.verify(options.url)
+
+
+def _delete_bucket(options: argparse.Namespace) -> None:
+    from gpraflow.shards import upload
+
+    upload.delete(options.url, really=options.yes)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    main_parser = argparse.ArgumentParser(
+        prog="gpraflow", description="Use a trained sequence-to-expression model, and look after buckets of shards."
+    )
+    main_parser.add_argument("--version", action="version", version=f"gpraflow {__version__}")
+    main_parser.add_argument("--traceback", action="store_true", help="show where in the code an error came up")
+    commands = main_parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in COMMANDS:
+        add(commands)
+    return main_parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return its exit code, messages on standard error."""
+    options = parser().parse_args(arguments)
+    if arguments is None and "model" in options:
+        startup.restart_prepared()
+    try:
+        options.run(options)
+    except KeyboardInterrupt:
+        print("gpraflow: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:  # noqa: BLE001 (the last place where a message can be made of it)
+        if options.traceback:
+            traceback.print_exc()
+        ours = isinstance(error, GpraflowError)
+        message = str(error) if ours else f"{type(error).__name__}: {error} (a fault of gpraflow; gpraflow --traceback ... shows where)"
+        print(f"gpraflow: {message}", file=sys.stderr)
+        return REFUSED if isinstance(error, (InputError, ConfigError)) else FAILED
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

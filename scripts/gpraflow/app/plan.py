@@ -1,0 +1,291 @@
+"""What a run will do, from its config: data sets, bins, model, and the figures and tables of its report.
+
+The Snakefile makes one `Plan` of the validated config and its sheets; rules take their inputs and parameters from it. Nothing here depends
+on Snakemake, and only on packages that Snakemake brings along.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gpraflow.assay import sheet
+from gpraflow.core import config as configs
+from gpraflow.core import randomness, resources
+from gpraflow.core import schema as schemas
+from gpraflow.models import registry
+
+EXPRESSION = "results/{run}/expression/promoters.parquet"
+SIMULATED = "results/{run}/simulated/"
+LIBRARY = "library"
+COLUMNS = ("sequence", "expression", "expression_sd", "n_reads", "group")  # that a sheet of independent data sets can name
+
+
+class Plan:
+    """A run: the validated config and what follows from it.
+
+    Parameters
+    ----------
+    config
+        The config as the user gives it; schema defaults are filled in.
+
+    Attributes
+    ----------
+    config : dict
+        The validated config, with all defaults.
+    independent : dict
+        Independent data set -> how to read its table, as the config's section ``input``.
+    scored : list of str
+        Splits and independent data sets that are scored.
+    explained : str
+        Data set whose promoters are explained; empty if none.
+    public : dict
+        Data set -> file of the registry of public data sets that its table is; others are left out.
+    bins : list of dict
+        Rows of the sample sheet; empty if expression comes from a table.
+    columns : list of str
+        Name of each bin among all bins.
+    architecture : registry.Architecture
+        The model's.
+
+    Raises
+    ------
+    ConfigError, InputError
+        If the config or a sheet is wrong, or they do not fit each other.
+    """
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.config = config = configs.load(config)
+        model = config["model"]
+        preset, sizes = registry.choose_sizes(model["name"], model["preset"], model["sizes"])
+        configs.check_space(config["tuning"]["space"], config["training"], sizes)
+        configs.check_splits(config)
+        self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
+        self.independent = self._load_datasets(config["evaluation"]["datasets"])
+        self.scored = [*config["evaluation"]["splits"], *self.independent]
+        self.explained = configs.choose_explained(config["explain"]["dataset"], self.scored)
+        configs.check_comparison(config["comparison"]["runs"], config["run"])
+        configs.check_dream(config["evaluation"]["dream"], self.independent)
+        self.dream = config["evaluation"]["dream"]["dataset"]
+        self.public = self._load_public()
+        self.from_bins = self.fill(config["input"]["table"]) == self.fill(EXPRESSION)
+        self.from_reads = self.from_bins and not config["counts"]["table"]
+        self.sheet = self._load_sheet()
+        self.bins = self.sheet if self.from_bins else []
+        self.columns = [sheet.column_of(row) for row in self.bins]
+        self.simulated_reads = [
+            SIMULATED + path.removeprefix(self.fill(SIMULATED))
+            for row in self.sheet
+            for key in ("reads", "reads_2")
+            for path in sheet.split_files(row.get(key, ""))
+            if path.startswith(self.fill(SIMULATED))
+        ]
+        self.from_simulation = self.from_reads and bool(self.simulated_reads)
+        self.architecture = registry.describe(model["name"])
+        self.model = {"name": model["name"], "preset": preset, "sizes": sizes, "scaffold": config["scaffold"]["name"]}
+        self.motifs = resources.resolve(model["motifs"], resources.MOTIFS, "model.motifs") if self.architecture.motifs else []
+
+    def fill(self, text: str) -> str:
+        """Return a path or URL of the config with {run} and {data} filled in."""
+        return text.replace("{run}", self.config["run"]).replace("{data}", self.config["data"])
+
+    def seed_of(self, section: str) -> int:
+        """Return the seed of a section's step: from the one seed and the section's own."""
+        return randomness.derive(self.config["seed"], section, self.config[section].get("seed", 0))
+
+    # Sheets and public data sets
+
+    def _load_datasets(self, path: str) -> dict[str, dict[str, Any]]:
+        rows = schemas.load_sheet(path, schemas.load("datasets")) if path else []
+        inputs = self.config["input"]
+
+        def column(row: Mapping[str, Any], name: str) -> str | int:
+            return int(row[name]) if not row["header"] and row[name].isdigit() else row[name]
+
+        return {
+            row["name"]: {
+                "table": row["table"],
+                "format": "auto",
+                "header": row["header"],
+                "columns": {name: column(row, name) for name in COLUMNS},
+                "expression_min": row.get("expression_min", inputs["expression_min"]),
+                "expression_max": row.get("expression_max", inputs["expression_max"]),
+                "duplicates": inputs["duplicates"],
+                "title": row["title"] or row["name"],
+                "extras": configs.extras_of(row),
+            }
+            for row in rows
+        }
+
+    def _load_public(self) -> dict[str, dict[str, Any]]:
+        origin = resources.resolve(self.config["fetch"]["registry"], resources.REGISTRIES, "fetch.registry")
+        known = configs.load_registry(origin, schemas.load("registry"))
+        dream = self.config["evaluation"]["dream"]
+        tables = {LIBRARY: self.config["input"]["table"]}
+        tables |= {dataset: entry["table"] for dataset, entry in self.independent.items()}
+        tables |= {f"dream/{key}": dream[key] for key in ("subsets", "public")}
+        found = {dataset: configs.public_file(self.fill(table), self.fill("{data}"), known, origin) for dataset, table in tables.items()}
+        return {dataset: source for dataset, source in found.items() if source}
+
+    def _load_sheet(self) -> list[dict[str, Any]]:
+        """Return the rows of the sample sheet, checked; none where expression comes from a table and there is no sheet."""
+        counts = self.config["counts"]
+        path = self.fill(counts["bins"])
+        if not self.from_bins and not Path(path).is_file():
+            return []
+        rows = schemas.load_sheet(path, schemas.load("bins"))
+        for row in rows:
+            row.update({key: self.fill(cell) for key, cell in row.items() if isinstance(cell, str)})
+        required = {}
+        if self.from_bins:
+            sheet.replicates_of(rows, counts["cells"] == "sheet", path)
+            required["counts.cells"] = self.fill(counts["cells"])
+        for name, entry in self.independent.items():
+            required[f"evaluation.datasets, {name}"] = self.fill(entry["table"])
+        if self.from_reads:
+            sheet.check_reads(rows, path)
+        sheet.check_simulated(rows, self.fill(SIMULATED), required, path)
+        return [dict(row) for row in rows]
+
+    # Files
+
+    @property
+    def counts(self) -> str:
+        """Return the table of counts per bin."""
+        return self.fill(self.config["counts"]["table"]) or "results/{run}/counts/counts.parquet"
+
+    @property
+    def cells(self) -> str | list[str]:
+        """Return the table of cell counts per bin, if it is a file of its own."""
+        cells = self.config["counts"]["cells"]
+        return [] if cells in ("sheet", "reads") else self.fill(cells)
+
+    @property
+    def test_sequences(self) -> list[str]:
+        """Return the list of test sequences, if the split is made of one."""
+        split = self.config["split"]
+        return [self.fill(split["test_sequences"])] if split["method"] == "list" else []
+
+    def motif_file(self, section: str) -> str:
+        """Return the motif file of a section; empty for none."""
+        value = self.config[section]["motifs"]
+        return resources.resolve(value, resources.MOTIFS, f"{section}.motifs")
+
+    def table_of(self, dataset: str) -> dict[str, Any]:
+        """Return how to read a table: the library's or that of an independent data set."""
+        return self.config["input"] if dataset == LIBRARY else self.independent[dataset]
+
+    def extras_of(self, dataset: str) -> dict[str, Any]:
+        """Return what is known of a data set beside its promoters: nothing of the library and its splits."""
+        return self.independent.get(dataset, {}).get("extras", configs.extras_of({}))
+
+    def title_of(self, dataset: str) -> str:
+        """Return the name of a data set in figures."""
+        return self.independent[dataset]["title"] if dataset in self.independent else f"{dataset} split"
+
+    def promoters_of(self, dataset: str, results: str) -> str:
+        """Return the promoters of a data set to score: a split of the library, or an independent table."""
+        folder = "splits" if dataset in self.config["split"]["names"] else "tables"
+        return f"{results}/{folder}/{dataset}.parquet"
+
+    def files_of_bin(self, column: str, key: str) -> list[str]:
+        """Return the FASTQ files of a bin in a column of the sample sheet."""
+        return sheet.split_files(self.bins[self.columns.index(column)].get(key, ""))
+
+    def fetched(self, name: str, path: str) -> dict[str, str]:
+        """Return path, DOI and checksum of a public file; nothing for others, which are input files."""
+        if name not in self.public:
+            return {}
+        source = self.public[name]
+        return {"path": self.fill(path), "doi": source["doi"], "checksum": source["checksum"]}
+
+    def dream_files(self) -> dict[str, tuple[str, str]]:
+        """Return the files of the DREAM challenge: role -> (name among public files, path)."""
+        dream = self.config["evaluation"]["dream"]
+        table = self.independent.get(self.dream, {}).get("table", "")
+        return {"table": (self.dream, table)} | {key: (f"dream/{key}", dream[key]) for key in ("subsets", "public")}
+
+    def predictions_of_others(self) -> list[str]:
+        """Return the predictions of the runs to compare with, for data sets of this run."""
+        paths = [f"results/{run}/predictions/{dataset}.parquet" for run in self.config["comparison"]["runs"] for dataset in self.scored]
+        return [path for path in paths if Path(path).is_file()]
+
+    def input_files(self) -> list[dict[str, str]]:
+        """Return the files that the run starts from, for their digests: what they are, path, and DOI and checksum of public ones."""
+        if self.from_reads:
+            library = [
+                ("reads", path) for column in self.columns for key in ("reads", "reads_2") for path in self.files_of_bin(column, key)
+            ]
+        else:
+            library = [("counts", self.counts) if self.from_bins else (LIBRARY, self.config["input"]["table"])]
+        files = [
+            *library,
+            *[(name, entry["table"]) for name, entry in self.independent.items()],
+            *[("test sequences", path) for path in self.test_sequences],
+            ("scaffolds", self.scaffolds),
+            *([("motifs", self.motifs)] if isinstance(self.motifs, str) and self.motifs else []),
+        ]
+        return [{"what": name, "path": self.fill(path), **self.fetched(name, path)} for name, path in files]
+
+    # Training
+
+    @property
+    def extra_features(self) -> list[str]:
+        """Return the columns of the promoter table that shards hold besides sequence and expression."""
+        needed = registry.features_of(self.config["training"], self.architecture)
+        return sorted({*self.config["shards"]["extra_features"], *needed})
+
+    def training_options(self, **changes: Any) -> dict[str, Any]:
+        """Return the options of a training, with its seed."""
+        return self.config["training"] | {"seed": self.seed_of("training")} | changes
+
+    @property
+    def tpu_missing(self) -> str:
+        """Return what the config lacks for training on a TPU VM; empty if nothing."""
+        url = self.config["bucket"]["url"]
+        if url.startswith("gs://"):
+            return ""
+        return (
+            f"bucket.url is '{url}', which a TPU VM cannot read; write into your config (docs/cloud.md):\n"
+            "  bucket:\n    url: gs://BUCKET/FOLDER"
+        )
+
+    # The report
+
+    @property
+    def has_replicates(self) -> bool:
+        """Return whether the assay has several replicates."""
+        return len({row.get("replicate", "") for row in self.bins}) > 1
+
+    @property
+    def assay_figures(self) -> list[str]:
+        """Return the figures of the assay, without folder and suffix."""
+        return [
+            *(["yield", "distinct", "rarefaction", "inserts"] if self.from_reads else []),
+            *(["depth", "expression", "profiles"] if self.from_bins else []),
+            *(["replicates"] if self.has_replicates else []),
+        ]
+
+    @property
+    def report_figures(self) -> list[str]:
+        """Return the figures of the report but for the cost's, without suffix."""
+        return [
+            *["scores", "ledger", "leak/distance", "leak/reenactment", "training", "intervals"],
+            *[f"assay/{figure}" for figure in self.assay_figures],
+            *[f"predictions/{dataset}" for dataset in self.scored],
+            *[f"strata/{dataset}" for dataset in self.scored],
+            *(["comparison"] if self.config["comparison"]["runs"] else []),
+            *(["factors"] if self.architecture.parameters else []),
+            *(["explain/motifs", "explain/logos"] if self.explained else []),
+        ]
+
+    @property
+    def report_tables(self) -> list[str]:
+        """Return the tables of the report but for the cost's, without suffix."""
+        return [
+            *["metrics", "checks", "strata", "peers", "intervals", "ledger", "splits/summary"],
+            *["neighbours/overlaps", "leak/distances", "leak/reenactment"],
+            *(["comparison/scores", "comparison/tests"] if self.config["comparison"]["runs"] else []),
+            *(["dream"] if self.dream else []),
+            *(["factors"] if self.architecture.parameters else []),
+            *(["explain/motifs"] if self.explained else []),
+        ]

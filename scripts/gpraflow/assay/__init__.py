@@ -1,0 +1,1 @@
+"""The assay: sample sheet, simulation, reads to counts per bin, counts to expression."""

@@ -1,0 +1,120 @@
+"""Counts of sequence x bin from the inserts of each bin: bins side by side, sequencing errors with the insert they come from."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core.errors import ConfigError
+from gpraflow.core.ledger import Ledger
+from gpraflow.sequences import neighbours
+from gpraflow.sequences.scaffold import Scaffold
+
+
+def merge(
+    bins: Sequence[tuple[str, pl.LazyFrame]],
+    scaffold: Scaffold,
+    max_edits: int,
+    ratio: float,
+    n_in_insert: Literal["keep", "merge", "drop"] = "keep",
+    threads: int = 1,
+) -> tuple[pl.DataFrame, list[tuple[Ledger, int]]]:
+    """Set the counts of bins side by side and merge inserts that are sequencing errors of another one (`collapse`).
+
+    Parameters
+    ----------
+    bins
+        Name and ``insert, reads`` of each bin.
+    scaffold
+        Flanks that complete an insert to the promoter.
+    max_edits, ratio, n_in_insert, threads
+        As for `collapse`; ``max_edits`` 0 merges nothing.
+
+    Returns
+    -------
+    tuple
+        Table of ``sequence`` and the reads of each bin, the most abundant first; ledgers with their rows out: one of the reads of
+        each bin, and one of distinct inserts (data set ``library``).
+
+    Raises
+    ------
+    ConfigError
+        If inserts with N are to be merged, but ``max_edits`` is 0.
+    """
+    if n_in_insert == "merge" and not max_edits:
+        raise ConfigError("reads.n_in_insert: merge needs reads.collapse_edits of 1 or 2; it is 0, which merges nothing")
+    together = pl.concat([table.select("insert", "reads") for _, table in bins])
+    # An insert with N that may go to any insert without N must not be its parent, however abundant it is.
+    last = pl.col("insert").str.contains("N", literal=True) & pl.lit(n_in_insert == "merge")
+    totals = together.group_by("insert").agg(pl.col("reads").sum()).collect(engine="streaming").sort([last, -pl.col("reads"), "insert"])
+    inserts, abundance = totals["insert"], totals["reads"].to_numpy()
+    parent = collapse(inserts, abundance, max_edits, ratio, n_in_insert == "merge", threads) if max_edits else np.arange(len(inserts))
+    survivors, row = np.unique(parent, return_inverse=True)
+    order = np.argsort(-np.bincount(row, weights=abundance), kind="stable")
+    place = np.argsort(order)[row]  # of each insert in the table that leaves
+
+    number_of = totals.select("insert").with_row_index("number").lazy()
+    rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
+    found = rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
+    columns, ledgers = [pl.Series("sequence", scaffold.five_prime + inserts[survivors[order]] + scaffold.three_prime)], []
+    for index, (name, _) in enumerate(bins):
+        part = found.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
+        number, reads = part["number"].to_numpy(), part["reads"].to_numpy()
+        counts = np.bincount(place[number], weights=reads, minlength=len(survivors)).astype(np.int64)
+        columns.append(pl.Series(name, counts))
+        ledger = Ledger("merge_counts", name)
+        ledger.read(int(reads.sum()))
+        ledger.note("moved to the insert they are a sequencing error of", int(reads[parent[number] != number].sum()))
+        ledgers.append((ledger, int(counts.sum())))
+    distinct = Ledger("merge_counts", "library")
+    distinct.read(len(inserts))
+    distinct.drop("sequencing error of another insert", len(inserts) - len(survivors))
+    return pl.DataFrame(columns), [*ledgers, (distinct, len(survivors))]
+
+
+def collapse(
+    inserts: pl.Series, reads: np.ndarray, max_edits: int, ratio: float, n_joins_any: bool = False, threads: int = 1
+) -> np.ndarray:
+    """Return, for each insert, the index of the insert that it is a sequencing error of, itself if of none.
+
+    Directional networks as UMI-tools has them (Smith et al. 2017, doi:10.1101/gr.209601.116): an edge goes from a to b if they are
+    within ``max_edits`` (Levenshtein) and ``reads[a] >= ratio * reads[b] - 1``; each insert goes to the most abundant one that reaches
+    it over edges, so that errors of errors follow.
+
+    Only inserts that share a segment are compared (`neighbours`).
+
+    Parameters
+    ----------
+    inserts
+        Distinct inserts, the most abundant first; ties in an order of the caller's.
+    reads
+        ``(inserts,)`` reads.
+    max_edits
+        1 or 2.
+    ratio
+        See above.
+    n_joins_any
+        Whether an insert with N goes to one without whatever their reads. Inserts with N must then come last.
+    threads
+        For comparing.
+    """
+    label = np.arange(len(inserts))
+    with_n = inserts.str.contains("N", literal=True).to_numpy()
+    joins = list(neighbours.shared_segments(inserts, max_edits))
+
+    leaders_only, changed = True, True  # nearly all are errors of the first one with the same segment: that round leaves few for the others
+    while changed:
+        changed = leaders_only
+        for join in joins:
+            for a, b in neighbours.candidates(join, label, leaders_only):
+                enough = reads[a] >= ratio * reads[b] - 1
+                if n_joins_any:
+                    enough |= with_n[b] & ~with_n[a]
+                a, b = a[enough], b[enough]
+                near = neighbours.distances(inserts[a], inserts[b], max_edits, threads) <= max_edits
+                before = label[b[near]]
+                np.minimum.at(label, b[near], label[a[near]])
+                changed |= bool((label[b[near]] < before).any())
+        leaders_only = False
+    return label

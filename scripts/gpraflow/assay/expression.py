@@ -1,0 +1,289 @@
+"""From reads per sorted bin to the expression of each promoter.
+
+Bin b is the interval ``gates[b] .. gates[b + 1]`` of the sorted signal (log2 YFP/RFP, or bin units); the outer gates are open. Of
+``cells[b]`` sorted cells, ``reads[b]`` reads were taken, ``r = reads / cells`` a cell.
+docs/assay.md has the formulas and what was measured.
+"""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gpraflow.assay.estimators import Estimate, Replicate, cells_per_bin, maximum_likelihood, replicate_columns, weighted_mean
+from gpraflow.assay.sheet import Row, column_of, gates_of, replicates_of
+from gpraflow.core.errors import ConfigError, InputError, nearest
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats import columns as formats_columns
+
+_EXPLAINED = 0.9  # share of the variance of expression that a model is taken to explain, for weights
+
+
+def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
+    """Return the sheet of bins with the cells that another table gives: TSV, columns ``bin``, ``cells`` and, if used, ``replicate``.
+
+    Raises
+    ------
+    InputError
+        If the table or a column is missing, a number is none, or a bin is missing or there twice.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: this table of cells does not exist; check counts.cells")
+    try:
+        table = pl.read_csv(Path(path), separator="\t", comment_prefix="#", infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{path}: not a readable TSV file ({error})") from error
+    for column in ("bin", "cells"):
+        if column not in table.columns:
+            raise InputError(f"{path}, row 1: no column '{column}' (the file has {', '.join(table.columns)})")
+    found: dict[str, float] = {}
+    for number, row in enumerate(table.iter_rows(named=True), start=2):
+        row = {name: (cell or "").strip() for name, cell in row.items()}
+        name = column_of(row)
+        if name in found:
+            raise InputError(f"{path}, row {number}: bin '{name}' is there again; each may be there once")
+        try:
+            found[name] = float(row["cells"])
+        except ValueError:
+            raise InputError(f"{path}, row {number}: cells of bin '{name}': '{row['cells']}' is not a number") from None
+        if not 0 <= found[name] < np.inf:
+            raise InputError(f"{path}, row {number}: cells of bin '{name}' are {row['cells']}; a number from 0 is needed")
+    for row in sheet:
+        if column_of(row) not in found:
+            raise InputError(f"{path}: cells of bin '{column_of(row)}' are missing{nearest(column_of(row), found)}; add a row")
+    return [{**row, "cells": found[column_of(row)]} for row in sheet]
+
+
+def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.PathLike) -> list[Replicate]:
+    """Return the bins of each replicate that a sheet of bins describes; without a column ``replicate`` there is one.
+
+    Parameters
+    ----------
+    sheet
+        Rows with ``bin`` and, where given, ``replicate``, ``lower``, ``upper``, ``cells``; those of a replicate in the order of the signal.
+    scale
+        Unit of expression. ``bin``: bins 0, 1, ... with gates at -0.5, 0.5, ...; ``gate``: the gates of the sheet.
+    cells
+        ``reads``: each read stands for one cell; else the sheet's own.
+    origin
+        File, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If a bin is there twice, there are fewer than 2 or more than 64 in a replicate, gates are missing for the scale ``gate``,
+        unordered, overlapping or apart, or cells are missing.
+    """
+    rows_of = replicates_of(sheet, cells != "reads", origin)
+    given = {name: gates_of(rows, origin) for name, rows in rows_of.items()}
+    gates_by_name = {name: None if gates is None else np.array(gates) for name, gates in given.items()}
+    first = next(iter(gates_by_name.values()))
+    found = []
+    for name, rows in rows_of.items():
+        gates = gates_by_name[name]
+        if scale == "bin":
+            gates = _in_bins(gates, first, len(rows), len(rows_of[next(iter(rows_of))]), origin)
+        if gates is None:
+            raise ConfigError(f"{origin}: counts.scale: gate needs the columns lower and upper; give the gates or set counts.scale: bin")
+        sorted_cells = None if cells == "reads" else np.array([row["cells"] for _, row in rows], np.float64)
+        found.append(Replicate(name, tuple(column_of(row) for _, row in rows), gates, sorted_cells))
+    return found
+
+
+def _in_bins(gates: np.ndarray | None, first: np.ndarray | None, bins: int, first_bins: int, origin: Any) -> np.ndarray:
+    """Return gates in bins of the first replicate, the lowest of which is bin 0: -0.5, 0.5, ... for that one and all with its gates."""
+    if gates is None or first is None:
+        if bins != first_bins:
+            raise ConfigError(
+                f"{origin}: replicates have {first_bins} and {bins} bins; give the gates of all, so that bins can be compared"
+            )
+        return np.arange(bins + 1) - 0.5
+    widths = np.diff(first[1:-1]) if first_bins > 2 else np.ones(1)
+    even = np.ptp(widths) <= 0.01 * widths.mean()
+    if bins == first_bins and np.allclose(gates[1:-1], first[1:-1], rtol=0, atol=0.01 * widths.mean()):
+        if gates is first and not even:
+            warnings.warn(
+                f"{origin}: bins are {widths.min():g} to {widths.max():g} wide, but counts.scale: bin takes them as equal", stacklevel=3
+            )
+        return np.arange(bins + 1) - 0.5
+    if not even:
+        raise ConfigError(f"{origin}: replicates have different gates and bins of different width; set counts.scale: gate")
+    return (gates - first[1]) / widths.mean() + 0.5
+
+
+def read_counts(
+    path: str | os.PathLike, bins: Sequence[str], columns: Mapping[str, str], ledger: Ledger
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """Read a table of sequences and reads per bin.
+
+    Parameters
+    ----------
+    path
+        TSV, CSV (.gz, .zst) or Parquet with a header.
+    bins
+        Names of the columns that hold the reads of each bin.
+    columns
+        ``sequence``, ``group``, ``split``, ``source`` -> column, as for `tables.ingest`.
+    ledger
+        Takes the counts.
+
+    Returns
+    -------
+    tuple
+        The labels (one row a distinct sequence; reads of equal sequences are added up) and ``(promoters, bins)`` int64 reads.
+
+    Raises
+    ------
+    InputError
+        If a count is empty, negative or no whole number, or labels of equal sequences differ; with file and row.
+    ConfigError
+        If a column is not there.
+    """
+    roles = {f"bin {name}": name for name in bins}
+    parts = []
+    for rows in formats_columns.read_columns(path, {**columns, **roles}, "counts", ledger):
+        for role in roles:
+            rows = formats_columns.whole_numbers(rows, role, path)
+        parts.append(rows)
+    table = pl.concat(parts)
+    labels = [name for name in ("group", "split", "source") if name in table.columns]
+    if table["sequence"].n_unique() < table.height:
+        for name in labels:
+            spread = table.filter(pl.col(name).n_unique().over("sequence") > 1)
+            if spread.height:
+                raise InputError(f"{path}, row {spread['row'][0]}: the same sequence is there again with another {name}; mend the column")
+        merged = table.group_by("sequence", maintain_order=True).agg(pl.col(labels).first(), pl.col(list(roles)).sum())
+        ledger.drop("same sequence again, reads added up", table.height - merged.height)
+        table = merged
+    return table.select("sequence", *labels), table.select(list(roles)).to_numpy()
+
+
+def estimate(
+    counts: np.ndarray,
+    replicates: Sequence[Replicate],
+    *,
+    method: str,
+    read_dispersion: float,
+    prior: str,
+    origin: str | os.PathLike,
+    ledger: Ledger,
+) -> tuple[Estimate, dict[str, Estimate]]:
+    """Estimate expression by `weighted_mean` or `maximum_likelihood`, of all replicates together and, if there are several, of each.
+
+    Parameters
+    ----------
+    counts, replicates, read_dispersion, prior
+        See `maximum_likelihood`.
+    method
+        ``weighted_mean`` or ``maximum_likelihood``.
+    origin
+        File that gives the cells, for messages.
+    ledger
+        Notes bins without reads.
+
+    Raises
+    ------
+    InputError
+        If the reads of a replicate lie in fewer than two bins, or a bin has reads but no cells.
+    """
+    for part, each in replicate_columns(replicates):
+        reads = counts[:, part].sum(axis=0)
+        if (reads > 0).sum() < 2:
+            where = f"replicate '{each.name}': " if each.name else ""
+            raise InputError(f"{where}{(reads > 0).sum()} of {len(reads)} bins have reads; expression needs at least two")
+        for bin_reads, name, cells in zip(reads, each.columns, reads if each.cells is None else each.cells, strict=True):
+            if bin_reads and not cells:
+                raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but 0 cells; mend its cells or leave the bin out")
+            if not bin_reads:
+                ledger.note(f"bin without reads: {name}", 1)
+
+    def one(part: slice, chosen: Sequence[Replicate]) -> Estimate:
+        if method == "maximum_likelihood":
+            return maximum_likelihood(counts[:, part], chosen, read_dispersion, prior)
+        return weighted_mean(counts[:, part], chosen, read_dispersion)
+
+    separate = {each.name: one(part, [each]) for part, each in replicate_columns(replicates)} if len(replicates) > 1 else {}
+    return one(slice(None), replicates), separate
+
+
+def to_table(
+    labels: pl.DataFrame,
+    counts: np.ndarray,
+    replicates: Sequence[Replicate],
+    found: Estimate,
+    separate: Mapping[str, Estimate],
+    *,
+    minimum_reads: int,
+    minimum_cells: float,
+    singletons: str,
+    singleton_weight: float,
+    ledger: Ledger,
+) -> pl.DataFrame:
+    """Return labels, estimates, weights and reads of the promoters that pass the filters.
+
+    Parameters
+    ----------
+    labels, counts, replicates, found, separate
+        From `read_counts`, `check_bins` and `estimate`.
+    minimum_reads, minimum_cells
+        Promoters with fewer reads (at least 1) or effective cells are dropped.
+    singletons
+        Promoters with all reads in one bin: ``keep``, ``drop``, or ``downweight``: their weight is multiplied by ``singleton_weight``.
+    ledger
+        Takes what is dropped, each reason on its own.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``sequence``, the labels, ``expression``, ``expression_sd``, ``n_reads``, ``n_bins``, ``singleton``, ``effective_cells``,
+        ``low``, ``high``, ``cell_sd``, ``weight``, ``bin_cells`` (`cells_per_bin`, if all replicates have equally many bins); with several
+        replicates ``expression_{replicate}`` and ``n_reads_{replicate}``; and ``reads_{column}`` for each bin. ``weight`` is
+        ``1 / (expression_sd^2 + tau^2)``, times ``singleton_weight`` where that applies,
+        over its mean; tau^2 is a tenth of the variance of expression, the error of a model that explains the rest.
+    """
+    table = labels.with_columns(
+        expression=found.expression,
+        expression_sd=found.standard_error,
+        n_reads=found.n_reads,
+        n_bins=found.n_bins,
+        singleton=found.singleton,
+        effective_cells=found.cells,
+        low=found.low,
+        high=found.high,
+        cell_sd=found.sd,
+    )
+    for name, own in separate.items():
+        table = table.with_columns(
+            pl.Series(f"expression_{name}", own.expression).fill_nan(None), pl.Series(f"n_reads_{name}", own.n_reads)
+        )
+    columns = [column for each in replicates for column in each.columns]
+    table = table.hstack([pl.Series(f"reads_{column}", counts[:, i]) for i, column in enumerate(columns)])
+    if len({len(each.columns) for each in replicates}) == 1:
+        table = table.with_columns(bin_cells=pl.Series(cells_per_bin(counts, replicates), dtype=pl.List(pl.Float32)))
+
+    filters = {f"fewer than {max(1, minimum_reads)} reads": pl.col("n_reads") < max(1, minimum_reads)}
+    if minimum_cells > 0:
+        filters[f"fewer than {minimum_cells:g} effective cells"] = pl.col("effective_cells") < minimum_cells
+    if singletons == "drop":
+        filters["singletons (all reads in one bin)"] = pl.col("singleton")
+    for what, bad in filters.items():
+        kept = table.filter(~bad)
+        ledger.drop(what, table.height - kept.height)
+        table = kept
+    if singletons != "drop":
+        lower = f", weight times {singleton_weight:g}" if singletons == "downweight" else ""
+        ledger.note(f"singletons (all reads in one bin){lower}", int(table["singleton"].sum()))
+
+    expression, error = table["expression"].to_numpy(), table["expression_sd"].to_numpy()
+    unexplained = (1 - _EXPLAINED) * (expression.var() if len(expression) else 0.0)
+    weight = 1 / np.maximum(error**2 + unexplained, 1e-12)
+    if singletons == "downweight":
+        weight *= np.where(table["singleton"].to_numpy(), singleton_weight, 1.0)
+    table = table.insert_column(
+        table.columns.index("cell_sd") + 1, pl.Series("weight", weight / max(weight.mean(), 1e-300) if len(weight) else weight)
+    )
+    return table.with_columns(pl.col(pl.Float64).cast(pl.Float32))

@@ -1,0 +1,107 @@
+"""FASTQ files as blocks of bytes: decompression, whole records, and the position of each field."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from isal import igzip, isal_zlib
+
+from gpraflow.core.errors import InputError
+
+_BLOCK = 8 << 20  # from 4 MB on, NumPy asks the kernel for large pages, which costs far fewer page faults
+SPARE_BYTES = 1024  # bytes behind a block's text, for reads up to that length
+
+
+def _decompressed(path: str) -> Iterator[bytes]:
+    try:
+        with open(path, "rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            with igzip.open(raw, "rb") if packed else raw as handle:
+                while block := handle.read(_BLOCK):
+                    yield block
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"{path}: this file of reads does not exist") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]
+        raise InputError(f"{path}: the gzip file is cut off or damaged ({error}); copy it again") from None
+
+
+def whole_records(path: str) -> Iterator[tuple[list[bytes | memoryview], int, int]]:
+    """Yield whole records as pieces of text, their number, and the number, from 1, of the first one."""
+    rest, first = b"", 1
+    for block in _decompressed(path):
+        if b"\r" in block or rest.endswith(b"\r"):  # Windows line ends
+            block, rest = (rest + block).replace(b"\r\n", b"\n"), b""
+        lines = rest.count(b"\n") + int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
+        if lines < 4:
+            rest += block
+            continue
+        end = len(block)
+        for _ in range(lines % 4 + 1):
+            end = block.rfind(b"\n", 0, end)
+        yield [rest, memoryview(block)[: end + 1]], lines // 4, first
+        rest = block[end + 1 :]
+        first += lines // 4
+    if rest.strip(b"\n"):
+        if rest.count(b"\n") == 3 and not rest.endswith(b"\n"):  # the last line may lack its end
+            yield [rest, b"\n"], 1, first
+        else:
+            raise InputError(f"{path}: the file ends in the middle of read {first:,} (line {4 * first - 3:,}); copy it again")
+
+
+def count_records(path: str) -> int:
+    """Return the number of reads of a FASTQ file.
+
+    Raises
+    ------
+    InputError
+        If it is no FASTQ or is cut off, with file and read.
+    """
+    total = 0
+    for pieces, number, first in whole_records(path):
+        locate_fields(np.concatenate([np.frombuffer(piece, np.uint8) for piece in pieces]), first, path)
+        total += number
+    return total
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """Where sequence and quality of each read begin in a block, and how long they are; int64 of shape ``(reads,)``."""
+
+    sequence: np.ndarray
+    quality: np.ndarray
+    length: np.ndarray
+
+
+def locate_fields(text: np.ndarray, first: int, path: str) -> _Fields:
+    ends = np.flatnonzero(text == ord("\n")).reshape(-1, 4)
+    starts = np.concatenate([[0], ends[:-1, 3] + 1])
+    length = ends[:, 1] - ends[:, 0] - 1
+
+    def refuse(bad: np.ndarray, fault: str) -> None:
+        if bad.any():
+            row = int(bad.argmax())
+            number = first + row
+            name = text[starts[row] : ends[row, 0]].tobytes().decode(errors="replace")
+            raise InputError(f"{path}: read {number:,} (line {4 * number - 3:,}, '{name[:60]}'): {fault}")
+
+    refuse(text[starts] != ord("@"), "a FASTQ record begins with @; the file is no FASTQ, or a line is missing before this read")
+    refuse(text[ends[:, 1] + 1] != ord("+"), "the third line of a FASTQ record begins with +; a line is missing or too much here")
+    refuse(ends[:, 3] - ends[:, 2] - 1 != length, "sequence and quality differ in length; the file is damaged")
+    return _Fields(ends[:, 0] + 1, ends[:, 2] + 1, length)
+
+
+def row_width(length: np.ndarray) -> int:
+    return int(length.max()) // 8 * 8 + 8  # at least one 0 after each read, and whole machine words
+
+
+def byte_rows(text: np.ndarray, starts: np.ndarray, length: np.ndarray) -> np.ndarray:
+    """Return text from ``starts`` as a uint8 matrix, a row of ``length`` bytes and then 0; ``text`` ends with as many bytes to spare."""
+    width = row_width(length)
+    windows = np.ndarray((len(text) - width + 1,), f"V{width}", text, 0, (1,))
+    rows = windows[starts].view(np.uint8).reshape(-1, width)
+    shortest = int(length.min())
+    rows[:, shortest:] *= np.arange(shortest, width) < length[:, None]
+    return rows

@@ -1,0 +1,530 @@
+"""Figures of the assay: what became of the reads, how deep the library was read, what expression was estimated from it, how well."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib import cm, colors, ticker
+from matplotlib import pyplot as plt
+
+from gpraflow.core.drawing import STYLE, count_bar
+from gpraflow.sequences.scaffold import Scaffold
+
+# Okabe and Ito's colour-blind-safe palette
+_BLUE, _VERMILION, _ORANGE, _GREEN, _PURPLE, _SKY, _YELLOW = "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442"
+_REASONS = (_VERMILION, _ORANGE, _SKY, _PURPLE, _YELLOW, _GREEN, "#000000")
+_REPLICATES = (_BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _VERMILION)
+_BASES = {"A": _GREEN, "C": _BLUE, "G": _ORANGE, "T": _VERMILION, "N": "#000000"}
+_STEPS = {"merge_pairs": "merged", "count_reads": "counted"}  # rule -> what its reads then are
+_SMALL = 7.5
+_STEP = [1, 2, 2.5, 5, 10]  # ticks that are read at a glance
+_BLOCK = 100_000
+_QUANTILES = (0.10, 0.35, 0.65, 0.90)
+_SHALLOW = (6, 20)  # reads of a promoter that is hardly known
+
+Sheet = Sequence[Mapping[str, Any]]
+Histogram = tuple[np.ndarray, np.ndarray]  # reads, and the number of inserts that have so many
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the figures of the reads need to know about the inserts that were counted.
+
+    ``bins`` has one histogram a bin, ``library`` is that of all bins together; ``length_reads`` are reads of inserts of ``lengths`` bp;
+    ``composition`` is ``(length, 5)``, how many distinct inserts of the most frequent length have A, C, G, T or N where.
+    """
+
+    bins: list[Histogram]
+    library: Histogram
+    lengths: np.ndarray
+    length_reads: np.ndarray
+    composition: np.ndarray
+
+    @property
+    def reads(self) -> np.ndarray:
+        """``(bins,)`` reads."""
+        return np.array([n @ inserts for n, inserts in self.bins])
+
+    @property
+    def distinct(self) -> np.ndarray:
+        """``(bins,)`` distinct inserts."""
+        return np.array([inserts.sum() for _, inserts in self.bins])
+
+
+def reads_histogram(reads: pl.Series) -> Histogram:
+    """Return the distinct numbers of reads, rising, and how many inserts have them."""
+    counts = reads.value_counts(name="inserts").sort(reads.name)
+    return counts[reads.name].to_numpy(), counts["inserts"].to_numpy().astype(np.int64)
+
+
+def base_composition(inserts: pl.Series, block: int = _BLOCK) -> np.ndarray:
+    """Return ``(length, 5)`` int64: how many inserts have A, C, G, T, N at each position from the 5' flank.
+
+    Parameters
+    ----------
+    inserts
+        Strings of one length.
+    block
+        Inserts that are taken at a time.
+    """
+    if inserts.is_empty():
+        return np.zeros((0, 5), np.int64)
+    length = len(inserts[0])
+    counts = np.zeros((length, 5), np.int64)
+    for begin in range(0, len(inserts), block):
+        text = inserts[begin : begin + block].str.join("").item()
+        letters = np.frombuffer(text.encode("ascii"), np.uint8).reshape(-1, length)
+        counts += np.stack([(letters == ord(base)).sum(axis=0) for base in _BASES], axis=1)
+    return counts
+
+
+def inserts_of_bins(counts: pl.LazyFrame, columns: Sequence[str], scaffold: Scaffold) -> list[pl.LazyFrame]:
+    """Return the ``insert, reads`` of each bin from a table of counts: ``sequence`` and one column a bin."""
+    size = pl.col("sequence").str.len_chars() - len(scaffold.five_prime) - len(scaffold.three_prime)
+    insert = pl.col("sequence").str.slice(len(scaffold.five_prime), size)
+    return [counts.filter(pl.col(column) > 0).select(insert=insert, reads=column) for column in columns]
+
+
+def survey(counts: Sequence[pl.LazyFrame]) -> Survey:
+    """Look through the counts of all bins.
+
+    Parameters
+    ----------
+    counts
+        For each bin ``insert`` and ``reads``, one row a distinct insert.
+    """
+    bins = [reads_histogram(table.select("reads").collect(engine="streaming")["reads"]) for table in counts]
+    library = pl.concat([table.select("insert", "reads") for table in counts]).group_by("insert").agg(pl.col("reads").sum())
+    found = library.collect(engine="streaming").with_columns(length=pl.col("insert").str.len_bytes())
+    lengths = found.group_by("length").agg(pl.col("reads").sum(), inserts=pl.len()).sort("length")
+    usual = lengths.sort("inserts", descending=True, maintain_order=True)["length"].head(1)
+    composition = base_composition(found.filter(pl.col("length").is_in(usual.implode()))["insert"])
+    return Survey(bins, reads_histogram(found["reads"]), lengths["length"].to_numpy(), lengths["reads"].to_numpy(), composition)
+
+
+def rarefy(histogram: Histogram, share: np.ndarray) -> np.ndarray:
+    """Return how many distinct inserts a random share of the reads would be expected to show.
+
+    ``sum_i 1 - (1 - f)^n_i`` over inserts i with n_i reads: each read is kept with probability f (binomial form of the rarefaction of
+    Hurlbert 1971, doi:10.2307/1934145). The cost is that of the distinct n, whatever the number of inserts.
+
+    Parameters
+    ----------
+    histogram
+        n and the number of inserts with n reads.
+    share
+        f, each from 0 to 1, of shape ``(points,)``.
+
+    Returns
+    -------
+    np.ndarray
+        ``(points,)``.
+    """
+    n, inserts = histogram
+    with np.errstate(divide="ignore"):  # log(0) at f = 1: every insert is seen
+        lost = np.log1p(-np.asarray(share, np.float64))
+    return np.array([-np.expm1(n * each) @ inserts for each in lost])
+
+
+def reads_lost(ledger: pl.DataFrame, columns: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return why reads were lost, the commonest reason first, and ``(columns, reasons)`` int64 reads.
+
+    Parameters
+    ----------
+    ledger
+        Columns of `ledger.COLUMNS`; rules other than merge_pairs and count_reads are left out.
+    columns
+        Columns of the bins, which are ``dataset`` in the ledger.
+    """
+    label = pl.when(pl.col("rule") == "count_reads").then("what").otherwise(pl.concat_str("rule", pl.lit(": "), "what"))
+    dropped = ledger.filter(kind="dropped").filter(pl.col("rule").is_in(list(_STEPS)) & pl.col("dataset").is_in(list(columns)))
+    dropped = dropped.group_by("dataset", reason=label).agg(pl.col("rows").sum())
+    total = dropped.group_by("reason").agg(pl.col("rows").sum()).filter(pl.col("rows") > 0).sort("rows", "reason", descending=[True, False])
+    reasons = total["reason"].to_list()
+    lost = np.zeros((len(columns), len(reasons)), np.int64)
+    for column, reason, rows in dropped.filter(pl.col("reason").is_in(reasons)).select("dataset", "reason", "rows").iter_rows():
+        lost[columns.index(column), reasons.index(reason)] = rows
+    return reasons, lost
+
+
+def reads_through(ledger: pl.DataFrame, columns: Sequence[str]) -> dict[str, list[int | None]]:
+    """Return the reads of each bin column that came in, and those that each step gave on (None: no such step for this bin)."""
+    rows = {(rule, column, kind): n for rule, column, kind, _, n in ledger.filter(pl.col("kind").is_in(["in", "out"])).iter_rows()}
+    steps = [rule for rule in _STEPS if rule in ledger["rule"]]
+    first = [next((n for rule in steps if (n := rows.get((rule, column, "in"))) is not None), 0) for column in columns]
+    return {"reads in": first} | {_STEPS[rule]: [rows.get((rule, column, "out")) for column in columns] for rule in steps}
+
+
+def _counts_axis(axis: Any) -> None:
+    axis.set_major_locator(ticker.MaxNLocator(5, integer=True, steps=_STEP))
+    axis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M" if abs(value) >= 1e6 else f"{value:,.0f}")
+
+
+def read_yield(ledger: pl.DataFrame, columns: Sequence[str]) -> Any:
+    """Draw what became of the reads of each bin, as shares, with the reads in and out of each step in figures.
+
+    Parameters
+    ----------
+    ledger
+        Columns of `ledger.COLUMNS`, of merge_pairs (if reads are paired) and count_reads.
+    columns
+        Columns of the bins, drawn in this order from the top.
+    """
+    reasons, lost = reads_lost(ledger, columns)
+    kept = len(_REASONS)
+    if len(reasons) > kept + 1:
+        reasons = [*reasons[:kept], f"{len(reasons) - kept} other reasons"]
+        lost = np.column_stack([lost[:, :kept], lost[:, kept:].sum(axis=1)])
+    through = reads_through(ledger, columns)
+    total = np.array(through["reads in"])
+    shares = 100 * np.column_stack([total - lost.sum(axis=1), lost]) / np.maximum(total, 1)[:, None]
+    starts = np.cumsum(shares, axis=1) - shares
+    labels = ["reads that became counts", *(f"lost: {reason}" for reason in reasons)]
+    rows = np.arange(len(columns))
+    with plt.rc_context(STYLE):
+        height = 0.9 + 0.15 * max(len(columns), 4) + 0.09 * len(labels)
+        figure, axes = plt.subplots(figsize=(7.2, height), layout="constrained")
+        for share, start, label, colour in zip(shares.T, starts.T, labels, (_BLUE, *_REASONS, "0.6"), strict=False):
+            axes.barh(rows, share, left=start, height=0.8, color=colour, label=label)
+        for place, (name, values) in enumerate(reversed(through.items())):
+            x = 1.14 + 0.17 * (len(through) - 1 - place) + (0.03 if place == 0 else 0)
+            for row, value in zip((-1, *rows), (name, *values), strict=True):
+                share = f" ({100 * value / max(1, total[row]):.0f} %)" if place == 0 and isinstance(value, int) else ""
+                text = value if isinstance(value, str) else "" if value is None else f"{value:,}{share}"
+                axes.text(x, row, text, transform=axes.get_yaxis_transform(), ha="right", va="center_baseline", fontsize=_SMALL - 0.5)
+        axes.set(xlim=(0, 100), ylim=(len(columns) - 0.4, -0.6), xlabel="share of reads (%)", ylabel="bin")
+        axes.set_yticks(rows, columns, fontsize=_SMALL - 0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=_SMALL)
+    return figure
+
+
+def _replicates(sheet: Sheet) -> dict[str, list[int]]:
+    """Return the rows of each replicate, in order; the name is empty if there is one only."""
+    found: dict[str, list[int]] = {}
+    for number, row in enumerate(sheet):
+        found.setdefault(row.get("replicate", ""), []).append(number)
+    return found
+
+
+def distinct_per_bin(sheet: Sheet, reads: np.ndarray, distinct: np.ndarray) -> Any:
+    """Draw reads and distinct inserts of each bin, replicates side by side.
+
+    Parameters
+    ----------
+    sheet
+        ``bin`` and, if there are several, ``replicate`` of each bin column.
+    reads, distinct
+        ``(columns,)``.
+    """
+    bins, replicates = list(dict.fromkeys(row["bin"] for row in sheet)), _replicates(sheet)
+    width = 0.8 / len(replicates)
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(2, 1, figsize=(7.2, 4.4), sharex=True, layout="constrained")
+        for number, (name, rows) in enumerate(replicates.items()):
+            x = np.array([bins.index(sheet[row]["bin"]) for row in rows]) + (number - (len(replicates) - 1) / 2) * width
+            for axes, values in zip(panels, (reads, distinct), strict=True):
+                axes.bar(x, np.asarray(values)[rows], width, color=_REPLICATES[number % len(_REPLICATES)], label=name)
+        for axes, label in zip(panels, ("reads", "distinct inserts"), strict=True):
+            axes.set(ylabel=label, xlim=(-0.6, len(bins) - 0.4))
+            _counts_axis(axes.yaxis)
+        wide = sum(len(name) + 2 for name in bins) > 90
+        panels[1].set_xticks(range(len(bins)), bins, rotation=90 if wide else 0, fontsize=6 if len(bins) > 36 else _SMALL)
+        panels[1].set_xlabel("bin")
+        if len(replicates) > 1:
+            figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=6, frameon=False, fontsize=_SMALL)
+    return figure
+
+
+def rarefaction(sheet: Sheet, bins: Sequence[Histogram], library: Histogram) -> Any:
+    """Draw how many distinct inserts fewer reads would have shown: left the library, right each bin.
+
+    Parameters
+    ----------
+    sheet
+        ``bin`` and, if there are several, ``replicate`` of each bin column.
+    bins
+        Of each bin column.
+    library
+        Of all bins together.
+    """
+    share = np.linspace(0, 1, 101) ** 2  # closest where the curve bends most
+    replicates = _replicates(sheet)
+    most = max(len(rows) for rows in replicates.values())
+    palette = colors.ListedColormap(plt.get_cmap("viridis")(np.linspace(0, 0.9, most)))
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2), layout="constrained")
+
+        def draw(axes: Any, histogram: Histogram, **style: Any) -> None:
+            axes.plot(share * (histogram[0] @ histogram[1]), rarefy(histogram, share), **style)
+
+        draw(left, library, color="black", linewidth=2)
+        for style, (name, rows) in zip(("-", "--", ":", "-.") * len(replicates), replicates.items(), strict=False):
+            for rank, row in enumerate(rows):
+                draw(right, bins[row], color=palette(rank), linewidth=0.8, linestyle=style, label="_" if rank else name)
+        for axes, title in ((left, "Library"), (right, "Bins")):
+            limits = max(1, *(line.get_xdata()[-1] for line in axes.lines)), max(1, *(line.get_ydata()[-1] for line in axes.lines))
+            axes.axline((0, 0), slope=1, color="0.6", linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
+            axes.set(xlabel="reads", title=title, xlim=(0, 1.02 * limits[0]), ylim=(0, 1.05 * limits[1]))
+            _counts_axis(axes.xaxis)
+            _counts_axis(axes.yaxis)
+        left.set_ylabel("distinct inserts (expected)")
+        reads, once = int(library[0] @ library[1]), int(library[1][library[0] == 1].sum())
+        new = f"{100 * once / max(reads, 1):.2g} % of further reads\nwould be new inserts"
+        text = f"{reads:,} reads\n{int(library[1].sum()):,} distinct inserts\n{new}"
+        left.text(0.97, 0.05, text, transform=left.transAxes, ha="right", fontsize=_SMALL)
+        bar = figure.colorbar(cm.ScalarMappable(colors.Normalize(-0.5, most - 0.5), palette), ax=right, label="bin", shrink=0.9)
+        ticks = sorted({0, (most - 1) // 2, most - 1})
+        longest = max(replicates.values(), key=len)
+        bar.set_ticks(ticks, labels=[sheet[longest[tick]]["bin"] for tick in ticks], fontsize=_SMALL)
+        bar.outline.set_visible(False)
+        if len(replicates) > 1:
+            for handle in right.legend(frameon=False, fontsize=_SMALL, loc="lower right").legend_handles:
+                handle.set_color("0.3")  # the line's style tells the replicate, its colour the bin
+    return figure
+
+
+def inserts(lengths: np.ndarray, length_reads: np.ndarray, composition: np.ndarray) -> Any:
+    """Draw reads by insert length, and bases by position in inserts of the most frequent length.
+
+    Parameters
+    ----------
+    lengths, length_reads
+        ``(lengths,)``: bp, and reads of such inserts.
+    composition
+        ``(length, 5)`` numbers of distinct inserts with A, C, G, T, N at each position from the 5' flank.
+    """
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.0), layout="constrained")
+        left.bar(lengths, length_reads, width=0.9, color=_BLUE)
+        left.set(xlabel="insert length (bp)", ylabel="reads", title="Length")
+        _counts_axis(left.yaxis)
+        if len(lengths) and length_reads.max() >= 100 * length_reads.min():
+            left.set_yscale("log")
+            left.set_ylim(10 ** np.floor(np.log10(length_reads.min())) / 2, None)
+        if len(lengths):
+            left.set_xlim(lengths.min() - 1.5, lengths.max() + 1.5)
+        left.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, steps=_STEP))
+        total = composition.sum(axis=1)
+        share = 100 * composition / np.maximum(total, 1)[:, None]
+        for (base, colour), values in zip(_BASES.items(), share.T, strict=True):
+            right.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=1, label=base)
+        number = f"\n{total[0]:,} distinct inserts of {len(total)} bp" if len(total) else ""
+        right.set(xlabel=f"position from the 5' flank (bp){number}", ylabel="share of distinct inserts (%)", title="Bases")
+        right.set_ylim(0, max(50, 1.15 * share.max(initial=0)))
+        right.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, steps=_STEP))
+        right.legend(frameon=False, fontsize=_SMALL, ncols=5, loc="upper right", columnspacing=1, handlelength=1.2)
+    return figure
+
+
+def octaves(n_reads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the edges 1, 2, 4, 8, ... and how many promoters have reads from each edge to below the next."""
+    edges = 2 ** np.arange(int(n_reads.max(initial=1)).bit_length() + 1)
+    return edges, np.histogram(n_reads, edges)[0]
+
+
+def depth(n_reads: np.ndarray) -> Any:
+    """Draw a histogram of reads per promoter, each bar twice as wide as the one before (alike on the log axis), and the median.
+
+    Parameters
+    ----------
+    n_reads
+        ``(promoters,)``, each at least 1.
+    """
+    edges, promoters = octaves(n_reads)
+    median = float(np.median(n_reads)) if len(n_reads) else float("nan")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(4.4, 3.2), layout="constrained")
+        axes.bar(edges[:-1], promoters, width=np.diff(edges), align="edge", color=_BLUE, edgecolor="white", linewidth=0.8)
+        axes.axvline(median, color="black", linewidth=1, linestyle="--")
+        axes.set_xscale("log", base=2)
+        step = -(-len(edges) // 7)
+        axes.set_xticks(edges[::step], [f"{edge:,}" for edge in edges[::step]], fontsize=_SMALL)
+        axes.set(xlabel="reads of a promoter", ylabel="promoters", xlim=(edges[0], edges[-1]))
+        _counts_axis(axes.yaxis)
+        once = 100 * (n_reads == 1).sum() / max(len(n_reads), 1)
+        text = f"n = {len(n_reads):,} promoters, {once:.3g} % with 1 read\nmedian {median:,.4g} reads (dashed)"
+        axes.text(0, 1.03, text, transform=axes.transAxes, fontsize=_SMALL)
+    return figure
+
+
+def expression_edges(expression: np.ndarray) -> np.ndarray:
+    """Return edges of up to 150 equal bars over all values; whole numbers lie in the middle of a bar, where singletons gather."""
+    if not len(expression):
+        return np.array([0.0, 1.0])
+    low, high = float(expression.min()), float(expression.max())
+    width = next((w for w in (0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if (high - low) / w <= 150), 2.0)
+    return (np.arange(np.floor(low / width + 0.5), np.floor(high / width + 0.5) + 2) - 0.5) * width
+
+
+def expression(expression: np.ndarray, singleton: np.ndarray, unit: str) -> Any:
+    """Draw a histogram of expression, with singletons (all reads in one bin) apart.
+
+    Parameters
+    ----------
+    expression
+        ``(promoters,)``; values that are not finite are left out.
+    singleton
+        ``(promoters,)`` bool.
+    unit
+        Of expression.
+    """
+    finite = np.isfinite(expression)
+    expression, singleton = expression[finite], singleton[finite]
+    edges = expression_edges(expression)
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.2, 3.0), layout="constrained")
+        several, one = (np.histogram(expression[rows], edges)[0] for rows in (~singleton, singleton))
+        axes.stairs(several, edges, fill=True, color=_SKY, label=f"reads in two bins or more (n = {several.sum():,})")
+        axes.stairs(one, edges, color=_VERMILION, linewidth=1.2, label=f"singletons: reads in one bin only (n = {one.sum():,})")
+        axes.set(xlabel=f"expression ({unit})", ylabel=f"promoters per {edges[1] - edges[0]:.2g}")
+        margin = edges[1] - edges[0]
+        axes.set_xlim(np.floor(edges[0] + margin / 2) - margin, np.ceil(edges[-1] - margin / 2) + margin)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(20, integer=True, steps=[1, 2, 5, 10], min_n_ticks=2))
+        _counts_axis(axes.yaxis)
+        figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=_SMALL)
+    return figure
+
+
+def cell_shares(counts: np.ndarray, per_cell: np.ndarray) -> np.ndarray:
+    """Return ``(promoters, bins)`` shares of the cells that reads stand for, ``n_b / r_b`` normalised; 0 for a bin without reads."""
+    cells = np.divide(counts, per_cell, out=np.zeros(counts.shape), where=per_cell > 0)
+    return cells / np.maximum(cells.sum(axis=1, keepdims=True), 1e-300)
+
+
+def choose_examples(expression: np.ndarray, n_reads: np.ndarray) -> np.ndarray:
+    """Return rows of up to four deeply and four shallowly read promoters at the 10, 35, 65 and 90 % quantiles of expression.
+
+    Deep ones are the most read within 2.5 % of the library of the quantile, shallow ones the nearest to it with 6 to 20 reads; the
+    first of equals. Promoters are not taken twice.
+    """
+    order = np.argsort(expression, kind="stable")
+    quantile = np.empty(len(order))
+    quantile[order] = (np.arange(len(order)) + 0.5) / len(order)
+    free = np.isfinite(expression) & (n_reads > 0)
+    chosen: list[int] = []
+
+    def take(fit: np.ndarray, suitable: np.ndarray) -> None:
+        if (suitable & free).any():
+            chosen.append(int(np.argmax(np.where(suitable & free, fit, -np.inf))))
+            free[chosen[-1]] = False
+
+    for goal in _QUANTILES:
+        take(n_reads, np.abs(quantile - goal) <= 0.025)
+    if not chosen:
+        take(n_reads, free.copy())
+    for goal in _QUANTILES:
+        take(-np.abs(quantile - goal), (n_reads >= _SHALLOW[0]) & (n_reads <= _SHALLOW[1]))
+    return np.array(chosen, np.int64)
+
+
+def profiles(
+    edges: np.ndarray,
+    observed: np.ndarray,
+    expected: np.ndarray,
+    mean: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    n_reads: np.ndarray,
+    unit: str,
+) -> Any:
+    """Draw up to eight promoters over the bins: share of cells, the fitted curve, and the estimate with its interval.
+
+    Parameters
+    ----------
+    edges
+        ``(bins + 1,)`` finite edges of the bins in ``unit``.
+    observed, expected
+        ``(promoters, bins)`` shares of cells.
+    mean, low, high
+        ``(promoters,)`` expression and its 95 % interval.
+    n_reads
+        ``(promoters,)``.
+    unit
+        Of expression.
+    """
+    middle = (edges[:-1] + edges[1:]) / 2
+    marks = {"marker": ".", "markersize": 3} if len(middle) <= 32 else {}
+    with plt.rc_context(STYLE):
+        rows = 2 if len(mean) > 4 else 1
+        size = (7.2, 0.8 + 1.5 * rows)
+        figure, panels = plt.subplots(rows, 4, figsize=size, sharex=True, sharey="row", layout="constrained", squeeze=False)
+        for i, axes in enumerate(panels.flat):
+            if i >= len(mean):
+                axes.set_visible(False)
+                continue
+            axes.bar(edges[:-1], 100 * observed[i], np.diff(edges), align="edge", color="0.75", label="cells seen")
+            axes.plot(middle, 100 * expected[i], color=_VERMILION, linewidth=1, label="cells expected from the fit", **marks)
+            axes.axvspan(low[i], high[i], color=_BLUE, alpha=0.3, linewidth=0, label="expression, 95 % interval")
+            axes.set_title(f"{n_reads[i]:,} reads", fontsize=_SMALL + 0.5)
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True, steps=_STEP))
+            if i + 4 >= len(mean):
+                axes.tick_params(labelbottom=True)
+        if len(mean):
+            panels.flat[0].set_xlim(min(edges[0], *mean), max(edges[-1], *mean))
+            panels.flat[0].set_ylim(0, None)
+            figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=_SMALL)
+        figure.supxlabel(f"signal of cells ({unit})", fontsize=9)
+        figure.supylabel("share of cells (%)", fontsize=9)
+    return figure
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """Return Pearson r and its 95 % interval by Fisher's z; NaN with fewer than 4 pairs or if either is constant."""
+    if len(a) < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan"), float("nan"), float("nan")
+    r = float(np.corrcoef(a, b)[0, 1])
+    with np.errstate(divide="ignore"):
+        z, half = np.arctanh(r), 1.959963984540054 / np.sqrt(len(a) - 3)
+    return r, float(np.tanh(z - half)), float(np.tanh(z + half))
+
+
+def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.ndarray], unit: str, minimum: int = 10) -> Any:
+    """Draw replicates against one another, for promoters with enough reads in both; of more than three the first three.
+
+    Parameters
+    ----------
+    estimates, n_reads
+        Replicate -> ``(promoters,)`` expression and reads of that replicate.
+    unit
+        Of expression.
+    minimum
+        Reads that both replicates need.
+    """
+    pairs = list(combinations(list(estimates)[:3], 2))
+    with plt.rc_context(STYLE):
+        size = (4.4, 3.9) if len(pairs) == 1 else (1 + 2.2 * len(pairs), 2.9)
+        figure, panels = plt.subplots(1, len(pairs), figsize=size, layout="constrained", squeeze=False)
+        drawn = []
+        for axes, (x, y) in zip(panels.flat, pairs, strict=True):
+            good = (n_reads[x] >= minimum) & (n_reads[y] >= minimum) & np.isfinite(estimates[x]) & np.isfinite(estimates[y])
+            a, b = np.asarray(estimates[x], np.float64)[good], np.asarray(estimates[y], np.float64)[good]
+            both = np.concatenate([a, b]) if len(a) else np.array([0.0, 1.0])
+            margin = 0.03 * float(np.ptp(both)) or 1.0
+            limits = float(both.min()) - margin, float(both.max()) + margin
+            if len(a):
+                drawn.append(axes.hexbin(a, b, gridsize=40, extent=(*limits, *limits), mincnt=1, bins="log", cmap="viridis", linewidths=0))
+            axes.plot(limits, limits, color="0.4", linewidth=0.8, linestyle="--")
+            axes.set(xlim=limits, ylim=limits, xlabel=f"{x} ({unit})", ylabel=f"{y} ({unit})", aspect="equal")
+            r, low, high = correlation(a, b)
+            text = "not defined" if np.isnan(r) else f"{r:.3f} [{low:.3f}, {high:.3f}]"
+            axes.text(
+                0,
+                1.02,
+                f"n = {len(a):,} with {minimum} reads or more in both\nr = {text}",
+                transform=axes.transAxes,
+                va="bottom",
+                fontsize=_SMALL,
+            )
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(ticker.MaxNLocator(5, steps=_STEP))
+        if drawn:
+            fullest = max(drawn, key=lambda cells: cells.get_array().max())
+            for cells in drawn:
+                cells.set_clim(1, max(fullest.get_array().max(), 2))
+            count_bar(figure, panels, fullest)
+    return figure

@@ -1,0 +1,241 @@
+"""Finding the insert of a read between the two flanks, exactly or with edits, on either strand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from gpraflow.core.errors import ConfigError
+from gpraflow.sequences.scaffold import Scaffold
+
+_PREFIX = 64  # bp in which most reads have their 5' flank
+_LONGEST_FLANK = 64  # longest flank in bp: the error-tolerant search holds one in a machine word
+_ADAPTER = b"AGATCGGAAGAGC"  # begins Illumina's TruSeq adapters
+_COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
+COMPLEMENT = np.frombuffer(_COMPLEMENT, np.uint8)
+NO_FLANK, NO_FIVE, NO_THREE = "no flank found", "5' flank not found", "3' flank not found"
+ADAPTER, OTHER_STRAND = "no flank found, but an Illumina adapter", "flanks on the other strand"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What makes a read count; keys of the config's section ``reads``.
+
+    ``five_prime`` and ``three_prime`` are the flanks as reads hold them, up to 64 bp each, empty where inserts begin or end with the
+    read. Flanks may have ``max_flank_edits`` edits, but one in 5 bp at most, as shorter ones would be found anywhere. ``insert_length``
+    is the least and greatest insert in bp.
+    """
+
+    five_prime: str
+    three_prime: str
+    max_flank_edits: int = 2
+    min_mean_quality: float = 20
+    insert_length: Sequence[int] = (40, 120)
+    reverse_complement: bool = True
+    n_in_insert: Literal["keep", "merge", "drop"] = "keep"
+    quality_offset: int = 33
+    min_yield: float = 0.5
+
+    @classmethod
+    def of(cls, scaffold: Scaffold, five_prime: str, three_prime: str, **keys: Any) -> "Policy":
+        """Return a policy whose flanks are the scaffold's where they are ``auto``.
+
+        A scaffold's longer flank is cut to the 64 bp next to the insert.
+        """
+        if five_prime == "auto":
+            five_prime = scaffold.five_prime[-_LONGEST_FLANK:]
+        if three_prime == "auto":
+            three_prime = scaffold.three_prime[:_LONGEST_FLANK]
+        return cls(five_prime, three_prime, **keys)
+
+    def __post_init__(self) -> None:
+        """Check the flanks."""
+        for key in ("five_prime", "three_prime"):
+            flank = getattr(self, key)
+            if set(flank) - set("ACGT") or len(flank) > _LONGEST_FLANK:
+                raise ConfigError(
+                    f"reads.{key}: '{flank}' must hold A, C, G and T only; give the {_LONGEST_FLANK} bp next to the insert at most"
+                )
+
+
+@dataclass
+class Found:
+    """Where the inserts of reads are: arrays of shape ``(reads,)``.
+
+    ``start`` and ``end`` are positions in the read as it is; ``reverse`` tells that the insert is on the other strand; ``edits`` are
+    those of both flanks; ``lost`` is 0 where an insert was found, else the index of the reason in `_LOST`.
+    """
+
+    start: np.ndarray
+    end: np.ndarray
+    reverse: np.ndarray
+    edits: np.ndarray
+    lost: np.ndarray
+
+    @property
+    def ok(self) -> np.ndarray:
+        """Whether both flanks were found."""
+        return self.lost == 0
+
+
+LOSSES = ("", NO_FLANK, NO_FIVE, NO_THREE, OTHER_STRAND, ADAPTER)
+
+
+def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
+    """Find the insert of each read: what lies between the first 5' flank and the first 3' flank after it.
+
+    Exact flanks on the read's strand come first, then exact ones on the other strand, then, again on the read's own strand first, flanks
+    with up to ``max_flank_edits`` edits where there is no exact one (Levenshtein; the place with the fewest, of equally good ones the
+    leftmost, of equally good ends that of substitutions rather than of indels).
+
+    Parameters
+    ----------
+    rows
+        ``(reads, width)`` ASCII letters, 0 after each read's end (at least one), width a multiple of 8.
+    length
+        ``(reads,)`` bp.
+    policy
+        Flanks and edits.
+    """
+    five, three = policy.five_prime.encode(), policy.three_prime.encode()
+    turned = _reverse_complement(three), _reverse_complement(five)
+    start, end = _exact(rows, length, five, three)
+    found = Found(start, end, np.zeros(len(rows), bool), np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64))
+    left = np.flatnonzero((start < 0) | (end < 0))
+    if policy.reverse_complement and (five or three) and len(left):
+        other, other_end = _exact(rows[left], length[left], *turned)
+        hit = (other >= 0) & (other_end >= 0)
+        found.start[left[hit]], found.end[left[hit]], found.reverse[left[hit]] = other[hit], other_end[hit], True
+        left = left[~hit]
+    if len(left):
+        part, size, most = rows[left], length[left], policy.max_flank_edits
+        forward = _tolerant(part, size, five, three, most)
+        lost = np.flatnonzero(forward.lost)
+        if (five or three) and len(lost):
+            backward = _tolerant(part[lost], size[lost], *turned, most)
+            hit = lost[backward.ok]
+            if policy.reverse_complement:
+                for name in ("start", "end", "edits", "lost"):
+                    getattr(forward, name)[hit] = getattr(backward, name)[backward.ok]
+                forward.reverse[hit] = True
+            else:
+                forward.lost[hit] = LOSSES.index(OTHER_STRAND)
+        for name in ("start", "end", "edits", "lost", "reverse"):
+            getattr(found, name)[left] = getattr(forward, name)
+        nothing = left[found.lost[left] == LOSSES.index(NO_FLANK)]
+        if len(nothing):
+            found.lost[nothing[_first(rows[nothing], _ADAPTER) >= 0]] = LOSSES.index(ADAPTER)
+    return found
+
+
+def _reverse_complement(flank: bytes) -> bytes:
+    return flank.translate(_COMPLEMENT)[::-1]
+
+
+def _first(rows: np.ndarray, flank: bytes, after: np.ndarray | None = None) -> np.ndarray:
+    """Return where ``flank`` first begins in each row, at ``after`` or later; -1 where it does not."""
+    flat, width = np.ascontiguousarray(rows).ravel(), rows.shape[1]
+    words = np.ndarray((max(0, flat.size - 7),), "<u8", flat, 0, (1,))
+    head = np.frombuffer(flank[:8].ljust(8, b"\0"), "<u8")[0]
+    mask = np.frombuffer((b"\xff" * min(8, len(flank))).ljust(8, b"\0"), "<u8")[0]
+    hits = []
+    for shift in range(8):  # every eighth place at once
+        aligned = flat[shift : shift + (flat.size - shift) // 8 * 8].view("<u8")
+        hits.append(np.flatnonzero((aligned if len(flank) >= 8 else aligned & mask) == head) * 8 + shift)
+    place = np.sort(np.concatenate(hits))
+    for offset in (*range(8, len(flank) - 7, 8), len(flank) - 8):
+        if offset > 0:
+            place = place[place < len(words) - offset]
+            place = place[words[place + offset] == np.frombuffer(flank[offset : offset + 8], "<u8")[0]]
+    row, column = np.divmod(place, width)
+    if after is not None:
+        late = column >= after[row]
+        row, column = row[late], column[late]
+    first = np.full(len(rows), -1)
+    first[row[::-1]] = column[::-1]
+    return first
+
+
+def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Return start and end of the inserts between exact flanks; -1 where the flank is not there."""
+    if five:
+        prefix = rows[:, :_PREFIX].copy()
+        prefix[:, -1] = 0  # no flank may run from one row into the next
+        start = _first(prefix, five)
+        further = np.flatnonzero(start < 0)
+        if rows.shape[1] > _PREFIX and len(further):
+            start[further] = _first(rows[further], five)
+        start[start >= 0] += len(five)
+    else:
+        start = np.zeros(len(rows), np.int64)
+    end = _first(rows, three, np.maximum(start, 0)) if three else length
+    return start, np.where(start >= 0, end, -1)
+
+
+def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, max_edits: int) -> Found:
+    """Find inserts between flanks, each exact or, where it is not there, with up to ``max_edits`` edits."""
+    most = [min(max_edits, len(flank) // 5) for flank in (five, three)]
+    edits = np.zeros((2, len(rows)), np.int64)
+    start, end = np.zeros(len(rows), np.int64), length.copy()
+    if five:
+        start = _first(rows, five) + len(five)
+        some = np.flatnonzero(start < len(five))
+        columns = np.ascontiguousarray(rows[some].T)
+        places = np.arange(len(columns))[:, None]
+        edits[0, some], start[some] = _approximate_end(columns, places < length[some], five, most[0], later=False)
+    if three:
+        first = np.where(edits[0] <= most[0], start, 0)
+        end = _first(rows, three, first)
+        some = np.flatnonzero(end < 0)
+        # The same search from the right: where the flank begins is where its mirror image ends.
+        columns = np.ascontiguousarray(rows[some].T)[::-1]
+        places = np.arange(len(columns))[::-1, None]
+        allowed = (places < length[some]) & (places >= first[some])
+        edits[1, some], mirrored = _approximate_end(columns, allowed, three[::-1], most[1], later=True)
+        end[some] = len(columns) - mirrored
+    no_five, no_three = edits > np.array(most)[:, None]
+    lost = np.where(no_five, LOSSES.index(NO_FIVE), np.where(no_three, LOSSES.index(NO_THREE), 0))
+    lost[no_five & no_three | (lost > 0) & (not (five and three))] = LOSSES.index(NO_FLANK)
+    return Found(start, end, np.zeros(len(rows), bool), edits.sum(axis=0), lost)
+
+
+def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, most: int, later: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the edits of the best match of ``flank`` in each text (``most + 1`` for none) and the position behind it.
+
+    Bit-parallel semi-global Levenshtein distance (Myers 1999, doi:10.1145/316542.316550; Hyyroe 2003) of all texts at once, which
+    are the columns of ``columns``; matches end where ``allowed``. ``later`` takes the last of equally good places.
+    """
+    count = columns.shape[1]
+    equal = np.zeros(256, np.uint64)
+    for index, base in enumerate(flank):
+        equal[base] |= np.uint64(1 << index)
+    one, top = np.uint64(1), np.uint64(len(flank) - 1)
+    plus, minus = np.full(count, (1 << len(flank)) - 1, np.uint64), np.zeros(count, np.uint64)
+    score = np.full(count, len(flank))
+    best, end, last = np.full(count, most + 1), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for position, letters in enumerate(columns, start=1):
+        match = equal[letters]
+        vertical = match | minus
+        horizontal = (((match & plus) + plus) ^ plus) | match
+        rise, fall = minus | ~(horizontal | plus), plus & horizontal
+        score += ((rise >> top) & one).astype(np.int64) - ((fall >> top) & one).astype(np.int64)
+        rise, fall = rise << one, fall << one
+        plus, minus = fall | ~(vertical | rise), rise & vertical
+        usable = allowed[position - 1] & (score <= most)
+        if usable.any():
+            equal_best = usable & (score == best)
+            take = usable & (score < best) | equal_best & (last < position - 1) & later
+            best, end = np.where(take, score, best), np.where(take, position, end)
+            last = np.where(take | equal_best & (last == position - 1), position, last)
+    # A substituted base near the flank's end can also be read as a lost or inserted one, which ends elsewhere but costs as much.
+    settled = best > most
+    for shift in range(most + 1):
+        place = end + shift
+        rows = np.flatnonzero(~settled & (place >= len(flank)) & (place <= last))
+        edits = np.zeros(len(rows), np.int64)
+        for index, base in enumerate(flank):
+            edits += columns[place[rows] - len(flank) + index, rows] != base
+        rows = rows[edits == best[rows]]
+        end[rows], settled[rows] = place[rows], True
+    return best, end

@@ -1,0 +1,115 @@
+"""Merging the two mates of read pairs into one read of the whole insert, with fastp."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpraflow.assay import fastq, reads
+from gpraflow.core import files
+from gpraflow.core.errors import GpraflowError, InputError
+from gpraflow.core.ledger import Ledger
+
+_FAILED = {
+    "low_quality_reads": "fastp: low quality",
+    "too_many_N_reads": "fastp: too many N",
+    "too_short_reads": "fastp: too short",
+    "too_long_reads": "fastp: too long",
+}
+
+
+def merge(
+    first: Sequence[str],
+    second: Sequence[str],
+    merged: str,
+    report: str,
+    ledger: Ledger,
+    min_overlap: int = 30,
+    quality_offset: int = 33,
+    min_yield: float = 0.5,
+    threads: int = 1,
+) -> int:
+    """Merge read pairs by their overlap and write them as one FASTQ file.
+
+    fastp (Chen 2023, doi:10.1002/imt2.107) finds the overlap and, where they differ in it, corrects bases of low quality by those of
+    high quality; its filters of quality and length and its trimming of G are off, so that reads are lost in one place only.
+
+    Parameters
+    ----------
+    first, second
+        Files of first and second mates, the same number of files (lanes).
+    merged
+        FASTQ file to write, gzip.
+    report
+        fastp's JSON reports, one a lane, to write as a list.
+    ledger
+        Takes pairs in and those that do not overlap.
+    min_overlap
+        Least overlap in bp.
+    quality_offset
+        33 or 64; merged reads have 33.
+    min_yield
+        Least share of pairs that is to be merged (`reads.check_yield`).
+    threads
+        Of fastp.
+
+    Returns
+    -------
+    int
+        Merged reads.
+
+    Raises
+    ------
+    GpraflowError
+        If fastp is not installed or fails.
+    InputError
+        If the files of a pair differ in their number of reads, one is no FASTQ or cut off, or too few pairs are merged.
+    """
+    program = shutil.which("fastp")
+    if program is None:
+        raise GpraflowError(
+            f"{first[0]}: pairs are merged by fastp, which is not installed; install it (apt install fastp, or conda: bioconda::fastp, or "
+            "run Snakemake with --software-deployment-method conda), or give merged or single-end reads without reads_2"
+        )
+    reports, out = [], 0
+    with files.whole(merged) as target, tempfile.TemporaryDirectory(dir=Path(target).parent) as folder, open(target, "wb") as joined:
+        for one, two in zip(first, second, strict=True):
+            pairs, mates = fastq.count_records(one), fastq.count_records(two)
+            if pairs != mates:
+                raise InputError(f"{one} has {pairs:,} reads, {two} has {mates:,}; pairs need as many: one of the files is not whole")
+            ledger.read(pairs)
+            if not pairs:
+                continue
+            part, json_file = Path(folder, "merged.fastq.gz"), Path(folder, "fastp.json")
+            # fmt: off
+            command = [
+                program, "--in1", one, "--in2", two, "--merge", "--merged_out", str(part), "--correction",
+                "--overlap_len_require", str(min_overlap), "--disable_quality_filtering", "--disable_length_filtering",
+                "--dont_eval_duplication", "--disable_trim_poly_g", *(["--phred64"] if quality_offset == 64 else []),
+                "--compression", "1", "--thread", str(threads),
+                "--json", str(json_file), "--html", str(Path(folder, "fastp.html")),
+            ]
+            # fmt: on
+            done = subprocess.run(command, capture_output=True, text=True)
+            print(done.stderr, flush=True)
+            if done.returncode:
+                raise GpraflowError(f"{one}, {two}: fastp failed:\n{done.stderr.strip()[-800:]}")
+            found = json.loads(json_file.read_text(encoding="utf-8"))
+            reports.append({"reads": one, "reads_2": two, **{key: found[key] for key in found if key != "command"}})
+            if (seen := found["summary"]["before_filtering"]["total_reads"]) != 2 * pairs:
+                raise GpraflowError(f"{one}, {two}: fastp read {seen:,} of {2 * pairs:,} reads; the files are damaged where it stopped")
+            failed = {text: found["filtering_result"].get(key, 0) // 2 for key, text in _FAILED.items()}
+            united = found["merged_and_filtered"]["total_reads"]
+            for text, lost in failed.items():
+                if lost:
+                    ledger.drop(text, lost)
+            ledger.drop(reads.NO_OVERLAP, pairs - united - sum(failed.values()))
+            out += united
+            with open(part, "rb") as handle:
+                shutil.copyfileobj(handle, joined)  # gzip files one after the other are a gzip file
+        lost = {what: rows for (kind, what), rows in ledger.counts.items() if kind == "dropped"}
+        reads.check_yield(f"bin '{ledger.dataset}' ({', '.join([*first, *second])}), merging of pairs", out, lost, min_yield)
+    files.write_json(report, reports)
+    return out

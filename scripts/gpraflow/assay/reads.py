@@ -1,0 +1,223 @@
+"""From the reads of a sorted bin to the inserts between the flanks, and how many reads each has.
+
+Reads are handled in blocks of a few megabytes as byte matrices, one row a read. A block's memory is given back; what stays is one row
+a distinct insert.
+"""
+
+import sys
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import polars as pl
+
+from gpraflow.assay.fastq import SPARE_BYTES, byte_rows, locate_fields, row_width, whole_records
+from gpraflow.assay.inserts import ADAPTER, COMPLEMENT, LOSSES, NO_FIVE, NO_FLANK, NO_THREE, OTHER_STRAND, Policy, find_inserts
+from gpraflow.core.errors import InputError
+from gpraflow.core.ledger import Ledger
+
+_CHUNK = 4 << 20  # bytes of a matrix of reads
+_TELL = 5_000_000  # reads between two lines of progress
+_JUDGED = 20  # reads; the yield of fewer says nothing
+_COMPACT = 1_000_000  # rows that wait for being added up
+COUNTS = {"insert": pl.String, "reads": pl.Int64}
+
+LOW_QUALITY = "mean quality below {}"
+NO_OVERLAP = "mates do not overlap"
+SHORT, LONG, WITH_N = "insert shorter than {} bp", "insert longer than {} bp", "N in the insert"
+# What usually lies behind a loss.
+_CAUSES = {
+    LOW_QUALITY: "a bad sequencing run, or reads.min_mean_quality or reads.quality_offset do not fit these files",
+    NO_FLANK: "wrong flanks: compare some reads with scaffold.name, reads.five_prime and reads.three_prime",
+    NO_FIVE: "reads begin within the 5' flank (give its end as reads.five_prime), or the flank is wrong",
+    NO_THREE: "reads end before the 3' flank (give both mates as reads and reads_2), or the flank is wrong or in the place of the other",
+    ADAPTER: "primer dimers, or reads whose adapters run into the library's",
+    OTHER_STRAND: "wrong orientation: set reads.reverse_complement: true",
+    SHORT: "empty vector or primer dimers, or scaffold.insert_length does not fit the library",
+    LONG: "two flanks that do not belong together, or scaffold.insert_length does not fit the library",
+    NO_OVERLAP: "inserts longer than both mates can cover, mates in another order than each other, or reads.min_overlap is too long",
+    WITH_N: "a bad cycle of the sequencer; reads.n_in_insert: keep or merge keeps them",
+}
+
+
+def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1) -> pl.DataFrame:
+    """Count the reads of each distinct insert of a bin.
+
+    The insert is what lies between the 5' flank and the first 3' flank after it. Flanks are looked for exactly, on both strands, and
+    in reads without them with up to ``max_flank_edits`` edits each (`find_inserts`).
+
+    Parameters
+    ----------
+    paths
+        FASTQ files, plain or gzip.
+    policy
+        What makes a read count.
+    ledger
+        Takes reads in, and those lost with the reason.
+    threads
+        That find inserts, beside the one that decompresses.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``insert`` (A, C, G, T and N, 5' to 3' on the strand of the flanks) and ``reads``, sorted by insert.
+
+    Raises
+    ------
+    InputError
+        If a file is no FASTQ or is cut off, with file and read; if fewer than ``min_yield`` of the reads count, with what lost them.
+    """
+    tally: Counter[str] = Counter()
+    waiting: list[pl.DataFrame] = []
+    limit = _COMPACT
+    with ThreadPoolExecutor(threads) as pool:
+        running: deque[Future] = deque()
+
+        def finish() -> None:
+            nonlocal waiting, limit
+            counts, part = running.popleft().result()
+            waiting.append(counts)
+            if tally["in"] // _TELL < (tally["in"] + part["in"]) // _TELL:
+                print(f"{tally['in'] + part['in']:,} reads so far", file=sys.stderr, flush=True)
+            tally.update(part)
+            if sum(map(len, waiting)) > limit:  # twice what is distinct, so that each row is added up a few times only
+                waiting = [_added_up(waiting)]
+                limit = _COMPACT + 2 * len(waiting[0])
+
+        try:
+            for path in paths:
+                before = tally["in"]
+                for pieces, _, first in whole_records(path):
+                    running.append(pool.submit(_count_block, pieces, first, path, policy))
+                    if len(running) > threads + 1:
+                        finish()
+                while running:
+                    finish()
+                print(f"{path}: {tally['in'] - before:,} reads", file=sys.stderr, flush=True)
+        finally:
+            for future in running:
+                future.cancel()
+    ledger.read(tally.pop("in", 0))
+    counted = tally.pop("out", 0)
+    for what in sorted(tally):
+        (ledger.note if what.startswith("noted: ") else ledger.drop)(what.removeprefix("noted: "), tally[what])
+    lost = {what: reads for what, reads in tally.items() if not what.startswith("noted: ")}
+    check_yield(f"bin '{ledger.dataset}' ({', '.join(paths)})", counted, lost, policy.min_yield)
+    return _added_up(waiting).sort("insert")
+
+
+def _added_up(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    return pl.concat([pl.DataFrame(schema=COUNTS), *tables]).group_by("insert").agg(pl.col("reads").sum())
+
+
+def check_yield(origin: str, kept: int, lost: Mapping[str, int], min_yield: float) -> None:
+    """Stop if too few reads are left.
+
+    Parameters
+    ----------
+    origin
+        Bin and files, for the message.
+    kept
+        Reads that are left.
+    lost
+        Why -> reads.
+    min_yield
+        Least share that is to be left; bins of fewer than 20 reads are not judged.
+
+    Raises
+    ------
+    InputError
+        With what lost the reads, and the usual cause of the greatest loss.
+    """
+    total = kept + sum(lost.values())
+    if total < _JUDGED or kept >= min_yield * total:
+        return
+    worst = max(lost, key=lambda what: (lost[what], what))
+    form = max((form for form in _CAUSES if worst.startswith(form.split("{")[0])), key=len)
+    losses = "".join(f"\n  {reads / total:6.1%}  {what}" for what, reads in sorted(lost.items(), key=lambda item: -item[1]))
+    raise InputError(
+        f"{origin}: only {kept:,} of {total:,} reads were kept ({kept / total:.1%}; reads.min_yield is {min_yield:g}). Lost:{losses}\n"
+        f"Most were lost to '{worst}'. Usual cause: {_CAUSES[form]}"
+    )
+
+
+def _count_block(pieces: Sequence[bytes | memoryview], first: int, path: str, policy: Policy) -> tuple[pl.DataFrame, Counter[str]]:
+    size = sum(map(len, pieces))
+    text = np.concatenate([*(np.frombuffer(piece, np.uint8) for piece in pieces), np.zeros(SPARE_BYTES, np.uint8)])
+    fields = locate_fields(text[:size], first, path)
+    if row_width(fields.length) > SPARE_BYTES:
+        text = np.concatenate([text[:size], np.zeros(row_width(fields.length), np.uint8)])
+    tally = Counter({"in": len(fields.length)})
+    found: list[bytes] = []
+    begin = 0
+    while begin < len(fields.length):
+        ahead = fields.length[begin : begin + _CHUNK // 64]
+        part = slice(begin, begin + max(1, min(len(ahead), _CHUNK // row_width(ahead))))
+        length = fields.length[part]
+        numbers = np.arange(len(length)) + first + begin
+        begin = part.stop
+        good = _good_quality(byte_rows(text, fields.quality[part], length), length, numbers, path, policy)
+        tally[LOW_QUALITY.format(f"{policy.min_mean_quality:g}")] += int((~good).sum())
+        rows = _upper_case(byte_rows(text, fields.sequence[part], length), numbers, path)
+        if not good.all():
+            rows, length = rows[good], length[good]
+        if len(rows):
+            found += _inserts(rows, length, policy, tally)
+    tally["out"] = len(found)
+    return pl.DataFrame({"insert": pl.Series(found, dtype=pl.Binary).cast(pl.String)}).with_columns(reads=pl.lit(1, pl.Int64)), +tally
+
+
+def _good_quality(rows: np.ndarray, length: np.ndarray, numbers: np.ndarray, path: str, policy: Policy) -> np.ndarray:
+    offset = policy.quality_offset
+    below = rows - np.uint8(1) < offset - 1  # 0, which is no quality, becomes 255
+    if below.any():
+        row = int(below.any(axis=1).argmax())
+        text = rows[row, : length[row]].tobytes().decode(errors="replace")
+        raise InputError(f"{path}: read {numbers[row]:,}: quality '{text[:40]}' goes below Phred+{offset}; see reads.quality_offset")
+    # Phred+64 goes from 59 (Solexa's -5) to 105; good reads in Phred+33 end below 90, or, of long-read machines, go beyond 105.
+    if numbers[0] == 1 and offset == 33 and 90 <= rows.max() <= 105 and rows[rows > 0].min() >= 59:
+        raise InputError(f"{path}: qualities look like Phred+64 (Illumina before 2011); set reads.quality_offset: 64")
+    return rows.sum(axis=1, dtype=np.uint32) >= (policy.min_mean_quality + offset) * length
+
+
+def _upper_case(rows: np.ndarray, numbers: np.ndarray, path: str) -> np.ndarray:
+    upper = rows & 0xDF  # lower case, as masking programs write it, is the same base; a space becomes 0
+    bad = (upper != 0) | (rows == ord(" "))
+    for base in b"ACGTN":
+        bad &= upper != base
+    if bad.any():
+        row = int(bad.any(axis=1).argmax())
+        text = rows[row].tobytes().rstrip(b"\0").decode(errors="replace")
+        raise InputError(f"{path}: read {numbers[row]:,}: sequence '{text[:60]}' holds letters other than A, C, G, T and N")
+    return upper
+
+
+def _inserts(rows: np.ndarray, length: np.ndarray, policy: Policy, tally: Counter[str]) -> list[bytes]:
+    """Return the inserts that count, and tally what is lost and why."""
+    found = find_inserts(rows, length, policy)
+    for reason, reads in zip(*np.unique(found.lost[~found.ok], return_counts=True), strict=True):
+        tally[LOSSES[reason]] += int(reads)
+    least, greatest = policy.insert_length
+    size = found.end - found.start
+    short, long = found.ok & (size < least), found.ok & (size > greatest)
+    tally[SHORT.format(least)] += int(short.sum())
+    tally[LONG.format(greatest)] += int(long.sum())
+    kept = np.flatnonzero(found.ok & ~short & ~long)
+    tally["noted: on the other strand"] += int(found.reverse[kept].sum())
+    tally["noted: flanks with edits"] += int((found.edits[kept] > 0).sum())
+    if not len(kept):
+        return []
+    size = size[kept]
+    text = np.concatenate([rows.ravel(), np.zeros(row_width(size), np.uint8)])
+    inserts = byte_rows(text, kept * rows.shape[1] + found.start[kept], size)
+    reverse = np.flatnonzero(found.reverse[kept])
+    if len(reverse):
+        order = size[reverse][:, None] - 1 - np.arange(inserts.shape[1])
+        turned = np.take_along_axis(COMPLEMENT[inserts[reverse]], np.maximum(order, 0), axis=1)
+        inserts[reverse] = np.where(order >= 0, turned, 0)
+    if policy.n_in_insert == "drop":
+        with_n = (inserts == ord("N")).any(axis=1)
+        tally[WITH_N] += int(with_n.sum())
+        inserts = inserts[~with_n]
+    return np.ascontiguousarray(inserts).view(f"S{inserts.shape[1]}").ravel().tolist()  # without the 0 at their ends

@@ -1,0 +1,137 @@
+"""The sheet of sorted bins: names of bins, their files, gates and cells. Without third-party imports: Snakemake reads it too."""
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from gpraflow.core.errors import ConfigError
+
+Row = dict[str, Any]
+# Columns and data sets that a bin's own would be mistaken for.
+_RESERVED_BINS = {"sequence", "group", "split", "source", "library"}
+_RESERVED_REPLICATES = {"sd"}
+
+
+def _numbered(rows: Sequence[Row]) -> list[tuple[int, Row]]:
+    """Return rows with the numbers of their lines in the file; counted from 2 where they were not read from one."""
+    return [(getattr(row, "line", number), row) for number, row in enumerate(rows, start=2)]
+
+
+def column_of(row: Row) -> str:
+    """Return the name of a bin among all bins of its sheet: ``bin``, or ``replicate.bin``."""
+    return f"{row['replicate']}.{row['bin']}" if row.get("replicate") else row["bin"]
+
+
+def split_files(cell: str) -> list[str]:
+    """Return the files of a cell of a sheet, which stand behind commas."""
+    return [name.strip() for name in cell.split(",") if name.strip()]
+
+
+def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
+    """Check that every bin of a sheet has reads, mates have as many files, and no file is given twice.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    owner: dict[str, str] = {}
+    for number, row in _numbered(rows):
+        where = f"{path}, row {number}: bin '{column_of(row)}'"
+        first, second = split_files(row.get("reads", "")), split_files(row.get("reads_2", ""))
+        if not first:
+            raise ConfigError(f"{where} has no reads; fill in the column reads, or give a table of counts as counts.table")
+        if second and len(first) != len(second):
+            raise ConfigError(f"{where} has {len(first)} files in reads, but {len(second)} in reads_2; pairs need as many")
+        for name in first + second:
+            path_of_file = os.path.normpath(name)
+            if path_of_file in owner:
+                raise ConfigError(f"{where}: {name} is there already, for bin '{owner[path_of_file]}'; each file may be there once")
+            owner[path_of_file] = column_of(row)
+
+
+def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLike) -> dict[str, list[tuple[int, Row]]]:
+    """Return the rows of each replicate with their numbers in the file; without a column ``replicate`` there is one, named ''.
+
+    Raises
+    ------
+    ConfigError
+        If a bin is there twice or has a name that means something else, a replicate is not named, there are fewer than 2 or more than
+        64 bins in one, gates are unordered, overlapping or apart, or cells are missing.
+    """
+    found: dict[str, list[tuple[int, Row]]] = {}
+    seen: dict[str, int] = {}
+    named = [bool(row.get("replicate")) for row in rows]
+    if any(named) and not all(named):
+        raise ConfigError(f"{path}, row {_numbered(rows)[named.index(False)][0]}: replicate is empty; name it in every row or in none")
+    for number, row in _numbered(rows):
+        name, replicate = column_of(row), row.get("replicate") or ""
+        if name in _RESERVED_BINS or replicate in _RESERVED_REPLICATES:
+            raise ConfigError(f"{path}, row {number}: '{replicate or name}' is the name of a column of gpraflow's own; choose another")
+        if name in seen:
+            raise ConfigError(f"{path}, row {number}: bin '{name}' is there already in row {seen[name]}")
+        seen[name] = number
+        found.setdefault(replicate, []).append((number, row))
+    for replicate, numbered in found.items() or [("", [])]:
+        if not 2 <= len(numbered) <= 64:
+            raise ConfigError(f"{path}: {len(numbered)} bins{f' in replicate {replicate!r}' if replicate else ''}; 2 to 64 are possible")
+        gates_of(numbered, path)
+        for number, row in numbered:
+            if cells_needed and not row.get("cells", -1) >= 0:
+                raise ConfigError(
+                    f"{path}, row {number}: cells of bin '{column_of(row)}' are missing; give them or set counts.cells: reads"
+                )
+    return found
+
+
+def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> list[float] | None:
+    """Return the gates, one more than bins, of the numbered rows of a replicate; None if it has none.
+
+    Raises
+    ------
+    ConfigError
+        If they are unordered, overlapping or apart, or missing between bins.
+    """
+    if not any("lower" in row or "upper" in row for _, row in numbered):
+        return None
+    gates = [numbered[0][1].get("lower", -math.inf)]
+    for place, (number, row) in enumerate(numbered):
+        where = f"{path}, row {number}: bin '{column_of(row)}'"
+        for side, open_at in (("lower", 0), ("upper", len(numbered) - 1)):
+            if side not in row and place != open_at:
+                raise ConfigError(f"{where} has no {side} gate; only the {'first' if side == 'lower' else 'last'} bin may be open there")
+        lower, upper = row.get("lower", -math.inf), row.get("upper", math.inf)
+        if not lower < upper:
+            raise ConfigError(f"{where}: lower gate {lower:g} is not below upper gate {upper:g}")
+        if lower != gates[-1]:
+            fault = "overlaps the one before" if lower < gates[-1] else "leaves a gap to the one before"
+            raise ConfigError(f"{where} ({lower:g} to {upper:g}) {fault}, which ends at {gates[-1]:g}")
+        gates.append(upper)
+    return gates
+
+
+def check_simulated(rows: Sequence[Row], simulated: str, wanted: dict[str, str], path: str | os.PathLike) -> None:
+    """Check that the simulated assay would write no file of the user's.
+
+    Parameters
+    ----------
+    rows
+        Of the sheet of bins.
+    simulated
+        Folder of simulated files.
+    wanted
+        Config key -> its path. Those in the folder make the simulation run, which writes all reads of the sheet.
+
+    Raises
+    ------
+    ConfigError
+        If it would, with the key that asks for simulated files.
+    """
+    own = [name for row in rows for key in ("reads", "reads_2") for name in split_files(row.get(key, "")) if not name.startswith(simulated)]
+    for key, target in wanted.items():
+        if target.startswith(simulated) and (own or not any("reads" in row for row in rows)):
+            remedy = "sheet, reads or a table of your own" if key == "counts.cells" else "a sheet of your own, or ''"
+            raise ConfigError(
+                f"{key} is {target}, which belongs to simulated reads, but the bins of {path} are your own; set {key} to {remedy}"
+            )

@@ -1,0 +1,126 @@
+"""A sorted promoter library from sequence to FASTQ, with a known truth, for the sample run and for tests."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import polars as pl
+
+from gpraflow.assay.sheet import Row, check_reads, column_of, split_files
+from gpraflow.assay.simulated_library import Assay, Library, bin_units, gamma, make_library, replicate_gates, sort_cells
+from gpraflow.assay.simulated_reads import depths, make_molecules, quality_courses, write_bin
+from gpraflow.core import files, randomness
+from gpraflow.core.errors import ConfigError
+from gpraflow.sequences.scaffold import Scaffold
+
+
+def write(
+    scaffold: Scaffold,
+    motif_file: str,
+    sheet: Sequence[Row],
+    assay: Assay,
+    seed: int,
+    reads: Sequence[str],
+    paths: Mapping[str, str],
+    threads: int = 1,
+) -> None:
+    """Simulate a sorted and sequenced library and write its reads, sheet of bins and truth.
+
+    Parameters
+    ----------
+    scaffold
+        Flanks, and the plasmid beyond them.
+    motif_file
+        Matrices in JASPAR format.
+    sheet
+        Rows of the sheet of bins: ``bin``, ``reads``, ``lower``, ``upper``; ``reads_2`` for read pairs; ``replicate`` if there are any.
+        ``reads`` may name several files separated by commas; the bin's reads are then dealt out to them.
+    assay
+        Sizes and noise.
+    seed
+        Same seed, same bytes, whatever the number of threads.
+    reads
+        The files of the sheet: nothing else is written over.
+    paths
+        ``bins``: the sheet with the cells sorted into each bin. ``truth``: sequence, mean_signal (log2), mean_bin (0 is the middle of
+        the lowest bin of the first replicate), cell_sd (log2), cells, reads. ``independent``: sequence, expression (mean bin of its
+        cells), expression_sd (its standard error), n_reads, n_bins, singleton. ``activities``: factor, matrix, activity,
+        log_concentration.
+    threads
+        Bins written at a time.
+
+    Raises
+    ------
+    ConfigError
+        If the sheet lacks gates or files of reads, names a file twice, or one that is not in ``reads``.
+    """
+    check_reads(list(sheet), "sheet of bins")
+    for row in sheet:
+        for name in (*split_files(row["reads"]), *split_files(row.get("reads_2", ""))):
+            if name not in reads:
+                raise ConfigError(f"sheet of bins: {name} is not one of the simulated files; it is left as it is")
+    replicates = replicate_gates(sheet)
+    inner = next(iter(replicates.values()))
+    library = make_library(scaffold, motif_file, inner, assay, seed)
+    count = assay.promoters
+
+    # A promoter's share of the library is the same in all replicates.
+    abundance = gamma(randomness.generator(seed, "simulate_assay", "abundance"), assay.cell_dispersion, count)
+    owners: list[np.ndarray] = []  # for each row of the sheet the promoter of each of its cells
+    rows: list[Row] = []
+    for replicate, gates in replicates.items():
+        rng = randomness.generator(seed, "simulate_assay", "cells", replicate)
+        cells = rng.poisson(assay.cells_per_promoter * abundance)
+        bins = sort_cells(library.signal[:count], library.cell_sd[:count], cells, gates, assay.sorting_errors, rng)
+        owner = np.repeat(np.arange(count, dtype=np.int32), cells)[np.argsort(bins, kind="stable")]
+        owners += np.split(owner, np.cumsum(np.bincount(bins, minlength=len(gates) + 1))[:-1])
+        rows += [row for row in sheet if row.get("replicate", "") == replicate]
+
+    totals = depths(np.array([len(owner) for owner in owners]), assay, randomness.generator(seed, "simulate_assay", "depths"))
+    molecules = {paired: make_molecules(scaffold, library, assay, paired) for paired in {"reads_2" in row for row in sheet}}
+    qualities = quality_courses(assay, randomness.generator(seed, "simulate_assay", "qualities"))
+
+    def sequence(row: Row, owner: np.ndarray, reads: int) -> np.ndarray:
+        return write_bin(row, owner, reads, molecules["reads_2" in row], qualities, assay, seed)
+
+    with ThreadPoolExecutor(threads) as pool:  # compression and NumPy leave Python's lock, so that threads run side by side
+        counts = list(pool.map(sequence, rows, owners, totals))
+
+    cells_of_row = {column_of(row): len(owner) for row, owner in zip(rows, owners, strict=True)}
+    written = pl.DataFrame([{**row, "cells": cells_of_row[column_of(row)]} for row in sheet], infer_schema_length=None)
+    order = [name for name in ("bin", "reads", "reads_2", "lower", "upper", "cells", "replicate") if name in written.columns]
+    files.write_text(paths["bins"], written.select(order).write_csv(separator="\t"))
+    truth = pl.DataFrame(
+        {
+            "sequence": library.sequences[:count],
+            "mean_signal": library.signal[:count].round(6),
+            "mean_bin": bin_units(library.signal[:count], inner).round(6),
+            "cell_sd": library.cell_sd[:count].round(6),
+            "cells": np.bincount(np.concatenate(owners), minlength=count),
+            "reads": np.sum(counts, axis=0),
+        }
+    )
+    tables = {"truth": truth, "independent": independent(library, inner, assay, seed), "activities": library.activities}
+    for name, table in tables.items():
+        files.write_gzip(paths[name], table.write_csv(separator="\t").encode())
+    cells_sorted, own = truth["cells"].sum(), truth["reads"].sum()
+    print(f"{count:,} promoters, {cells_sorted:,} cells sorted; {sum(totals):,} reads, {own:,} of them of the library")
+
+
+def independent(library: Library, inner: np.ndarray, assay: Assay, seed: int) -> pl.DataFrame:
+    """Measure the independent promoters through ``independent_cells`` cells each, sorted like the library but counted one by one."""
+    rng = randomness.generator(seed, "simulate_assay", "independent")
+    part, count, cells = slice(assay.promoters, None), assay.independent, assay.independent_cells
+    bins = sort_cells(library.signal[part], library.cell_sd[part], np.full(count, cells), inner, assay.sorting_errors, rng)
+    bins = np.sort(bins.reshape(count, cells), axis=1)
+    n_bins = 1 + (np.diff(bins, axis=1) > 0).sum(axis=1)
+    return pl.DataFrame(
+        {
+            "sequence": library.sequences[part],
+            "expression": bins.mean(axis=1).round(5),
+            "expression_sd": (bins.std(axis=1) / np.sqrt(cells)).round(5),
+            "n_reads": np.full(count, cells),
+            "n_bins": n_bins,
+            "singleton": n_bins == 1,
+        }
+    )

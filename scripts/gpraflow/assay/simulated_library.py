@@ -1,0 +1,223 @@
+"""A simulated library and its sort: promoters, true expression, and cells per gate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+
+from gpraflow.assay.sheet import Row
+from gpraflow.core import randomness
+from gpraflow.core.errors import ConfigError
+from gpraflow.sequences import motifs
+from gpraflow.sequences.scaffold import ALPHABET, PADDING, Scaffold, detokenize, tokenize
+
+# Inserts in 7,369 rows of the DREAM 2022 training set, bp: share; the rest is spread over all other lengths of the range.
+_LENGTHS = {80: 0.821, 79: 0.126, 78: 0.024, 77: 0.0075, 81: 0.005, 76: 0.0045, 75: 0.0025, 74: 0.0015, 72: 0.0015}
+_SHORTEST, _LONGEST = 57, 105
+_WITH_N = 0.004  # of the promoters, as there (where it is a run of N)
+BLOCK = 4096  # reads or promoters at a time
+ASCII = np.frombuffer(ALPHABET.encode(), np.uint8)
+
+
+@dataclass(frozen=True)
+class Assay:
+    """Sizes and noise of the library, the sort and the sequencing; the keys of the config's ``simulate`` section.
+
+    Attributes
+    ----------
+    promoters, independent
+        Promoters in the library, and in the independent set.
+    independent_cells
+        Cells through which each independent promoter is measured.
+    active_factors
+        Transcription factors that decide expression.
+    signal_sd
+        Standard deviation over promoters of the mean log2 YFP/RFP, where the reporter is not near its floor or ceiling.
+    cells_per_promoter, cell_dispersion
+        Mean m of the cells of a promoter that each replicate sorts; their variance is ``m + cell_dispersion m^2``.
+    yfp_sd, rfp_sd
+        Standard deviation of a single cell's log2 YFP and log2 RFP around the promoter's mean.
+    sd_spread
+        Standard deviation of the natural log of a promoter's factor on the spread of its cells.
+    sorting_errors
+        Share of cells that end up in a neighbouring bin.
+    reads
+        Reads (pairs) over all bins and replicates.
+    depth_spread
+        Standard deviation between bins of the natural log of reads a cell.
+    pcr_spread
+        Standard deviation between cells of the natural log of amplification.
+    foreign_reads
+        Share of reads that hold plasmid without an insert.
+    reverse_reads
+        Share of reads (of first reads) on the strand that is not the reporter gene's.
+    base_errors
+        Wrong bases as a share of called bases; N come on top, a tenth of that share.
+    indel_errors
+        Inserted and deleted bases as a share of bases.
+    read_length
+        Bases of each read.
+    upstream_bases
+        Bases of plasmid before the promoter in a read of the forward strand, and behind it where the other strand's reads begin.
+    """
+
+    promoters: int = 20_000
+    independent: int = 2_000
+    independent_cells: int = 200
+    active_factors: int = 40
+    signal_sd: float = 2.0
+    cells_per_promoter: float = 25.0
+    cell_dispersion: float = 1.0
+    yfp_sd: float = 0.6
+    rfp_sd: float = 0.45
+    sd_spread: float = 0.1
+    sorting_errors: float = 0.02
+    reads: int = 600_000
+    depth_spread: float = 0.3
+    pcr_spread: float = 0.5
+    foreign_reads: float = 0.01
+    reverse_reads: float = 0.0
+    base_errors: float = 0.002
+    indel_errors: float = 0.0001
+    read_length: int = 150
+    upstream_bases: int = 15
+
+
+@dataclass(frozen=True)
+class Library:
+    """Promoters and what decides their cells; the independent set follows the library.
+
+    ``inserts`` is ``(promoters, bp)`` tokens, of which the first ``lengths`` count; ``signal`` is the mean of log2 YFP/RFP of a
+    promoter's cells and ``cell_sd`` its standard deviation; ``activities`` has factor, matrix, activity, log_concentration.
+    """
+
+    inserts: np.ndarray
+    lengths: np.ndarray
+    sequences: pl.Series
+    signal: np.ndarray
+    cell_sd: np.ndarray
+    activities: pl.DataFrame
+
+
+def replicate_gates(sheet: Sequence[Row]) -> dict[str, np.ndarray]:
+    """Return the gates between the bins of each replicate, ``(bins - 1,)`` log2 YFP/RFP; the outermost bins are open.
+
+    Raises
+    ------
+    ConfigError
+        If a gate is missing or there are two between the same bins, or gates do not rise.
+    """
+    gates: dict[str, np.ndarray] = {}
+    for replicate in dict.fromkeys(row.get("replicate", "") for row in sheet):
+        inner = []
+        for low, high in pairwise(row for row in sheet if row.get("replicate", "") == replicate):
+            between = {row[column] for row, column in ((low, "upper"), (high, "lower")) if column in row}
+            if len(between) != 1:
+                found = " and ".join(f"{gate:g}" for gate in sorted(between)) or "none"
+                raise ConfigError(
+                    f"sheet of bins: gate between bins '{low['bin']}' and '{high['bin']}': found {found}; the simulation sorts by gates:"
+                    f" give one, as upper of '{low['bin']}' and lower of '{high['bin']}'"
+                )
+            inner.append(between.pop())
+        if not inner or (np.diff(inner) <= 0).any():
+            where = f" of replicate '{replicate}'" if replicate else ""
+            raise ConfigError(f"sheet of bins: gates{where} {inner}; the simulation needs two bins or more, with rising gates")
+        gates[replicate] = np.array(inner, np.float64)
+    return gates
+
+
+def bin_units(signal: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """Return a signal (log2 YFP/RFP) in bins: the lowest gate is 0.5, and one is the mean width of the closed bins."""
+    width = np.diff(inner).mean() if len(inner) > 1 else 1.0
+    return (signal - inner[0]) / width + 0.5
+
+
+def gamma(rng: np.random.Generator, dispersion: float, count: int) -> np.ndarray:
+    """Return gamma variates of mean 1 and variance ``dispersion``, shape ``(count,)``."""
+    return rng.gamma(1 / dispersion, dispersion, count) if dispersion > 0 else np.ones(count)
+
+
+def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: Assay, seed: int) -> Library:
+    """Draw random promoters and their strength.
+
+    Inserts have the length spread of the DREAM 2022 library (80 bp 82 %, 79 bp 13 %, others 57-105 bp); 4 in 1000 have a base that the
+    sequencer never calls (N). Strength is the sum over ``active_factors`` yeast factors of activity times occupancy
+    (`motifs.occupancies`; de Boer et al. 2020, doi:10.1038/s41587-019-0315-8), standardised to z. A reporter has a floor and a ceiling:
+    with m the middle of the closed bins and h half their range, the signal is ``m + h tanh(signal_sd z / h)``.
+
+    Parameters
+    ----------
+    inner
+        ``(bins - 1,)`` gates, log2 YFP/RFP.
+    """
+    rng = randomness.generator(seed, "simulate_assay", "library")
+    # Motifs of little information would bind everywhere and teach nothing.
+    usable = [m for m in motifs.load(motif_file) if m.log_odds.max(axis=1).sum() > 7]
+    chosen = [usable[i] for i in np.sort(rng.choice(len(usable), min(assay.active_factors, len(usable)), replace=False))]
+    activity = rng.normal(0.3, 1.0, len(chosen))
+    log_concentration = rng.normal(1.0, 0.7, len(chosen))
+
+    total = assay.promoters + assay.independent
+    others = [length for length in range(_SHORTEST, _LONGEST + 1) if length not in _LENGTHS]
+    shares = [*_LENGTHS.values(), *[(1 - sum(_LENGTHS.values())) / len(others)] * len(others)]
+    lengths = rng.choice([*_LENGTHS, *others], total, p=shares)
+    inserts = rng.integers(0, 4, (total, _LONGEST), dtype=np.uint8)
+    with_n = np.flatnonzero(rng.random(total) < _WITH_N)
+    inserts[with_n, rng.integers(0, lengths[with_n])] = PADDING
+    # detokenize strips N from the ends; a guard base keeps every insert at its drawn length.
+    text = [guarded[1 : length + 1] for guarded, length in zip(detokenize(np.pad(inserts, ((0, 0), (1, 1)))), lengths, strict=True)]
+    sequences = pl.Series("sequence", [scaffold.five_prime + insert + scaffold.three_prime for insert in text])
+
+    bound = motifs.occupancies(tokenize(sequences, int(sequences.str.len_bytes().max())), chosen, log_concentration)  # type: ignore[arg-type]
+    strength = np.einsum("pf,f->p", bound, activity)
+    standard = (strength - strength[: assay.promoters].mean()) / strength[: assay.promoters].std()
+    factors = {
+        "factor": [m.factor for m in chosen],
+        "matrix": [m.matrix_id for m in chosen],
+        "activity": activity.round(6),
+        "log_concentration": log_concentration.round(6),
+    }
+    half = (inner[-1] - inner[0]) / 2 or 2 * assay.signal_sd  # two open bins have one gate only
+    return Library(
+        inserts,
+        lengths,
+        sequences,
+        signal=(inner[0] + inner[-1]) / 2 + half * np.tanh(assay.signal_sd * standard / half),
+        cell_sd=np.hypot(assay.yfp_sd, assay.rfp_sd) * np.exp(rng.normal(0, assay.sd_spread, total)),
+        activities=pl.DataFrame(factors),
+    )
+
+
+def sort_cells(
+    signal: np.ndarray, cell_sd: np.ndarray, cells: np.ndarray, inner: np.ndarray, sorting_errors: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the bin of each cell, promoter after promoter.
+
+    YFP and RFP of a cell are log-normal, so that log2 YFP/RFP is normal: it is drawn at once. A cell that is sorted wrongly falls into
+    one of the neighbouring bins.
+
+    Parameters
+    ----------
+    signal, cell_sd
+        Mean and standard deviation of log2 YFP/RFP of each promoter's cells.
+    cells
+        Number of cells of each promoter.
+    inner
+        ``(bins - 1,)`` gates; a cell on a gate falls into the upper bin.
+    sorting_errors
+        Share of cells that are sorted wrongly.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(cells.sum(),)`` uint8, or uint16 beyond 256 bins.
+    """
+    ratio = rng.normal(np.repeat(signal, cells), np.repeat(cell_sd, cells))
+    bins = np.searchsorted(inner, ratio, side="right")
+    wrong = np.flatnonzero(rng.random(len(bins)) < sorting_errors)
+    step = rng.choice([-1, 1], len(wrong))
+    off_the_end = (bins[wrong] + step < 0) | (bins[wrong] + step > len(inner))
+    bins[wrong] += np.where(off_the_end, -step, step)
+    return bins.astype(np.uint8 if len(inner) < 256 else np.uint16)

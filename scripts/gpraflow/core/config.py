@@ -1,0 +1,199 @@
+"""Config and sheets against closed schemas: defaults filled in, every message with the key and, if misspelt, the nearest right one."""
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpraflow.core import schema as schemas
+from gpraflow.core.errors import ConfigError, nearest
+
+
+def load(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with the schema's defaults, checked against the schema.
+
+    Raises
+    ------
+    ConfigError
+        With one line for each key that is wrong.
+    """
+    return schemas.validate(dict(content), schemas.load("config"), "config")
+
+
+def check_splits(content: dict[str, Any]) -> None:
+    """Check that every split to score is one of the splits to make, and that a listed test split has its list.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    made = content["split"]["names"]
+    for name in content["evaluation"]["splits"]:
+        if name not in made:
+            raise ConfigError(f"evaluation.splits: '{name}' is not in split.names ({', '.join(made)})")
+    if content["split"]["method"] == "list" and not (content["split"]["test_sequences"] and "test" in made):
+        raise ConfigError("split.method: list needs split.test_sequences (a FASTA file or table), and test in split.names")
+
+
+def extras_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row of the sheet of independent data sets says of columns beside those of the promoter table.
+
+    Returns
+    -------
+    dict
+        ``peers``, ``groups``, ``replicates`` (lists of columns), ``base``, ``base_sequence``, ``base_expression`` (a column or empty),
+        ``sd_is``, and ``keep`` and ``keep_if_there``, what is to be read for them.
+    """
+    lists = {key: [name.strip() for name in row.get(key, "").split(",") if name.strip()] for key in ("peers", "groups", "replicates")}
+    single = {key: row.get(key, "") for key in ("base", "base_sequence", "base_expression")}
+    keep = [*dict.fromkeys([*chain.from_iterable(lists.values()), *filter(None, single.values())])]
+    bases = [f"{peer}_base" for peer in lists["peers"]] if single["base_expression"] else []
+    return {**lists, **single, "sd_is": row.get("sd_is", "standard_error"), "keep": keep, "keep_if_there": bases}
+
+
+def check_comparison(runs: Sequence[str], own: str) -> None:
+    """Check that the runs to compare with are finished, and none of them is this one.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    for run in runs:
+        if run == own:
+            raise ConfigError(f"comparison.runs: '{run}' is this run itself, which is always in; leave it out")
+        if not (path := Path("results") / run / "metrics.json").is_file():
+            there = sorted(found.parent.name for found in Path("results").glob("*/metrics.json") if found.parent.name != own)
+            hint = nearest(run, there) if there else ""
+            raise ConfigError(
+                f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(there) or 'none'}); run it to its end first"
+            )
+
+
+def choose_explained(wanted: str, scored: Sequence[str]) -> str:
+    """Return the data set whose promoters are explained: ``auto`` is the first one that is scored; empty if there is none.
+
+    Raises
+    ------
+    ConfigError
+        If it is none that is scored.
+    """
+    if wanted == "auto":
+        return scored[0] if scored else ""
+    if wanted and wanted not in scored:
+        there = ", ".join(scored) or "none"
+        raise ConfigError(
+            f"explain.dataset: '{wanted}' is not scored{nearest(wanted, scored)} (evaluation.splits and datasets are {there})"
+        )
+    return wanted
+
+
+def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
+    """Check that the DREAM challenge's test table is one of the independent data sets and has its subsets.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    name = dream["dataset"]
+    if name and name not in datasets:
+        there = ", ".join(datasets) or "none"
+        raise ConfigError(f"evaluation.dream.dataset: '{name}' is no independent data set{nearest(name, datasets)} (there are {there})")
+    if name and datasets[name]["header"]:
+        raise ConfigError(
+            f"evaluation.dream.dataset: '{name}' has a header; the challenge's test table has none, and its rows are positions"
+        )
+    if name and not dream["subsets"]:
+        raise ConfigError("evaluation.dream.subsets: give the folder or .tar.gz of the challenge's test_subset_ids")
+
+
+def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
+    """Check the keys and ranges of ``tuning.space``.
+
+    Raises
+    ------
+    ConfigError
+        If a key is neither ``training.<key>`` nor ``model.sizes.<size>`` of the chosen architecture, or its range is none.
+    """
+    known = [f"training.{key}" for key in options] + [f"model.sizes.{key}" for key in sizes]
+    for entry in space:
+        key, values = entry["key"], {name: value for name, value in entry.items() if name != "key"}
+        if key not in known:
+            raise ConfigError(f"tuning.space: '{key}' is not a key that can be tuned{nearest(key, known)}")
+        if "choices" in values:
+            if set(values) != {"choices"} or not values["choices"]:
+                raise ConfigError(f"tuning.space.{key}: choices stand alone and are not empty, found {values}")
+        elif not {"low", "high"} <= set(values) <= {"low", "high", "log"} or not values["low"] < values["high"]:
+            raise ConfigError(f"tuning.space.{key}: low, high (greater than low) and perhaps log, or choices; found {values}")
+        elif values.get("log") and values["low"] <= 0:
+            raise ConfigError(f"tuning.space.{key}: low must be above 0 for log, found {values['low']}")
+
+
+def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, Any]:
+    """Read the registry of public data sets.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or does not fit ``schema``, or a file of a data set can neither be asked of Zenodo nor checked.
+    """
+    try:
+        with open(path, encoding="utf-8") as handle:
+            content = yaml.safe_load(handle) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"fetch.registry: {path} does not exist") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: this is no YAML ({error})") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: this is no registry of data sets, which maps names to descriptions")
+    registry = schemas.validate(content, schema, str(path))
+    for dataset, entry in registry.items():
+        for role, file in entry["files"].items():
+            if not entry["doi"] and not (file["checksum"] and file["mirrors"]):
+                raise ConfigError(f"{path}, {dataset}.files.{role}: without a doi of Zenodo's a file needs a checksum and mirrors")
+    return registry
+
+
+def public_file(table: str, data: str, registry: dict[str, Any], origin: str) -> dict[str, Any] | None:
+    """Return what `downloads.Source` needs of the table ``<data>/<data set>/<file>``; None if it is no file of a public data set.
+
+    Parameters
+    ----------
+    table
+        Path as the config gives it, ``{data}`` filled in.
+    data
+        The config's folder of data.
+    registry
+        See `load_registry`.
+    origin
+        Its path.
+
+    Raises
+    ------
+    ConfigError
+        If the data set is in the registry, but not the file, and no such file is there either.
+    """
+    path = os.path.normpath(table)
+    dataset, name = os.path.basename(os.path.dirname(path)), os.path.basename(path)
+    if dataset not in registry or path != os.path.normpath(os.path.join(data, dataset, name)):
+        return None
+    entry = registry[dataset]
+    by_name = {file["name"]: file for file in entry["files"].values()}
+    if name not in by_name:
+        if os.path.isfile(path):
+            return None
+        raise ConfigError(f"{table}: {origin} has no file '{name}' in {dataset}{nearest(name, by_name)} (it has {', '.join(by_name)})")
+    file = by_name[name]
+    return {
+        "dataset": dataset,
+        "file": name,
+        "doi": entry["doi"],
+        "checksum": file["checksum"],
+        "mirrors": file["mirrors"],
+        "registry": origin,
+    }

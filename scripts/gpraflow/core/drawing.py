@@ -1,0 +1,43 @@
+"""Figures: PNG for the screen, SVG for the paper; the same data give the same bytes."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+
+from gpraflow.core import files
+
+matplotlib.use("Agg")
+
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 150,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "svg.hashsalt": "gpraflow",
+    "svg.fonttype": "none",
+}
+BLUE, VERMILION = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue and vermilion
+
+
+def save(figure: Any, png: str | os.PathLike, svg: str | os.PathLike) -> None:
+    """Write a figure as PNG and SVG and close it."""
+    for path, metadata in ((png, {"Software": None}), (svg, {"Date": None, "Creator": None})):
+        with files.whole(path) as temporary, plt.rc_context(STYLE):
+            figure.savefig(temporary, metadata=metadata, format=Path(path).suffix[1:], bbox_inches="tight")
+    plt.close(figure)
+
+
+def count_bar(figure: Any, axes: Any, cells: Any) -> None:
+    """Add the colour bar of hexagons that show the logarithm of a number of promoters."""
+    bar = figure.colorbar(cells, ax=axes, label="promoters per hexagon", shrink=0.85)
+    bar.outline.set_visible(False)
+    counts = np.asarray(cells.get_array())
+    ticks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if t <= np.max(counts)]
+    bar.set_ticks(ticks, labels=[f"{t:,}" for t in ticks])
+    bar.minorticks_off()

@@ -1,0 +1,192 @@
+"""Files that appear whole or not at all, and digests of them."""
+
+import errno
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from gpraflow.core.errors import GpraflowError, InputError
+
+BLOCK = 1 << 20
+_HOST = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
+
+
+# Errors of writing itself; others that come up while a file is written have another cause.
+_ADVICE = {
+    errno.ENOSPC: "free space, or choose another folder",
+    errno.EDQUOT: "the disk quota is used up; free space, or choose another folder",
+    errno.EFBIG: "a limit on file sizes is reached (ulimit -f)",
+    errno.EIO: "the disk or file system is damaged",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "make the folder writable, or choose another one",
+    errno.EPERM: "make the folder writable, or choose another one",
+    errno.ENOTDIR: "a part of the path is a file; choose another folder",
+    errno.EISDIR: "this is a folder; choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ENOENT: "the folder was removed meanwhile",
+}
+_WITHOUT_NAME = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a write to an open file raises
+
+
+def cause_of(error: OSError, target: str | os.PathLike, *written: str | os.PathLike) -> Exception:
+    """Return the error to raise for an ``OSError`` that came up while ``target`` was written.
+
+    Parameters
+    ----------
+    error
+        What was raised.
+    target
+        Name for the message.
+    written
+        Further files and folders that were written, with all that they hold.
+
+    Returns
+    -------
+    Exception
+        `GpraflowError` if the target could not be written, `InputError` if another file could not be read, else ``error`` itself, as for a
+        broken connection.
+    """
+    said = error.strerror or str(error)
+    if error.filename is None:
+        own = error.errno in _WITHOUT_NAME
+    else:
+        place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes, os.PathLike)) else Path()
+        ours = any(part.startswith((".partial-", ".parts-")) for part in place.parts)
+        own = ours or Path(target).is_relative_to(place) or any(place.is_relative_to(path) for path in written)
+    if own:
+        return GpraflowError(f"{target}: could not be written ({said}); {_ADVICE.get(error.errno or 0, 'choose another folder')}")
+    if isinstance(error.filename, (str, os.PathLike)):
+        return InputError(f"{error.filename}: could not be read ({said})")
+    return error
+
+
+def _leftovers(path: Path, kind: str = "partial") -> Iterator[Path]:
+    """Yield the temporary files or folders of ``path`` that processes of this machine left when they were killed."""
+    pattern = re.compile(rf"\.{kind}-{re.escape(_HOST)}-(\d+)-{re.escape(path.name)}")
+    for entry in path.parent.iterdir():
+        if (match := pattern.fullmatch(entry.name)) and not _is_alive(int(match[1])):
+            yield entry
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+@contextmanager
+def whole(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary name beside ``path`` to write to; on success fsync it and rename it to ``path``, else remove it.
+
+    The temporary name keeps the suffixes of ``path``, for writers that go by them, and names machine and process: another process that
+    writes the same file has its own.
+
+    Raises
+    ------
+    GpraflowError
+        If the disk is full, a size limit is reached or the folder cannot be written.
+    InputError
+        If another file could not be read while this one was written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".partial-{_HOST}-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for leftover in _leftovers(path):
+            leftover.unlink(missing_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        cause = cause_of(error, path, temporary)
+        if cause is error:
+            raise
+        raise cause from error
+    finally:
+        with suppress(OSError):  # it is not there, or its folder is not
+            temporary.unlink()
+
+
+@contextmanager
+def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary folder beside ``path`` for its parts, and remove it at the end."""
+    path = Path(path)
+    for leftover in _leftovers(path, "parts"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder = path.with_name(f".parts-{_HOST}-{os.getpid()}-{path.name}")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write ``text`` as UTF-8 under ``path``, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def json_text(content: Any) -> str:
+    """Return ``content`` as indented JSON with sorted keys; the same content gives the same text. NaN is refused."""
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Write ``content`` as `json_text`."""
+    write_text(path, json_text(content))
+
+
+def write_gzip(path: str | os.PathLike, content: bytes) -> None:
+    """Write ``content`` gzip-compressed, without time stamp or file name; the same content gives the same bytes."""
+    with whole(path) as temporary:
+        temporary.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
+
+
+def write_parquet(path: str | os.PathLike, table: Any) -> None:
+    """Write a Polars table as Parquet, whole or not at all; the same rows give the same bytes."""
+    content = io.BytesIO()  # through memory: Polars' own file writer does not say why a write failed
+    table.write_parquet(content, compression="zstd")
+    with whole(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def digests(path: str | os.PathLike) -> dict[str, Any]:
+    """Return ``bytes``, ``sha256`` and ``crc32c`` (both hexadecimal) of a file, read once."""
+    sha256, crc32c, size = hashlib.sha256(), google_crc32c.Checksum(), 0
+    with open(path, "rb") as handle:
+        while block := handle.read(BLOCK):
+            sha256.update(block)
+            crc32c.update(block)
+            size += len(block)
+    return {"bytes": size, "sha256": sha256.hexdigest(), "crc32c": crc32c.hexdigest().decode()}
+
+
+def crc32c_of(path: str | os.PathLike) -> str:
+    """Return the CRC32C of a file in hexadecimal."""
+    checksum = google_crc32c.Checksum()
+    with open(path, "rb") as handle:
+        while block := handle.read(BLOCK):
+            checksum.update(block)
+    return checksum.hexdigest().decode()
+
+
+def crc32c(content: bytes) -> str:
+    """Return the CRC32C of ``content`` in hexadecimal."""
+    return google_crc32c.Checksum(content).hexdigest().decode()

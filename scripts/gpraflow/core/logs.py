@@ -1,0 +1,32 @@
+"""Logs of jobs: everything that a job prints, C++ libraries included, and errors as one message on the terminal."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any, TextIO
+
+from gpraflow.core.errors import GpraflowError
+
+
+def log_to(path: str | os.PathLike) -> TextIO:
+    """Send file descriptors 1 and 2 of this process to a log file, C++ libraries included; return the terminal that was there.
+
+    Errors end up in the log with their traceback and on the terminal as one message.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+    def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        traceback.print_exception(kind, error, trace)
+        message = str(error) if isinstance(error, GpraflowError) else f"{kind.__name__}: {error} (a fault of gpraflow; traceback in {path})"
+        terminal.write(f"\ngpraflow: {message}\n\n")
+
+    sys.excepthook = report
+    return terminal

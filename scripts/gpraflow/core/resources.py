@@ -1,0 +1,80 @@
+"""Built-in files of the package: scaffolds, motif sets, the registry of public data sets, schemas, parts of the report.
+
+In a checkout they lie in ``resources/``, ``workflow/schemas/`` and ``workflow/report/``. An installed package has copies in
+``gpraflow/resources/``, ``gpraflow/schemas/`` and ``gpraflow/report_parts/`` (setup.py).
+"""
+
+from pathlib import Path
+
+from gpraflow.core.errors import ConfigError, nearest
+
+_PACKAGE = Path(__file__).parents[1]
+_CHECKOUT = _PACKAGE.parents[1]
+_PLACES = {  # the first one that exists
+    "resources": (_PACKAGE / "resources", _CHECKOUT / "resources"),
+    "schemas": (_PACKAGE / "schemas", _CHECKOUT / "workflow" / "schemas"),
+    "report": (_PACKAGE / "report_parts", _CHECKOUT / "workflow" / "report"),
+}
+
+# Names that the config can give in place of a path, by key.
+SCAFFOLDS = {"built-in": "scaffolds.yaml"}
+MOTIFS = {"jaspar2026_yeast": "motifs/jaspar2026_yeast.jaspar"}
+REGISTRIES = {"built-in": "datasets.yaml"}
+
+
+def path_of(name: str, kind: str = "resources") -> Path:
+    """Return the path of a built-in file.
+
+    Parameters
+    ----------
+    name
+        Path below the folder.
+    kind
+        ``resources``, ``schemas`` or ``report``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none: the installation is incomplete.
+    """
+    for folder in _PLACES[kind]:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{name}: not found in {' or '.join(map(str, _PLACES[kind]))}; install gpraflow again")
+
+
+def shown(name: str, kind: str = "resources") -> str:
+    """Return the path of a built-in file (`path_of`), relative to the working directory if it lies below it."""
+    return _shown(path_of(name, kind))
+
+
+def resolve(value: str, names: dict[str, str], key: str) -> str:
+    """Return the file that a config key gives: a built-in file by its name, else the user's path as it is.
+
+    Raises
+    ------
+    ConfigError
+        If the value is neither a built-in name nor an existing file and looks like a name.
+    """
+    if value in names:
+        return shown(names[value])
+    if value and "/" not in value and "." not in value and not Path(value).is_file():
+        raise ConfigError(
+            f"{key}: '{value}' is neither a file nor a built-in name{nearest(value, names)} (built-in: {', '.join(names)}); "
+            "give a path relative to the working directory"
+        )
+    return value
+
+
+def report_files(pattern: str) -> list[str]:
+    """Return the parts of the report that fit a pattern, sorted: captions (``*.rst``), template, style and script."""
+    folder = path_of("report.html.j2", "report").parent
+    return [_shown(path) for path in sorted(folder.glob(pattern))]
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the working directory if it lies below, so that results do not depend on where a checkout lies."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

@@ -1,0 +1,147 @@
+"""JSON schemas of the config and of sheets: defaults, validation, and typed rows of sheets."""
+
+import copy
+import csv
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from gpraflow.core import resources
+from gpraflow.core.errors import ConfigError, InputError, nearest
+
+
+class Row(dict):
+    """A row of a sheet, with the number of its line in the file."""
+
+    line: int
+
+
+def load(name: str) -> dict[str, Any]:
+    """Read a built-in JSON schema, written as YAML: ``config``, ``bins``, ``datasets`` or ``registry``."""
+    return yaml.safe_load(resources.path_of(f"{name}.schema.yaml", "schemas").read_text(encoding="utf-8"))
+
+
+def defaults(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the content that a schema of nested objects gives where nothing is set."""
+    return fill({}, schema)
+
+
+def fill(content: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of ``content`` with the schema's defaults for all that is not set, at every level."""
+    filled = copy.deepcopy(content)
+    for key, part in schema.get("properties", {}).items():
+        if "default" in part and key not in filled:
+            filled[key] = copy.deepcopy(part["default"])
+        if part.get("type") == "object" and isinstance(filled.get(key, {} if "properties" in part else None), dict):
+            filled[key] = fill(filled.get(key, {}), part)
+    entries = schema.get("additionalProperties")
+    if isinstance(entries, dict):
+        own = {name: entry for name, entry in filled.items() if name not in schema.get("properties", {}) and isinstance(entry, dict)}
+        filled |= {name: fill(entry, entries) for name, entry in own.items()}
+    return filled
+
+
+def _message(error: jsonschema.ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = error.schema.get("properties", {})  # type: ignore[union-attr]
+        wrong = sorted(set(error.instance) - set(known))
+        prefix = f"{key}." if key else ""
+        renamed = error.schema.get("x-renamed", {})  # type: ignore[union-attr]
+        return "; ".join(
+            f"'{prefix}{name}' was renamed to '{prefix}{renamed[name]}' in version 0.2"
+            if name in renamed
+            else f"'{prefix}{name}' is not a key{nearest(str(name), known)}"
+            for name in wrong
+        )
+    if error.validator == "required":
+        return f"{key or 'it'}: {error.message}"
+    if error.validator == "enum":
+        allowed = [str(value) for value in error.validator_value]  # type: ignore[union-attr]
+        hint = nearest(str(error.instance), allowed)
+        return f"{key}: '{error.instance}' is none of {', '.join(allowed)}{hint}"
+    if error.validator == "type":
+        wanted = error.validator_value
+        wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
+        hint = ""
+        if "number" in str(wanted) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
+            hint = f" but a text in YAML; write {re.sub('[eE]', '.0e', error.instance)}"
+        return f"{key}: {error.instance!r} is no {wanted}{hint}"
+    return f"{key}: {error.message}"
+
+
+def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Return ``content`` with defaults, checked against ``schema``.
+
+    Raises
+    ------
+    ConfigError
+        With one line for each thing that is wrong: ``origin``, the key, what was found, what is expected.
+    """
+    filled = fill(content, schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(filled), key=lambda error: list(map(str, error.absolute_path)))
+    if errors:
+        raise ConfigError("\n".join(f"{origin}: {_message(error)}" for error in errors))
+    return filled
+
+
+def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
+    """Read a tab-separated sheet; each row is checked against ``schema``, empty cells take the schema's default.
+
+    The first required column names the row and may not repeat itself, or not within a value of the column ``x-unique-within``.
+
+    Raises
+    ------
+    ConfigError
+        If the sheet is missing, a column is unknown, or a cell is wrong; with file and line.
+    InputError
+        If a row has more cells than the sheet has columns.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f"{path}: this sheet does not exist")
+    with open(path, encoding="utf-8-sig", newline="") as handle:
+        lines = [(number, line) for number, line in enumerate(handle, start=1) if not line.startswith("#")]
+        reader = csv.DictReader((line for _, line in lines), delimiter="\t", restkey="")
+        known, renamed = schema["properties"], schema.get("x-renamed", {})
+        for column in reader.fieldnames or []:
+            if column in renamed:
+                raise ConfigError(f"{path}: the column '{column}' was renamed to '{renamed[column]}' in version 0.2")
+            if column not in known:
+                raise ConfigError(f"{path}: '{column}' is not a column of this sheet{nearest(column, known)}")
+        rows = []
+        for cells in reader:
+            number, _ = lines[reader.line_num - 1]
+            if "" in cells:
+                raise InputError(f"{path}, row {number}: more cells than the header has columns")
+            row = Row(
+                validate(
+                    {name: _typed(c.strip(), known[name]) for name, c in cells.items() if c and c.strip()}, schema, f"{path}, row {number}"
+                )
+            )
+            row.line = number
+            rows.append(row)
+    key = schema["required"][0]
+    within = schema.get("x-unique-within", key)
+    names = [(row.get(within, ""), row[key]) for row in rows]
+    for outer, name in names:
+        if (times := names.count((outer, name))) > 1:
+            where = f" of {within} '{outer}'" if within != key and outer else ""
+            raise ConfigError(f"{path}: the {key} '{name}'{where} is there {times} times; each may be there once")
+    return rows
+
+
+def _typed(cell: str, part: dict[str, Any]) -> Any:
+    """Return the cell of a sheet as the type that the schema asks for, or as it is where that fails."""
+    if part.get("type") == "number":
+        try:
+            return float(cell)
+        except ValueError:
+            return cell
+    if part.get("type") == "boolean":
+        return {"true": True, "false": False}.get(cell.lower(), cell)
+    return cell

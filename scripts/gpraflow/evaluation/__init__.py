@@ -1,0 +1,1 @@
+"""Scores with intervals, noise ceilings, subgroups, comparisons and checks."""

@@ -1,0 +1,126 @@
+"""All that is scored on one data set: the whole, its parts, effects of mutations, the noise ceiling, and other models beside."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core import files
+from gpraflow.evaluation import ceiling, checks, comparisons, metrics, subgroups
+from gpraflow.sequences.parents import PREDICTED_BASE
+
+
+def evaluate(
+    predictions: pl.DataFrame,
+    *,
+    name: str,
+    model: str,
+    extras: Mapping[str, Any],
+    distance: pl.Series | None,
+    resamples: int,
+    seed: int,
+    threads: int = 1,
+    both_strands: bool = False,
+) -> tuple[dict[str, Any], list[dict], list[dict]]:
+    """Score one data set.
+
+    Parameters
+    ----------
+    predictions
+        What `prediction.predict` gives.
+    name, model
+        Of the data set, and of the model in comparisons.
+    extras
+        What `config.extras_of` gives.
+    distance
+        Edits to the nearest training promoter, see `strata.parts_of`.
+    resamples, seed, threads
+        As `metrics.evaluate`.
+    both_strands
+        As `checks.check`.
+
+    Returns
+    -------
+    tuple
+        What `metrics.evaluate` gives with ``ceiling``, ``effects``, ``peers`` (peer -> the same scores; None or empty where there are
+        none) and ``checks`` (rows of `checks.COLUMNS`); rows of `strata.COLUMNS`; rows of `comparisons.COLUMNS` without ``p_holm``.
+    """
+    options: dict[str, Any] = {"resamples": resamples, "threads": threads}
+    scored = metrics.evaluate(predictions, name=name, seed=seed, **options)
+    own = metrics.seed_of(seed, name)
+    scored["ceiling"] = ceiling.ceiling(predictions, extras["replicates"], extras["sd_is"])
+    scored["effects"] = _effects(predictions, "predicted", PREDICTED_BASE, extras["base_expression"], seed=own, **options)
+    scored["checks"] = checks.check(predictions, name, both_strands)
+    scored["peers"], compared = {}, []
+    of_run: dict[bytes, dict[str, np.ndarray]] = {}  # promoters that a peer knows -> resamples of the run's own scores on them
+    for peer in extras["peers"]:
+        rows = predictions.drop_nulls(peer)
+        if rows.height < comparisons.FEWEST:
+            continue
+        mine, theirs, measured = (rows[column].to_numpy() for column in ("predicted", peer, "expression"))
+        both = {model: mine, peer: theirs}
+        promoters = predictions[peer].is_not_null().to_numpy().tobytes()
+        if promoters not in of_run:
+            of_run[promoters] = metrics.bootstrap(mine, measured, resamples, own, threads)
+        drawn = {model: of_run[promoters], peer: metrics.bootstrap(theirs, measured, resamples, own, threads)}
+        scored["peers"][peer] = {"n": rows.height} | metrics.described(theirs, measured, drawn[peer])
+        scored["peers"][peer]["effects"] = _effects(predictions, peer, f"{peer}_base", extras["base_expression"], seed=own, **options)
+        compared.append(comparisons.compare(measured, both, {one: of["r"] for one, of in drawn.items()}, dataset=name))
+    parts = subgroups.parts_of(predictions, extras["groups"], distance)
+    return scored, subgroups.score(predictions, parts, dataset=name, seed=seed, **options), compared
+
+
+def _effects(
+    predictions: pl.DataFrame, predicted: str, predicted_base: str, measured_base: str, *, resamples: int, seed: int, threads: int
+) -> dict[str, Any] | None:
+    """Score predicted against measured changes, variant minus what it was made from, where all four are known.
+
+    Returns
+    -------
+    dict or None
+        ``n``, ``sign`` (share of the measured changes of at least the median size whose direction is predicted), scores and intervals; None
+        if columns are missing or there are fewer than two variants.
+    """
+    columns = (predicted, predicted_base, "expression", measured_base)
+    if any(column not in predictions.columns for column in columns):
+        return None
+    rows = predictions.select(columns).drop_nulls().cast(pl.Float64)
+    if rows.height < 2:
+        return None
+    p, m = (rows[predicted] - rows[predicted_base]).to_numpy(), (rows["expression"] - rows[measured_base]).to_numpy()
+    large = np.abs(m) >= np.median(np.abs(m))
+    sign = float(np.mean(np.sign(p[large]) == np.sign(m[large])))
+    return {"n": rows.height, "sign": sign} | metrics.with_intervals(p, m, resamples, seed, threads)
+
+
+def distances_of(predictions: pl.DataFrame, nearest: pl.DataFrame, name: str) -> pl.Series:
+    """Return the edits to the nearest training promoter for each promoter of a data set; null where none is near."""
+    mine = nearest.filter(dataset=name).select("sequence", "distance")
+    return predictions.select("sequence").join(mine, on="sequence", how="left", maintain_order="left")["distance"]
+
+
+def write(
+    content: Mapping[str, Any],
+    parts: Sequence[dict],
+    compared: Sequence[dict],
+    *,
+    json_path: str | os.PathLike,
+    tsv_path: str | os.PathLike,
+    strata_path: str | os.PathLike,
+    peers_path: str | os.PathLike,
+    checks_path: str | os.PathLike,
+) -> None:
+    """Write scores, parts, comparisons and checks, each whole or not at all; the JSON, which others wait for, last.
+
+    ``content["shuffled"]``, if it is there and not None, is a training on shuffled labels, see `checks.shuffled`.
+    """
+    checked = [row for scored in content["datasets"].values() for row in scored["checks"]]
+    if content.get("shuffled"):
+        checked.append(checks.shuffled(content["shuffled"]))
+    files.write_text(checks_path, pl.DataFrame(checked, schema=checks.COLUMNS).write_csv(separator="\t", float_precision=4))
+    of_parts = pl.DataFrame(parts, schema=subgroups.COLUMNS)
+    files.write_text(strata_path, of_parts.write_csv(separator="\t", float_precision=6))
+    files.write_text(peers_path, comparisons.table(compared).write_csv(separator="\t", float_precision=6))
+    metrics.write(content, json_path, tsv_path)

@@ -1,0 +1,99 @@
+"""What a leak is worth: the source slides' index error on one's own promoters, beside an honest split and shuffled labels.
+
+The slides' writer takes rows ``index * files .. index * files + rows_per_file`` for file ``index`` where it should take ``index *
+rows_per_file ..``. Its files so hold few distinct rows, nearly each of them many times, and a random split of the records puts copies of
+nearly every test row into training. The model here is the cheapest that can show it: ridge regression on counts of 5-mers, except that a
+promoter which was trained on is given the label that it was trained with, as by a network that is large enough to know it by heart.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core import files, randomness
+from gpraflow.evaluation import metrics
+from gpraflow.models import backend as models_backend
+
+FILES, FRACTION = 68, 0.025  # of the slides: files, and share of records to test on
+COLUMNS = {
+    "way": pl.String,
+    "training_records": pl.Int64,
+    "test_records": pl.Int64,
+    "distinct_promoters": pl.Int64,
+    "tested_and_trained": pl.Float64,
+    "R2": pl.Float64,
+    "r": pl.Float64,
+}
+_KMER = 5
+_MOST = 50_000  # promoters that are taken; more change nothing but the time
+
+
+def wrong_rows(rows: int, files_: int) -> np.ndarray:
+    """Return the rows that the slides' writer puts into its files, one after the other, of a table of so many rows."""
+    per_file = rows // files_
+    return np.concatenate([np.arange(file * files_, file * files_ + per_file).clip(max=rows - 1) for file in range(files_)])
+
+
+def files_of(rows: int) -> int:
+    """Return how many files to write: the slides' 68, or for small tables so many that the error is of the same kind."""
+    return max(2, min(FILES, int(np.cbrt(rows))))
+
+
+def reenact(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], seed: int, backend: str = "auto") -> pl.DataFrame:
+    """Score the same model three ways.
+
+    Parameters
+    ----------
+    train, val
+        Tokens ``(n, length)`` and expression ``(n,)`` of two splits that share no family.
+    seed
+        Of the random split and the shuffling.
+    backend
+        Keras's.
+
+    Returns
+    -------
+    polars.DataFrame
+        `COLUMNS`, three rows. ``index error``: records of both splits together by `wrong_rows`, split at random. ``honest``: trained on
+        train, tested on val. ``shuffled labels``: as honest, but training labels shuffled: R2 and r are those of nothing.
+        ``tested_and_trained`` is the share of test records whose promoter was trained on.
+    """
+    train = train[0][:_MOST], train[1][:_MOST]
+    tokens, expression = np.concatenate([train[0], val[0]]), np.concatenate([train[1], val[1]]).astype(np.float64)
+    rng = randomness.generator(seed, "reenact_leak")
+    mixed = rng.permutation(len(tokens))  # a library's rows are in no order
+    records = mixed[wrong_rows(len(tokens), files_of(len(tokens)))]
+    shuffled = rng.permutation(records)
+    size = max(2, round(FRACTION * len(records)))
+    first = np.arange(len(train[0]))
+    second = np.arange(len(train[0]), len(tokens))
+    ways = {
+        "index error": (shuffled[2 * size :], shuffled[:size], expression),
+        "honest": (first, second, expression),
+        "shuffled labels": (first, second, np.concatenate([rng.permutation(expression[first]), expression[second]])),
+    }
+    rows = []
+    for way, (trained, tested, labels) in ways.items():
+        predicted = _ridge(tokens[trained], labels[trained], tokens[tested], backend)
+        known = np.isin(tested, trained)
+        predicted[known] = labels[tested[known]]
+        scores = metrics.scores(predicted, labels[tested])
+        distinct = len(np.unique(np.concatenate([trained, tested])))
+        rows.append((way, len(trained), len(tested), distinct, float(known.mean()), *(metrics.finite(scores[key]) for key in ("R2", "r"))))
+    return pl.DataFrame(rows, schema=COLUMNS, orient="row")
+
+
+def _ridge(tokens: np.ndarray, labels: np.ndarray, others: np.ndarray, backend: str) -> np.ndarray:
+    models_backend.select_backend(backend)
+    from gpraflow.models.zoo import baseline_kmer
+
+    penalties: Any = baseline_kmer.PRESETS["small"]["penalties"]
+    model = baseline_kmer.fit(tokens, labels.astype(np.float32), None, upstream="", seed=0, kmer=_KMER, penalties=penalties)
+    return model.predict(others, batch_size=1024, verbose=0)[:, 0].astype(np.float64)
+
+
+def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
+    """Write what `reenact` gives as TSV."""
+    files.write_text(path, table.write_csv(separator="\t", float_precision=4))

@@ -1,0 +1,211 @@
+"""Scores of predictions over whole test sets, in float64, with bootstrap intervals."""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy import stats
+
+from gpraflow.core import files, randomness
+from gpraflow.core.errors import InputError
+
+SCORES = ("r", "r2", "R2", "rho", "mse", "slope")
+MEANING = {
+    "r": "Pearson correlation",
+    "r2": "square of r",
+    "R2": "coefficient of determination, 1 - sum of squared errors / total sum of squares; not r2",
+    "rho": "Spearman rank correlation",
+    "mse": "mean squared error, squared units of expression",
+    "slope": "slope of the regression of measured on predicted expression; above 1: predicted differences are too small",
+}
+INTERVALS = "95 %, percentiles 2.5 and 97.5 of bootstrap resamples of promoters"
+MEMBERS = "predicted_members"  # column of `prediction.predict`: one number for each network of an ensemble
+_CHUNK_CELLS = 100_000  # of a block of resamples: it stays in a core's cache
+
+
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Return Pearson's r in float64; NaN if either is constant."""
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / scale) if scale > 0 else float("nan")
+
+
+def scores(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+    """Return `SCORES` of ``(n,)`` predictions against measurements; NaN where a score is not defined."""
+    predicted, measured = np.asarray(predicted, np.float64), np.asarray(measured, np.float64)
+    r = pearson(predicted, measured)
+    errors = ((predicted - measured) ** 2).sum()
+    total = ((measured - measured.mean()) ** 2).sum()
+    rho = pearson(stats.rankdata(predicted), stats.rankdata(measured))
+    deviation = predicted - predicted.mean()
+    variation = deviation @ deviation
+    return {
+        "r": r,
+        "r2": r * r,
+        "R2": float(1 - errors / total) if total > 0 else float("nan"),
+        "rho": rho,
+        "mse": float(errors / len(measured)),
+        "slope": float(deviation @ measured / variation) if variation > 0 else float("nan"),
+    }
+
+
+class _Ranks:
+    """Average ranks within resamples, less their mean, from one sort of the whole sample."""
+
+    def __init__(self, values: np.ndarray):
+        self.order = np.argsort(values, kind="stable")
+        ordered = values[self.order]
+        first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+        self.starts = np.flatnonzero(first)
+        self.place = np.empty(len(values), np.intp)  # of each value among the distinct ones
+        self.place[self.order] = np.cumsum(first) - 1
+        self.rising = bool((self.order[1:] > self.order[:-1]).all())
+
+    def of(self, weights: np.ndarray) -> np.ndarray:
+        """Return the rank of each value in resamples given as ``(resamples, n)`` counts."""
+        counts = weights if self.rising else np.take(weights, self.order, axis=1)
+        distinct = len(self.starts) == len(self.order)
+        if not distinct:
+            counts = np.add.reduceat(counts, self.starts, axis=1)
+        ranks = np.cumsum(counts, axis=1)
+        ranks -= (counts + len(self.order)) / 2  # cumsum - (counts - 1) / 2 - (n + 1) / 2
+        return ranks if self.rising and distinct else np.take(ranks, self.place, axis=1)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.full(len(above), np.nan), where=below > 0)
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("bn,bn->b", a, b)
+
+
+def bootstrap(predicted: np.ndarray, measured: np.ndarray, resamples: int, seed: int, threads: int = 1) -> dict[str, np.ndarray]:
+    """Return `SCORES` of bootstrap resamples of promoters, each ``(resamples,)``.
+
+    A resample is a vector of counts (multinomial): sums over resampled promoters are matrix products, ranks are cumulative sums in the
+    order of the whole sample. The same seed and number of promoters give the same resamples, whatever the values and ``threads``.
+    """
+    x, y = np.asarray(predicted, np.float64), np.asarray(measured, np.float64)
+    x, y = x - y.mean(), y - y.mean()  # sums of squares lose no digits
+    n, shift = len(x), x.mean()
+    rising = np.argsort(x, kind="stable")  # ranks of x then need no look-up
+    x, y = x[rising], y[rising]
+    moments = np.stack([x - shift, y, (x - shift) ** 2, y * y, (x - shift) * y, (x - y) ** 2]).T
+    rank_x, rank_y = _Ranks(x), _Ranks(y)
+    rows = max(1, _CHUNK_CELLS // n)
+
+    def block(start: int) -> np.ndarray:
+        number = min(rows, resamples - start)
+        drawn = randomness.generator(seed, "bootstrap", start).integers(0, n, (number, n), dtype=np.int32)
+        if number > 1:
+            drawn += np.arange(number, dtype=np.int32)[:, None] * np.int32(n)
+        counts = np.bincount(drawn.ravel(), minlength=number * n).reshape(number, n).astype(np.float64)
+        weights = np.take(counts, rising, axis=1)
+        mean_x, mean_y, xx, yy, xy, errors = (weights @ moments / n).T
+        var_x, var_y, covariance = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+        r = _ratio(covariance, np.sqrt(var_x.clip(0) * var_y.clip(0)))
+        ranks_x, ranks_y = rank_x.of(weights), rank_y.of(weights)
+        weighted_y = weights * ranks_y
+        weights *= ranks_x
+        rho = _ratio(_dot(weights, ranks_y), np.sqrt(_dot(weights, ranks_x) * _dot(weighted_y, ranks_y)))
+        return np.stack([r, r * r, 1 - _ratio(errors, var_y), rho, errors, _ratio(covariance, var_x)])
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = np.concatenate(list(pool.map(block, range(0, resamples, rows))), axis=1)
+    return dict(zip(SCORES, found, strict=True))
+
+
+def interval(drawn: np.ndarray) -> tuple[float, float]:
+    """Return percentiles 2.5 and 97.5 of the resamples for which a score is defined; NaN if there are none."""
+    defined = drawn[np.isfinite(drawn)]
+    low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def with_intervals(predicted: np.ndarray, measured: np.ndarray, resamples: int, seed: int, threads: int = 1) -> dict[str, float | None]:
+    """Return each of `SCORES`, ``<score>_low`` and ``<score>_high``; None where not defined."""
+    return described(predicted, measured, bootstrap(predicted, measured, resamples, seed, threads))
+
+
+def described(predicted: np.ndarray, measured: np.ndarray, drawn: Mapping[str, np.ndarray]) -> dict[str, float | None]:
+    """Return what `with_intervals` does, from resamples that were drawn already."""
+    values = scores(predicted, measured)
+    found: dict[str, float | None] = {}
+    for score in SCORES:
+        low, high = interval(drawn[score])
+        found |= {key: finite(value) for key, value in ((score, values[score]), (f"{score}_low", low), (f"{score}_high", high))}
+    return found
+
+
+def finite(value: float) -> float | None:
+    """Return a number for JSON: None if it is not finite."""
+    return float(value) if np.isfinite(value) else None
+
+
+def of_members(members: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
+    """Return ``<score>_members_mean`` and ``<score>_members_sd`` over the networks of an ensemble, ``members`` is ``(n, networks)``."""
+    each = [scores(column, measured) for column in members.T]
+    found = {}
+    for score in SCORES:
+        values = np.array([one[score] for one in each])
+        found[f"{score}_members_mean"], found[f"{score}_members_sd"] = finite(values.mean()), finite(values.std(ddof=1))
+    return found
+
+
+def evaluate(predictions: pl.DataFrame, *, resamples: int, seed: int, name: str, threads: int = 1) -> dict[str, Any]:
+    """Score one data set.
+
+    Parameters
+    ----------
+    predictions
+        Columns ``predicted`` and ``expression``; of an ensemble also `MEMBERS`.
+    resamples
+        Bootstrap resamples of promoters; intervals are percentiles 2.5 and 97.5.
+    seed, name
+        Seed of the config and name of the data set: the resamples of one set do not depend on which others there are.
+    threads
+        For the resamples.
+
+    Returns
+    -------
+    dict
+        ``n`` and for each score its value, ``<score>_low`` and ``<score>_high``; of an ensemble also ``<score>_members_mean`` and
+        ``<score>_members_sd``; None where not defined.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two promoters.
+    """
+    if predictions.height < 2:
+        raise InputError(f"{name}: {predictions.height} promoters; at least 2 are needed for a score")
+    predicted, measured = predictions["predicted"].to_numpy(), predictions["expression"].to_numpy()
+    result: dict[str, Any] = {"n": predictions.height}
+    result |= with_intervals(predicted, measured, resamples, seed_of(seed, name), threads)
+    if MEMBERS in predictions.columns:
+        result |= of_members(predictions[MEMBERS].to_numpy(), measured)
+    return result
+
+
+def seed_of(seed: int, name: str) -> int:
+    """Return the seed of the resamples of a data set, which all that is scored on it shares: differences between models are then paired."""
+    return randomness.derive(seed, "evaluate_model", name)
+
+
+def write(content: Mapping[str, Any], json_path: str | os.PathLike, tsv_path: str | os.PathLike) -> None:
+    """Write scores of data sets as JSON (all of ``content``) and as TSV (one line a data set of ``content["datasets"]``)."""
+    text = files.json_text(content)
+    nested = ("ceiling", "effects", "peers", "checks")
+    flat = {name: {key: value for key, value in of.items() if key not in nested} for name, of in content["datasets"].items()}
+    for name, of in content["datasets"].items():
+        for part in ("ceiling", "effects"):
+            keys = {"ceiling": ("r", "share"), "effects": ("n", "r", "r_low", "r_high")}[part]
+            flat[name] |= {f"{part}_{key}": (of.get(part) or {}).get(key) for key in keys}
+    rows = [{"dataset": name, **of} for name, of in flat.items()]
+    files.write_text(tsv_path, pl.DataFrame(rows, infer_schema_length=None).write_csv(separator="\t", float_precision=6))
+    files.write_text(json_path, text)

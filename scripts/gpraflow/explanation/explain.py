@@ -1,0 +1,110 @@
+"""Why a model predicts what it predicts: effects of all single mutants of promoters, and the known motifs that explain them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core import randomness
+from gpraflow.evaluation import metrics
+from gpraflow.explanation.mutagenesis import contributions, explain
+from gpraflow.explanation.sites import find_factors, find_peaks, find_sites, recovery, summarize
+from gpraflow.prediction.predictor import PREDICTED, Predictor
+from gpraflow.sequences.motifs import Motif
+from gpraflow.sequences.scaffold import ALPHABET, BASES
+
+CONTRIBUTIONS = {"name": pl.String, "position": pl.Int64, "base": pl.String, "contribution": pl.Float32, "gradient_x_input": pl.Float32}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Of some promoters of a data set: ``promoters`` (name, sequence, measured and predicted expression), and what was found in them.
+
+    ``contributions`` has the columns `CONTRIBUTIONS` and A, C, G and T, what that base in the place of the promoter's own adds to
+    expression (null for positions that were not mutated); ``gradient_x_input`` is null if the model has no gradient. ``peaks`` are those of
+    `find_peaks`, ``sites`` of `find_sites`, ``motifs`` of `summarize` and, where the truth is known, ``planted``, the activity of the
+    factor in it (null if it is not active).
+    """
+
+    promoters: pl.DataFrame
+    contributions: pl.DataFrame
+    peaks: pl.DataFrame
+    sites: pl.DataFrame
+    motifs: pl.DataFrame
+    summary: dict[str, Any]
+
+
+def choose(predicted: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """Return rows of promoters that are spread over predicted expression, lowest first: one drawn from each of ``number`` equal parts."""
+    parts = np.array_split(np.argsort(predicted, kind="stable"), min(number, len(predicted)))
+    rng = randomness.generator(seed, "explain", "promoters")
+    return np.array([rng.choice(part) for part in parts], np.int64)
+
+
+def explain_some(
+    predictor: Predictor, predictions: pl.DataFrame, known: Sequence[Motif], *, number: int, seed: int, truth: pl.DataFrame | None = None
+) -> Explanation:
+    """Explain some promoters of a data set.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    predictions
+        What `prediction.predict` gave for the data set.
+    known
+        Motifs to look for; there may be none.
+    number
+        Promoters to explain, see `choose`.
+    seed
+        For their choice, and for what sites are replaced by.
+    truth
+        ``matrix`` and ``activity`` of the factors that are active, where that is known, for `recovery`.
+    """
+    rows = choose(predictions[PREDICTED].to_numpy(), number, seed)
+    some = predictions[rows].select(pl.Series("name", [str(row + 1) for row in rows], pl.String), "sequence", "expression", PREDICTED)
+    tokens, effects, estimated, begin = explain(predictor, some["sequence"])
+    factors = find_factors(tokens, effects, known)
+    sites = find_sites(predictor, some["name"], tokens, effects, begin, [m for m in known if m.matrix_id in set(factors["matrix"])], seed)
+    motifs = summarize(factors, sites, some.height)
+    peaks = find_peaks(some["name"], effects, begin, sites)
+    summary: dict[str, Any] = {
+        "promoters": some.height,
+        "mutants": int(np.isfinite(effects).sum() - np.isfinite(effects).any(axis=-1).sum()),
+        "motifs": motifs.height,
+        "explained": float(factors["explained"][-1]) if factors.height else 0.0,
+        "peaks": peaks.height,
+        "peaks_with_a_site": int(peaks["matrix"].is_not_null().sum()),
+        "r_of_gradient_x_input": _agreement(effects, estimated),
+        "recovery": None,
+    }
+    if truth is not None:
+        summary["recovery"] = recovery(factors, truth, known)
+        motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
+    return Explanation(some, _contributions_table(some, effects, estimated, begin), peaks, sites, motifs, summary)
+
+
+def _agreement(effects: np.ndarray, estimated: np.ndarray) -> float | None:
+    """Return Pearson's r of the contributions by both over the positions that were mutated; None if either is constant."""
+    there = np.isfinite(effects).any(axis=-1)
+    if not there.any():
+        return None
+    r = metrics.pearson(contributions(estimated)[there], contributions(effects)[there])
+    return r if np.isfinite(r) else None
+
+
+def _contributions_table(promoters: pl.DataFrame, effects: np.ndarray, estimated: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
+    """Return what `Explanation` says of ``contributions``."""
+    values = {"contribution": contributions(effects)}
+    values["gradient_x_input"] = np.where(np.isfinite(estimated).any(), contributions(estimated), np.nan)
+    parts = []
+    for row, (name, sequence) in enumerate(promoters.select("name", "sequence").iter_rows()):
+        window = np.arange(max(begin[row], 0), min(begin[row] + len(sequence), effects.shape[1]))
+        columns = {"name": [name] * len(window), "position": window - begin[row] + 1, "base": [sequence[i] for i in window - begin[row]]}
+        of_bases = {base: pl.Series(effects[row, window, index]).fill_nan(None) for index, base in enumerate(ALPHABET[:BASES])}
+        parts.append(
+            pl.DataFrame(columns | {key: of[row, window] for key, of in values.items()} | of_bases, schema_overrides=CONTRIBUTIONS)
+        )
+    return pl.concat(parts).with_columns(pl.col("gradient_x_input").fill_nan(None))

@@ -1,0 +1,166 @@
+"""Figures of explanations: factor parameters, contribution logos and motifs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib import pyplot as plt
+
+from gpraflow.core.drawing import BLUE, STYLE, VERMILION
+
+_BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # theirs too
+
+
+def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
+    """Draw the parameters of factors with a known motif: a row a factor, a dot a member of the ensemble, a bar their mean.
+
+    Parameters
+    ----------
+    parameters
+        ``factor``, ``matrix_id`` ("-" for factors without a known motif, which are left out), ``activity``, ``potentiation`` and
+        ``concentration`` (over the dissociation constant of the best site).
+    most
+        Factors to draw: those with the most activity and potentiation at their best site, times its occupancy c / (1 + c), by the mean
+        over members.
+    """
+    known = parameters.filter(pl.col("matrix_id") != "-").with_columns(label=pl.col("factor") + "  " + pl.col("matrix_id"))
+    occupancy = pl.col("concentration") / (1 + pl.col("concentration"))
+    effect = (occupancy * (pl.col("activity").abs() + pl.col("potentiation").abs())).mean().alias("effect")
+    mean = known.group_by("label").agg(effect, pl.col("activity").mean()).sort("effect", "label", descending=[True, False])
+    drawn = mean.head(most).sort("activity", "label")["label"].to_list()
+    row_of = {label: row for row, label in enumerate(drawn)}
+    members = parameters["member"].n_unique()
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(1, 3, figsize=(7.2, 1.2 + 0.17 * len(drawn)), layout="constrained", sharey=True)
+        for axes, column, text in zip(
+            panels,
+            ("activity", "potentiation", "concentration"),
+            ("activity", "potentiation", "concentration / K of best site"),
+            strict=True,
+        ):
+            for label, part in known.filter(pl.col("label").is_in(drawn)).group_by("label"):
+                row, values = row_of[label[0]], part[column].to_numpy()
+                middle = float(np.exp(np.log(values).mean()) if column == "concentration" else values.mean())
+                axes.plot([1 if column == "concentration" else 0, middle], [row, row], color="0.8", linewidth=3, zorder=1)
+                axes.plot(values, np.full(len(values), row), "o", color=BLUE, markersize=3.5, alpha=0.8, zorder=2)
+            if column == "concentration":
+                axes.set_xscale("log")
+            axes.axvline(1 if column == "concentration" else 0, color="0.6", linewidth=0.8, zorder=0)
+            axes.set(xlabel=text)
+        panels[0].set_yticks(range(len(drawn)), drawn, fontsize=7)
+        panels[0].set_ylim(-1, len(drawn))
+        of = f"{len(drawn)} of {len(mean)} factors with a known motif"
+        figure.suptitle(of + (f", {members} networks" if members > 1 else ""), x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
+def contribution_logos(promoters: Sequence[tuple[str, np.ndarray, int, pl.DataFrame, str]], unit: str = "units of expression") -> Any:
+    """Draw what each base of promoters adds to their expression as sequence logos, with the sites of motifs below them.
+
+    Parameters
+    ----------
+    promoters
+        For each: the promoter, 5' to 3'; ``(length,)`` contributions within the model's window; position in the window of the promoter's
+        first base; ``factor``, ``strand``, ``start``, ``end`` (from 1 in the promoter) and ``similarity`` of the sites; its name.
+    unit
+        Of expression.
+    """
+    with plt.rc_context(STYLE):
+        figure = plt.figure(figsize=(9.5, 2.9 * len(promoters)), layout="constrained")
+        for part, promoter in zip(figure.subfigures(len(promoters), 1, squeeze=False)[:, 0], promoters, strict=True):
+            _contribution_logo(part, *promoter, unit=unit)
+    return figure
+
+
+def logos_of(
+    promoters: pl.DataFrame, contributions: pl.DataFrame, sites: pl.DataFrame, title: str, number: int
+) -> list[tuple[str, np.ndarray, int, pl.DataFrame, str]]:
+    """Return what `contribution_logos` needs of ``number`` promoters of an `explain.Explanation`, spread over their order."""
+    chosen = promoters[np.unique(np.linspace(0, promoters.height - 1, min(number, promoters.height)).round().astype(int))]
+    found = []
+    for name, sequence, measured, predicted in chosen.select("name", "sequence", "expression", "predicted").iter_rows():
+        bases = contributions.filter(name=name)
+        text = f"{title}, promoter {name}: predicted {predicted:.1f}, measured {measured:.1f}"
+        window = np.zeros(len(sequence))
+        window[bases["position"].to_numpy() - 1] = bases["contribution"].to_numpy()
+        found.append((sequence, window, 0, sites.filter(name=name), text))
+    return found
+
+
+def _contribution_logo(figure: Any, sequence: str, values: np.ndarray, begin: int, sites: pl.DataFrame, title: str, unit: str) -> None:
+    import logomaker
+    import pandas
+
+    window = np.arange(max(begin, 0), min(begin + len(sequence), len(values)))
+    heights = np.zeros((len(window), 4))
+    for row, place in enumerate(window):
+        base = "ACGT".find(sequence[place - begin])
+        if base >= 0:
+            heights[row, base] = values[place]
+    lanes: list[int] = []  # end of the last site in each
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    logo = pandas.DataFrame(heights, columns=list("ACGT"), index=window - begin + 1)
+    logomaker.Logo(logo, ax=top, color_scheme=_BASE_COLOURS, flip_below=False)
+    top.axhline(0, color="0.5", linewidth=0.6)
+    top.set(ylabel=f"contribution\n({unit})", title=title)
+    top.set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
+    if not sites.height:
+        bottom.text(0.5, 0.5, "no site of a motif found", ha="center", va="center", color="0.4", transform=bottom.transAxes)
+    for site in sites.sort("start").iter_rows(named=True):
+        lane = next((index for index, end in enumerate(lanes) if end < site["start"] - 1), len(lanes))
+        lanes[lane : lane + 1] = [site["end"]]
+        colour = BLUE if site["similarity"] > 0 else VERMILION
+        bottom.plot([site["start"] - 0.5, site["end"] + 0.5], [-lane, -lane], color=colour, linewidth=5, solid_capstyle="butt")
+        label = f"{site['factor']} {site['strand']}"
+        bottom.text((site["start"] + site["end"]) / 2, -lane - 0.2, label, ha="center", va="top", fontsize=6.5, color=colour)
+    bottom.set(xlabel="position in the promoter (bp, 5' to 3')", ylim=(-max(len(lanes), 1) - 0.3, 0.6), yticks=[])
+    bottom.set_ylabel("sites", rotation=0, ha="right", va="center")
+    bottom.spines["left"].set_visible(False)
+
+
+def motifs(motifs: pl.DataFrame, sites: pl.DataFrame, summary: Mapping[str, Any], title: str, unit: str, most: int = 25) -> Any:
+    """Draw what the sites of motifs do to expression, each site a dot and their mean a bar, and the share of promoters that have one.
+
+    Parameters
+    ----------
+    motifs, sites, summary
+        Of `explain.Explanation`; ``planted`` of the motifs, where it is known, is marked.
+    title
+        Name of the data set.
+    unit
+        Of expression.
+    most
+        Motifs to draw: the first ones.
+    """
+    drawn = motifs.head(most)[::-1]
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(
+            1, 2, figsize=(7.2, 1.5 + 0.2 * max(drawn.height, 4)), layout="constrained", sharey=True, width_ratios=[2, 1]
+        )
+        for row, motif in enumerate(drawn.iter_rows(named=True)):
+            effects = sites.filter(matrix=motif["matrix"])["effect"].to_numpy()
+            if len(effects):
+                mean = float(motif["mean_effect"])
+                left.plot(
+                    [0, mean], [row, row], color=BLUE if mean > 0 else VERMILION, linewidth=6, alpha=0.5, solid_capstyle="butt", zorder=1
+                )
+                left.plot(effects, np.full(len(effects), row), "o", color="0.2", markersize=2.5, alpha=0.7, zorder=2)
+        right.barh(np.arange(drawn.height), 100 * drawn["promoters"].to_numpy(), color="0.6", height=0.6)
+        planted = drawn["planted"].is_not_null().to_list() if "planted" in drawn.columns else [False] * drawn.height
+        labels = drawn.select(pl.format("{}  {}  ({})", "factor", "matrix", "sites")).to_series().to_list()
+        left.set_yticks(
+            np.arange(drawn.height), [f"{label}  *" if mark else label for label, mark in zip(labels, planted, strict=True)], fontsize=7
+        )
+        left.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+        left.set(xlabel=f"effect of a site on expression\n({unit})", ylabel="motif (sites)", ylim=(-0.8, max(drawn.height, 1) - 0.2))
+        right.set(xlabel=f"promoters with a site\n(%, n = {summary['promoters']})", xlim=(0, 100))
+        if not drawn.height:
+            left.text(0.5, 0.5, "no motif explains the effects", ha="center", va="center", color="0.4", transform=left.transAxes)
+        number = f"{motifs.height}" if drawn.height == motifs.height else f"{motifs.height}, the first {drawn.height} shown"
+        text = f"{title}: motifs that explain {100 * summary['explained']:.0f} % of the effects ({number})"
+        if found := summary["recovery"]:
+            shares = [f"{key} {found[key]:.2f}" for key in ("precision", "recall") if found[key] is not None]
+            text += f"\n* one of the {found['active']} factors that decide expression in the simulation: {', '.join(shares)}"
+        figure.suptitle(text, x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure

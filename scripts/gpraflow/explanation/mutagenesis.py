@@ -1,0 +1,169 @@
+"""In-silico mutagenesis (ISM), gradients, and the contribution of each base."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from gpraflow.models import backend
+from gpraflow.prediction.predictor import Predictor
+from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING, tokenize
+
+_WITH_GRADIENT = 256  # promoters at a time, at most: all that is between input and output is kept
+_PLACES = 1 << 14  # mutated at a time: three mutants each, whole batches
+EFFECTS = {
+    "name": pl.String,
+    "position": pl.Int64,
+    "ref": pl.String,
+    "alt": pl.String,
+    "effect_alt_minus_ref": pl.Float32,
+    "gradient_alt_minus_ref": pl.Float32,
+}
+
+
+def offsets(predictor: Predictor, sequences: pl.Series) -> np.ndarray:
+    """Return the position in the model's window of the first base of promoters (below 0 where it was cut off), ``(promoters,)``."""
+    window, lengths = predictor.window, sequences.str.len_bytes().to_numpy().astype(np.int64)
+    at_the_right = np.where(lengths > window["length"], window["keep"] == "right", window["pad"] == "left")
+    return np.where(at_the_right, window["length"] - lengths, 0)
+
+
+def places(predictor: Predictor, sequences: pl.Series) -> np.ndarray:
+    """Return which positions of the window to mutate, the insert where both flanks are intact, else all: ``(promoters, length)``."""
+    five, three = predictor.flanks
+    intact = (sequences.str.starts_with(five) & sequences.str.ends_with(three)).to_numpy()
+    begin = offsets(predictor, sequences)
+    end = begin + sequences.str.len_bytes().to_numpy().astype(np.int64)
+    at = np.arange(predictor.window["length"])
+    begin, end = begin + intact * len(five), end - intact * len(three)
+    return (at >= begin[:, None]) & (at < end[:, None])
+
+
+def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarray) -> np.ndarray:
+    """Return what each single mutant has more than its promoter: in-silico saturation mutagenesis.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    tokens
+        ``(promoters, length)``.
+    mutated
+        ``(promoters, length)`` bool: positions to mutate; N is left alone.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(promoters, length, 4)`` float32: expression with A, C, G or T there minus expression as it is; 0 for the promoter's own base,
+        NaN at positions that were not mutated.
+    """
+    found = np.full((*tokens.shape, BASES), np.nan, np.float32)
+    reference = predictor.members(tokens).mean(axis=1)
+    rows, at = np.nonzero(mutated & (tokens < PADDING))
+    for begin in range(0, len(rows), _PLACES):
+        row, place = rows[begin : begin + _PLACES], at[begin : begin + _PLACES]
+        own = tokens[row, place]
+        others = (own[:, None] + np.arange(1, BASES, dtype=np.uint8)) % BASES
+        mutants = np.repeat(tokens[row], BASES - 1, axis=0)
+        mutants[np.arange(len(mutants)), np.repeat(place, BASES - 1)] = others.ravel()
+        expression = predictor.members(mutants).mean(axis=1).reshape(others.shape)
+        found[row[:, None], place[:, None], others] = expression - reference[row, None]
+        found[row, place, own] = 0
+    return found
+
+
+def gradients(predictor: Predictor, tokens: np.ndarray) -> np.ndarray | None:
+    """Return the gradient of expression, the mean of the members, by one-hot promoters, ``(promoters, length, 4)`` float32.
+
+    None if the model has no gradient (the baselines).
+    """
+    gradient = _gradient_of(predictor)
+    if gradient is None:
+        return None
+    if not len(tokens):
+        return np.empty((0, tokens.shape[1], BASES), np.float32)
+    size = min(predictor.batch_size, _WITH_GRADIENT, 1 << (len(tokens) - 1).bit_length())  # few shapes to compile
+    return backend.in_batches(gradient, tokens, size)
+
+
+def has_gradient(predictor: Predictor) -> bool:
+    """Return whether there are `gradients`."""
+    return _gradient_of(predictor) is not None
+
+
+@lru_cache(maxsize=1)  # compiled once for all batches
+def _gradient_of(predictor: Predictor) -> Callable[[np.ndarray], np.ndarray] | None:
+    from gpraflow.models.gradients import gradient_of  # imports Keras, with the backend that was chosen
+
+    return gradient_of(predictor.model)
+
+
+def gradient_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarray) -> np.ndarray:
+    """Return `mutational_effects` to first order: the gradient at another base minus that at the promoter's own.
+
+    One gradient a promoter instead of three predictions a base. Their `contributions` are gradient x input: 4/3 of what remains of the
+    gradient at the promoter's own base when the mean over the four bases is taken off. That mean points away from one-hot promoters, where
+    nothing was learnt (Majdandzic et al. 2023, doi:10.1186/s13059-023-02956-3).
+
+    Parameters
+    ----------
+    predictor, tokens, mutated
+        As there.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(promoters, length, 4)`` float32, NaN at positions that were not mutated; all NaN if the model has no gradient.
+    """
+    found = np.full((*tokens.shape, BASES), np.nan, np.float32)
+    rows, at = np.nonzero(mutated & (tokens < PADDING))
+    slopes = gradients(predictor, tokens)
+    if slopes is not None:
+        own = np.take_along_axis(slopes[rows, at], tokens[rows, at, None].astype(np.int64), axis=1)
+        found[rows, at] = slopes[rows, at] - own
+    return found
+
+
+def contributions(effects: np.ndarray) -> np.ndarray:
+    """Return what each base of promoters adds to their expression: minus the mean effect of its three mutants; ``(promoters, length)``."""
+    return -np.nan_to_num(effects).sum(axis=-1) / (BASES - 1)
+
+
+def effects_table(names: pl.Series, sequences: pl.Series, effects: np.ndarray, estimated: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
+    """Return `mutational_effects` and `gradient_effects` as a table with the columns `EFFECTS`, null where they are not known.
+
+    Positions count from 1 in the promoter with its flanks.
+    """
+    window = np.arange(effects.shape[1])
+    text = np.full(effects.shape[:2], "N", "U1")
+    for row, sequence in enumerate(sequences):
+        inside = (window >= begin[row]) & (window < begin[row] + len(sequence))
+        text[row, inside] = [sequence[place] for place in window[inside] - begin[row]]
+    bases = np.array(list(ALPHABET[:BASES]))
+    rows, at, base = np.nonzero((np.isfinite(effects) | np.isfinite(estimated)) & (text[:, :, None] != bases))
+    columns = (
+        names.to_numpy()[rows],
+        at - begin[rows] + 1,
+        text[rows, at],
+        bases[base],
+        *(of[rows, at, base] for of in (effects, estimated)),
+    )
+    return pl.DataFrame(dict(zip(EFFECTS, columns, strict=True)), schema=EFFECTS).with_columns(pl.col(pl.Float32).fill_nan(None))
+
+
+class Explained(NamedTuple):
+    """Of whole promoters: tokens, `mutational_effects`, `gradient_effects` and `offsets`."""
+
+    tokens: np.ndarray
+    effects: np.ndarray
+    estimated: np.ndarray
+    begin: np.ndarray
+
+
+def explain(predictor: Predictor, sequences: pl.Series, mutants: bool = True) -> Explained:
+    """Explain whole promoters; without ``mutants`` their effects are NaN."""
+    tokens, mutated = tokenize(sequences, **predictor.window), places(predictor, sequences)
+    effects = mutational_effects(predictor, tokens, mutated & mutants)
+    return Explained(tokens, effects, gradient_effects(predictor, tokens, mutated), offsets(predictor, sequences))

@@ -1,0 +1,262 @@
+"""Known motifs that explain ISM effects: occupancy, matching pursuit, sites, seqlets and recovery of planted motifs."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+from scipy import special, stats
+
+from gpraflow.core import randomness
+from gpraflow.explanation.mutagenesis import contributions
+from gpraflow.prediction.predictor import Predictor
+from gpraflow.sequences.motifs import Motif, likeness
+from gpraflow.sequences.scaffold import BASES, PADDING
+
+_CHANCE = 0.01  # of finding any motif where the model uses none
+_LEAST = 0.003  # of the sum of squared effects, that a factor has to explain beyond all others
+_OCCUPIED = 0.05  # least occupancy of a site that is listed; the best site has 1/2
+_ALIKE = 0.5  # least correlation of the model's effects with the motif's
+FACTORS = {"factor": pl.String, "matrix": pl.String, "activity": pl.Float64, "z": pl.Float64, "explained": pl.Float64}
+SITES = {
+    "name": pl.String,
+    "factor": pl.String,
+    "matrix": pl.String,
+    "strand": pl.String,
+    "start": pl.Int64,
+    "end": pl.Int64,
+    "occupancy": pl.Float64,
+    "similarity": pl.Float64,
+    "effect": pl.Float64,
+}
+SUMMARY = FACTORS | {"sites": pl.Int64, "mean_effect": pl.Float64, "promoters": pl.Float64}
+PEAKS = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "contribution": pl.Float64}
+_LIKENESS = 0.9  # of motifs that pass for one another
+_SHORTEST = 3  # bp of a peak
+_SMOOTHED = 5  # bp over which contributions are averaged to find peaks
+_REPLACED = 8  # random sequences that a site is replaced by
+
+
+# Motifs
+
+
+def site_scores(tokens: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
+    """Return the score minus that of the best site at each start, ``(promoters, starts)``; very low where a site covers an N."""
+    starts = tokens.shape[1] - len(log_odds) + 1
+    with_n = np.pad(log_odds, ((0, 0), (0, 1)), constant_values=-1000.0)
+    found = np.full((len(tokens), starts), -log_odds.max(axis=1).sum(), np.float64)
+    for place, scores in enumerate(with_n):
+        found += scores[tokens[:, place : place + starts]]
+    return found
+
+
+def strands(motif: Motif) -> tuple[np.ndarray, np.ndarray]:
+    """Return a motif's log-odds as the forward strand reads sites on either strand."""
+    return motif.log_odds, motif.log_odds[::-1, ::-1]
+
+
+def occupancy_changes(tokens: np.ndarray, motif: Motif) -> np.ndarray:
+    """Return how each single mutant changes the summed occupancy of a factor, ``(promoters, length, 4)`` float32.
+
+    The occupancy of a site is 1 / (1 + exp(best score - score)), that of the best one 1/2; sites on both strands, each by itself.
+    """
+    found = np.zeros((*tokens.shape, BASES), np.float32)
+    if len(motif.log_odds) > tokens.shape[1]:
+        return found
+    known = np.minimum(tokens, PADDING - 1)  # the score at an N is very low anyway
+    for log_odds in strands(motif):
+        score = site_scores(tokens, log_odds)
+        occupied = special.expit(score)
+        for place, row in enumerate(log_odds):
+            own = row[known[:, place : place + score.shape[1]]]
+            changed = special.expit((score - own)[:, :, None] + row) - occupied[:, :, None]
+            found[:, place : place + score.shape[1]] += changed.astype(np.float32)
+    return found
+
+
+def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif]) -> pl.DataFrame:
+    """Return the factors whose occupancy explains the effects of mutations, the one that explains most first.
+
+    Effects are regressed on `occupancy_changes`, one factor after the other (orthogonal matching pursuit; Pati et al. 1993): of those that
+    are related to what is left, the one that explains most is taken, and all that were taken are fitted anew. So of several matrices that
+    are alike the best is named. A relation is the sum over
+    mutants of the product of both, z that sum over its standard error (White 1980, doi:10.2307/1912934); z has to be larger than expected
+    once in 100 times among all motifs (Bonferroni). A factor stays if it explains at least .3 % of the sum of squared effects that all
+    others leave.
+
+    Parameters
+    ----------
+    tokens, effects
+        ``(promoters, length)``, and of `mutational_effects`.
+    motifs
+        Known motifs.
+
+    Returns
+    -------
+    polars.DataFrame
+        Columns `FACTORS`: ``activity`` is expression for each molecule that is bound, ``explained`` the share of the sum of squared effects
+        that this factor and those before it explain.
+    """
+    if not motifs:
+        return pl.DataFrame(schema=FACTORS)
+    known = np.isfinite(effects)
+    target = np.where(known, effects, 0).reshape(len(effects), -1).astype(np.float64)
+    features = np.stack([np.where(known, occupancy_changes(tokens, motif), 0).reshape(len(effects), -1) for motif in motifs])
+    size = np.sqrt(np.einsum("fpi,fpi->f", features, features, dtype=np.float64)).clip(1e-12)
+    least, left = stats.norm.isf(_CHANCE / 2 / len(motifs)), target
+    taken: list[int] = []
+    of_z: dict[int, float] = {}
+    while len(taken) < len(motifs):
+        total = np.einsum("fpi,pi->f", features, left)
+        z = total / np.sqrt(np.einsum("fpi,pi->f", features**2, left**2)).clip(1e-12)
+        gain = np.where(np.abs(z) >= least, np.abs(total) / size, -1)
+        gain[taken] = -1
+        best = int(gain.argmax())
+        if gain[best] <= 0:
+            break
+        before = left
+        _, left = _fitted(features, target, [*taken, best])
+        if ((before**2).sum() - (left**2).sum()) < _LEAST * (target**2).sum():
+            break
+        taken.append(best)
+        of_z[best] = float(z[best])
+    while taken:  # the first ones may stand for several others that were found since
+        left = _fitted(features, target, taken)[1]
+        without = [(_fitted(features, target, [other for other in taken if other != one])[1] ** 2).sum() for one in taken]
+        if min(without) - (left**2).sum() >= _LEAST * (target**2).sum():
+            break
+        del taken[int(np.argmin(without))]
+    activity = _fitted(features, target, taken)[0]
+    lines = []
+    for number, index in enumerate(taken):
+        unexplained = (_fitted(features, target, taken[: number + 1])[1] ** 2).sum() / (target**2).sum()
+        names = {"factor": motifs[index].factor, "matrix": motifs[index].matrix_id}
+        lines.append(names | {"activity": float(activity[number]), "z": of_z[index], "explained": 1 - float(unexplained)})
+    return pl.DataFrame(lines, schema=FACTORS)
+
+
+def _fitted(features: np.ndarray, target: np.ndarray, taken: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the activities of some factors that fit effects best, and what they leave."""
+    chosen = features[list(taken)].reshape(len(taken), target.size).T.astype(np.float64)
+    activity = np.linalg.lstsq(chosen, target.ravel(), rcond=None)[0]
+    return activity, target - (chosen @ activity).reshape(target.shape)
+
+
+def find_sites(
+    predictor: Predictor,
+    names: pl.Series,
+    tokens: np.ndarray,
+    effects: np.ndarray,
+    begin: np.ndarray,
+    motifs: Sequence[Motif],
+    seed: int = 0,
+) -> pl.DataFrame:
+    """Return the sites of motifs at which mutations have the effects that the motif makes expect, columns `SITES`.
+
+    A site is listed if its occupancy is at least .05 and the correlation between effects and changes of its own occupancy over all of its
+    mutants (``similarity``: positive if the factor activates, negative if it represses) at least .5 either way. ``start`` and ``end`` count
+    from 1 in the promoter with its flanks. ``effect`` is predicted expression less the mean of what is predicted with 8 random sequences
+    (of ``seed``) in the place of the site.
+    """
+    found, at = [], []
+    for motif in motifs:
+        for strand, log_odds in zip("+-", strands(motif), strict=True):
+            if len(log_odds) > tokens.shape[1]:
+                continue
+            score = site_scores(tokens, log_odds)
+            for row, start in zip(*np.nonzero(special.expit(score) >= _OCCUPIED), strict=True):
+                site = slice(start, start + len(log_odds))
+                own = log_odds[np.arange(len(log_odds)), tokens[row, site]]
+                expected = special.expit(score[row, start] - own[:, None] + log_odds) - special.expit(score[row, start])
+                mutated = np.isfinite(effects[row, site]) & (np.arange(BASES) != tokens[row, site, None])
+                seen, expected = effects[row, site][mutated].astype(np.float64), expected[mutated]
+                if len(seen) < 3 * (BASES - 1) or not seen.std() or not expected.std():
+                    continue
+                alike = float(np.corrcoef(seen, expected)[0, 1])
+                if abs(alike) >= _ALIKE:
+                    first = int(start - begin[row] + 1)
+                    place = (names[int(row)], motif.factor, motif.matrix_id, strand, first, first + len(log_odds) - 1)
+                    found.append((*place, float(special.expit(score[row, start])), alike))
+                    at.append((int(row), int(start), len(log_odds)))
+    sites = pl.DataFrame(found, schema={name: kind for name, kind in SITES.items() if name != "effect"}, orient="row")
+    sites = sites.with_columns(pl.Series("effect", _effects_of_sites(predictor, tokens, at, seed), pl.Float64))
+    return sites.sort("name", "start", "matrix", maintain_order=True)
+
+
+def _effects_of_sites(predictor: Predictor, tokens: np.ndarray, at: Sequence[tuple[int, int, int]], seed: int) -> np.ndarray:
+    """Return expression less its mean with random sequences in the place of sites, given as row, start and width; ``(sites,)``."""
+    if not at:
+        return np.empty(0)
+    rng = randomness.generator(seed, "explain", "sites")
+    changed = np.repeat(tokens[[row for row, _, _ in at]], _REPLACED + 1, axis=0).reshape(len(at), _REPLACED + 1, -1)
+    for promoters, (_, start, width) in zip(changed, at, strict=True):
+        promoters[1:, start : start + width] = rng.integers(0, BASES, (_REPLACED, width), dtype=np.uint8)
+    expression = predictor.members(changed.reshape(-1, tokens.shape[1])).mean(axis=1).reshape(len(at), -1)
+    return expression[:, 0] - expression[:, 1:].mean(axis=1)
+
+
+def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.DataFrame:
+    """Return factors (`FACTORS`) with what their sites in so many promoters do, columns `SUMMARY`.
+
+    ``sites`` is their number, ``mean_effect`` the mean of what they do to expression (null without sites), ``promoters`` the share of
+    promoters that have one.
+    """
+    of_each = sites.group_by("matrix").agg(
+        pl.len().cast(pl.Int64).alias("sites"),
+        pl.col("effect").mean().alias("mean_effect"),
+        (pl.col("name").n_unique() / promoters).alias("promoters"),
+    )
+    found = factors.join(of_each, on="matrix", how="left", maintain_order="left")
+    return found.with_columns(pl.col("sites").fill_null(0), pl.col("promoters").fill_null(0.0)).select(list(SUMMARY))
+
+
+def find_peaks(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: pl.DataFrame) -> pl.DataFrame:
+    """Return where contributions are large, and the site that lies there if any: columns `PEAKS`, ``factor``, ``matrix``, ``strand``.
+
+    A peak is a run of 3 positions or more at which the mean contribution of 5 bp has one sign and is at least its root mean square over all
+    positions of all promoters. Its ``contribution`` is the mean of its bases. Of the sites that share with it at least half of the shorter
+    of both the one with the largest effect is named.
+    """
+    values = contributions(effects)
+    there = np.isfinite(effects).any(axis=-1)
+    kernel = np.ones(_SMOOTHED) / _SMOOTHED
+    smooth = np.stack([np.convolve(row, kernel, "same") for row in values]) if len(values) else values
+    least = np.sqrt(np.mean(smooth[there] ** 2)) if there.any() else 0.0
+    signs = np.where(there & (np.abs(smooth) >= least) & (smooth != 0), np.sign(smooth), 0)
+    of_name = {name: part for (name,), part in sites.group_by("name")}
+    lines = []
+    for row, name in enumerate(names):
+        edges = np.flatnonzero(np.diff(signs[row], prepend=0, append=0))
+        for start, end in pairwise(edges):
+            if not signs[row, start] or end - start < _SHORTEST:
+                continue
+            first, last = int(start - begin[row] + 1), int(end - begin[row])
+            overlap = pl.min_horizontal("end", pl.lit(last)) - pl.max_horizontal("start", pl.lit(first)) + 1
+            shorter = pl.min_horizontal(pl.col("end") - pl.col("start") + 1, pl.lit(last - first + 1))
+            near = of_name.get(name, sites.clear()).filter(2 * overlap >= shorter).sort(pl.col("effect").abs(), descending=True).head(1)
+            named = near.select("factor", "matrix", "strand").rows() or [(None, None, None)]
+            lines.append((name, first, last, float(values[row, start:end].mean()), *named[0]))
+    return pl.DataFrame(lines, schema=PEAKS | dict.fromkeys(("factor", "matrix", "strand"), pl.String), orient="row")
+
+
+def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] = ()) -> dict[str, Any]:
+    """Return precision and recall of found factors (`FACTORS`) against those that are active, both by ``matrix``.
+
+    Precision is None if none was found. ``precision_with_alike`` also takes those for right whose motif is all but that of an active factor
+    (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` counts the half of the active factors with
+    the largest absolute activity only.
+    """
+    active, named = set(truth["matrix"]), set(factors["matrix"])
+    stronger = set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])
+    of_matrix = {motif.matrix_id: motif for motif in known}
+    rest = [of_matrix[one] for one in named - active if one in of_matrix]
+    alike = sum(any(likeness(one, of_matrix[other]) >= _LIKENESS for other in active if other in of_matrix) for one in rest)
+    return {
+        "active": len(active),
+        "found": len(named),
+        "precision": len(active & named) / len(named) if named else None,
+        "precision_with_alike": (len(active & named) + alike) / len(named) if named else None,
+        "recall": len(active & named) / len(active),
+        "recall_of_the_stronger_half": len(stronger & named) / len(stronger),
+    }

@@ -1,0 +1,194 @@
+"""Columns of a user's table: choosing them, parsing numbers, and checking sequences."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import polars as pl
+
+from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats.promoters import REQUIRED
+from gpraflow.formats.text import ROW, read_blocks
+from gpraflow.sequences.scaffold import ALPHABET
+
+_AMBIGUOUS = "RYSWKMBDHV"  # IUPAC's letters for one of several bases
+_AMINO_ACIDS = "EFILPQ"  # letters that proteins have and IUPAC's bases have not
+_MOST_AMBIGUOUS = 1 / 3  # of a sequence; beyond it is rather a protein of K, M, V and so on
+
+
+# Reading
+
+
+def read_columns(
+    path: str | os.PathLike, columns: Mapping[str, str | int], section: str, ledger: Ledger, header: bool = True
+) -> Iterator[pl.DataFrame]:
+    """Yield blocks of a text or Parquet table: ``row`` and a column for each role, sequences checked, the rest as text.
+
+    Parameters
+    ----------
+    path
+        See `ingest`.
+    columns
+        Role -> column, ``"auto"`` or ``""``, as for `ingest`; ``sequence`` is needed.
+    section
+        Of the config, for messages.
+    ledger
+        Takes rows in and what was done to sequences.
+    header
+        As for `ingest`.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As `ingest`.
+    """
+    empty = True
+    for rows, names in read_blocks(path, "auto", header):
+        ledger.read(rows.height)
+        part = select_columns(rows, resolve_columns(columns, names, header, path, section, ("sequence",)), path)
+        yield check_sequences(part, path, ledger)
+        empty = False
+    if empty:
+        raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
+
+
+def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.DataFrame:
+    """Return a block of `read_columns` with the column of a role as int64; empty, negative or other cells are an `InputError`."""
+    if rows.schema[role].is_integer() or rows.schema[role] == pl.String:  # the usual columns need no look at each cell's text
+        numbers = rows[role].cast(pl.Int64, strict=False)
+        if not numbers.null_count() and numbers.min() >= 0 and numbers.max() <= 2**53:  # type: ignore[operator]
+            return rows.with_columns(numbers)
+    return parse_numbers(rows, role, pl.Int64, path)
+
+
+def resolve_columns(
+    columns: Mapping[str, str | int], names: list[str], header: bool, path: Any, section: str = "input", required: Sequence[str] = REQUIRED
+) -> dict[str, str]:
+    """Return role -> name of the column in the file; messages name ``section`` of the config, or options of the command line."""
+    found = {}
+    for role, wanted in columns.items():
+        if wanted == "auto":
+            if header and role in names:
+                found[role] = role
+            continue
+        if wanted == "":
+            continue
+        if isinstance(wanted, int):
+            if not 1 <= wanted <= len(names):
+                raise ConfigError(f"{path}: no column number {wanted} for {role}; the first row has {len(names)} columns")
+            found[role] = names[wanted - 1]
+        elif not header:
+            key = f"input.header is false, so {section}.columns.{role}" if section else f"without a header --{role}-column"
+            raise ConfigError(f"{path}: {key} must be a number from 1, not '{wanted}'")
+        elif wanted not in names:
+            other = {";": "semicolons", "\t": "tabs", ",": "commas"}
+            if len(names) == 1 and (odd := next((sign for sign in other if sign in names[0]), None)):
+                raise ConfigError(
+                    f"{path}, row 1: one column '{names[0]}', cells seem to be separated by {other[odd]}; "
+                    "in .csv they are by commas, in .tsv by tabs: rename the file or write it anew"
+                )
+            advice = f"set {section}.columns.{role}, or input.header: false" if section else f"give --{role}-column, or --no-header"
+            raise ConfigError(
+                f"{path}, row 1: no column '{wanted}' for {role}{nearest(wanted, names)} (the file has {', '.join(names[:12])}"
+                f"{', ...' if len(names) > 12 else ''}); {advice} if there is no header"
+            )
+        else:
+            found[role] = wanted
+    for role in required:
+        if role not in found:
+            raise ConfigError(f"{path}: {section}.columns.{role} must name a column")
+    return found
+
+
+# Checking
+
+
+def first_row(rows: pl.DataFrame, bad: pl.Expr) -> tuple[int, dict[str, Any], int] | None:
+    """Return row number and content of the first row for which ``bad`` holds, and how many there are."""
+    wrong = rows.filter(bad)
+    return (wrong["row"][0], wrong.row(0, named=True), wrong.height) if wrong.height else None
+
+
+def parse_numbers(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool = True, empty_allowed: bool = False) -> pl.DataFrame:
+    text = pl.col(role).cast(pl.String).str.strip_chars()
+    text = pl.when(text == "").then(None).otherwise(text)
+    rows = rows.with_columns(text.alias("_text")).with_columns(pl.col("_text").cast(pl.Float64, strict=False).alias("_value"))
+    if not empty_allowed and (hit := first_row(rows, pl.col("_text").is_null())):
+        row, _, count = hit
+        raise InputError(f"{path}, row {row}: {role} is empty{and_more(count)}; give a number or delete the row")
+    if hit := first_row(rows, pl.col("_text").is_not_null() & pl.col("_value").is_null()):
+        row, cells, count = hit
+        hint = "; this looks like a header: set input.header: true" if row == 1 and not header else "; give a number with a decimal point"
+        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' is not a number{and_more(count)}{hint}")
+    if hit := first_row(rows, ~pl.col("_value").cast(pl.Float32).is_finite()):  # as it is kept
+        row, cells, count = hit
+        raise InputError(
+            f"{path}, row {row}: {role} is {cells['_text']}{and_more(count)}; a finite number is needed, delete rows without a measurement"
+        )
+    if dtype == pl.Int64 and (hit := first_row(rows, ~pl.col("_value").is_between(0, 2**53) | (pl.col("_value") % 1 != 0))):
+        row, cells, _ = hit
+        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must be a whole number from 0 to 2^53")
+    if role in ("expression_sd", "weight") and (hit := first_row(rows, pl.col("_value") < 0)):
+        row, cells, _ = hit
+        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must not be negative")
+    return rows.with_columns(pl.col("_value").cast(dtype).alias(role)).drop("_text", "_value")
+
+
+def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) -> pl.DataFrame:
+    """Return ``row`` and a column for each role; blank labels are null."""
+    for role, name in columns.items():
+        if (rows.schema[name].is_nested() and role != "bin_cells") or rows.schema[name] == pl.Binary:
+            raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; text or numbers are needed")
+    rows = rows.select(pl.col(ROW).alias("row"), **{role: pl.col(name) for role, name in columns.items()})
+    labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("group", "split", "source") if role in columns]
+    rows = rows.with_columns(pl.when(label != "").then(label) for label in labels)
+    return rows
+
+
+def check_sequences(
+    rows: pl.DataFrame, path: Any, ledger: Ledger, unit: str = "row", ambiguous: Literal["error", "n"] = "error"
+) -> pl.DataFrame:
+    """Return a block with ``sequence`` in upper case and every letter checked; ``unit`` is what a row is called in messages."""
+
+    def where(row: int, cells: dict[str, Any]) -> str:
+        return f"{path}, {unit} {row}" + (f" ('{cells['name']}')" if unit == "record" else "")
+
+    rows = rows.with_columns(pl.col("sequence").cast(pl.String).str.strip_chars())
+    if hit := first_row(rows, pl.col("sequence").is_null() | (pl.col("sequence") == "")):
+        raise InputError(f"{where(*hit[:2])}: the sequence is empty{and_more(hit[2])}; delete the {unit}")
+    upper = rows["sequence"].str.to_uppercase()
+    lower_case = int((upper != rows["sequence"]).sum())
+    if lower_case:
+        ledger.note("lower case made upper case", lower_case)
+    rows = rows.with_columns(upper)
+    if ambiguous == "n":
+        codes = pl.col("sequence").str.count_matches(f"[{_AMBIGUOUS}]")
+        known = pl.col("sequence").str.contains(f"^[{ALPHABET}{_AMBIGUOUS}]*$")  # the message below is about others
+        many = known & (codes > _MOST_AMBIGUOUS * pl.col("sequence").str.len_bytes())
+        if hit := first_row(rows, many):
+            row, cells, count = hit
+            raise InputError(
+                f"{where(row, cells)}: more than a third of '{_shown(cells['sequence'])}' are IUPAC ambiguity codes{and_more(count)}"
+                "; if this is a protein give the promoter's DNA sequence, if these are unknown bases write N"
+            )
+        if some := int(rows.select((codes > 0).sum()).item()):
+            ledger.note("codes for one of several bases taken for N", some)
+            replaced = pl.col("sequence").str.replace_all(f"[{_AMBIGUOUS}]", "N")
+            rows = rows.with_columns(sequence=pl.when(known).then(replaced).otherwise("sequence"))
+    if hit := first_row(rows, pl.col("sequence").str.contains(f"[^{ALPHABET}]")):
+        row, cells, count = hit
+        sequence = cells["sequence"]
+        allowed = ALPHABET + (_AMBIGUOUS if ambiguous == "n" else "")
+        at, letter = next((at, letter) for at, letter in enumerate(sequence, start=1) if letter not in allowed)
+        if letter == "U" and not set(sequence) - set(allowed + "U"):
+            raise InputError(f"{where(row, cells)}: the sequence is RNA (U at position {at}){and_more(count)}; replace U by T")
+        advice = "; only A, C, G, T and N are accepted"
+        if set(_AMINO_ACIDS) & set(sequence) and sequence.isalpha():
+            advice = "; this looks like a protein: give the promoter's DNA sequence, of A, C, G, T and N"
+        raise InputError(f"{where(row, cells)}: letter '{letter}' at position {at} of '{_shown(sequence)}'{and_more(count)}{advice}")
+    return rows
+
+
+def _shown(sequence: str) -> str:
+    return sequence if len(sequence) <= 40 else sequence[:40] + "..."

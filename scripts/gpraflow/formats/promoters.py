@@ -1,0 +1,65 @@
+"""The promoter table: reading what users have, checking it, and the one form in which the workflow keeps it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gpraflow.core import files
+from gpraflow.core.errors import InputError
+
+# The promoter table: one row a distinct sequence. `weight` is what the row counts in training, `bin_cells` the cells that it had in each
+# sorted bin, in their order; `split` is the user's own. Empty where there is none.
+SCHEMA: dict[str, Any] = {
+    "sequence": pl.String,
+    "expression": pl.Float32,
+    "expression_sd": pl.Float32,
+    "n_reads": pl.Int64,
+    "n_bins": pl.Int64,
+    "singleton": pl.Boolean,
+    "weight": pl.Float32,
+    "bin_cells": pl.List(pl.Float32),
+    "group": pl.String,
+    "split": pl.String,
+    "source": pl.String,
+}
+REQUIRED = ("sequence", "expression")
+
+
+def read(path: str | os.PathLike) -> pl.DataFrame:
+    """Read a promoter table that this workflow wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, or lacks a column of `SCHEMA`.
+    """
+    return scan(path).collect()
+
+
+def scan(path: str | os.PathLike) -> pl.LazyFrame:
+    """Return a promoter table that need not be read as a whole; errors as `read`."""
+    try:
+        table = pl.scan_parquet(Path(path))
+        schema = table.collect_schema()
+    except FileNotFoundError:
+        raise InputError(f"{path}: this promoter table does not exist") from None
+    except pl.exceptions.ComputeError as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
+    for column, dtype in SCHEMA.items():
+        if schema.get(column) != dtype:
+            raise InputError(f"{path}: no promoter table: column '{column}' is {schema.get(column)}, not {dtype}")
+    return table
+
+
+def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
+    """Write a promoter table as Parquet, whole or not at all; the same rows give the same bytes.
+
+    Parameters
+    ----------
+    table
+        At least ``sequence`` and ``expression``; other columns of `SCHEMA` that it lacks are written as null, further ones are kept.
+    """
+    known = [(pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()]
+    files.write_parquet(path, table.select(*known, pl.exclude(list(SCHEMA))))

@@ -1,0 +1,133 @@
+"""Named sequences from FASTA or tables, in blocks."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from Bio.SeqIO.FastaIO import SimpleFastaParser
+
+from gpraflow.core.errors import InputError
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats.columns import check_sequences, resolve_columns, select_columns
+from gpraflow.formats.text import FORMAT_OF_SUFFIX, STDIN, decompressed, parquet_blocks, require_file, split_lines, suffix_of, text_blocks
+
+_FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
+_RECORDS = 50_000  # of a FASTA file at a time
+
+
+def records(
+    path: str | os.PathLike,
+    ledger: Ledger,
+    *,
+    columns: Mapping[str, str | int] | None = None,
+    header: bool = True,
+    ambiguous: Literal["error", "n"] = "error",
+) -> Iterator[pl.DataFrame]:
+    """Yield blocks of named sequences, checked: ``row`` (from 1; of a table with a header from 2), ``name``, ``sequence``.
+
+    Parameters
+    ----------
+    path
+        FASTA, TSV, CSV (plain, .gz or .zst) or Parquet, or ``-`` for standard input (no Parquet). The content says what it is: a FASTA
+        file begins with >; a table's name, or else its first line, says what separates its columns. The name of a FASTA record is its
+        first word.
+    ledger
+        Takes rows in and what was done to sequences.
+    columns
+        Of a table: ``sequence`` and ``name`` -> column, as for `ingest`; a row without a name is called by its number from 1.
+    header
+        Whether the first row of a table names the columns.
+    ambiguous
+        What to do with letters that stand for one of several bases: refuse them, or take them for N.
+
+    Raises
+    ------
+    InputError, ConfigError
+        As `ingest`; a record is named too.
+    """
+    path, before = Path(path), 0
+    require_file(path)
+    stream = decompressed(path)
+    first = next(stream, b"").removeprefix(b"\xef\xbb\xbf")
+    stream = chain([first], stream)
+    named = Path("standard input") if str(path) == STDIN else path
+    start = first.lstrip()
+    fasta = start.startswith(b">")
+    blocks: Iterable[pl.DataFrame]
+    if fasta:
+        blocks = _fasta_blocks(stream, named)
+    elif suffix_of(path) in _FASTA_SUFFIXES:
+        raise InputError(f"{named}: no FASTA record found (a line that starts with > before each sequence)")
+    elif not start:
+        raise InputError(f"{named}: the file is empty; give at least one sequence")
+    else:
+        wanted = columns or {"sequence": "sequence", "name": "auto"}
+        kind = FORMAT_OF_SUFFIX.get(suffix_of(path)) or ("tsv" if b"\t" in start.partition(b"\n")[0] else "csv")
+        if start.startswith(b"PAR1"):
+            if str(path) == STDIN:
+                raise InputError("standard input: Parquet cannot be read from a pipe; give the file's name")
+            kind = "parquet"
+        found = parquet_blocks(path) if kind == "parquet" else text_blocks(stream, kind, header, named)
+        blocks = (select_columns(rows, resolve_columns(wanted, names, header, named, "", ("sequence",)), named) for rows, names in found)
+    for rows in blocks:
+        if "name" not in rows.columns:
+            rows = rows.with_columns(name=pl.lit(None))
+        number = pl.int_range(before + 1, before + 1 + pl.len()).cast(pl.String)
+        rows = rows.with_columns(pl.col("name").cast(pl.String).replace("", None).fill_null(number))
+        ledger.read(rows.height)
+        before += rows.height
+        yield check_sequences(rows, named, ledger, "record" if fasta else "row", ambiguous).select("row", "name", "sequence")
+    if not before:
+        raise InputError(f"{named}: the table has no rows; give at least one sequence")
+
+
+def read_sequences(path: str | os.PathLike) -> pl.Series:
+    """Return the sequences of a FASTA file or of a table's column ``sequence``; formats and errors as `records`."""
+    return pl.concat([rows["sequence"] for rows in records(path, Ledger("read_sequences", str(path)))])
+
+
+class RepeatedNames:
+    """Names that come more than once in a file of any size: 8 bytes a name are kept."""
+
+    def __init__(self) -> None:
+        self.hashes: list[np.ndarray] = []
+
+    def add(self, names: pl.Series) -> None:
+        """Take the names of a block."""
+        self.hashes.append(names.hash().to_numpy())
+
+    def note(self, ledger: Ledger) -> None:
+        """Count the rows whose name was there before."""
+        together = np.sort(np.concatenate([np.empty(0, np.uint64), *self.hashes]))
+        ledger.note("names that were there before (rows are in the order of the input)", int((together[1:] == together[:-1]).sum()))
+
+
+def regroup(blocks: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    """Yield the same rows in blocks of whole multiples of ``rows``; the last one holds at least ``rows``, if there are so many.
+
+    So batches of that size begin at the same rows as in the whole table: in other places of a batch a model's last digit may differ.
+    """
+    left = None
+    for block in blocks:
+        left = block if left is None else pl.concat([left, block])
+        whole = (left.height // rows - 1) * rows
+        if whole > 0:
+            yield left[:whole]
+            left = left[whole:]
+    if left is not None:
+        yield left
+
+
+def _fasta_blocks(stream: Iterable[bytes], path: Path) -> Iterator[pl.DataFrame]:
+    """Yield ``row`` (the record's number from 1), ``name`` (its first word) and ``sequence``."""
+    found, first = SimpleFastaParser(split_lines(stream, path)), 1
+    while block := list(islice(found, _RECORDS)):
+        titles, sequences = zip(*block, strict=True)
+        names = [title.split(maxsplit=1)[0] if title.strip() else "" for title in titles]
+        rows = pl.DataFrame({"name": names, "sequence": sequences}, schema={"name": pl.String, "sequence": pl.String})
+        yield rows.with_columns(row=pl.int_range(first, first + rows.height, dtype=pl.Int64))
+        first += rows.height

@@ -1,0 +1,307 @@
+"""Pieces that the peer models share: the plasmid context, the six input channels, convolutions and heads.
+
+All of them are plain functions of tensors, out of stock Keras layers and ``keras.ops``, so that a saved model loads without this code.
+
+Orientation: tokens are always those of the forward strand, padded with N on the left, whatever ``reverse`` says. Where ``reverse`` is 1,
+the model itself turns the whole window, plasmid included, to its reverse complement. This is what Autosome.org and the DREAM models do
+(they extend the promoter first and take the reverse complement of all 150 bp), and so the caller never has to know the padding's side.
+Do not also give reverse-complemented tokens (the config key ``training.reverse_complement``): that would turn promoters twice.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING
+
+_TILE = 15  # positions of a grouped convolution that are computed as one product
+GROUPED = "{}_of_{}_bp_and_{}_filters"  # name of the model that is a grouped convolution
+
+
+def torch_uniform() -> keras.initializers.Initializer:
+    """Return PyTorch's initialisation of linear and convolution kernels, uniform within 1 / sqrt(fan in)."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
+def uniform_of_deviation(deviation: float) -> keras.initializers.Initializer:
+    """Return a uniform initialisation of mean 0 and this standard deviation.
+
+    It stands where the originals draw from a normal distribution: on JAX each shape of normal numbers is compiled for up to a second.
+    """
+    return keras.initializers.RandomUniform(-deviation * 3**0.5, deviation * 3**0.5)
+
+
+def plasmid_context(tokens: keras.KerasTensor, length: int, window: int, upstream: str) -> keras.KerasTensor:
+    """Extend promoters on the left to ``window`` bp with the plasmid before them.
+
+    N on the left end stands for padding: there, and in the positions added before it, comes the plasmid, base by base directly before
+    the first base of the promoter. Where ``upstream`` is too short, N remains; N behind the first base is part of the promoter and stays.
+
+    Parameters
+    ----------
+    tokens
+        ``(batch, length)`` tokens A0 C1 G2 T3 N4.
+    length, window
+        Promoter window given, and the window wanted, in bp.
+    upstream
+        Plasmid before the 5' flank, 5' to 3' on the strand of the reporter gene.
+
+    Returns
+    -------
+    keras.KerasTensor
+        ``(batch, window)`` tokens.
+
+    Raises
+    ------
+    ValueError
+        If ``window`` is shorter than ``length``.
+    """
+    if window < length:
+        raise ValueError(f"window ({window} bp) is shorter than the promoter window ({length} bp)")
+    nearest_first = [ALPHABET.index(base) for base in upstream[::-1]][:window]
+    plasmid = np.array(nearest_first + [PADDING] * (window - len(nearest_first)), "int32")
+    before_first_base = ops.equal(ops.cumsum(ops.cast(ops.not_equal(tokens, PADDING), "int32"), axis=1), 0)
+    first_base = window - length + ops.sum(ops.cast(before_first_base, "int32"), axis=1, keepdims=True)
+    distance = first_base - np.arange(window, dtype="int32")  # 1 is the base next to the promoter
+    context = ops.take(plasmid, ops.clip(distance - 1, 0, window - 1))
+    extended = ops.pad(ops.cast(tokens, "int32"), ((0, 0), (window - length, 0)), constant_values=PADDING)
+    return ops.where(distance > 0, context, extended)
+
+
+def one_hot(tokens: keras.KerasTensor) -> keras.KerasTensor:
+    """Return ``(batch, length)`` tokens as ``(batch, length, 4)`` channels A, C, G, T; N is 0000."""
+    return ops.one_hot(tokens, BASES)  # a token beyond the four bases becomes 0000
+
+
+def reverse_complement(channels: keras.KerasTensor) -> keras.KerasTensor:
+    """Return ``(batch, length, 4)`` channels of the other strand, 5' to 3'."""
+    return ops.flip(channels, axis=(1, 2))  # A<->T and C<->G are mirror images in the alphabet's order
+
+
+def promoter_inputs(length: int) -> list[keras.KerasTensor]:
+    """Return the inputs ``tokens``, ``singleton`` and ``reverse`` of the models with six channels."""
+    return [keras.Input((length,), dtype="int32", name="tokens"), keras.Input((1,), name="singleton"), keras.Input((1,), name="reverse")]
+
+
+def promoter_channels(inputs: Sequence[keras.KerasTensor], length: int, window: int, upstream: str) -> keras.KerasTensor:
+    """Return the ``(batch, window, 6)`` channels A, C, G, T, singleton, reverse of `promoter_inputs`; see the module for orientation."""
+    tokens, singleton, reverse = inputs
+    forward = one_hot(plasmid_context(tokens, length, window, upstream))
+    strand = ops.where(reverse[:, :, None] > 0.5, reverse_complement(forward), forward)
+    constant = [layers.RepeatVector(window, name=f"{name}_channel")(x) for name, x in (("singleton", singleton), ("reverse", reverse))]
+    return layers.Concatenate(axis=-1, name="channels")([strand, *constant])
+
+
+def learned_rows(
+    x: keras.KerasTensor, rows: int, columns: int, initializer: keras.initializers.Initializer, name: str
+) -> keras.KerasTensor:
+    """Return ``(1, rows, columns)`` trainable weights as a tensor of the graph.
+
+    A stock embedding of the numbers 0 to ``rows - 1``. ``x``, ``(batch, length, channels)`` with ``length >= rows``, only ties them to the
+    graph: a constant would be left out of the saved model.
+    """
+    numbers = ops.cumsum(ops.ones_like(x[:1, :rows, 0], dtype="int32"), axis=1) - 1
+    return layers.Embedding(rows, columns, embeddings_initializer=initializer, name=name)(numbers)
+
+
+def grouped_convolution(
+    x: keras.KerasTensor, kernel_size: int, filters_per_group: int, initializer: keras.initializers.Initializer, name: str
+) -> keras.KerasTensor:
+    """Convolve groups of channels, each onto as many filters; without bias.
+
+    The same numbers and as many weights as ``Conv1D(channels, kernel_size, groups=channels / filters_per_group)``; group ``g`` has the
+    channels ``g + i * groups`` where Conv1D's has ``g * filters_per_group + i`` (tested). Written as matrix products, one a group, of tiles
+    of positions with bands of kernels, because XLA takes slow ways with grouped convolutions and with the gradients of shifted copies on
+    a CPU: benchmarks/grouped_convolution.py. It is a model inside the model, whose name says its sizes, so that `cpu.faster` finds it.
+
+    Parameters
+    ----------
+    x
+        ``(batch, length, channels)``.
+    kernel_size
+        In bp, at most ``length``.
+    filters_per_group
+        1 is a depthwise convolution; ``channels`` must be a multiple.
+
+    Returns
+    -------
+    keras.KerasTensor
+        ``(batch, length, channels)``.
+
+    Raises
+    ------
+    ValueError
+        If the sizes do not go together.
+    """
+    length, channels = x.shape[1:]
+    if channels % filters_per_group:
+        raise ValueError(f"{channels} channels cannot be divided into groups of filters_per_group ({filters_per_group})")
+    if kernel_size * filters_per_group > length:
+        raise ValueError(f"kernel_size ({kernel_size}) times filters_per_group ({filters_per_group}) is more than the window ({length} bp)")
+    given = keras.Input((length, channels))
+    kernel = learned_rows(given, kernel_size * filters_per_group, channels, initializer, name)
+    groups, tile = channels // filters_per_group, min(length, max(_TILE, kernel_size))
+    width, tiles = tile + kernel_size - 1, -(-length // tile)
+    # Bands: row after row of zeros and the kernel, one position further on each time.
+    rows = by_output(kernel, kernel_size, filters_per_group)
+    rows = ops.tile(ops.pad(rows, ((0, 0), (0, tile), (0, 0), (0, 0))), (1, tile, 1, 1))[:, : tile * width]
+    bands = ops.reshape(rows, (filters_per_group, tile, width, filters_per_group, groups))
+    before = (kernel_size - 1) // 2
+    padded = ops.pad(given, ((0, 0), (before, tiles * tile + kernel_size - 1 - before - length), (0, 0)))
+    windows = ops.reshape(padded[:, : tiles * tile], (-1, tiles, tile, channels))
+    if kernel_size > 1:  # the first positions of the next tile
+        last = ops.expand_dims(padded[:, tiles * tile :], 1)
+        windows = ops.concatenate([windows, ops.concatenate([windows[:, 1:, : kernel_size - 1], last], axis=1)], axis=2)
+    windows = ops.reshape(windows, (-1, tiles, width, filters_per_group, groups))
+    outputs = ops.einsum("btpjg,jqpig->btqig", windows, bands)
+    outputs = ops.reshape(outputs, (-1, tiles * tile, channels))[:, :length]
+    return keras.Model(given, outputs, name=GROUPED.format(name, kernel_size, filters_per_group))(x)
+
+
+def by_output(kernel: keras.KerasTensor, kernel_size: int, filters_per_group: int) -> keras.KerasTensor:
+    """Return the weights of `grouped_convolution` by input of a group, position, output and group."""
+    rows = ops.reshape(kernel, (filters_per_group, kernel_size, filters_per_group, -1))
+    return ops.stack([ops.roll(rows[:, :, output], output, axis=0) for output in range(filters_per_group)], axis=2)
+
+
+def convolution_norm_silu(x: keras.KerasTensor, filters: int, kernel_size: int, norm_momentum: float, name: str) -> keras.KerasTensor:
+    """Convolution without bias, batch normalisation, SiLU: LegNet's local block.
+
+    With a kernel of 1 bp it is a dense layer, the same numbers: the gradient of a convolution's kernel is another convolution for XLA, for
+    which it transposes all that goes in.
+    """
+    initializer = uniform_of_deviation((2 / (kernel_size * filters)) ** 0.5)
+    if kernel_size == 1:
+        x = layers.Dense(filters, use_bias=False, kernel_initializer=initializer, name=f"{name}_dense")(x)
+    else:
+        x = layers.Conv1D(filters, kernel_size, padding="same", use_bias=False, kernel_initializer=initializer, name=f"{name}_conv1d")(x)
+    return norm_silu(x, norm_momentum, name)
+
+
+def norm_silu(x: keras.KerasTensor, norm_momentum: float, name: str) -> keras.KerasTensor:
+    """Batch normalisation with PyTorch's epsilon, then SiLU."""
+    x = layers.BatchNormalization(momentum=norm_momentum, epsilon=1e-5, name=f"{name}_norm")(x)
+    return layers.Activation("silu", name=f"{name}_silu")(x)
+
+
+def squeeze_excitation(x: keras.KerasTensor, units: int, bilinear_units: int, bilinear_rank: int, name: str) -> keras.KerasTensor:
+    """Weigh channels by what all positions hold: mean, dense layer of ``units``, sigmoid.
+
+    With ``bilinear_units``, LegNet's first version: a second dense layer and, beside it, products of pairs of its outputs, a bilinear form
+    of canonical polyadic rank ``bilinear_rank``.
+    """
+
+    def dense(units, layer, **options):
+        initializer = uniform_of_deviation(0.001)
+        return layers.Dense(units, kernel_initializer=initializer, name=f"{name}_{layer}", **options)
+
+    channels = x.shape[2]
+    weight = layers.GlobalAveragePooling1D(keepdims=True, name=f"{name}_mean")(x)
+    weight = dense(units, "squeeze", activation="silu")(weight)
+    if bilinear_units:
+        weight = dense(units, "mix")(weight)
+        left, right = (layers.Dense(bilinear_rank, use_bias=False, name=f"{name}_bilinear_{side}")(weight) for side in ("left", "right"))
+        pairs = layers.Multiply(name=f"{name}_bilinear_product")([left, right])
+        pairs = layers.Dense(bilinear_units, name=f"{name}_bilinear")(pairs)
+        weight = layers.Concatenate(name=f"{name}_bilinear_join")([weight, pairs])
+        weight = layers.Activation("silu", name=f"{name}_bilinear_silu")(weight)
+    weight = dense(channels, "excite", activation="sigmoid")(weight)
+    return layers.Multiply(name=f"{name}_weigh")([x, weight])
+
+
+def efficient_blocks(
+    x: keras.KerasTensor,
+    *,
+    block_filters: Sequence[int],
+    kernel_size: int,
+    expansion: int,
+    filters_per_group: int,
+    squeeze_reduction: int,
+    bilinear_fraction: float,
+    norm_momentum: float,
+) -> keras.KerasTensor:
+    """Apply LegNet's blocks, the core of LegNet and DREAM-CNN.
+
+    Each has an inverted bottleneck after EfficientNetV2 (1 bp up, grouped convolution, squeeze and excitation, 1 bp down), whose output
+    is joined to its input, and a convolution over both.
+
+    Parameters
+    ----------
+    x
+        ``(batch, length, channels)``.
+    block_filters
+        Filters that each block puts out.
+    kernel_size
+        Of grouped and full convolutions, in bp.
+    expansion
+        Channels inside the bottleneck, times the block's filters.
+    filters_per_group
+        Of the grouped convolution.
+    squeeze_reduction
+        Channels of the block's input for each unit of squeeze and excitation.
+    bilinear_fraction
+        Weights of the bilinear form as a share of the full form's, in squeeze and excitation; 0 for none.
+    norm_momentum
+        Of the moving averages of batch normalisation.
+
+    Returns
+    -------
+    keras.KerasTensor
+        ``(batch, length, block_filters[-1])``.
+
+    Raises
+    ------
+    ValueError
+        If the sizes do not go together.
+    """
+    for number, filters in enumerate(block_filters, start=1):
+        name, incoming, inner = f"block_{number}", x.shape[2], filters * expansion
+        squeezed = incoming // squeeze_reduction
+        pairs = squeezed // 2 if bilinear_fraction else 0
+        if not squeezed or (bilinear_fraction and not pairs):
+            raise ValueError(f"squeeze_reduction ({squeeze_reduction}) leaves no units of the {incoming} channels before block {number}")
+        rank = max(1, round(bilinear_fraction * squeezed * squeezed * pairs / (2 * squeezed + pairs)))
+        skip = x
+        x = convolution_norm_silu(x, inner, 1, norm_momentum, f"{name}_expand")
+        initializer = uniform_of_deviation((2 / (kernel_size * inner)) ** 0.5)
+        x = grouped_convolution(x, kernel_size, filters_per_group, initializer, f"{name}_grouped")
+        x = norm_silu(x, norm_momentum, f"{name}_grouped")
+        x = squeeze_excitation(x, squeezed, pairs, rank, f"{name}_excitation")
+        x = convolution_norm_silu(x, incoming, 1, norm_momentum, f"{name}_contract")
+        x = layers.Concatenate(name=f"{name}_join")([skip, x])
+        x = convolution_norm_silu(x, filters, kernel_size, norm_momentum, f"{name}_resize")
+    return x
+
+
+def parallel_convolutions(x: keras.KerasTensor, filters: int, kernel_sizes: Sequence[int], dropout: float, name: str) -> keras.KerasTensor:
+    """Join convolutions of several widths, each with ReLU and dropout: BHI's block, first in DREAM-CNN and DREAM-RNN.
+
+    Raises
+    ------
+    ValueError
+        If ``filters`` cannot be shared out evenly among ``kernel_sizes``.
+    """
+    if filters % len(kernel_sizes):
+        raise ValueError(f"{name}: {filters} filters cannot be shared out evenly among {len(kernel_sizes)} kernel sizes")
+    outputs = []
+    for number, kernel_size in enumerate(kernel_sizes, start=1):
+        convolution = layers.Conv1D(
+            filters // len(kernel_sizes),
+            kernel_size,
+            padding="same",
+            activation="relu",
+            kernel_initializer=torch_uniform(),
+            name=f"{name}_{number}_conv1d",
+        )
+        outputs.append(layers.Dropout(dropout, name=f"{name}_{number}_dropout")(convolution(x)))
+    return layers.Concatenate(name=f"{name}_join")(outputs)
+
+
+def mean_and_dense(x: keras.KerasTensor, outputs: int) -> keras.KerasTensor:
+    """Return ``(batch, outputs)`` raw numbers: mean over positions, then a dense layer.
+
+    The original convolves every position with a kernel of 1 bp and takes the mean afterwards: linear steps, whose order does not matter.
+    """
+    return layers.Dense(outputs, name="expression")(layers.GlobalAveragePooling1D(name="mean")(x))

@@ -1,0 +1,63 @@
+"""Scanning both strands of promoters with motif matrices: what `biochemical` and `compact` share."""
+
+import os
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from gpraflow.models.layers import blocks
+from gpraflow.sequences import motifs
+from gpraflow.sequences.scaffold import BASES
+
+
+def windows(tokens: Any, width: int) -> tuple[Any, Any]:
+    """Return the windows of ``width`` bp around every position, one-hot, as the two strands read them.
+
+    A matrix product of windows and motifs is a convolution. On a CPU it is the faster way to do it where there are only four channels,
+    and turning a window's last axis around gives its reverse complement (A<->T and C<->G are mirror images in the alphabet's order), so
+    that a site stands at the same position on both strands.
+
+    Returns
+    -------
+    tuple
+        Forward and reverse strand, each ``(batch, length, 4 * width)``; beyond the ends, and at N, all four channels are 0.
+    """
+    length = tokens.shape[1]
+    left = (width - 1) // 2
+    bases = ops.pad(blocks.one_hot(tokens), ((0, 0), (left, width - 1 - left), (0, 0)))
+    forward = ops.concatenate([bases[:, start : start + length] for start in range(width)], axis=-1)
+    return forward, ops.flip(forward, axis=-1)
+
+
+def motif_kernel(path: str | os.PathLike, width: int) -> tuple[np.ndarray, list[motifs.Motif]]:
+    """Return the motifs of a JASPAR file as one ``(4 * width, motifs)`` kernel of log-odds in natural-log units, and the motifs.
+
+    A narrower motif stands in the middle, with 0 around it; of a wider one the ``width`` neighbouring positions with the highest
+    information are kept.
+    """
+    found = motifs.load(path)
+    kernel = np.zeros((width, BASES, len(found)), np.float32)
+    for index, motif in enumerate(found):
+        log_odds = motif.log_odds
+        if len(log_odds) > width:
+            information = (np.exp(log_odds) / BASES * log_odds).sum(axis=1)
+            start = int(np.convolve(information, np.ones(width), "valid").argmax())
+            log_odds = log_odds[start : start + width]
+        left = (width - len(log_odds)) // 2
+        kernel[left : left + len(log_odds), :, index] = log_odds
+    return kernel.reshape(BASES * width, -1), found
+
+
+def best_scores(kernel: np.ndarray) -> np.ndarray:
+    """Return the score of the best site of every motif of a ``(4 * width, motifs)`` kernel."""
+    return kernel.reshape(-1, BASES, kernel.shape[1]).max(axis=1).sum(axis=0)
+
+
+def sum_bins(values: Any, width: int) -> Any:
+    """Sum ``(batch, length, channels)`` over bins of ``width`` neighbouring positions; the last bin may hold fewer."""
+    _, length, channels = values.shape
+    bins = -(-length // width)
+    if bins * width > length:
+        values = ops.pad(values, ((0, 0), (0, bins * width - length), (0, 0)))
+    return ops.sum(ops.reshape(values, (-1, bins, width, channels)), axis=2)

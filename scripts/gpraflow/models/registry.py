@@ -1,0 +1,137 @@
+"""Architectures by name, described without importing Keras or NumPy.
+
+Each name of `REGISTRY` is a module of `gpraflow.models.zoo`. A network has ``build(length, *, outputs, upstream, <sizes>) ->
+keras.Model``, which maps named inputs to ``(batch, outputs)`` raw numbers: standardised expression, or logits of bins. A baseline has
+``fit(tokens, expression, weights, *, upstream, seed, <sizes>) -> keras.Model``, which maps tokens to expression. Either takes ``motifs``
+if it starts from known motifs. Each module has ``INPUTS`` (names of the inputs) and ``PRESETS`` (all sizes, by preset); a network that is
+fitted in stages has ``STAGES``. These three are literals, so that they can be read without importing the module, which imports Keras. A
+network whose parameters can be interpreted has ``parameters(model)``, which returns them as a table.
+"""
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gpraflow.core.errors import ConfigError, nearest
+
+ZOO = "gpraflow.models.zoo"  # package of the architectures
+REGISTRY = (
+    "compact",
+    "biochemical",
+    "slides",
+    "vaishnav_transformer",
+    "vaishnav_cnn",
+    "legnet",
+    "dream_cnn",
+    "dream_rnn",
+    "dream_attn",
+    "baseline_kmer",
+    "baseline_motif",
+)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What is known of an architecture without importing it.
+
+    ``stages``: (name, names of the layers that are trained, share of the epochs) in their order, empty if all is trained at once.
+    ``baseline``: it has ``fit`` instead of ``build``. ``motifs``: it starts from a file of motifs. ``parameters``: they can be read.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    presets: dict[str, dict[str, Any]]
+    stages: tuple[tuple[str, tuple[str, ...], float], ...]
+    baseline: bool
+    motifs: bool
+    parameters: bool
+
+    @property
+    def module(self) -> str:
+        """Return the name of the architecture's module."""
+        return f"{ZOO}.{self.name}"
+
+
+def describe(name: str) -> Architecture:
+    """Return what is known of an architecture.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of this name.
+    """
+    if name not in REGISTRY:
+        raise ConfigError(f"model.name: no architecture '{name}'{nearest(name, REGISTRY)} (there are {', '.join(REGISTRY)})")
+    tree = ast.parse((Path(__file__).parent / "zoo" / f"{name}.py").read_text(encoding="utf-8"))
+    literals = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in ("INPUTS", "PRESETS", "STAGES")
+    }
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    function = functions.get("build") or functions["fit"]
+    arguments = {argument.arg for argument in function.args.kwonlyargs}
+    return Architecture(
+        name=name,
+        inputs=literals["INPUTS"],
+        presets=literals["PRESETS"],
+        stages=literals.get("STAGES", ()),
+        baseline=function.name == "fit",
+        motifs="motifs" in arguments,
+        parameters="parameters" in functions,
+    )
+
+
+def features_of(training: Mapping[str, Any], architecture: Architecture) -> list[str]:
+    """Return the columns of the promoter table, besides sequence and expression, that shards have to hold for a training.
+
+    Parameters
+    ----------
+    training
+        The config's section ``training``.
+    architecture
+        What is trained.
+    """
+    wanted = []
+    if training["loss"] == "bins" and training["bin_labels"] == "cells" and not architecture.baseline:
+        wanted.append("bin_cells")
+    if training["sample_weight"] != "none":
+        wanted.append(training["sample_weight"])
+    if "singleton" in architecture.inputs:
+        wanted.append("singleton")
+    return wanted
+
+
+def choose_sizes(name: str, preset: str, changes: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the preset's name and all sizes of an architecture.
+
+    Parameters
+    ----------
+    name, preset
+        Architecture and one of its presets; ``auto`` is ``default`` or, where there is none, ``small``.
+    changes
+        Sizes to be other than the preset's.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such architecture, preset or size, or a size is of another type than the preset's.
+    """
+    presets = describe(name).presets
+    if preset == "auto":
+        preset = "default" if "default" in presets else "small"
+    if preset not in presets:
+        raise ConfigError(f"model.preset: '{name}' has no preset '{preset}'{nearest(preset, presets)} (it has {', '.join(presets)})")
+    sizes = dict(presets[preset])
+    for key, value in changes.items():
+        if key not in sizes:
+            raise ConfigError(f"model.sizes: '{name}' has no size '{key}'{nearest(key, sizes)} (it has {', '.join(sizes)})")
+        known = type(sizes[key])
+        if type(value) is not known and not (known is float and type(value) is int):
+            raise ConfigError(
+                f"model.sizes.{key}: {value!r} should be a {type(sizes[key]).__name__}, as {sizes[key]!r} of preset '{preset}'"
+            )
+        sizes[key] = value
+    return preset, sizes

@@ -1,0 +1,1 @@
+"""One module an architecture; their names are those of `gpraflow.models.registry.REGISTRY`."""

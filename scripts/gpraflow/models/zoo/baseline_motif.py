@@ -1,0 +1,255 @@
+"""Baseline: gradient-boosted trees on scans with known motifs.
+
+What a deep model adds is what it predicts better than this. Boosting is scikit-learn's (histograms as in Ke et al. 2017, LightGBM).
+The fitted trees become weights of a Keras model, tokens in, expression out, that needs neither scikit-learn nor the motif file.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from gpraflow.core import randomness
+from gpraflow.core.errors import InputError
+from gpraflow.models.zoo.baseline_kmer import check_labels
+from gpraflow.sequences.motifs import Motif, load
+from gpraflow.sequences.scaffold import ALPHABET, PADDING
+
+INPUTS = ("tokens",)
+_STEP = 2.0**-12  # scores are multiples of it: their sums are exact in float32, and equal on every backend whatever the order of adding
+_UNKNOWN = -64.0  # score of an N: no site that covers one counts
+_BATCH = 512
+
+
+def fit(
+    tokens: np.ndarray,
+    expression: np.ndarray,
+    weights: np.ndarray | None,
+    *,
+    upstream: str,
+    seed: int,
+    motifs: str,
+    score_range: float,
+    trees: int,
+    leaves: int,
+    depth: int,
+    learning_rate: float,
+    promoters_per_leaf: int,
+    l2: float,
+    validation_fraction: float,
+    patience: int,
+    promoters: int,
+) -> keras.Model:
+    """Fit the model; every size is an argument.
+
+    Parameters
+    ----------
+    tokens
+        ``(promoters, length)`` uint8 tokens A0 C1 G2 T3 N4.
+    expression
+        ``(promoters,)`` in the units of the table.
+    weights
+        ``(promoters,)``, at least 0, or None for 1 each.
+    upstream
+        Not used, as every baseline has it: no site covers an N (the padding filled with plasmid was no better on validation promoters).
+    seed
+        Of the promoters held back for early stopping, and of those drawn if there are too many.
+    motifs
+        Path of a JASPAR file. Motifs wider than the window have no site and are left out.
+    score_range
+        Sites that score this much below a perfect one, in natural-log units, or less, count nothing (`scan`).
+    trees, leaves, depth
+        Trees at most, leaves in a tree at most, and questions from root to leaf at most.
+    learning_rate, promoters_per_leaf, l2
+        Shrinkage of each tree, promoters in a leaf at least, and penalty on the leaves' values.
+    validation_fraction, patience
+        Part of the promoters held back, and the trees after which boosting stops if none of them makes the error on that part smaller.
+    promoters
+        Promoters used at most, drawn by ``seed``: their features are held in memory, 2.8 kB each for 176 motifs.
+
+    Returns
+    -------
+    keras.Model
+        Maps ``(batch, length)`` integer tokens to ``(batch, 1)`` expression; both strands of a promoter give the same.
+
+    Raises
+    ------
+    InputError
+        If the motif file cannot be used, or every motif is wider than the window.
+    TrainingError
+        If there are too few promoters for one split, or all have the same expression.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    check_labels(expression, fewest=int(np.ceil(2 * promoters_per_leaf / (1 - validation_fraction))) + 1)
+    if len(tokens) > promoters:
+        drawn = np.sort(randomness.generator(seed, "baseline_motif", "promoters").choice(len(tokens), promoters, replace=False))
+        tokens, expression = tokens[drawn], expression[drawn]
+        weights = None if weights is None else weights[drawn]
+    features = scan(tokens.shape[1], load(motifs), score_range)
+    boosting = HistGradientBoostingRegressor(
+        learning_rate=learning_rate,
+        max_iter=trees,
+        max_leaf_nodes=leaves,
+        max_depth=depth,
+        min_samples_leaf=promoters_per_leaf,
+        l2_regularization=l2,
+        early_stopping=True,
+        validation_fraction=validation_fraction,
+        n_iter_no_change=patience,
+        random_state=randomness.derive(seed, "baseline_motif") % 2**32,
+    )
+    boosting.fit(features.predict(tokens, batch_size=_BATCH, verbose=0), expression, sample_weight=weights)
+    print(f"baseline_motif: {boosting.n_iter_} trees, R2 on the promoters held back {_r2(boosting, expression, weights):.4f}")
+    return with_trees(features, boosting)
+
+
+def scan(length: int, motifs: Sequence[Motif], score_range: float) -> keras.Model:
+    """Return the features of a promoter as a Keras model.
+
+    For each motif two, over all sites on both strands; a site's score s is its log-odds less that of the motif's best sequence,
+    so that 0 is perfect:
+
+    - the best site's score, ``max(s)``;
+    - all sites together, weak ones included: ``sum of max(0, s + score_range)``. On validation promoters this did better than
+      ``sum of exp(s)``, of which the best site is nearly all; and it is exact in float32.
+
+    and the share of G and C among known bases.
+
+    Parameters
+    ----------
+    length
+        Window in bp.
+    motifs
+        Those wider than ``length`` are left out.
+    score_range
+        In natural-log units.
+
+    Returns
+    -------
+    keras.Model
+        Maps ``(batch, length)`` tokens to ``(batch, 2 motifs + 1)`` float32, motifs by rising width.
+
+    Raises
+    ------
+    InputError
+        If every motif is wider than the window.
+    """
+    widths = sorted({len(motif.log_odds) for motif in motifs if len(motif.log_odds) <= length})
+    if not widths:
+        narrowest = min(len(motif.log_odds) for motif in motifs)
+        raise InputError(f"the narrowest of {len(motifs)} motifs has {narrowest} bp, the window {length}: give narrower motifs")
+    tokens = keras.Input((length,), dtype="int32", name="tokens")
+    bases = ops.one_hot(tokens, len(ALPHABET), dtype="float32")
+    best, together, kernels = [], [], []
+    for width in widths:
+        matrices = np.stack([np.round(motif.log_odds / _STEP) * _STEP for motif in motifs if len(motif.log_odds) == width], axis=-1)
+        both = np.concatenate([matrices, matrices[::-1, ::-1]], axis=-1)  # (width, 4, 2 motifs)
+        kernel = np.concatenate([both, np.full_like(both[:, :1], _UNKNOWN)], axis=1)
+        perfect = both.max(axis=1).sum(axis=0)
+        convolution = layers.Conv1D(both.shape[-1], width, trainable=False, dtype="float32", name=f"motifs_of_{width}_bp")
+        sites = ops.reshape(convolution(bases), (-1, 2 * (length - width + 1), both.shape[-1] // 2))
+        kernels.append((convolution, [kernel, -perfect]))
+        best.append(ops.max(sites, axis=1))
+        together.append(ops.sum(ops.relu(sites + round(score_range / _STEP) * _STEP), axis=1))
+    known = ops.sum(ops.cast(tokens < PADDING, "float32"), axis=1, keepdims=True)
+    strong = ops.sum(ops.cast(ops.logical_or(ops.equal(tokens, 1), ops.equal(tokens, 2)), "float32"), axis=1, keepdims=True)
+    gc = strong / ops.maximum(known, 1.0)
+    model = keras.Model(tokens, layers.Concatenate(name="features")([*best, *together, gc]), name="motif_scan")
+    for convolution, values in kernels:
+        convolution.set_weights(values)
+    return model
+
+
+def with_trees(features: keras.Model, boosting: Any) -> keras.Model:
+    """Put fitted trees on top of a model of features.
+
+    All nodes of all trees are rows of one table, roots first, the two children of a node one after the other: feature, threshold and
+    row of the left child. A leaf is its own child, with a threshold that nothing exceeds, so that all trees take the same number of
+    steps.
+
+    Parameters
+    ----------
+    features
+        Maps tokens to ``(batch, features)`` float32.
+    boosting
+        A fitted ``HistGradientBoostingRegressor`` of numeric features; its predictions are the model's.
+
+    Returns
+    -------
+    keras.Model
+        Maps tokens to ``(batch, 1)``.
+    """
+    grown = [predictor.nodes for (predictor,) in boosting._predictors]
+    questions, values = _table(grown)
+    ask = layers.Embedding(len(questions), 3, trainable=False, dtype="float32", name="tree_nodes")
+    leaf = layers.Embedding(len(values), 1, trainable=False, dtype="float32", name="tree_values")
+    output = layers.Dense(1, trainable=False, dtype="float32", name="expression")
+
+    found = features.output
+    node = ops.cumsum(ops.ones_like(ops.repeat(features.input[:, :1], len(grown), axis=1)), axis=1) - 1  # (batch, trees): the roots
+    for _ in range(max(int(nodes["depth"].max()) for nodes in grown)):
+        question = ask(node)
+        value = ops.take_along_axis(found, ops.cast(question[..., 0], "int32"), axis=1)
+        node = ops.cast(question[..., 2], "int32") + ops.cast(value > question[..., 1], "int32")
+    model = keras.Model(features.input, output(ops.sum(leaf(node), axis=1)), name="baseline_motif")
+    ask.set_weights([questions])
+    leaf.set_weights([values])
+    output.set_weights([np.ones((1, 1)), np.ravel(boosting._baseline_prediction)])
+    return model
+
+
+def _table(grown: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return questions ``(nodes, 3)`` and values ``(nodes, 1)`` of all trees, as `with_trees` describes them."""
+    order = [(tree, 0) for tree in range(len(grown))]
+    questions: list[tuple[int, float, int]] = []
+    values: list[float] = []
+    for tree, index in order:  # grows as nodes are met
+        node = grown[tree][index]
+        values.append(node["value"])
+        if node["is_leaf"]:
+            questions.append((0, np.inf, len(questions)))
+            continue
+        # scikit-learn compares in float64: a float32 feature is above the threshold if and only if it is above the next lower float32.
+        threshold = np.float32(node["num_threshold"])
+        if threshold > node["num_threshold"]:
+            threshold = np.nextafter(threshold, np.float32(-np.inf))
+        questions.append((int(node["feature_idx"]), float(threshold), len(order)))
+        order += [(tree, node["left"]), (tree, node["right"])]
+    return np.array(questions, np.float32), np.array(values, np.float32)[:, None]
+
+
+def _r2(boosting: Any, expression: np.ndarray, weights: np.ndarray | None) -> float:
+    """Return R2 on the promoters held back for early stopping, from the errors that scikit-learn recorded (half the squared ones)."""
+    spread = np.average((expression - np.average(expression, weights=weights)) ** 2, weights=weights)
+    return 1 + 2 * boosting.validation_score_[-1] / float(spread)
+
+
+PRESETS = {
+    "default": {
+        "score_range": 8.0,
+        "trees": 600,
+        "leaves": 31,
+        "depth": 8,
+        "learning_rate": 0.1,
+        "promoters_per_leaf": 20,
+        "l2": 0.0,
+        "validation_fraction": 0.1,
+        "patience": 20,
+        "promoters": 500_000,
+    },
+    "small": {
+        "score_range": 8.0,
+        "trees": 60,
+        "leaves": 15,
+        "depth": 6,
+        "learning_rate": 0.1,
+        "promoters_per_leaf": 20,
+        "l2": 0.0,
+        "validation_fraction": 0.1,
+        "patience": 20,
+        "promoters": 50_000,
+    },
+}

@@ -1,0 +1,178 @@
+"""Biochemical model: motifs, concentrations and occupancy, potentiation and activity, saturation; every parameter can be read.
+
+Source: de Boer et al. 2020, "Deciphering eukaryotic gene-regulatory logic with 100 million random promoters",
+doi:10.1038/s41587-019-0315-8. docs/models.md has the formulas and says what is different here.
+"""
+
+import keras
+import numpy as np
+import polars as pl
+from keras import layers, ops
+
+from gpraflow.models.layers import scanning
+from gpraflow.sequences.scaffold import BASES
+
+INPUTS = ("tokens",)
+
+_NAME_BYTES = 48
+_MOST = 20.0  # statistical weights end at exp(20): far beyond saturation, far below float32's limit
+
+# The authors fit progressively: what depends linearly on the occupancies first, binding later, positions last. The layers that are trained
+# in each stage, and its share of the epochs.
+STAGES = (
+    ("activities", ("activities", "potentiation", "basal", "expression"), 0.1),
+    ("concentrations", ("activities", "potentiation", "basal", "expression", "concentrations"), 0.1),
+    ("motifs", ("activities", "potentiation", "basal", "expression", "concentrations", "motifs"), 0.4),
+    ("positions", ("activities", "potentiation", "basal", "expression", "concentrations", "motifs", "position_activities"), 0.4),
+)
+
+
+def build(
+    length: int,
+    *,
+    outputs: int,
+    upstream: str,
+    motifs: str,
+    motif_width: int,
+    unknown_factors: int,
+    bin_width: int,
+    initial_concentration: float,
+    activity_l1: float,
+    position_l2: float,
+) -> keras.Model:
+    """Build the model; every size is an argument.
+
+    Parameters
+    ----------
+    length
+        Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
+    outputs
+        1: the model gives one expression.
+    upstream
+        Not used: the scaffold is the same in all promoters.
+    motifs
+        JASPAR file of the initial motifs, one factor each; read here only.
+    motif_width
+        Width of all motif matrices in bp; wider ones are cut to their most informative part.
+    unknown_factors
+        Factors without a known motif, which start from random ones.
+    bin_width
+        Width in bp of the bins of positions within which sites of one factor exclude each other, and which have an activity of their own.
+        1 is the published model.
+    initial_concentration
+        Of every factor, over the dissociation constant of its best site.
+    activity_l1, position_l2
+        Penalties on activities and potentiations, and on what positions and strands add to an activity.
+
+    Returns
+    -------
+    keras.Model
+        Maps ``(batch, length)`` tokens to ``(batch, 1)`` standardised expression.
+
+    Raises
+    ------
+    ValueError
+        If ``outputs`` is not 1.
+    """
+    if outputs != 1:
+        raise ValueError(f"the biochemical model gives one expression, not {outputs} outputs")
+    known, found = scanning.motif_kernel(motifs, motif_width)
+    unknown = ops.convert_to_numpy(keras.initializers.RandomNormal(stddev=0.5)((len(known), unknown_factors)))
+    kernel = np.concatenate([known, unknown], axis=1)
+    factors = kernel.shape[1]
+    names = [f"{motif.matrix_id} {motif.factor}" for motif in found] + [f"- unknown_{index + 1}" for index in range(unknown_factors)]
+    if longest := [name for name in names if len(name.encode()) > _NAME_BYTES]:
+        raise ValueError(f"motif name '{longest[0]}' is longer than {_NAME_BYTES} bytes")
+
+    def linear(name, activation=None):
+        penalty = keras.regularizers.L1(activity_l1) if activity_l1 else None
+        start = keras.initializers.RandomNormal(stddev=0.1)
+        return layers.Dense(1, activation=activation, kernel_initializer=start, kernel_regularizer=penalty, name=name)
+
+    tokens = keras.Input((length,), dtype="int32", name="tokens")
+    one = ops.cast(ops.ones_like(tokens[:, :1]), "float32")  # a dense layer on it is a vector of free parameters
+    scan = layers.Dense(factors, use_bias=False, name="motifs")
+    concentrations = layers.Dense(factors, use_bias=False, name="concentrations")(one)[:, None, :]
+    sites = [ops.exp(ops.minimum(scan(strand) + concentrations, _MOST)) for strand in scanning.windows(tokens, motif_width)]
+    forward, reverse = (scanning.sum_bins(weights, bin_width) for weights in sites)
+    states = 1 + forward + reverse  # of a bin and factor: free, or one site bound
+    bound = 1 - ops.exp(-ops.sum(ops.log(states), axis=1))
+    occupancy = layers.Concatenate(name="occupancy")([forward / states, reverse / states])
+
+    open_promoter = linear("potentiation", activation="sigmoid")(bound)
+    activity = linear("activities")(bound)
+    by_position = layers.Dense(
+        1,
+        use_bias=False,
+        kernel_initializer="zeros",
+        kernel_regularizer=keras.regularizers.L2(position_l2) if position_l2 else None,
+        name="position_activities",
+    )(layers.Flatten(name="occupancy_flat")(occupancy))
+    basal = layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="basal")(one)
+    saturated = ops.sigmoid(open_promoter * (activity + by_position) + basal)
+    expression = layers.Dense(1, name="expression")(saturated)
+    # The names travel with the weights, so that a saved model has a table of parameters without the motif file.
+    labels = layers.Embedding(factors, _NAME_BYTES, trainable=False, name="factor_names")(ops.zeros_like(tokens[:, :1]))
+    model = keras.Model(tokens, expression + 0 * ops.mean(labels, axis=-1), name="biochemical")
+
+    model.get_layer("motifs").set_weights([kernel])
+    log_concentrations = np.log(initial_concentration) - scanning.best_scores(kernel)
+    model.get_layer("concentrations").set_weights([log_concentrations[None, :]])
+    model.get_layer("expression").set_weights([np.array([[4.0]]), np.array([-2.0])])  # standardised expression is within -2 .. 2
+    codes = np.zeros((factors, _NAME_BYTES), np.float32)
+    for row, name in zip(codes, names, strict=True):
+        text = name.encode()
+        row[: len(text)] = list(text)
+    model.get_layer("factor_names").set_weights([codes])
+    return model
+
+
+def parameters(model: keras.Model) -> pl.DataFrame:
+    """Return the parameters of every factor as a table.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``factor``, ``matrix_id`` ("-" for one without a known motif), ``concentration`` (over the dissociation constant of the best
+        site), ``activity`` and ``potentiation`` (of a promoter that is certainly bound), ``position_activity_min`` and
+        ``position_activity_max`` (what positions and strands add to the activity), ``consensus`` (the best site).
+    """
+    (kernel,) = model.get_layer("motifs").get_weights()
+    (log_concentrations,) = model.get_layer("concentrations").get_weights()
+    positions = model.get_layer("position_activities").get_weights()[0].reshape(-1, kernel.shape[1])
+    bases = kernel.reshape(-1, BASES, kernel.shape[1])
+    letters = np.array(list("ACGT"))[bases.argmax(axis=1)]
+    letters[np.ptp(bases, axis=1) < 0.5] = "N"
+    names = [bytes(row[row > 0].astype(np.uint8)).decode() for row in model.get_layer("factor_names").get_weights()[0]]
+    return pl.DataFrame(
+        {
+            "factor": [name.split(" ", 1)[1] for name in names],
+            "matrix_id": [name.split(" ", 1)[0] for name in names],
+            "concentration": np.exp(log_concentrations[0].astype(np.float64) + scanning.best_scores(kernel)),
+            "activity": model.get_layer("activities").get_weights()[0][:, 0],
+            "potentiation": model.get_layer("potentiation").get_weights()[0][:, 0],
+            "position_activity_min": positions.min(axis=0),
+            "position_activity_max": positions.max(axis=0),
+            "consensus": ["".join(column).strip("N") for column in letters.T],
+        }
+    )
+
+
+PRESETS = {
+    "paper": {
+        "motif_width": 16,
+        "unknown_factors": 48,
+        "bin_width": 5,
+        "initial_concentration": 1.0,
+        "activity_l1": 0.0,
+        "position_l2": 1e-4,
+    },
+    "small": {
+        "motif_width": 12,
+        "unknown_factors": 0,
+        "bin_width": 10,
+        "initial_concentration": 1.0,
+        "activity_l1": 0.0,
+        "position_l2": 1e-4,
+    },
+}

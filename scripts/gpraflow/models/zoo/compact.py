@@ -1,0 +1,125 @@
+"""Compact model: occupancies of known and learned motifs in bins of positions, and a small residual network on them; for a CPU.
+
+Own design. Binding as in `biochemical` (de Boer et al. 2020, doi:10.1038/s41587-019-0315-8), what follows from it is learned.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from gpraflow.models.layers import scanning
+
+INPUTS = ("tokens",)
+
+
+def build(
+    length: int,
+    *,
+    outputs: int,
+    upstream: str,
+    motifs: str,
+    motif_width: int,
+    learned_motifs: int,
+    bin_width: int,
+    initial_concentration: float,
+    channels: int,
+    mix_size: int,
+    residual_blocks: int,
+    kernel_size: int,
+    narrow_channels: int,
+    dense_units: int,
+    norm_momentum: float,
+    dropout: float,
+    head_dropout: float,
+) -> keras.Model:
+    """Build the model; every size is an argument.
+
+    Parameters
+    ----------
+    length
+        Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
+    outputs
+        1 for standardised expression, otherwise logits of as many bins.
+    upstream
+        Not used: the scaffold is the same in all promoters.
+    motifs
+        JASPAR file of initial motifs; read here only.
+    motif_width
+        Width of all motifs in bp; wider ones are cut to their most informative part.
+    learned_motifs
+        Motifs that start from random ones, besides those of the file.
+    bin_width
+        Width in bp of the bins over which occupancies are averaged; everything behind works on bins, which is what makes it cheap.
+    initial_concentration
+        Of every factor, over the dissociation constant of its best site.
+    channels, mix_size
+        Channels of the network on the bins, and width in bins of the convolution that leads from the motifs of both strands to them.
+    residual_blocks, kernel_size
+        Blocks of one convolution with a skip connection, and its width in bins.
+    narrow_channels, dense_units
+        Channels that are flattened over all bins, and width of the dense layer on them.
+    norm_momentum
+        Of the moving averages of batch normalisation.
+    dropout, head_dropout
+        Rates in the convolutions and around the dense layer.
+
+    Returns
+    -------
+    keras.Model
+        Maps ``(batch, length)`` integer tokens to ``(batch, outputs)``.
+    """
+    known, _ = scanning.motif_kernel(motifs, motif_width)
+    learned = ops.convert_to_numpy(keras.initializers.RandomNormal(stddev=0.25)((len(known), learned_motifs)))
+    kernel = np.concatenate([known, learned], axis=1)
+
+    def normalize(name):
+        return layers.BatchNormalization(momentum=norm_momentum, name=name)
+
+    tokens = keras.Input((length,), dtype="int32", name="tokens")
+    scan = layers.Dense(kernel.shape[1], activation="sigmoid", name="motifs")  # its bias is the log of the concentrations
+    strands = [scanning.sum_bins(scan(strand), bin_width) / bin_width for strand in scanning.windows(tokens, motif_width)]
+    x = layers.Concatenate(name="strands")(strands)
+    x = normalize("occupancy_norm")(x)
+
+    x = layers.Conv1D(channels, mix_size, padding="same", use_bias=False, name="mix_conv1d")(x)
+    x = normalize("mix_norm")(x)
+    x = layers.Activation("gelu", name="mix_gelu")(x)
+    x = layers.Dropout(dropout, name="mix_dropout")(x)
+    for block in range(1, residual_blocks + 1):
+        skip = x
+        x = layers.Conv1D(channels, kernel_size, padding="same", use_bias=False, name=f"residual_{block}_conv1d")(x)
+        x = normalize(f"residual_{block}_norm")(x)
+        x = layers.Activation("gelu", name=f"residual_{block}_gelu")(x)
+        x = layers.Dropout(dropout, name=f"residual_{block}_dropout")(x)
+        x = layers.Add(name=f"residual_{block}_add")([skip, x])
+
+    x = layers.Dense(narrow_channels, name="narrow_dense")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dropout(head_dropout, name="flat_dropout")(x)
+    x = layers.Dense(dense_units, use_bias=False, name="dense")(x)
+    x = normalize("dense_norm")(x)
+    x = layers.Activation("gelu", name="dense_gelu")(x)
+    x = layers.Dropout(head_dropout, name="dense_dropout")(x)
+    model = keras.Model(tokens, layers.Dense(outputs, name="expression")(x), name="compact")
+
+    model.get_layer("motifs").set_weights([kernel, np.log(initial_concentration) - scanning.best_scores(kernel)])
+    return model
+
+
+PRESETS = {
+    "default": {
+        "motif_width": 15,
+        "learned_motifs": 80,
+        "bin_width": 5,
+        "initial_concentration": 2.718,
+        "channels": 128,
+        "mix_size": 3,
+        "residual_blocks": 2,
+        "kernel_size": 5,
+        "narrow_channels": 32,
+        "dense_units": 128,
+        "norm_momentum": 0.95,
+        "dropout": 0.2,
+        "head_dropout": 0.3,
+    },
+}

@@ -1,0 +1,340 @@
+"""What a model's predictions are worth: the spread of measurements around them, and which promoters are like those it was trained on.
+
+Found once on the validation and training split and kept beside the model, with the scaffold that inserts have to be completed with.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from scipy import optimize
+
+from gpraflow.core import files
+from gpraflow.core.errors import InputError
+from gpraflow.sequences.scaffold import BASES, PADDING, Scaffold, Side, tokenize
+
+FILE = "calibration.json"
+LEVELS = (0.5, 0.8, 0.9, 0.95)  # of which the spread is known; the last is that of the intervals
+COVERAGE = {"dataset": pl.String, "level": pl.Float64, "n": pl.Int64, "inside": pl.Float64, "low": pl.Float64, "high": pl.Float64}
+OUTSIDE = 0.001  # of the training promoters, by each criterion
+_KMER = 3
+_SAMPLED = 200_000  # training promoters, evenly spread, that say what is usual
+_CHUNK = 16_384  # promoters whose k-mers are counted at a time
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Content of `FILE`.
+
+    Attributes
+    ----------
+    model_sha256
+        Of the ``model.keras`` that it belongs to.
+    scaffold, five_prime, three_prime, damaged_flanks, max_flank_edits
+        How sequences become promoters.
+    lengths
+        Least and greatest usual length of a promoter in bp, with flanks.
+    unknown
+        Greatest usual number of N in a promoter.
+    kmer_shares, composition
+        Share of each 3-mer in training promoters, ``AAA, AAC, ... TTT``, and the greatest usual distance from them (`divergence`).
+    validation
+        Promoters that residuals were taken from.
+    spread_factor, model_variance, read_variance
+        The variance of a residual at n reads is ``spread_factor spread^2 + model_variance + read_variance / n``, squared units of
+        expression, spread being the standard deviation between the members of an ensemble.
+    quantiles
+        Half the width of an interval over the standard deviation, for each of `LEVELS`; .67, 1.28, 1.64 and 1.96 if residuals were normal.
+        None where there are too few of them.
+    reads
+        Median of the validation promoters; None if their reads are not known.
+    """
+
+    model_sha256: str
+    scaffold: str
+    five_prime: str
+    three_prime: str
+    damaged_flanks: Literal["keep", "repair"]
+    max_flank_edits: int
+    lengths: tuple[int, int]
+    unknown: int
+    kmer_shares: tuple[float, ...]
+    composition: float
+    validation: int
+    spread_factor: float
+    model_variance: float
+    read_variance: float
+    quantiles: tuple[float | None, ...]
+    reads: float | None
+
+    @property
+    def quantile(self) -> float | None:
+        """Of the 95 % intervals."""
+        return self.quantiles[-1]
+
+    def half_width(self, spread: np.ndarray, reads: np.ndarray | float | None = None) -> np.ndarray:
+        """Return half the width of the interval in which a measurement of a promoter lies in 95 of 100 cases.
+
+        Parameters
+        ----------
+        spread
+            ``(promoters,)`` standard deviation between the members of an ensemble, 0 for a single model.
+        reads
+            Reads of the measurement; one number for all, or one each, where NaN stands for unknown. None, or unknown: `reads`.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(promoters,)`` float64 in units of expression; NaN if there were too few validation promoters.
+        """
+        usual = np.nan if self.reads is None else self.reads
+        depth = np.asarray(usual if reads is None else reads, np.float64)
+        depth = np.where(np.isnan(depth), usual, depth)
+        noise = np.zeros_like(depth) if self.reads is None else self.read_variance / np.maximum(depth, 1)
+        return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + self.model_variance + noise)
+
+    def half_width_of_effect(self, spread: np.ndarray) -> np.ndarray:
+        """Return half the width of the interval of a true difference between two promoters.
+
+        The model's errors of both are taken for independent, and reads for unlimited: for variants of one promoter, whose errors are alike,
+        the interval is wider than need be.
+
+        Parameters
+        ----------
+        spread
+            ``(pairs,)`` standard deviation of the difference between the members of an ensemble, 0 for a single model.
+        """
+        return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + 2 * self.model_variance)
+
+    def outside(self, lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Return in what promoters are unlike those of training: ``length``, ``unknown bases``, ``composition``, or several with commas.
+
+        Parameters
+        ----------
+        lengths
+            ``(promoters,)`` in bp, before they were cut or padded.
+        tokens
+            ``(promoters, length)``.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(promoters,)`` strings, empty for promoters within the training domain.
+        """
+        least, most = self.lengths
+        criteria = {
+            "length": (lengths < least) | (lengths > most),
+            "unknown bases": unknown_bases(lengths, tokens) > self.unknown,
+            "composition": divergence(count_kmers(tokens), np.array(self.kmer_shares)) > self.composition,
+        }
+        found = np.full(len(tokens), "", object)
+        for name, holds in criteria.items():
+            found[holds] = np.where(found[holds] == "", name, found[holds] + f",{name}")
+        return found
+
+
+def unknown_bases(lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """Return the N of promoters that are no padding, ``(promoters,)``."""
+    return (tokens == PADDING).sum(axis=1) - np.maximum(tokens.shape[1] - lengths, 0)
+
+
+def count_kmers(tokens: np.ndarray) -> np.ndarray:
+    """Return how often each 3-mer without N is in promoters, ``(promoters, 64)`` int64."""
+    kinds, starts = BASES**_KMER, tokens.shape[1] - _KMER + 1
+    counts = np.empty((len(tokens), kinds), np.int64)
+    for begin in range(0, len(tokens), _CHUNK):
+        part = tokens[begin : begin + _CHUNK]
+        index, known = np.zeros((len(part), starts), np.int64), np.ones((len(part), starts), bool)
+        for first in range(_KMER):
+            window = part[:, first : first + starts]
+            index = index * BASES + window
+            known &= window < PADDING
+        index += np.arange(len(part))[:, None] * kinds
+        counts[begin : begin + _CHUNK] = np.bincount(index[known], minlength=len(part) * kinds).reshape(-1, kinds)
+    return counts
+
+
+def divergence(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return how far 3-mers of promoters are from the usual shares: chi-squared, ``(promoters,)`` float64.
+
+    Infinite where there is no 3-mer without N.
+    """
+    number = counts.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        found = ((counts - number * shares) ** 2 / (number * shares)).sum(axis=1)
+    return np.where(number[:, 0] > 0, found, np.inf)
+
+
+def fit(
+    train: pl.LazyFrame,
+    validation: pl.DataFrame,
+    *,
+    model: str | os.PathLike,
+    scaffold: Scaffold,
+    damaged_flanks: str,
+    max_flank_edits: int,
+    length: int,
+    keep: Side,
+    pad: Side,
+) -> Calibration:
+    """Return what is usual in training promoters, and the spread of validation promoters around their predictions.
+
+    Residuals r = measured - predicted are taken as having the variance
+    ``spread_factor spread^2 + model_variance + read_variance / n_reads``, spread being that between members of an ensemble; the three
+    numbers are the most likely for normal residuals. The quantile of a level, such as .95, is that of ``|r| / sd`` which gives intervals
+    with at least that coverage on exchangeable promoters, whatever the distribution: of n in order the one at ``ceil(.95 (n + 1))`` (split
+    conformal prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
+
+    Parameters
+    ----------
+    train
+        Promoter table of the training split.
+    validation
+        ``expression``, ``predicted``, ``n_reads`` (may be null), and ``predicted_sd`` for an ensemble.
+    model
+        The file ``model.keras``.
+    scaffold, damaged_flanks, max_flank_edits
+        As the library was read.
+    length, keep, pad
+        The model's window (`scaffold.fit`).
+    """
+    rows = train.select(pl.len()).collect().item()
+    sequences = train.select("sequence").gather_every(max(1, -(-rows // _SAMPLED))).collect()["sequence"]
+    lengths = sequences.str.len_bytes().to_numpy().astype(np.int64)
+    tokens = tokenize(sequences, length, keep, pad)
+    counts = count_kmers(tokens)
+    total = counts.sum(axis=0) + 1.0  # no 3-mer is impossible
+    shares = total / total.sum()
+    ends = np.quantile(lengths, [OUTSIDE / 2, 1 - OUTSIDE / 2], method="inverted_cdf")
+
+    residual = (validation["expression"] - validation["predicted"]).to_numpy().astype(np.float64)
+    spread = validation["predicted_sd"].to_numpy() if "predicted_sd" in validation.columns else np.zeros(len(residual))
+    reads = validation["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    usual = float(np.nanmedian(reads)) if np.isfinite(reads).any() else None
+    per_read = np.zeros(len(reads)) if usual is None else 1 / np.maximum(np.where(np.isnan(reads), usual, reads), 1)
+    parts = np.stack([np.square(spread, dtype=np.float64), np.ones(len(reads)), per_read])
+    factors = _variances(residual, parts)
+    scale = np.sqrt(factors @ parts)
+    ordered = np.sort(np.abs(residual) / scale)
+    places = [int(np.ceil(level * (len(residual) + 1))) for level in LEVELS]
+    return Calibration(
+        model_sha256=files.digests(model)["sha256"],
+        scaffold=scaffold.name,
+        five_prime=scaffold.five_prime,
+        three_prime=scaffold.three_prime,
+        damaged_flanks="repair" if damaged_flanks == "repair" else "keep",
+        max_flank_edits=max_flank_edits,
+        lengths=(int(ends[0]), int(ends[1])),
+        unknown=int(np.quantile(unknown_bases(lengths, tokens), 1 - OUTSIDE, method="inverted_cdf")),
+        kmer_shares=tuple(shares.round(8).tolist()),
+        composition=float(np.quantile(divergence(counts, shares), 1 - OUTSIDE)),
+        validation=len(residual),
+        spread_factor=float(factors[0]),
+        model_variance=float(factors[1]),
+        read_variance=float(factors[2]),
+        quantiles=tuple(float(ordered[place - 1]) if place <= len(residual) else None for place in places),
+        reads=usual,
+    )
+
+
+def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> list[dict[str, Any]]:
+    """Return what share of the measurements of a data set lies within the intervals of each of `LEVELS`.
+
+    Parameters
+    ----------
+    predictions
+        ``expression``, ``predicted``, ``predicted_low`` and ``predicted_high`` (null without intervals; such promoters are left out).
+    known
+        Of the model.
+    dataset
+        Its name.
+
+    Returns
+    -------
+    list of dict
+        `COVERAGE`, ``low`` and ``high`` being the ends of Wilson's 95 % interval of the share (1927, doi:10.2307/2276774); empty if there
+        are no intervals.
+    """
+    rows = predictions.drop_nulls(["predicted_low", "predicted_high"])
+    if known.quantile is None or not rows.height:
+        return []
+    from scipy import stats  # here, because predictions need not wait for its import
+
+    measured, predicted, low, high = (
+        rows[name].to_numpy().astype(np.float64) for name in ("expression", "predicted", "predicted_low", "predicted_high")
+    )
+    distance = np.abs(measured - predicted) / ((high - low) / 2) * known.quantile  # in standard deviations
+    found = []
+    for level, quantile in zip(LEVELS, known.quantiles, strict=True):
+        if quantile is not None:
+            inside = int((distance <= quantile).sum())
+            ends = stats.binomtest(inside, rows.height).proportion_ci(method="wilson")
+            about = {"dataset": dataset, "level": level, "n": rows.height, "inside": inside / rows.height}
+            found.append(about | {"low": float(ends.low), "high": float(ends.high)})
+    return found
+
+
+def _variances(residual: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Return the factors of ``(3, promoters)`` parts of the residuals' variance that are most likely; 0 for parts that are 0 throughout."""
+    there = parts.any(axis=1)
+    size = np.where(there, parts.mean(axis=1), 1)
+    total = float(np.mean(residual**2)) + 1e-12
+
+    def unlikely(logarithms: np.ndarray) -> tuple[float, np.ndarray]:
+        shares = np.exp(logarithms)
+        variance = (shares / size[there] * total) @ parts[there]
+        slope = (1 / variance - residual**2 / variance**2) / len(residual)
+        return float(np.mean(np.log(variance) + residual**2 / variance)), shares / size[there] * total * (parts[there] @ slope)
+
+    bounds = [(np.log(1e-6), np.log(1e3))] * int(there.sum())  # of the mean square of all residuals
+    found = optimize.minimize(unlikely, np.log(np.full(len(bounds), 1 / len(bounds))), jac=True, method="L-BFGS-B", bounds=bounds)
+    factors = np.zeros(len(parts))
+    factors[there] = np.exp(found.x) / size[there] * total
+    return factors
+
+
+def write(calibration: Calibration, path: str | os.PathLike) -> None:
+    """Write a calibration as JSON."""
+    files.write_json(path, asdict(calibration))
+
+
+def read(directory: str | os.PathLike) -> Calibration | None:
+    """Return the calibration of a model directory, or None if it has none.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or of another model.
+    """
+    path = Path(directory) / FILE
+    if not path.is_file():
+        return None
+    found = load(path)
+    if found.model_sha256 != files.digests(Path(directory) / "model.keras")["sha256"]:
+        raise InputError(f"{path}: this is the calibration of another model than model.keras beside it; make it again: {advice(directory)}")
+    return found
+
+
+def load(path: str | os.PathLike) -> Calibration:
+    """Return the calibration of a file, without a look at the model that it belongs to.
+
+    Raises
+    ------
+    InputError
+        If it is damaged.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        lists = {name: tuple(content[name]) for name in ("lengths", "kmer_shares", "quantiles")}
+        return Calibration(**content | lists)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: this is no calibration of this version ({error}); make it again: {advice(Path(path).parent)}") from error
+
+
+def advice(directory: str | os.PathLike) -> str:
+    """Return the command that makes the calibration of a model directory of a run."""
+    return f"snakemake --cores 8 {(Path(directory) / FILE).as_posix()} (with the run's --configfile)"

@@ -1,0 +1,289 @@
+"""Predictions of a trained model: for promoter tables, for files of any size, and for sequences in Python."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core.errors import InputError
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats import columns as formats_columns
+from gpraflow.models import directory as models_directory
+from gpraflow.prediction import calibration
+from gpraflow.sequences import flanks as sequences_flanks
+from gpraflow.sequences.parents import BASE, PREDICTED_BASE
+from gpraflow.sequences.scaffold import PADDING, Scaffold, reverse_complement_sequences, tokenize
+
+PREDICTED, SPREAD, LOW, HIGH, DOMAIN = "predicted", "predicted_sd", "predicted_low", "predicted_high", "outside"
+MEMBERS = "predicted_members"
+TURNED, IN_PLASMID, PADDED_OTHERWISE = "predicted_turned", "predicted_in_plasmid", "predicted_padded_otherwise"
+PROBED = 200  # promoters of a data set, evenly spread, that `Predictor.probe` predicts in each other guise
+_NAMES = {PREDICTED: "expression", LOW: "expression_low", HIGH: "expression_high", SPREAD: "expression_sd"}  # of what users get
+
+
+class Predictor:
+    """A trained model, ready to predict.
+
+    Parameters
+    ----------
+    directory
+        Model directory (`models.load`), with its calibration if there is one.
+    backend
+        ``auto``, ``jax`` or ``tensorflow``.
+    batch_size
+        Promoters that the model is given at a time.
+
+    Raises
+    ------
+    InputError
+        If the model or its calibration cannot be read, or do not belong together.
+    """
+
+    def __init__(self, directory: str | os.PathLike, backend: str = "auto", batch_size: int = 1024):
+        self.directory, self.batch_size = Path(directory), batch_size
+        model, self.about = models_directory.load(directory, backend)
+        from gpraflow.models import cpu  # imports Keras, with the backend that is chosen now
+
+        self.model = cpu.faster(model)
+        self.calibration = calibration.read(directory)
+
+    @property
+    def window(self) -> dict:
+        """``length``, ``keep`` and ``pad`` of the promoters that the model sees."""
+        return {key: self.about["input"][key] for key in ("length", "keep", "pad")}
+
+    def members(self, tokens: np.ndarray) -> np.ndarray:
+        """Return what each member of the ensemble says of ``(promoters, length)`` tokens, ``(promoters, members)`` float64.
+
+        Batches are filled up to one size, so that nothing is compiled twice: that of the last one is a power of two if it is the only one.
+
+        Raises
+        ------
+        InputError
+            If the model gives something else than numbers.
+        """
+        if not len(tokens):
+            return np.empty((0, self.about["members"]))
+        size = min(self.batch_size, 1 << (len(tokens) - 1).bit_length())
+        missing = np.full((-len(tokens) % size, tokens.shape[1]), PADDING, tokens.dtype)
+        found = self.model.predict(np.concatenate([tokens, missing]), batch_size=size, verbose=0)[: len(tokens)]
+        if bad := int((~np.isfinite(found)).any(axis=1).sum()):
+            raise InputError(f"{self.directory}: the model gives NaN for {bad} promoters; train it again")
+        return found.astype(np.float64)
+
+    def promoters(self, sequences: pl.Series, reads: np.ndarray | float | None = None) -> pl.DataFrame:
+        """Return predictions for whole promoters: ``predicted``, and what else is known of them.
+
+        ``predicted_sd`` is the standard deviation between the members of an ensemble, ``predicted_members`` has one number for each. With a
+        calibration ``predicted_low`` and
+        ``predicted_high`` bound the 95 % interval of a measurement with so many ``reads`` (`Calibration.half_width`), null if it has none,
+        and ``outside`` says in what a promoter is unlike those of training (`Calibration.outside`).
+        """
+        tokens = tokenize(sequences, **self.window)
+        members = self.members(tokens)
+        mean, spread = members.mean(axis=1), members.std(axis=1, ddof=1) if members.shape[1] > 1 else np.zeros(len(members))
+        columns = [pl.Series(PREDICTED, mean, pl.Float32)]
+        if members.shape[1] > 1:
+            columns.append(pl.Series(SPREAD, spread, pl.Float32))
+            columns.append(pl.Series(MEMBERS, members.astype(np.float32), pl.Array(pl.Float32, members.shape[1])))
+        if self.calibration is not None:
+            half = self.calibration.half_width(spread, reads)
+            ends = (pl.Series(LOW, mean - half, pl.Float32), pl.Series(HIGH, mean + half, pl.Float32))
+            columns += [*(end.fill_nan(None) for end in ends), self.outside(sequences)]
+        return pl.DataFrame(columns)
+
+    def probe(self, sequences: pl.Series, upstream: str, downstream: str) -> pl.DataFrame:
+        """Return what the model says of promoters in other guises, for checks.
+
+        At most 200 promoters, evenly spread, are predicted in each guise; null for others, and where a guise is none.
+
+        Parameters
+        ----------
+        sequences
+            Whole promoters.
+        upstream, downstream
+            Plasmid before and behind them, 5' to 3'; empty if not known.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``predicted_turned``: with the insert reverse-complemented between its flanks (all of a promoter whose flanks are not intact).
+            Of promoters that are shorter than the window ``predicted_in_plasmid``: with the plasmid in the place of N (null where the flank
+            at that end is not intact), and ``predicted_padded_otherwise``: with N at the other end.
+        """
+        five, three = self.flanks
+        length, at_the_left = self.window["length"], self.window["pad"] == "left"
+        rows = pl.DataFrame({"s": sequences}).with_row_index("row")
+        short = rows.filter(pl.col("s").str.len_bytes() < length)
+        continued = pl.lit(upstream) + pl.col("s") if at_the_left else pl.col("s") + pl.lit(downstream)
+        begins, ends = pl.col("s").str.starts_with(five), pl.col("s").str.ends_with(three)
+        in_plasmid = short.filter((begins if at_the_left else ends) & pl.lit(bool(upstream if at_the_left else downstream)))
+        guises = {
+            TURNED: (rows, lambda text: _turned(text, five, three), self.window),
+            IN_PLASMID: (
+                in_plasmid,
+                lambda text: text.to_frame("s").select(continued).to_series(),
+                self.window | {"keep": "right" if at_the_left else "left"},
+            ),
+            PADDED_OTHERWISE: (short, lambda text: text, self.window | {"pad": "right" if at_the_left else "left"}),
+        }
+        places, tokens = [], []
+        for of, guise, window in guises.values():
+            some = of[np.unique(np.linspace(0, of.height - 1, min(PROBED, of.height)).round().astype(int))]
+            places.append(some["row"].to_numpy())
+            tokens.append(tokenize(guise(some["s"]), **window).reshape(-1, length))  # of none, too
+        said = self.members(np.concatenate(tokens)).mean(axis=1)
+        found = {}
+        for name, place, part in zip(guises, places, np.split(said, np.cumsum([len(place) for place in places])[:-1]), strict=True):
+            values = np.full(len(sequences), np.nan, np.float32)
+            values[place] = part
+            found[name] = pl.Series(values).fill_nan(None)
+        return pl.DataFrame(found)
+
+    def effects(self, ref: pl.Series, alt: pl.Series) -> pl.DataFrame:
+        """Return what changes from promoters to others.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference, null where all that differs is cut off), and
+            with a calibration ``effect_low`` and
+            ``effect_high`` (95 % interval of the true difference, as if the errors of both predictions were independent), ``outside_ref``
+            and ``outside_alt``.
+        """
+        tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
+        unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
+        of_ref, of_alt = (self.members(each) for each in tokens)
+        found = {"expression_ref": of_ref.mean(axis=1), "expression_alt": of_alt.mean(axis=1)}
+        effect = np.where(unseen, np.nan, (of_alt - of_ref).mean(axis=1))
+        found["effect_alt_minus_ref"] = effect
+        if self.calibration is not None:
+            single = of_ref.shape[1] == 1
+            half = self.calibration.half_width_of_effect(np.zeros(len(effect)) if single else (of_alt - of_ref).std(axis=1, ddof=1))
+            found |= {"effect_low": effect - half, "effect_high": effect + half}
+        columns = [pl.Series(name, values, pl.Float32).fill_nan(None) for name, values in found.items()]
+        if self.calibration is not None:
+            columns += [self.outside(ref).alias("outside_ref"), self.outside(alt).alias("outside_alt")]
+        return pl.DataFrame(columns)
+
+    def outside(self, sequences: pl.Series) -> pl.Series:
+        """Return in what promoters are unlike those of training (`Calibration.outside`); the model has a calibration."""
+        assert self.calibration is not None
+        lengths = sequences.str.len_bytes().to_numpy().astype(np.int64)
+        return pl.Series(DOMAIN, self.calibration.outside(lengths, tokenize(sequences, **self.window)), pl.String)
+
+    @property
+    def flanks(self) -> tuple[str, str]:
+        """The scaffold's 5' and 3' flank; empty without a calibration."""
+        return (self.calibration.five_prime, self.calibration.three_prime) if self.calibration else ("", "")
+
+    def complete(self, rows: pl.DataFrame, path: str | os.PathLike, ledger: Ledger) -> pl.DataFrame:
+        """Return a block of `tables.records` with the flanks of the model's scaffold on sequences that have none.
+
+        Raises
+        ------
+        InputError
+            If the model directory has no calibration, which says what the flanks are.
+        """
+        if self.calibration is None:
+            where = self.directory / calibration.FILE
+            raise InputError(
+                f"{where}: this file does not exist; it says what flanks and intervals are: {calibration.advice(self.directory)}"
+            )
+        known = self.calibration
+        if not known.five_prime and not known.three_prime:
+            return rows
+        policy = sequences_flanks.Policy(damaged_flanks=known.damaged_flanks, max_flank_edits=known.max_flank_edits)
+        return sequences_flanks.mend_flanks(rows, Scaffold(known.scaffold, known.five_prime, known.three_prime), policy, path, ledger)
+
+    def records(self, rows: pl.DataFrame, path: str | os.PathLike, ledger: Ledger, reads: float | None = None) -> pl.DataFrame:
+        """Return ``name``, ``sequence`` (as predicted, with flanks) and predictions, named as users see them, for a block of records."""
+        rows = self.complete(rows, path, ledger)
+        ledger.note_window(rows["sequence"], **self.window)
+        if reads is not None and self.calibration is not None and self.calibration.reads is None:
+            ledger.note("with an interval for any number of reads: the model was trained without n_reads", rows.height)
+        found = self.promoters(rows["sequence"], reads)
+        for reason in ("length", "unknown bases", "composition"):
+            if count := int(found[DOMAIN].str.contains(reason).sum()):
+                ledger.note(f"outside the training domain: {reason}", count)
+        order = [column for column in (PREDICTED, LOW, HIGH, SPREAD, DOMAIN) if column in found.columns]
+        return pl.concat([rows.select("name", "sequence"), found.select(order).rename(_NAMES, strict=False)], how="horizontal")
+
+    def predict(self, sequences: Sequence[str] | pl.Series, reads: float | None = None) -> pl.DataFrame:
+        """Predict the expression of promoters.
+
+        Parameters
+        ----------
+        sequences
+            DNA, 5' to 3' on the strand of the reporter gene, whole promoters or inserts only; upper or lower case; letters for one of
+            several bases count as N.
+        reads
+            Reads of the measurement that the interval is for; None: as many as the validation promoters had (median).
+
+        Returns
+        -------
+        polars.DataFrame
+            One row a sequence, in their order: ``sequence`` (with flanks), ``expression``, ``expression_low``, ``expression_high``
+            (95 % interval), ``expression_sd`` (between members of an ensemble), ``outside`` (empty within the training domain).
+
+        Raises
+        ------
+        InputError
+            If a sequence holds other letters or is empty; it is called by its number from 1.
+        """
+        if isinstance(sequences, str):
+            raise InputError("sequences: one text was given; give a list of sequences, such as ['ACGT']")
+        if reads is not None and not reads >= 1:
+            raise InputError(f"reads: {reads} is not at least 1")
+        text = pl.Series("sequence", list(sequences), pl.String, strict=True)
+        rows = pl.DataFrame(
+            {"row": pl.int_range(1, len(text) + 1, eager=True), "name": "", "sequence": text}, schema_overrides={"name": pl.String}
+        )
+        ledger = Ledger("predict", "")
+        checked = formats_columns.check_sequences(rows, "sequences", ledger, "number", "n")
+        return self.records(checked, "sequences", ledger, reads).drop("name")
+
+
+def _turned(sequences: pl.Series, five: str, three: str) -> pl.Series:
+    """Return promoters with their inserts reverse-complemented between the flanks; all of a promoter whose flanks are not intact."""
+    whole = pl.DataFrame({"s": sequences}).with_columns(intact=pl.col("s").str.starts_with(five) & pl.col("s").str.ends_with(three))
+    insert = pl.col("s").str.slice(len(five), pl.col("s").str.len_bytes().cast(pl.Int64) - len(five) - len(three))
+    turned = reverse_complement_sequences(whole.select(pl.when("intact").then(insert).otherwise("s")).to_series())
+    return whole.with_columns(t=turned).select(pl.when("intact").then(five + pl.col("t") + three).otherwise("t")).to_series()
+
+
+def predict(
+    model_directory: str | os.PathLike,
+    table: pl.DataFrame,
+    *,
+    backend: str = "auto",
+    batch_size: int = 1024,
+    ledger: Ledger | None = None,
+    plasmid: tuple[str, str] | None = None,
+) -> pl.DataFrame:
+    """Return a promoter table with the columns of `Predictor.promoters`: expression in the units of the training table, float32.
+
+    Intervals are for measurements with each promoter's own ``n_reads``, where they are known. Sequences are cut and padded as the
+    model's training data were. A table with ``base_sequence``, what variants were made from, also gets ``predicted_base``. With the
+    ``plasmid`` upstream and downstream of promoters, which may be empty, it gets the columns of `Predictor.probe`.
+
+    Raises
+    ------
+    InputError
+        As `Predictor`.
+    """
+    ledger = ledger or Ledger("predict_promoters", "")
+    ledger.read(table.height)
+    predictor = Predictor(model_directory, backend, batch_size)
+    ledger.note_window(table["sequence"], **predictor.window)
+    reads = table["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "n_reads" in table.columns else None
+    found = pl.concat([table, predictor.promoters(table["sequence"], reads)], how="horizontal")
+    if plasmid is not None:
+        found = pl.concat([found, predictor.probe(table["sequence"], *plasmid)], how="horizontal")
+    if BASE in table.columns and table[BASE].null_count() < table.height:
+        bases = table.select(BASE).drop_nulls().unique(maintain_order=True)
+        of_bases = predictor.members(tokenize(bases[BASE], **predictor.window)).mean(axis=1)
+        found = found.join(bases.with_columns(pl.Series(PREDICTED_BASE, of_bases, pl.Float32)), on=BASE, how="left", maintain_order="left")
+    return found

@@ -1,0 +1,1 @@
+"""The report: accounting, findings, cost, and the page itself."""

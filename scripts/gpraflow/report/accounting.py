@@ -1,0 +1,109 @@
+"""Read and sequence accounting: the ledgers of all steps as one table and as bars of a waterfall."""
+
+import os
+from collections.abc import Sequence
+from itertools import pairwise
+
+import polars as pl
+
+from gpraflow.core.ledger import load, write_lines
+
+OF_READS = ("merge_pairs", "count_reads", "merge_counts")  # rules whose rows are the reads (or pairs) of a bin, in their order
+# What the rows of the first step are called, and what is left after each
+_FIRST = {"merge_counts": "distinct inserts", "estimate_expression": "rows of counts", "ingest_table": "rows of the table"}
+_AFTER = {
+    "merge_counts": "promoters",
+    "estimate_expression": "with expression",
+    "ingest_table": "accepted",
+    "group_neighbours": "in families",
+    "split_promoters": "in splits",
+}
+_WAY = {"unit": pl.String, "kind": pl.String, "label": pl.String, "rows": pl.Int64, "start": pl.Int64}
+
+
+def collect(paths: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
+    """Write the ledgers of all steps as one, and check that what one step of the reads gives is what the next one takes.
+
+    Raises
+    ------
+    AssertionError
+        If a step's rows do not add up, or reads are lost between steps: a fault of the program, never of the data.
+    """
+    table = load(paths)
+    sums = {
+        (rule, dataset): dict(zip(kinds, rows, strict=True))
+        for rule, dataset, kinds, rows in table.group_by("rule", "dataset", "kind", maintain_order=True)
+        .agg(pl.col("rows").sum())
+        .group_by("rule", "dataset", maintain_order=True)
+        .agg("kind", "rows")
+        .iter_rows()
+    }
+    for (rule, dataset), rows in sums.items():
+        if rows["in"] != rows["out"] + rows.get("dropped", 0):
+            raise AssertionError(f"{rule}, {dataset}: {rows}: rows in are not rows out and rows dropped")
+    for before, after in pairwise(OF_READS):
+        for dataset in (dataset for rule, dataset in sums if rule == before):
+            given, taken = sums[before, dataset]["out"], sums[after, dataset]["in"]
+            if given != taken:
+                raise AssertionError(f"{dataset}: {before} gave {given} reads, {after} took {taken}")
+    write_lines(path, table.iter_rows())
+
+
+def way(table: pl.DataFrame, splits: Sequence[str], independent: Sequence[str]) -> pl.DataFrame:
+    """Return the way of the data as the bars of a waterfall.
+
+    Parameters
+    ----------
+    table
+        The ledger of all steps (`ledger.COLUMNS`).
+    splits, independent
+        Names of splits and of independent data sets.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``unit`` (reads, promoters, or independent promoters), ``kind`` (total, lost or part), ``label``, ``rows`` and ``start``, where the
+        bar begins. Within a unit each total is the one before less what was lost between them; parts share out the last total. Reasons that
+        lost nothing are left out; pairs count as reads.
+    """
+    rows: list[tuple[str, str, str, int, int]] = []
+
+    def total(rule: str, datasets: Sequence[str], kind: str) -> int:
+        return int(table.filter(pl.col("dataset").is_in(list(datasets)), rule=rule, kind=kind)["rows"].sum())
+
+    def lose(unit: str, rule: str, datasets: Sequence[str], left: int) -> int:
+        dropped = table.filter(pl.col("dataset").is_in(list(datasets)), rule=rule, kind="dropped")
+        reasons = dropped.group_by("what", maintain_order=True).agg(pl.col("rows").sum())
+        for what, lost in reasons.sort("rows", descending=True, maintain_order=True).iter_rows():
+            if lost:
+                left -= lost
+                rows.append((unit, "lost", what, lost, left))
+        return left
+
+    bins = table.filter(rule="count_reads")["dataset"].unique(maintain_order=True).to_list()
+    if bins:
+        paired = table.filter(rule="merge_pairs")["dataset"].unique().to_list()
+        left = total("merge_pairs", paired, "in") + total("count_reads", [name for name in bins if name not in paired], "in")
+        rows.append(("reads", "total", "reads", left, 0))
+        for rule in OF_READS:
+            left = lose("reads", rule, bins, left)
+        rows.append(("reads", "total", "counted", left, 0))
+    steps = [rule for rule in _AFTER if total(rule, ["library"], "in")]
+    left = total(steps[0], ["library"], "in")
+    rows.append(("promoters", "total", _FIRST[steps[0]], left, 0))
+    for rule in steps:
+        before, left = left, lose("promoters", rule, ["library"], left)
+        if left != before:
+            rows.append(("promoters", "total", _AFTER[rule], left, 0))
+    start = 0
+    for split in splits:
+        number = total("shard_tfrecords", [split], "in")
+        rows.append(("promoters", "part", split, number, start))
+        start += number
+    for dataset in independent:
+        left = total("ingest_table", [dataset], "in")
+        rows.append(("independent promoters", "total", dataset, left, 0))
+        scored = lose("independent promoters", "ingest_table", [dataset], left)
+        if scored != left:
+            rows.append(("independent promoters", "total", f"{dataset}, scored", scored, 0))
+    return pl.DataFrame(rows, schema=_WAY, orient="row")

@@ -1,0 +1,62 @@
+"""What a run cost: time, core-hours and memory of its jobs, from the benchmark files that Snakemake wrote."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+
+from gpraflow.core import files
+from gpraflow.core.errors import InputError
+
+COLUMNS = {
+    "rule": pl.String,
+    "jobs": pl.Int64,
+    "wall_seconds": pl.Float64,
+    "core_seconds": pl.Float64,
+    "core_hours": pl.Float64,
+    "peak_memory_mb": pl.Float64,
+}
+_UNKNOWN = ("NA", "-", "")  # of jobs that were too short to be watched
+
+
+def read(folder: str | os.PathLike) -> pl.DataFrame:
+    """Return the cost of each rule: its jobs as they last ran, the most core-hours first.
+
+    Parameters
+    ----------
+    folder
+        Benchmark files, ``<rule>.tsv`` or ``<rule>.<wildcards>.tsv``.
+
+    Returns
+    -------
+    polars.DataFrame
+        `COLUMNS`. ``wall_seconds`` and ``core_seconds`` (time on processors) are sums over jobs, ``peak_memory_mb`` is that of the largest
+        job (resident, MB). Jobs whose time on processors is not known count with their wall time.
+
+    Raises
+    ------
+    InputError
+        If a file is no benchmark file.
+    """
+    rows = []
+    for path in sorted(Path(folder).glob("*.tsv")):
+        try:
+            job = pl.read_csv(path, separator="\t", infer_schema=False).select("s", "cpu_time", "max_rss").row(-1, named=True)
+            wall, cores, memory = (None if job[name] in (None, *_UNKNOWN) else float(job[name]) for name in ("s", "cpu_time", "max_rss"))
+        except (pl.exceptions.PolarsError, ValueError, IndexError) as error:
+            raise InputError(f"{path}: this is no benchmark file of Snakemake's ({error}); remove it") from error
+        rows.append((path.name.split(".")[0], wall or 0.0, wall or 0.0 if cores is None else cores, memory))
+    jobs = pl.DataFrame(rows, schema={"rule": pl.String, "wall": pl.Float64, "cores": pl.Float64, "memory": pl.Float64}, orient="row")
+    found = jobs.group_by("rule").agg(
+        jobs=pl.len().cast(pl.Int64),
+        wall_seconds=pl.col("wall").sum(),
+        core_seconds=pl.col("cores").sum(),
+        peak_memory_mb=pl.col("memory").max(),
+    )
+    found = found.with_columns(core_hours=pl.col("core_seconds") / 3600)
+    return found.select(*COLUMNS).sort("core_seconds", "rule", descending=[True, False])
+
+
+def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
+    """Write what `read` gives as TSV."""
+    files.write_text(path, table.write_csv(separator="\t", float_precision=5))

@@ -1,0 +1,231 @@
+"""Figures by which a run can be checked: what was lost on the way, what lies near training, what a leak would do, what it cost."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib import pyplot as plt
+from matplotlib import ticker
+
+from gpraflow.core.drawing import BLUE, STYLE, VERMILION
+
+_GREY, _SKY = "#999999", "#56B4E9"
+_SMALL = 7.5
+_WRAP = 38  # letters in a line of a label
+_ROW, _HEAD = 0.22, 0.75  # inches
+_EDITS = "edits to nearest training promoter"  # as `strata` calls it
+DISTANCES = {"dataset": pl.String, "n": pl.Int64, "within_guard": pl.Int64, "median": pl.Float64, "least": pl.Int64, "none_near": pl.Int64}
+
+
+def waterfall(bars: pl.DataFrame) -> Any:
+    """Draw the way of the data, a panel for each unit.
+
+    Parameters
+    ----------
+    bars
+        What `ledger.way` gives.
+    """
+    units = bars["unit"].unique(maintain_order=True).to_list()
+    heights = [_HEAD + (_ROW + 0.06) * bars.filter(unit=unit).height for unit in units]
+    colours = {"total": BLUE, "lost": VERMILION, "part": _SKY}
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(
+            len(units), 1, figsize=(7.2, sum(heights) + 0.3), layout="constrained", squeeze=False, gridspec_kw={"height_ratios": heights}
+        )
+        for axes, unit in zip(panels.flat, units, strict=True):
+            rows = bars.filter(unit=unit)
+            most, before = int(rows["rows"].max()), 1  # type: ignore[arg-type]
+            for place, (kind, number, start) in enumerate(rows.select("kind", "rows", "start").iter_rows()):
+                axes.barh(-place, number, left=start, color=colours[kind], height=0.7)
+                before = number if kind == "total" else before
+                text = {"total": f"{number:,}", "lost": f"\N{MINUS SIGN}{number:,}", "part": f"{number:,}"}[kind]
+                axes.text(1.16, -place, text, ha="right", va="center", fontsize=_SMALL, transform=axes.get_yaxis_transform())
+                if kind != "total":
+                    share = 100 * number / max(before, 1)
+                    text = "<0.01 %" if share < 0.01 else f"{share:.2f} %" if share < 10 else f"{share:.0f} %"
+                    axes.text(1.29, -place, text, ha="right", va="center", fontsize=_SMALL, transform=axes.get_yaxis_transform())
+            before_label = {"lost": "lost: ", "part": "to ", "total": ""}
+            names = [textwrap.fill(before_label[kind] + label, _WRAP) for kind, label in rows.select("kind", "label").iter_rows()]
+            axes.set_yticks(-np.arange(rows.height), names, fontsize=_SMALL, linespacing=1.05)
+            axes.set_ylim(-max(rows.height, 2) + 0.4, 0.6)
+            axes.set_xlim(0, most)
+            axes.tick_params(axis="y", length=0)
+            axes.tick_params(axis="x", labelsize=_SMALL)
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
+            axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
+            axes.set_xlabel(unit, fontsize=_SMALL + 0.5)
+            axes.set_title(f"{unit[0].upper()}{unit[1:]}", fontsize=8.5)
+    return figure
+
+
+def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) -> pl.DataFrame:
+    """Return how near the promoters of data sets are to training.
+
+    Parameters
+    ----------
+    nearest
+        ``dataset``, ``distance`` (edits to the nearest training promoter; null: none near).
+    datasets
+        Their names.
+    max_edits
+        Of the leak guard.
+
+    Returns
+    -------
+    polars.DataFrame
+        `DISTANCES`; ``within_guard``: promoters at most ``max_edits`` from a training promoter; ``median`` and ``least`` are of those with
+        one near.
+    """
+    rows = []
+    for name in datasets:
+        edits = nearest.filter(dataset=name)["distance"]
+        within = int((edits <= max_edits).sum())
+        rows.append((name, len(edits), within, edits.median(), edits.min(), edits.null_count()))
+    return pl.DataFrame(rows, schema=DISTANCES, orient="row")
+
+
+def leak(nearest: pl.DataFrame, strata: pl.DataFrame, titles: Mapping[str, str], max_edits: int) -> Any:
+    """Draw how far the promoters of each data set are from training, and r by that distance, a row of panels a data set.
+
+    Parameters
+    ----------
+    nearest
+        As for `distances`.
+    strata
+        `strata.COLUMNS`.
+    titles
+        Data set -> its title.
+    max_edits
+        Of the leak guard.
+    """
+    parts = {name: strata.filter(dataset=name, by=_EDITS) for name in titles}
+    heights = [max(1.55, _HEAD + _ROW * part.height) for part in parts.values()]
+    farthest = int(nearest["distance"].max() or 0) + 1  # type: ignore[arg-type]
+    beyond = farthest + 3
+    with plt.rc_context(STYLE):
+        figure, panels = plt.subplots(
+            len(titles),
+            2,
+            figsize=(7.2, sum(heights) + 0.3),
+            layout="constrained",
+            squeeze=False,
+            gridspec_kw={"height_ratios": heights},
+        )
+        for (left, right), (name, title) in zip(panels, titles.items(), strict=True):
+            edits = nearest.filter(dataset=name)["distance"]
+            counts = np.bincount(edits.drop_nulls().to_numpy(), minlength=farthest + 1)
+            none, n = edits.null_count(), max(len(edits), 1)
+            left.bar(np.arange(len(counts)), 100 * counts / n, width=1.0, color=BLUE)
+            left.bar(beyond, 100 * none / n, width=1.6, color=_GREY)
+            left.axvline(max_edits + 0.5, color=VERMILION, linewidth=1, linestyle="--")
+            within = int((edits <= max_edits).sum())
+            left.text(
+                max_edits + 1, 0.97, f"{within:,} within\nthe guard's {max_edits} edits", color=VERMILION, fontsize=_SMALL, va="top",
+                transform=left.get_xaxis_transform(),
+            )  # fmt: skip
+            ticks = [tick for tick in range(0, farthest, 10) if tick < beyond - 4]
+            left.set_xticks([*ticks, beyond], [*map(str, ticks), "none\nnear"])
+            left.set_xlim(-1, beyond + 1.5)
+            left.set_title(f"{title} (n = {len(edits):,})", fontsize=8.5)
+            left.set_xlabel("edits to nearest training promoter", fontsize=_SMALL + 0.5)
+            left.set_ylabel("promoters (%)", fontsize=_SMALL + 0.5)
+            rows = parts[name]
+            place = -np.arange(rows.height, dtype=np.float64)
+            r, low, high = (rows[column].cast(pl.Float64).to_numpy() for column in ("r", "r_low", "r_high"))
+            right.errorbar(r, place, xerr=np.stack([r - low, high - r]).clip(0), fmt="o", color=BLUE, markersize=4, linewidth=1.2)
+            scored = np.isfinite(r)
+            ends = [float(np.nanmin(low)), float(np.nanmax(high))] if scored.any() else [0.0, 1.0]
+            spare = max(0.1, ends[1] - ends[0]) * 0.55
+            middle = (ends[0] + ends[1]) / 2
+            right.set_xlim(middle - spare, middle + spare)
+            for at in place[~scored]:
+                right.text(middle, at, "too few to score", ha="center", va="center", fontsize=_SMALL, color="0.4")
+            right.set_yticks(place, [f"{part}  (n = {number:,})" for part, number in rows.select("part", "n").iter_rows()])
+            right.set_ylim(-max(rows.height, 1) + 0.4, 0.6)
+            right.set_xlabel("Pearson r, 95 % interval", fontsize=_SMALL + 0.5)
+            right.grid(axis="x", color="0.9", linewidth=0.6)
+            right.set_axisbelow(True)
+            right.xaxis.set_major_locator(ticker.MaxNLocator(4, steps=[1, 2, 5, 10]))
+            for axes in (left, right):
+                axes.tick_params(labelsize=_SMALL)
+    return figure
+
+
+def reenactment(table: pl.DataFrame, val_r: float | None, val_n: int) -> Any:
+    """Draw r of the cheap model with the slides' index error, on the run's own splits and with shuffled labels, and r of the run's model.
+
+    Parameters
+    ----------
+    table
+        `reenactment.COLUMNS`.
+    val_r, val_n
+        Of the run's model on the val split.
+    """
+    names = {
+        "index error": "cheap model, index error",
+        "honest": "cheap model, this run's splits",
+        "shuffled labels": "cheap model, labels shuffled",
+    }
+    rows = [
+        (names.get(way, way), r, f"n = {n:,}; {100 * seen:.3g} % also trained on", VERMILION if way == "index error" else _GREY)
+        for way, n, seen, r in table.select("way", "test_records", "tested_and_trained", "r").iter_rows()
+    ]
+    rows.append(("this run's model, this run's splits", val_r, f"n = {val_n:,}; 0 % also trained on", BLUE))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.3 * len(rows)), layout="constrained")
+        for place, (_, r, text, colour) in enumerate(rows):
+            if r is not None:
+                axes.plot([0, r], [-place, -place], color="0.85", linewidth=2, zorder=1)
+                axes.plot([r], [-place], "o", color=colour, markersize=6, zorder=2)
+                axes.annotate(f"{r:.3f}", (max(r, 0), -place), (7, 0), textcoords="offset points", va="center", fontsize=_SMALL)
+            axes.text(1.2, -place, text, ha="left", va="center", fontsize=_SMALL)
+        axes.set_yticks(-np.arange(len(rows)), [label for label, *_ in rows], fontsize=_SMALL)
+        axes.set(ylim=(-len(rows) + 0.4, 0.6), xlim=(min(-0.05, *(r for _, r, *_ in rows if r is not None)) - 0.05, 1.15))
+        axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+        axes.set_xlabel("Pearson r on what was tested", fontsize=_SMALL + 0.5)
+        axes.tick_params(axis="x", labelsize=_SMALL)
+    return figure
+
+
+def cost(table: pl.DataFrame, most: int = 14) -> Any:
+    """Draw the time on processors of each rule.
+
+    Parameters
+    ----------
+    table
+        `cost.COLUMNS`.
+    most
+        Rules to draw; the others are put together.
+    """
+    drawn = table.head(most).select("rule", "jobs", "wall_seconds", "core_seconds", "peak_memory_mb").rows()
+    rest = table.slice(most)
+    if rest.height:
+        sums = rest.select(pl.col("jobs", "wall_seconds", "core_seconds").sum(), pl.col("peak_memory_mb").max()).row(0)
+        drawn.append((f"{rest.height} other rules", *sums))
+    hours = table["core_seconds"].sum() > 7200
+    unit, scale, clock = ("core-hours", 3600, "h") if hours else ("core-minutes", 60, "min")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.2, _HEAD + 0.2 + _ROW * max(len(drawn), 4)), layout="constrained")
+        columns = ((1.2, unit), (1.31, "jobs"), (1.5, "wall time"), (1.74, "peak memory"))
+        for x, text in columns:
+            axes.text(x, 0.9, text, ha="right", va="center", fontsize=_SMALL, transform=axes.get_yaxis_transform())
+        for place, (_, jobs, wall, cores, memory) in enumerate(drawn):
+            axes.barh(-place, cores / scale, color=BLUE, height=0.7)
+            texts = (
+                f"{cores / scale:,.2f}",
+                f"{jobs:,}",
+                f"{wall / scale:,.2f} {clock}",
+                "unknown" if memory is None else f"{memory:,.0f} MB",
+            )
+            for (x, _), text in zip(columns, texts, strict=True):
+                axes.text(x, -place, text, ha="right", va="center", fontsize=_SMALL, transform=axes.get_yaxis_transform())
+        axes.set_yticks(-np.arange(len(drawn)), [name for name, *_ in drawn], fontsize=_SMALL)
+        axes.set_ylim(-len(drawn) + 0.4, 0.6)
+        axes.tick_params(axis="y", length=0)
+        axes.tick_params(axis="x", labelsize=_SMALL)
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(4))
+        total = table["core_seconds"].sum() / scale
+        axes.set_xlabel(f"time on processors ({unit}); all rules: {total:,.2f}", fontsize=_SMALL + 0.5)
+    return figure

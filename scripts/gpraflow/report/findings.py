@@ -1,0 +1,234 @@
+"""Warnings, notes and key figures of a run."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gpraflow.core import files
+from gpraflow.core.errors import shown_url
+from gpraflow.report.parts import interval, number, probability
+
+LARGEST_DIGEST = 4 << 30  # bytes of a file that is read for its digest
+COVERED = 0.9  # of measurements that must lie in 95 % intervals, lest it be a warning
+
+
+def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) -> list[dict[str, str]]:
+    """Return ``file``, ``bytes`` and ``sha256`` of input files, or why there is none.
+
+    Parameters
+    ----------
+    data
+        ``what``, ``path`` and, of public files, ``doi`` and ``checksum``.
+    largest
+        Larger files are not read.
+    """
+    found = []
+    for entry in data:
+        path, row = Path(entry["path"]), {"what": entry["what"], "file": entry["path"], "bytes": "", "sha256": "not there any more"}
+        if path.is_file():
+            size = path.stat().st_size
+            row["bytes"] = str(size)
+            row["sha256"] = files.digests(path)["sha256"] if size <= largest else f"not computed: larger than {largest:,} bytes"
+        row["published as"] = " ".join(entry[key] for key in ("doi", "checksum") if entry.get(key))
+        found.append(row)
+    return found
+
+
+# What is said in words
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a reader must know: of which data set (or of the run), and what."""
+
+    of: str
+    text: str
+
+
+def warnings_of(
+    tables: Mapping[str, Sequence[Mapping[str, str]]], about: Mapping[str, Any], titles: Mapping[str, str], max_edits: int
+) -> list[Finding]:
+    """Return what makes the figures mean less than they seem.
+
+    Parameters
+    ----------
+    tables
+        Rows of ``checks.tsv``, ``leak/distances.tsv``, ``leak/reenactment.tsv`` and ``intervals.tsv``.
+    about
+        The content of ``model.json``.
+    titles
+        Data set -> its title.
+    max_edits
+        Of the leak guard.
+    """
+    found = [
+        Finding(titles.get(row["dataset"], row["dataset"]), f"{row['check']}: {row['text']}.")
+        for row in tables.get("checks.tsv", ())
+        if row["verdict"] == "warning"
+    ]
+    for row in tables.get("leak/distances.tsv", ()):
+        if within := int(row["within_guard"]):
+            text = (
+                f"{within:,} of {int(row['n']):,} promoters are within {max_edits} edits of a training promoter, where scores are no test."
+            )
+            found.append(Finding(titles.get(row["dataset"], row["dataset"]), "leak: " + text))
+    for row in tables.get("intervals.tsv", ()):
+        if float(row["level"]) == 0.95 and float(row["high"]) < COVERED:
+            text = f"95 % intervals hold {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements: they are too narrow here."
+            found.append(Finding(titles.get(row["dataset"], row["dataset"]), "intervals: " + text))
+    for row in tables.get("leak/reenactment.tsv", ()):
+        if row["way"] == "honest" and row["r"] and (about["val_r"] is None or float(row["r"]) > about["val_r"]):
+            ridge, model = number(float(row["r"])), number(about["val_r"])
+            text = f"ridge regression on 5-mers, trained on the same promoters, has r {ridge}, this model {model}."
+            found.append(Finding("val split", "baseline: " + text))
+    if about.get("restarts"):
+        times = "once" if about["restarts"] == 1 else f"{about['restarts']} times"
+        found.append(Finding("Training", f"diverged {times} and was sent back to its best state with a smaller learning rate."))
+    return found
+
+
+def notes_of(
+    datasets: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any], *, commit: str, covered: bool, simulated: bool
+) -> list[str]:
+    """Return what a reviewer would ask about, though nothing is wrong with it.
+
+    Parameters
+    ----------
+    datasets, about
+        Of metrics.json, and the content of ``model.json``.
+    commit
+        Of this report's code.
+    covered
+        Whether predictions have intervals.
+    simulated
+        Whether data were.
+    """
+    found = []
+    if simulated:
+        found.append("Data are simulated, with known truth: what is said here of promoters holds for no living cell.")
+    if not any(scored["independent"] for scored in datasets.values()):
+        found.append("There is no independent data set: all scores are of promoters of the library that the model was trained on.")
+    if about.get("epochs", 1) > 1 and about.get("best_epoch") == about.get("epochs"):
+        found.append("The best epoch was the last one: longer training might give a better model.")
+    if not covered:
+        found.append("Predictions have no intervals: there are fewer than 19 validation promoters.")
+    if not commit:
+        found.append("The code was no checkout of git: which version of it made these results is not recorded.")
+    if commit.endswith("-dirty"):
+        found.append(f"The code was changed since commit {commit.removesuffix('-dirty')}, and the changes are in no commit.")
+    if about.get("commit", "") != commit:
+        found.append(
+            f"The model was trained at commit {about.get('commit') or 'unknown'}; this report was written at {commit or 'an unknown one'}."
+        )
+    return found
+
+
+def card(
+    name: str, scored: Mapping[str, Any], peers: Sequence[Mapping[str, str]], runs: Sequence[Mapping[str, str]], run: str
+) -> dict[str, Any]:
+    """Return what the summary says of one data set.
+
+    Parameters
+    ----------
+    name, scored
+        Of the data set, in metrics.json.
+    peers, runs
+        Rows of ``peers.tsv`` and ``comparison/scores.tsv``.
+    run
+        Name of this run.
+
+    Returns
+    -------
+    dict
+        ``title``, ``kind``, ``r``, ``ends`` of its interval, ``n``, ``lines`` of text.
+    """
+    lines = []
+    if ceiling := scored.get("ceiling"):
+        share = f"{100 * ceiling['share']:.1f} % of the noise ceiling" if ceiling["share"] is not None else "noise ceiling"
+        lines.append(f"{share}, {number(ceiling['r'])} (from {ceiling['from']})")
+    if scored.get("r_members_sd") is not None:
+        lines.append(f"single networks: r {number(scored['r_members_mean'])}, standard deviation {number(scored['r_members_sd'])}")
+    known = {peer: of for peer, of in scored.get("peers", {}).items() if of["r"] is not None}
+    if known:
+        best = max(known, key=lambda peer: known[peer]["r"])
+        which = f"best of {len(known)} stored predictions of others" if len(known) > 1 else "stored predictions of others"
+        lines.append(f"{which}, {best}: r {interval(known[best])}, n = {known[best]['n']:,}")
+        for row in peers:
+            if row["dataset"] == name and row["other"] == best and row["difference"]:
+                lines.append(f"this model minus {best}: {_difference(row)}")
+    others = [row for row in runs if row["dataset"] == name and row["kind"] == "run" and row["label"] != run and row["r"]]
+    if others:
+        other = max(others, key=lambda row: float(row["r"]))
+        values = {key: float(other[key]) if other[key] else None for key in ("r", "r_low", "r_high")}
+        lines.append(f"{f'best of {len(others)} other runs' if len(others) > 1 else 'other run'}, {other['label']}: r {interval(values)}")
+    kind = "independent of the library" if scored["independent"] else "of the library"
+    ends = f"{number(scored['r_low'])} to {number(scored['r_high'])}"
+    return {"title": scored["title"], "kind": kind, "r": number(scored["r"]), "ends": ends, "n": scored["n"], "lines": lines}
+
+
+def _difference(row: Mapping[str, str]) -> str:
+    value, low, high = (float(row[name]) for name in ("difference", "difference_low", "difference_high"))
+    p = f", p {probability(float(row['p_holm']))} (Holm)" if row["p_holm"] else ""
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{p}"
+
+
+def facts(way: pl.DataFrame, about: Mapping[str, Any], costs: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Return data, losses, model, training and cost in a line each.
+
+    Parameters
+    ----------
+    way
+        What `ledger.way` gives.
+    about
+        The content of ``model.json``.
+    costs
+        Rows of ``cost.tsv``.
+    """
+    found = []
+    for unit, name in (("reads", "Reads"), ("promoters", "Promoters"), ("independent promoters", "Independent promoters")):
+        rows = way.filter(unit=unit)
+        totals, lost = rows.filter(kind="total"), rows.filter(kind="lost")
+        if not rows.height:
+            continue
+        if unit == "independent promoters":
+            given = sum(count for label, count in totals.select("label", "rows").iter_rows() if not label.endswith(", scored"))
+        else:
+            given = totals["rows"][0]
+        used = given - lost["rows"].sum()
+        reasons = "; ".join(
+            f"{count:,} ({_percent(count / given)}) {what}"
+            for what, count in lost.sort("rows", descending=True).select("label", "rows").iter_rows()
+        )
+        first = "" if unit == "independent promoters" else f" ({totals['label'][0]})" if totals["label"][0] != unit else ""
+        found.append((name, f"{given:,} in{first}, {used:,} used, {lost['rows'].sum():,} lost{': ' if reasons else ''}{reasons}"))
+    parts = way.filter(kind="part").select("label", "rows").iter_rows()
+    found.append(("Splits", ", ".join(f"{label} {count:,}" for label, count in parts)))
+    networks = f", {about['members']} networks" if about["members"] > 1 else ""
+    found.append(("Model", f"{about['architecture']}, preset {about['preset']}, {about['parameters']:,} parameters{networks}"))
+    epochs = f"epoch {about['best_epoch']} of {about['epochs']} was kept; " if about["epochs"] > 1 else ""
+    validation = f"r on the val split {number(about['val_r'])} (n = {about['promoters']['val']:,})"
+    found.append(("Training", f"{epochs}{validation}; {_clock(about['seconds'])} on {about['device']} ({about['backend']})"))
+    hours, jobs = sum(float(row["core_hours"]) for row in costs), sum(int(row["jobs"]) for row in costs)
+    found.append(("Cost", f"{hours:.2f} core-hours in {jobs:,} jobs"))
+    return found
+
+
+def _percent(share: float) -> str:
+    return "<0.01 %" if share < 1e-4 else f"{100 * share:.2f} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _clock(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def without_secrets(value: Any) -> Any:
+    """Return a part of the config in which URLs have neither passwords nor queries."""
+    if isinstance(value, Mapping):
+        return {key: without_secrets(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_secrets(inner) for inner in value]
+    return shown_url(value) if isinstance(value, str) and re.match(r"https?://", value) else value

@@ -1,0 +1,223 @@
+"""The report of a run: one HTML page that needs nothing else, what matters first.
+
+What is drawn and tabulated was made by other rules; here it is put in order, summed up in words and written, with all figures and tables
+inside for download. Figures and tables that a run does not have are left out, and a section with nothing in it.
+"""
+
+import base64
+import datetime
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpraflow.core import ledger, provenance
+from gpraflow.report import accounting
+from gpraflow.report.findings import card, digests, facts, notes_of, warnings_of, without_secrets
+from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json, read_table, shape, table
+
+SECTIONS = {
+    "scores": "Scores",
+    "assay": "Quality of the assay",
+    "ledger": "The way of the data",
+    "leak": "Splits, and audit for leaks",
+    "training": "Training",
+    "predictions": "Predictions",
+    "subsets": "Subsets",
+    "comparison": "Comparison with other models",
+    "intervals": "Calibration of intervals",
+    "explanation": "What the model goes by",
+    "factors": "Factors",
+    "cost": "Cost",
+}
+# Figure below figures/, or a folder of one for each data set -> section, title ("" is that of the data set), caption
+FIGURES = {
+    "scores": ("scores", "Pearson r on every data set", "scores"),
+    "assay/yield": ("assay", "Reads that count, and losses", "yield"),
+    "assay/distinct": ("assay", "Reads and distinct inserts of each bin", "distinct"),
+    "assay/rarefaction": ("assay", "Rarefaction", "rarefaction"),
+    "assay/inserts": ("assay", "Insert length and base composition", "inserts"),
+    "assay/depth": ("assay", "Reads per promoter", "depth"),
+    "assay/expression": ("assay", "Expression", "expression"),
+    "assay/profiles": ("assay", "Profiles over bins", "profiles"),
+    "assay/replicates": ("assay", "Replicates", "replicates"),
+    "ledger": ("ledger", "What went in, what was lost, what was used", "ledger_figure"),
+    "leak/distance": ("leak", "Distance to training, and scores by it", "distance"),
+    "leak/reenactment": ("leak", "What a leak would have made of the scores", "leak"),
+    "training": ("training", "Training curves", "training"),
+    "predictions": ("predictions", "", "predictions"),
+    "strata": ("subsets", "", "strata_figure"),
+    "comparison": ("comparison", "Runs and stored predictions of others", "comparison"),
+    "intervals": ("intervals", "Measurements inside intervals", "intervals"),
+    "explain/motifs": ("explanation", "Motifs that explain the predictions", "motifs"),
+    "explain/logos": ("explanation", "Contributions of bases", "logos"),
+    "factors": ("factors", "Parameters of the factors", "factors"),
+    "cost": ("cost", "Time on processors", "cost"),
+}
+# Table below results/<run> -> section, title, caption, whether it is unfolded
+TABLES = {
+    "metrics.tsv": ("scores", "Scores of each data set", "metrics", True),
+    "checks.tsv": ("scores", "Checks", "checks", False),
+    "ledger.tsv": ("ledger", "Ledger of all steps", "ledger", False),
+    "leak/distances.tsv": ("leak", "Distance to the nearest training promoter", "distances", True),
+    "neighbours/overlaps.tsv": ("leak", "Independent data sets against the library", "overlaps", False),
+    "splits/summary.tsv": ("leak", "What each split got", "splits", False),
+    "leak/reenactment.tsv": ("leak", "What a leak would have made of the scores, in numbers", "leak", False),
+    "strata.tsv": ("subsets", "Scores in parts of each data set", "strata", False),
+    "peers.tsv": ("comparison", "This model against stored predictions of others", "peers", True),
+    "comparison/scores.tsv": ("comparison", "Scores of all runs", "comparison_scores", False),
+    "comparison/tests.tsv": ("comparison", "Each two runs compared", "comparison_tests", True),
+    "dream.tsv": ("comparison", "Score of the DREAM challenge 2022", "dream", True),
+    "intervals.tsv": ("intervals", "Measurements inside intervals, in numbers", "intervals", False),
+    "explain/motifs.tsv": ("explanation", "Motifs that explain the predictions, in numbers", "motifs_table", False),
+    "factors.tsv": ("factors", "Parameters of all factors", "factors", False),
+    "cost.tsv": ("cost", "Cost of each rule", "cost", False),
+}
+PACKAGES = ("gpraflow", "snakemake", "polars", "numpy", "scipy", "matplotlib", "jinja2", "docutils")  # of this report and its figures
+
+
+# The page
+
+
+def sections(
+    figures: Sequence[str],
+    tables: Sequence[str],
+    captions: Mapping[str, str],
+    *,
+    results: str | os.PathLike,
+    titles: Mapping[str, str],
+    explained: str,
+    config: Mapping[str, Any],
+) -> list[Section]:
+    """Return what is in the page, section by section; empty sections are left out.
+
+    Parameters
+    ----------
+    figures, tables
+        SVG files below ``results``/figures and TSV files below ``results``.
+    captions
+        Name -> reStructuredText.
+    results
+        Folder of the run.
+    titles
+        Data set -> its title.
+    explained
+        Data set of which figures of the explanation are; empty if there is none.
+    config
+        Of the run.
+    """
+    found = {name: Section(name, title) for name, title in SECTIONS.items()}
+    values = {
+        "unit": config["plots"]["unit"],
+        "bootstrap": config["evaluation"]["bootstrap"],
+        "max_edits": config["neighbours"]["max_edits"],
+        "config": config,
+    }
+    drawn, run = Path(results) / "figures", config["run"]
+    for path in sorted(figures, key=lambda path: _place(path, results, titles)):
+        name = Path(path).relative_to(drawn).with_suffix("").as_posix()
+        kind, _, dataset = name.partition("/") if name not in FIGURES else (name, "", "")
+        section, title, text = FIGURES[kind]
+        title = title or titles[dataset]
+        below = caption(captions[text], title=titles.get(dataset or explained, ""), **values)
+        found[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
+    for path in sorted(tables, key=lambda path: list(TABLES).index(Path(path).relative_to(results).as_posix())):
+        section, title, text, unfolded = TABLES[Path(path).relative_to(results).as_posix()]
+        above = caption(captions[text], **values)
+        made = table(path, folder=results, run=run, title=title, caption=above, unfolded=unfolded)
+        if made.total:
+            found[section].tables.append(made)
+    return [section for section in found.values() if section.figures or section.tables]
+
+
+def _place(path: str, results: str | os.PathLike, titles: Mapping[str, str]) -> tuple[int, int]:
+    name = Path(path).relative_to(Path(results) / "figures").with_suffix("").as_posix()
+    if name in FIGURES:
+        return list(FIGURES).index(name), 0
+    kind, _, dataset = name.partition("/")
+    return list(FIGURES).index(kind), list(titles).index(dataset)
+
+
+def page(
+    *,
+    results: str | os.PathLike,
+    figures: Sequence[str],
+    tables: Sequence[str],
+    captions: Sequence[str],
+    template: str | os.PathLike,
+    config: Mapping[str, Any],
+    data: Sequence[Mapping[str, str]],
+    datasets: Sequence[str],
+    independent: Sequence[str],
+    explained: str,
+    now: datetime.datetime,
+) -> str:
+    """Return the report of a run as HTML.
+
+    Parameters
+    ----------
+    results
+        Folder of the run; ``metrics.json`` and ``model/model.json`` are read from it.
+    figures, tables, captions
+        Files: SVG (PNG beside them), TSV, reStructuredText.
+    template
+        Jinja template of the page; ``report.css`` and ``report.js`` lie beside it.
+    config
+        Of the run, complete.
+    data
+        Input files, see `digests`.
+    datasets, independent
+        Names of the scored data sets, in their order, and of the independent ones.
+    explained
+        The data set that is explained; empty if there is none.
+    now
+        Time to write down.
+
+    Raises
+    ------
+    InputError
+        If a table or figure is damaged.
+    """
+    import jinja2
+    import yaml
+
+    results, folder = Path(results), Path(template).parent
+    metrics, about = read_json(results / "metrics.json"), read_json(results / "model/model.json")
+    scored, max_edits = {name: metrics["datasets"][name] for name in datasets}, config["neighbours"]["max_edits"]
+    titles = {name: of["title"] for name, of in scored.items()}
+    simulated = any(Path(entry["path"]).is_relative_to(results / "simulated") for entry in data)
+    rows = {Path(path).relative_to(results).as_posix(): read_table(path) for path in tables}
+    texts = {Path(path).stem: Path(path).read_text(encoding="utf-8") for path in captions}
+    way = accounting.way(ledger.load([results / "ledger.tsv"]), config["split"]["names"], independent)
+    commit = provenance.commit()
+    script = (folder / "report.js").read_text(encoding="utf-8")
+    columns, cells = shape(digests(data))
+    context = {
+        "run": config["run"],
+        "now": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "warnings": warnings_of(rows, about, titles, max_edits),
+        "checked": len(rows.get("checks.tsv", ())),
+        "notes": notes_of(scored, about, commit=commit, covered=bool(rows.get("intervals.tsv")), simulated=simulated),
+        "cards": [
+            card(name, of, rows.get("peers.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"]) for name, of in scored.items()
+        ],
+        "facts": facts(way, about, rows.get("cost.tsv", ())),
+        "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config),
+        "config": config,
+        "config_text": yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120),
+        "about": about,
+        "simulated": simulated,
+        "commit": commit,
+        "versions": provenance.versions(PACKAGES),
+        "data_columns": columns,
+        "data_rows": cells,
+        "most_rows": MOST_ROWS,
+        "style": (folder / "report.css").read_text(encoding="utf-8"),
+        "script": script,
+        "script_digest": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(Path(template).name).render(context)

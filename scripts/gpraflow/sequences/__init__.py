@@ -1,0 +1,1 @@
+"""DNA: scaffolds and flanks, motifs, near-duplicates, parents of variants."""

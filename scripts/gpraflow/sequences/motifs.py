@@ -1,0 +1,132 @@
+"""Transcription-factor motif matrices: reading them and scanning promoters with them on both strands."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from Bio import motifs as bio_motifs
+
+from gpraflow.core.errors import InputError
+from gpraflow.sequences.scaffold import PADDING, one_hot
+
+_CHUNK = 256  # their weights stay in cache
+_SHARED = 5  # bp that motifs share at least when they are compared
+
+
+@dataclass(frozen=True)
+class Motif:
+    """One motif: JASPAR matrix identifier, transcription factor, ``(width, 4)`` log-odds in natural-log units."""
+
+    matrix_id: str
+    factor: str
+    log_odds: np.ndarray
+
+
+def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
+    """Read count matrices in JASPAR format as log-odds against equal base frequencies.
+
+    ``log_odds = ln((f + p) / (1 + 4 p) / 0.25)`` with base frequency f and pseudocount p (a frequency, since JASPAR's yeast matrices
+    differ in their totals).
+
+    Raises
+    ------
+    InputError
+        If the file is missing or holds no motif.
+    """
+    try:
+        with open(path, encoding="utf-8") as handle:
+            records = list(bio_motifs.parse(handle, "jaspar"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: this motif file does not exist") from None
+    except (ValueError, IndexError, AttributeError) as error:
+        raise InputError(
+            f"{path}: no motifs in JASPAR format ({error}); other formats can be converted with Biopython's Bio.motifs"
+        ) from None
+    if not records:
+        raise InputError(f"{path}: no motif in JASPAR format found")
+    found = []
+    for record in records:
+        counts = np.array([record.counts[base] for base in "ACGT"], np.float64).T
+        frequency = counts / counts.sum(axis=1, keepdims=True)
+        log_odds = np.log((frequency + pseudocount) / (1 + 4 * pseudocount) / 0.25)
+        found.append(Motif(record.matrix_id, record.name, log_odds.astype(np.float32)))
+    return found
+
+
+def likeness(one: Motif, other: Motif) -> float:
+    """Return the greatest correlation of the log-odds of two motifs, over all places and strands at which they share at least 5 bp.
+
+    Narrower motifs share at least all of the narrower one.
+    """
+    least = min(_SHARED, len(one.log_odds), len(other.log_odds))
+    found = -1.0
+    for turned in (other.log_odds, other.log_odds[::-1, ::-1]):
+        for shift in range(least - len(turned), len(one.log_odds) - least + 1):
+            begin, end = max(0, shift), min(len(one.log_odds), shift + len(turned))
+            found = max(found, float(np.corrcoef(one.log_odds[begin:end].ravel(), turned[begin - shift : end - shift].ravel())[0, 1]))
+    return found
+
+
+def occupancies(tokens: np.ndarray, motifs: Sequence[Motif], log_concentration: np.ndarray) -> np.ndarray:
+    """Return how many molecules of each factor are bound to each promoter on average, at equilibrium.
+
+    A configuration is a set of bound sites, on both strands, that do not overlap; its statistical weight is the product of its sites'
+    ``exp(score - best score + c)``: a perfect site alone is bound with the odds ``exp(c)``, c being the log of concentration over the
+    dissociation constant of the best site (Granek & Clarke 2005, doi:10.1186/gb-2005-6-10-r87). All configurations are summed by
+    recursion from both ends, ``F[j] = F[j-1] + sum over sites w that end at j of w F[start]`` and B likewise, so that a site is bound
+    with ``P = F[start] w B[end] / Z`` (Segal et al. 2008, doi:10.1038/nature06496). Overlapping sites compete for the promoter, and
+    no site is bound more than once. De Boer et al. 2020 (doi:10.1038/s41587-019-0315-8) take ``S / (1 + S)`` for each factor by itself.
+
+    Parameters
+    ----------
+    tokens
+        ``(promoters, length)`` tokens; no site covers an N, so that padding changes nothing.
+    motifs
+        Motifs; one wider than ``length`` has no site.
+    log_concentration
+        c, shape ``(motifs,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(promoters, motifs)`` float64: the sum of P over the sites of a factor.
+    """
+    all_widths = np.array([len(motif.log_odds) for motif in motifs])
+    order = np.argsort(all_widths, kind="stable")
+    kinds, first = np.unique(all_widths[order], return_index=True)
+    last = [*first[1:], len(motifs)]
+    length, widest = tokens.shape[1], int(kinds[-1])
+    matrices = np.zeros((2, len(motifs), widest, 4), np.float32)
+    for row, index in enumerate(order):
+        # Multiples of 2^-16 add up exactly in float32, so that the number of BLAS threads changes nothing.
+        log_odds = np.round(motifs[index].log_odds * 65536) / 65536
+        matrices[0, row, : len(log_odds)] = log_odds
+        matrices[1, row, : len(log_odds)] = log_odds[::-1, ::-1]
+    shift = (log_concentration[order] - matrices[0].max(axis=2).sum(axis=1)).astype(np.float32)[:, None, None]
+    flat = matrices.reshape(2 * len(motifs), widest * 4)
+
+    found = np.empty((len(tokens), len(motifs)))
+    for begin in range(0, len(tokens), _CHUNK):
+        padded = np.pad(tokens[begin : begin + _CHUNK].T, ((0, widest - 1), (0, 0)), constant_values=PADDING)
+        rows = padded.shape[1]
+        windows = np.lib.stride_tricks.sliding_window_view(one_hot(padded), widest, axis=0)  # (starts, rows, 4, widest)
+        scores = flat @ windows.transpose(0, 1, 3, 2).reshape(-1, widest * 4).T
+        weights = np.exp(scores.reshape(2, len(motifs), length, rows) + shift).sum(axis=0)
+        n_before = np.pad(np.cumsum(padded == PADDING, axis=0), ((1, 0), (0, 0)))
+        for low, high, width in zip(first, last, kinds, strict=True):
+            weights[low:high] *= n_before[width : width + length] == n_before[:length]
+        by_width = np.add.reduceat(weights, first, axis=0, dtype=np.float64)
+        before, after = np.ones((length + 1, rows)), np.ones((length + 1, rows))
+        for end in range(1, length + 1):
+            fits = np.flatnonzero(kinds <= end)
+            starts = end - kinds[fits]
+            before[end] = before[end - 1] + np.einsum("kr,kr->r", by_width[fits, starts], before[starts])
+        for start in range(length - 1, -1, -1):
+            fits = np.flatnonzero(kinds <= length - start)
+            after[start] = after[start + 1] + np.einsum("kr,kr->r", by_width[fits, start], after[start + kinds[fits]])
+        for low, high, width in zip(first, last, kinds, strict=True):
+            free = before[: max(length - width + 1, 0)] * after[width:] / after[0]  # both sides' configurations, not reaching into the site
+            bound = np.einsum("fsr,sr->rf", weights[low:high, : len(free)], free.astype(np.float32))
+            found[begin : begin + rows, order[low:high]] = bound
+    return found

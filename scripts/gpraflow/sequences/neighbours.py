@@ -1,0 +1,431 @@
+"""Near-duplicate sequences: which are within a few edits of each other, found exactly and without comparing all pairs.
+
+Two sequences within k edits share, in one of k + 1 segments of either, an exact match that is shifted by few positions (pigeonhole
+principle; the shifts are those of Pass-Join, Li et al. 2011, doi:10.14778/2078331.2078340). Sequences are joined by hashes of such
+segments, and only joined ones are compared.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import polars as pl
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from gpraflow.sequences.scaffold import reverse_complement_sequences, tokenize
+
+_PAIRS = 1_000_000  # candidate pairs at a time
+_KMERS = 40_000_000  # k-mers at a time
+_ROWS = 100_000  # sequences whose k-mers are listed at a time
+_FAR = 20_000  # sequences whose nearest is looked for at a time
+# The training promoter nearest to each promoter of a data set, and the edits between their inserts; null where none is near.
+NEAREST = {"dataset": pl.String, "sequence": pl.String, "distance": pl.Int64, "nearest": pl.String}
+# Pairs of a library's promoter (`sequence`) and one of an independent data set (`other`) that are near-duplicates; `equal`: the inserts are
+# the same, on the same strand.
+OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "other": pl.String, "equal": pl.Boolean}
+
+
+@dataclass(frozen=True)
+class Join:
+    """Sequences a and b of the same group share a segment; ``turned``: a's other strand does."""
+
+    rows_a: np.ndarray
+    group_a: np.ndarray
+    rows_b: np.ndarray
+    group_b: np.ndarray
+    turned: bool
+
+
+def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | None = None, threads: int = 1) -> Iterator[Join]:
+    """Yield joins such that any two sequences within ``max_edits`` (Levenshtein) are in one group of one of them, in either order.
+
+    With their reverse complements as ``turned``, so are those that are within ``max_edits`` if one of them is turned. ``threads`` joins
+    are looked for at the same time.
+    """
+    if not len(sequences):
+        return
+    length = sequences.str.len_bytes().to_numpy().astype(np.int64)
+    number = max_edits + 1
+    long, short = int(np.quantile(length, 0.01)) // number, int(length.min()) // number
+    passes = [(np.flatnonzero(length >= number * long), long)]
+    if short < long:  # a few short sequences must not make the segments of all others short
+        passes.append((np.flatnonzero(length < number * long + max_edits), short))
+    with ThreadPoolExecutor(threads) as pool:
+        for rows, size in passes:
+            text, other = sequences[rows], None if turned is None else turned[rows]
+            for join in pool.map(partial(_segment_joins, rows, text, other, size, max_edits), range(number)):
+                yield from join
+
+
+def _segment_joins(rows: np.ndarray, text: pl.Series, turned: pl.Series | None, size: int, max_edits: int, segment: int) -> list[Join]:
+    """Return the joins by one of the ``max_edits + 1`` segments of ``text``, at all shifts of either strand."""
+    from_left = 2 * segment < max_edits + 1
+    offset, most = (segment * size, segment) if from_left else ((segment - max_edits - 1) * size, max_edits - segment)
+    key = text.str.slice(offset, size).hash().to_numpy()  # equal hashes of different segments only add candidates
+    found = []
+    for strand, other in [(text, False)] if turned is None else [(text, False), (turned, True)]:
+        for shift in range(-most, most + 1):
+            if shift == 0 and not other:
+                found.append(_repeated(rows, key))
+            else:
+                found.append(_common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), key, other))
+    return [join for join in found if len(join.rows_a)]
+
+
+def _repeated(rows: np.ndarray, key: np.ndarray) -> Join:
+    several = _in(key, _distinct(key, repeated=True))
+    _, group = np.unique(key[several], return_inverse=True)
+    return Join(rows[several], group, rows[several], group, False)
+
+
+def _common(rows: np.ndarray, key_a: np.ndarray, key_b: np.ndarray, turned: bool) -> Join:
+    # Most keys have no partner: a table of one byte for each prefix of a key tells so without sorting.
+    bits = np.uint64(64 - max(10, int(len(rows) * 16).bit_length()))
+    seen = np.zeros(1 << (64 - int(bits)), bool)
+    seen[key_b >> bits] = True
+    some_a = np.flatnonzero(seen[key_a >> bits])
+    seen[:] = False
+    seen[key_a[some_a] >> bits] = True
+    some_b = np.flatnonzero(seen[key_b >> bits])
+    key_a, key_b = key_a[some_a], key_b[some_b]
+    common = np.intersect1d(_distinct(key_a), _distinct(key_b), assume_unique=True)
+    has_a, has_b = _in(key_a, common), _in(key_b, common)
+    group_a, group_b = np.searchsorted(common, key_a[has_a]), np.searchsorted(common, key_b[has_b])
+    return Join(rows[some_a[has_a]], group_a, rows[some_b[has_b]], group_b, turned)
+
+
+def _distinct(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
+    """Return distinct keys in order, or those that are there more than once."""
+    ordered = np.sort(keys)  # np.unique without counts hashes, which is ten times slower here
+    again = ordered[1:] == ordered[:-1]
+    if repeated:
+        keys = ordered[1:][again]
+        return keys[np.flatnonzero(np.diff(keys, prepend=keys[:1] ^ np.uint64(1)))]
+    return np.concatenate([ordered[:1], ordered[1:][~again]])
+
+
+def _in(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    if not len(ordered):
+        return np.zeros(len(keys), bool)
+    return ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys
+
+
+def candidates(join: Join, label: np.ndarray, leaders_only: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield pairs (a, b) of one group in which a's label is smaller; with ``leaders_only`` just the a with the smallest."""
+    scale = len(label) + 1
+    place_a = join.group_a * scale + label[join.rows_a]
+    order = np.argsort(place_a)
+    place_a, rows_a, rows_b = place_a[order], join.rows_a[order], join.rows_b
+    begin = np.searchsorted(place_a, join.group_b * scale)
+    end = np.searchsorted(place_a, join.group_b * scale + label[rows_b])
+    if leaders_only:
+        end = np.minimum(end, begin + 1)
+    number = end - begin
+    some = np.flatnonzero(number > 0)
+    begin, number, rows_b = begin[some], number[some], rows_b[some]
+    total = np.cumsum(number)
+    first = 0
+    while first < len(number):
+        before = total[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(total, before + _PAIRS, side="right")))
+        size = number[first:last]
+        within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
+        yield rows_a[np.repeat(begin[first:last], size) + within], np.repeat(rows_b[first:last], size)
+        first = last
+
+
+def distances(a: pl.Series, b: pl.Series, max_edits: int, threads: int = 1) -> np.ndarray:
+    """Return the edits (Levenshtein) between ``a[i]`` and ``b[i]``, ``max_edits + 1`` for all that have more."""
+    return process.cpdist(a.to_list(), b.to_list(), scorer=Levenshtein.distance, score_cutoff=max_edits, workers=threads)
+
+
+def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series | None = None, threads: int = 1) -> np.ndarray:
+    """Group sequences that are equal, reverse complements, within ``max_edits`` on either strand, or linked by others that are.
+
+    Parameters
+    ----------
+    sequences
+        Inserts, without constant flanks: these would make all alike.
+    max_edits
+        Substitutions, insertions and deletions; 0 for equal ones and reverse complements only.
+    kmer
+        Also group those that share a piece of so many bp (at most 31) on either strand, unless it is of low complexity or holds an N; 0
+        for not.
+    given
+        Names of groups whose members belong together in any case; null for none.
+    threads
+        For comparing.
+
+    Returns
+    -------
+    numpy.ndarray
+        For each sequence the index of the first one of its group, int64.
+    """
+    return _groups(*_strands(sequences), max_edits, kmer, given, threads)
+
+
+def _strands(sequences: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return of each sequence and its reverse complement the one that comes first in the alphabet, and the other one."""
+    both = pl.DataFrame({"given": sequences, "turned": reverse_complement_sequences(sequences)})
+    strands = both.select(first=pl.min_horizontal("given", "turned"), second=pl.max_horizontal("given", "turned"))
+    return strands["first"], strands["second"]
+
+
+def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, given: pl.Series | None, threads: int) -> np.ndarray:
+    ordered = canonical.to_frame("s").with_row_index("row").group_by("s", maintain_order=True).agg(pl.col("row").first())
+    distinct, first = ordered["s"], ordered["row"].to_numpy().astype(np.int64)
+    label = np.arange(len(distinct))
+    edges = [np.empty((0, 2), np.int64)]
+    number_of = pl.DataFrame({"s": distinct, "number": label})
+    numbers = canonical.to_frame("s").join(number_of, on="s", how="left", maintain_order="left")["number"]
+    if given is not None:
+        members = pl.DataFrame({"number": numbers, "given": given}).drop_nulls()
+        edges.append(members.select("number", leader=pl.col("number").first().over("given")).unique(maintain_order=True).to_numpy())
+    if kmer:
+        edges.append(_shared_kmers(distinct, kmer))
+    label = _components(edges, label)
+    if max_edits:
+        turned = other[first]
+        joins = list(shared_segments(distinct, max_edits, turned, threads))
+        # Nearly all are neighbours of the first one with the same segment: that round leaves few for the exhaustive one. There labels of
+        # its beginning say who is a and who is b, so that a pair is met whatever is linked meanwhile.
+        for leaders_only in (True, False):
+            fixed = label
+            for join in joins:
+                for a, b in candidates(join, fixed, leaders_only):
+                    apart = label[a] != label[b]
+                    a, b = a[apart], b[apart]
+                    near = distances((turned if join.turned else distinct)[a], distinct[b], max_edits, threads) <= max_edits
+                    if near.any():
+                        edges.append(np.column_stack([a[near], b[near]]))
+                        label = _components(edges, label)
+    return first[label[numbers.to_numpy()]]
+
+
+def families(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int = 0, threads: int = 1) -> pl.Series:
+    """Return the name of each promoter's family: its group by `groups`, joined with those of the same ``group`` in the table.
+
+    A family is called by its smallest ``group`` name or, without one, by its smallest insert or reverse complement, so that its name
+    does not depend on rows of other families, nor on the order of rows.
+
+    Parameters
+    ----------
+    table
+        Promoter table: ``sequence`` and ``group``.
+    inserts
+        Its sequences without flanks.
+    max_edits, kmer, threads
+        As for `groups`.
+    """
+    canonical, other = _strands(inserts)
+    found = _groups(canonical, other, max_edits, kmer, table["group"], threads)
+    names = pl.DataFrame({"family": found, "group": table["group"], "insert": canonical})
+    smallest = (pl.col(name).min().over("family") for name in ("group", "insert"))
+    return names.select(pl.coalesce(*smallest).alias("family")).to_series()
+
+
+def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1) -> pl.DataFrame:
+    """Return which sequences of a library are within ``max_edits`` of another set, on either strand.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``library``, ``other`` (indices) and ``distance`` (Levenshtein, of the nearer strand) of each such pair, in order.
+    """
+    together = pl.concat([library, others])
+    turned = reverse_complement_sequences(together)
+    side = np.repeat([0, 1], [len(library), len(others)])  # as labels: only pairs across are candidates
+    found = [np.empty((0, 3), np.int64)]
+    for join in shared_segments(together, max_edits, turned, threads):
+        for a, b in candidates(join, side, leaders_only=False):
+            distance = distances((turned if join.turned else together)[a], together[b], max_edits, threads)
+            near = distance <= max_edits
+            found.append(np.column_stack([a, b - len(library), distance])[near])
+    pairs = pl.DataFrame(np.concatenate(found), schema={"library": pl.Int64, "other": pl.Int64, "distance": pl.Int64})
+    return pairs.group_by("library", "other").agg(pl.col("distance").min()).sort("library", "other")
+
+
+def find_overlaps(
+    library: pl.Series,
+    others: Mapping[str, pl.Series],
+    inserts: Callable[[pl.Series], pl.Series],
+    max_edits: int,
+    threads: int = 1,
+) -> pl.DataFrame:
+    """Return the near-duplicates of a library's promoters in other sets of promoters, columns `OVERLAPS`.
+
+    Parameters
+    ----------
+    library, others
+        Promoters, and those of each other set by its name.
+    inserts
+        Takes flanks off.
+    max_edits, threads
+        As for `overlaps`.
+    """
+    found = [pl.DataFrame(schema=OVERLAPS)]
+    mine = inserts(library)
+    for name, sequences in others.items():
+        theirs = inserts(sequences)
+        pairs = overlaps(mine, theirs, max_edits, threads)
+        a, b = pairs["library"], pairs["other"]
+        columns = {"sequence": library[a], "other": sequences[b], "equal": mine[a] == theirs[b]}
+        found.append(pairs.select(pl.lit(name).alias("dataset"), "distance", **columns).cast(OVERLAPS))  # type: ignore[arg-type]
+    return pl.concat(found)
+
+
+def nearest(
+    sequences: pl.Series, library: pl.Series, max_edits: int, kmer: int = 12, candidates_each: int = 1000, threads: int = 1
+) -> pl.DataFrame:
+    """Find a nearest sequence of a library for each sequence, on either strand.
+
+    Any within ``max_edits`` is found (`overlaps`). Farther ones are looked for among those that share a piece of ``kmer`` bp: for each
+    sequence its rarest pieces in the library are taken until they lead to ``candidates_each``, and the 50 that share most of them are
+    compared. A distance beyond ``max_edits`` is thus that of a near sequence, an upper bound; unrelated inserts of 80 bp have about 35.
+
+    Returns
+    -------
+    polars.DataFrame
+        A row for each sequence: ``distance`` (Levenshtein) and ``library`` (index), null where nothing is near.
+    """
+    size = len(sequences)
+    best, where = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
+
+    def update(rows: np.ndarray, found: np.ndarray, distance: np.ndarray) -> None:
+        order = np.lexsort((found, distance, rows))
+        rows, found, distance = rows[order], found[order], distance[order]
+        first = np.flatnonzero(np.diff(rows, prepend=-1))
+        rows, found, distance = rows[first], found[first], distance[first]
+        nearer = distance < best[rows]
+        best[rows[nearer]], where[rows[nearer]] = distance[nearer], found[nearer]
+
+    if size and len(library):
+        pairs = overlaps(library, sequences, max_edits, threads)
+        if pairs.height:
+            update(pairs["other"].to_numpy(), pairs["library"].to_numpy(), pairs["distance"].to_numpy())
+        far = np.flatnonzero(best > max_edits)
+        for begin in range(0, len(far), _FAR):
+            rows = far[begin : begin + _FAR]
+            a, b = _sharing(sequences[rows], library, kmer, candidates_each)
+            if len(a):
+                mine, theirs = sequences[rows[a]], library[b]
+                limit = max(len(sequence) for sequence in (*mine, *theirs))
+                distance = np.minimum(
+                    distances(mine, theirs, limit, threads), distances(reverse_complement_sequences(mine), theirs, limit, threads)
+                )
+                update(rows[a], b, distance.astype(np.int64))
+    known = where >= 0
+    return pl.DataFrame({"distance": best, "library": where}, schema={"distance": pl.Int64, "library": pl.Int64}).select(
+        pl.when(pl.Series(known)).then(pl.all())
+    )
+
+
+def _sharing(sequences: pl.Series, library: pl.Series, kmer: int, candidates_each: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs (sequence, library) that share rare pieces, at most 50 of each sequence."""
+    mine, of = _kmers(sequences, kmer)
+    table = pl.DataFrame({"piece": mine, "row": of}).unique()
+    wanted = table["piece"].unique()
+    parts = []
+    for begin in range(0, len(library), _ROWS):
+        piece, row = _kmers(library[begin : begin + _ROWS], kmer)
+        parts.append(pl.DataFrame({"piece": piece, "other": row + begin}).filter(pl.col("piece").is_in(wanted.implode())))
+    places = pl.concat(parts).unique()
+    counts = places.group_by("piece").agg(number=pl.len().cast(pl.Int64))
+    rarest = (
+        table.join(counts, on="piece")
+        .sort("row", "number", "piece")
+        .with_columns(before=pl.col("number").cum_sum().over("row") - pl.col("number"))
+        .filter((pl.col("before") < candidates_each) & ((pl.col("before") == 0) | (pl.col("number") <= candidates_each)))
+    )
+    pairs = rarest.join(places, on="piece").group_by("row", "other").agg(shared=pl.len())
+    pairs = pairs.sort("row", "shared", "other", descending=[False, True, False]).group_by("row", maintain_order=True).head(50)
+    return pairs["row"].to_numpy(), pairs["other"].to_numpy()
+
+
+def by_distance(overlaps: pl.DataFrame, datasets: Sequence[str], max_edits: int) -> pl.DataFrame:
+    """Return, for each data set and distance, how many of its promoters have their nearest library promoter there, and how many of those.
+
+    Parameters
+    ----------
+    overlaps
+        Columns of `OVERLAPS`.
+    datasets
+        All data sets, so that those without overlaps are told too.
+    max_edits
+        Greatest distance.
+    """
+    every = pl.DataFrame({"dataset": datasets}, schema={"dataset": pl.String}).join(
+        pl.DataFrame({"distance": range(max_edits + 1)}, schema={"distance": pl.Int64}), how="cross"
+    )
+    counted = every
+    for column, of in (("promoters", "other"), ("library_promoters", "sequence")):
+        nearest = overlaps.group_by("dataset", of).agg(pl.col("distance").min()).group_by("dataset", "distance").agg(pl.len().alias(column))
+        counted = counted.join(nearest, on=["dataset", "distance"], how="left", maintain_order="left")
+    return counted.fill_null(0)
+
+
+def _components(edges: list[np.ndarray], label: np.ndarray) -> np.ndarray:
+    """Return, for each node, the smallest of those it is linked with; ``edges`` become one array."""
+    edges[:] = [np.concatenate(edges)]
+    nodes, place = np.unique(edges[0], return_inverse=True)
+    place = place.reshape(-1, 2)
+    links = coo_array((np.ones(len(place), bool), (place[:, 0], place[:, 1])), shape=(len(nodes), len(nodes)))
+    number, of = connected_components(links, directed=False)
+    smallest = np.full(number, len(label))
+    np.minimum.at(smallest, of, nodes)
+    label = label.copy()
+    label[nodes] = smallest[of]
+    return label
+
+
+def _shared_kmers(sequences: pl.Series, size: int) -> np.ndarray:
+    """Return edges between sequences that share a k-mer on either strand."""
+    length = sequences.str.len_bytes()
+    total = int((length.cast(pl.Int64) - size + 1).clip(0).sum())
+    parts = total // _KMERS + 1
+    edges = [np.empty((0, 2), np.int64)]
+    for part in range(parts):
+        keys, rows = [], []
+        for begin in range(0, len(sequences), _ROWS):
+            key, row = _kmers(sequences[begin : begin + _ROWS], size)
+            mine = key % np.uint64(parts) == part if parts > 1 else slice(None)
+            keys.append(key[mine])
+            rows.append(row[mine] + begin)
+        key, row = np.concatenate(keys), np.concatenate(rows)
+        order = np.argsort(key, kind="stable")
+        key, row = key[order], row[order]
+        same = (key[1:] == key[:-1]) & (row[1:] != row[:-1])
+        edges.append(np.column_stack([row[:-1][same], row[1:][same]]))
+    return np.concatenate(edges)
+
+
+def _kmers(sequences: pl.Series, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return k-mers as numbers, the smaller of both strands, and the row of each; without those that hold an N or repeat themselves.
+
+    A k-mer is of low complexity if seven tenths of its bases equal the one 1, 2 or 3 before.
+    """
+    widest = int(sequences.str.len_bytes().max())  # type: ignore[arg-type]
+    places = widest - size + 1
+    if places < 1:
+        return np.empty(0, np.uint64), np.empty(0, np.int64)
+    tokens = tokenize(sequences, widest)
+    forward, backward = np.zeros((len(tokens), places), np.uint64), np.zeros((len(tokens), places), np.uint64)
+    for index in range(size):
+        base = tokens[:, index : index + places].astype(np.uint64) & np.uint64(3)
+        forward = forward << np.uint64(2) | base
+        backward |= (np.uint64(3) - base) << np.uint64(2 * index)
+
+    def count(of: np.ndarray, width: int) -> np.ndarray:
+        running = np.pad(np.cumsum(of, axis=1, dtype=np.int16), ((0, 0), (1, 0)))
+        return running[:, width : width + places] - running[:, :places]
+
+    useful = count(tokens == 4, size) == 0
+    for period in (1, 2, 3):
+        useful &= count(tokens[:, period:] == tokens[:, :-period], size - period) < 0.7 * (size - period)
+    row, place = np.nonzero(useful)
+    return np.minimum(forward, backward)[row, place], row

@@ -1,0 +1,1 @@
+"""TFRecord shards and their manifest: written, uploaded and read as batches."""

@@ -1,0 +1,100 @@
+"""TFRecord shards of fixed-width ``tf.train.Example`` records, and the manifest that describes them.
+
+Every record of a data set has the same number of bytes, so a shard is also a 2-D array: one Example is laid out as template, the
+bytes that vary are filled in for a whole block, and the checksums of the block are looked up (CRC is linear over XOR). TensorFlow is
+not imported; what is written is byte for byte what ``tf.io.TFRecordWriter`` writes (tested).
+"""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from gpraflow.core import files
+from gpraflow.core.errors import InputError
+from gpraflow.sequences.scaffold import ALPHABET
+from gpraflow.shards.records import Feature, decode_columns, layout
+
+FORMAT = "gpraflow-shards-1"
+COMPRESSIONS = {"none": "", "gzip": ".gz"}  # and the end of a shard's name
+
+
+# Writing
+
+
+def is_shard_name(name: str, split: str) -> bool:
+    """Return whether ``name`` is one that `write` gives to shards of the split."""
+    return re.fullmatch(rf"{re.escape(split)}-\d{{5,}}-of-\d{{5,}}\.tfrecord(\.gz)?", name) is not None
+
+
+# Reading
+
+
+def widths_of(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """Return name -> values of each float feature of a manifest."""
+    return {feature["name"]: feature["size"] for feature in manifest["features"] if feature["kind"] == "float"}
+
+
+def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
+    """Read and check a manifest.
+
+    Raises
+    ------
+    InputError
+        If it is no manifest of this format or its sums do not agree.
+    """
+    try:
+        manifest = json.loads(content)
+        if manifest["format"] != FORMAT:
+            raise InputError(f"{origin}: format '{manifest['format']}', expected '{FORMAT}'; write the shards again")
+        record, features = layout(manifest["length"], widths_of(manifest))
+        agree = (
+            manifest["alphabet"] == ALPHABET
+            and manifest["compression"] in COMPRESSIONS
+            and manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
+            and manifest["record_bytes"] == len(record)
+            and manifest["features"] == [asdict(feature) for feature in features]
+        )
+        if not agree:
+            raise InputError(f"{origin}: the manifest was changed (alphabet, layout or row counts do not agree); write the shards again")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{origin}: not a manifest of shards ({type(error).__name__}: {error}); write the shards again") from error
+    return manifest
+
+
+def check_digest(size: int, crc32c: str, shard: dict[str, Any], origin: str) -> None:
+    """Compare a shard's size and checksum with the manifest's; `InputError` if they differ."""
+    if size != shard["bytes"]:
+        raise InputError(f"{origin}: {size} bytes, the manifest says {shard['bytes']}; the shard is truncated or from another run")
+    if crc32c != shard["crc32c"]:
+        raise InputError(f"{origin}: its checksum is not the manifest's; the shard is damaged or from another run")
+
+
+def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], origin: str) -> bytes:
+    """Return the records of one shard, decompressed, if it is what the manifest describes.
+
+    Raises
+    ------
+    InputError
+        If not: cut, changed, or from another run.
+    """
+    check_digest(len(content), files.crc32c(content), shard, origin)
+    if manifest["compression"] == "gzip":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{origin}: not a gzip file ({error}); write the shards again") from error
+    if len(content) != shard["rows"] * manifest["record_bytes"]:
+        expected = f"{shard['rows']} records of {manifest['record_bytes']} bytes"
+        raise InputError(f"{origin}: {len(content)} bytes are not {expected}; the manifest was changed, write the shards again")
+    return content
+
+
+def decode(records: np.ndarray, manifest: dict[str, Any], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Return the values of ``(rows, record bytes)`` uint8 records: feature -> ``(rows, size)``, tokens uint8, others float32."""
+    return decode_columns(records, [Feature(**each) for each in manifest["features"] if names is None or each["name"] in names])

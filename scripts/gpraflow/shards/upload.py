@@ -1,0 +1,239 @@
+"""Buckets: where the trainer gets its shards from. One interface: ``file://``, a folder that behaves like a bucket, and ``gs://``."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TextIO
+
+from gpraflow.core import files
+from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.core.progress import Progress, amount
+from gpraflow.shards import manifest as shards_manifest
+from gpraflow.storage.base import PARALLEL, Bucket, Entry, conflict
+from gpraflow.storage.connect import connect
+
+_MANIFEST = "manifest.json"
+
+
+def upload(
+    manifests: Mapping[str, str | os.PathLike],
+    url: str,
+    receipt_path: str | os.PathLike,
+    progress: Callable[[str], None] = lambda line: None,
+    *,
+    location: str = "",
+    terminal: TextIO | None = None,
+) -> dict[str, Any]:
+    """Bring shards and manifests into a bucket and write a receipt.
+
+    Objects whose CRC32C is right are left alone; the others are sent, several at a time, and compared where they arrive. Only what is still
+    as it was when the upload began is replaced, so that of two runs with different shards one stops. A manifest of other shards goes
+    first and the new one comes last: shards that a manifest lists are whole. Shards of an earlier upload of the split are removed after
+    that; nothing else in the bucket is touched.
+
+    Parameters
+    ----------
+    manifests
+        Split -> local manifest; shards lie beside it.
+    url
+        Bucket; objects are called ``<split>/<file>``.
+    receipt_path
+        JSON: bucket, and for each split the manifest's name and digests.
+    progress
+        Called with one line an object.
+    location
+        Where the bucket has to be, such as ``europe-west4``; empty if anywhere.
+    terminal
+        For progress in bytes: a bar if it is one, else a line now and then.
+
+    Raises
+    ------
+    InputError
+        If a local shard is not what its manifest says.
+    ConfigError
+        If the bucket is elsewhere.
+    GpraflowError
+        If the bucket cannot be written, does not hold what was sent, or is written by another run.
+    """
+    bucket = connect(url)
+    if location and (found := bucket.location()) is not None and found.lower() != location.lower():
+        raise ConfigError(
+            f"{bucket.url}: this bucket is in {found}, not in {location} as bucket.location says: training elsewhere is slow, and Google "
+            "charges for what crosses regions; create a bucket there (a bucket cannot move), or correct bucket.location"
+        )
+    receipt: dict[str, Any] = {"bucket": bucket.url, "splits": {}}
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        for split, manifest_path in manifests.items():
+            receipt["splits"][split] = _Upload(bucket, split, Path(manifest_path), pool, progress, terminal).run()
+    files.write_json(receipt_path, receipt)
+    return receipt
+
+
+class _Upload:
+    """One split on its way into a bucket."""
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        split: str,
+        local: Path,
+        pool: ThreadPoolExecutor,
+        say: Callable[[str], None],
+        terminal: TextIO | None,
+    ):
+        self.bucket, self.split, self.local, self.pool, self.say, self.terminal = bucket, split, local, pool, say, terminal
+        self.manifest = shards_manifest.parse_manifest(local.read_bytes(), str(local))
+        self.expected = {shard["name"]: shard["crc32c"] for shard in self.manifest["shards"]}
+        self.expected |= {local.name: files.crc32c_of(local)}
+        self.seen: dict[str, Entry | None] = {}
+
+    def run(self) -> dict[str, Any]:
+        for name, crc32c in zip(self.expected, self.pool.map(self._local_crc32c, self.expected), strict=True):
+            if crc32c != self.expected[name]:
+                path = self.local.parent / name
+                raise InputError(
+                    f"{path}: missing or not what its manifest says; write the shards again (snakemake --forcerun shard_tfrecords)"
+                )
+        there = [name.removeprefix(f"{self.split}/") for name in self.bucket.names(f"{self.split}/")]
+        stale = [name for name in there if shards_manifest.is_shard_name(name, self.split) and name not in self.expected]
+        known = [name for name in there if name in self.expected] + stale
+        self.seen = dict(zip(known, self.pool.map(self._find, known), strict=True))
+        missing = [name for name, crc32c in self.expected.items() if not self._holds(name, crc32c)]
+        if self.local.name in missing and (old := self.seen.get(self.local.name)):
+            self.bucket.delete(f"{self.split}/{self.local.name}", old)
+            self.seen[self.local.name] = None
+        self._send(missing)
+        for name in stale:
+            if entry := self.seen[name]:
+                self.bucket.delete(f"{self.split}/{name}", entry)
+                self.say(f"{self.split}/{name}: removed, a shard of an earlier upload")
+        if missing:
+            self._check()
+        return {"manifest": f"{self.split}/{self.local.name}", "rows": self.manifest["rows"], **files.digests(self.local)}
+
+    def _local_crc32c(self, name: str) -> str | None:
+        path = self.local.parent / name
+        return files.crc32c_of(path) if path.is_file() else None
+
+    def _find(self, name: str) -> Entry | None:
+        return self.bucket.find(f"{self.split}/{name}")
+
+    def _holds(self, name: str, crc32c: str) -> bool:
+        entry = self.seen.get(name)
+        return entry is not None and entry.crc32c == crc32c
+
+    def _send(self, missing: list[str]) -> None:
+        """Send what is missing, the manifest last."""
+        sizes = {name: (self.local.parent / name).stat().st_size for name in missing}
+        with Progress("upload_shards", self.split, 0, sum(sizes.values()), self.terminal) as told:
+
+            def put(name: str) -> None:
+                self.bucket.put(f"{self.split}/{name}", self.local.parent / name, self.expected[name], self.seen.get(name))
+                told.add(sizes[name])
+
+            shards_first = [name for name in missing if name != self.local.name]
+            sent = iter(self.pool.map(put, shards_first))
+            for name in self.expected:
+                if name in shards_first:
+                    next(sent)
+                elif name in missing:
+                    put(name)
+                self.say(f"{self.split}/{name}: {'uploaded' if name in missing else 'already there'}")
+
+    def _check(self) -> None:
+        """Look at all objects again: another run may have replaced what this one had found in order, or just sent."""
+        for name, entry in zip(self.expected, self.pool.map(self._find, self.expected), strict=True):
+            if entry is None or entry.crc32c != self.expected[name]:
+                raise conflict(f"{self.bucket.url}/{self.split}/{name}")
+
+
+def verify(url: str, say: Callable[[str], None] = print) -> None:
+    """Compare what a bucket holds with the manifests in it, by sizes and checksums.
+
+    Parameters
+    ----------
+    url
+        Bucket, as in `upload`.
+    say
+        Called with one line a split.
+
+    Raises
+    ------
+    InputError
+        If there is no split, or a shard is missing, changed or of no manifest; the message names each.
+    """
+    bucket = connect(url)
+    faults = []
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        splits = _splits(bucket)
+        for split, names in splits.items():
+            if _MANIFEST not in names:
+                faults.append(f"  {split}: {len(names)} shards and no {_MANIFEST}: this upload has not ended, give its command again")
+                continue
+            where = f"{bucket.url}/{split}"
+            manifest = shards_manifest.parse_manifest(bucket.get(f"{split}/{_MANIFEST}"), f"{where}/{_MANIFEST}")
+            expected = {shard["name"]: shard for shard in manifest["shards"]}
+            found = pool.map(lambda name, split=split: bucket.find(f"{split}/{name}"), expected)
+            before = len(faults)
+            for shard, entry in zip(expected.values(), found, strict=True):
+                try:
+                    if entry is None:
+                        raise InputError(f"{where}/{shard['name']}: not in the bucket")
+                    shards_manifest.check_digest(entry.size, entry.crc32c, shard, f"{where}/{shard['name']}")
+                except InputError as error:
+                    faults.append(f"  {error}")
+            faults += [f"  {where}/{name}: in no manifest" for name in names if name not in expected and name != _MANIFEST]
+            if len(faults) == before:
+                amount_of_all = amount(sum(shard["bytes"] for shard in expected.values()))
+                say(f"{where}: {len(expected)} shards, {manifest['rows']:,} promoters, {amount_of_all}: as the manifest says")
+    if not splits:
+        raise InputError(f"{bucket.url}: no shards here; correct the URL or upload first")
+    if faults:
+        raise InputError(
+            f"{bucket.url}: not what was uploaded:\n" + "\n".join(faults) + "\nUpload again (snakemake --forcerun upload_shards)"
+        )
+
+
+def delete(url: str, say: Callable[[str], None] = print, *, really: bool) -> None:
+    """Remove shards and manifests from a bucket, manifests first; nothing else in it is touched.
+
+    Parameters
+    ----------
+    url
+        Bucket, as in `upload`.
+    say
+        Called with one line an object.
+    really
+        Remove them, or only say what would be removed.
+
+    Raises
+    ------
+    GpraflowError
+        If an object cannot be removed; the others stay.
+    """
+    bucket = connect(url)
+    ours = [f"{split}/{name}" for split, names in _splits(bucket).items() for name in names]
+    for name in sorted(ours, key=lambda name: not name.endswith(f"/{_MANIFEST}")):
+        if really and (entry := bucket.find(name)):
+            bucket.delete(name, entry)
+        say(f"{bucket.url}/{name}: {'removed' if really else 'would be removed'}")
+    if not ours:
+        say(f"{bucket.url}: no shards here")
+
+
+def _splits(bucket: Bucket) -> dict[str, list[str]]:
+    """Return split -> names of its manifest and shards, of every split of which a bucket holds any."""
+    found: dict[str, list[str]] = {}
+    for name in bucket.names(""):
+        split, _, file = name.partition("/")
+        if file == _MANIFEST or shards_manifest.is_shard_name(file, split):
+            found.setdefault(split, []).append(file)
+    return found
+
+
+def read_receipt(path: str | os.PathLike) -> dict[str, Any]:
+    """Read what `upload` wrote."""
+    with open(path, encoding="utf-8") as handle:
+        return json.load(handle)

@@ -1,0 +1,203 @@
+"""Writing a split as TFRecord shards."""
+
+import gzip
+import os
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core import files, randomness
+from gpraflow.core.errors import InputError
+from gpraflow.core.ledger import Ledger
+from gpraflow.sequences.scaffold import ALPHABET, Side, tokenize
+from gpraflow.shards.manifest import COMPRESSIONS, FORMAT
+from gpraflow.shards.records import EXPRESSION, SEQUENCE, Encoder
+
+_BLOCK_ROWS = 65536
+_WAITING = 4  # blocks that are read ahead
+
+
+def _shard_name(split: str, index: int, count: int, compression: str) -> str:
+    return f"{split}-{index:05d}-of-{count:05d}.tfrecord{COMPRESSIONS[compression]}"
+
+
+def float_features(table: pl.LazyFrame, extra: Sequence[str]) -> dict[str, int]:
+    """Return name -> values of each float feature: ``expression`` and the extra columns of a promoter table.
+
+    Numeric or true/false columns have one value, lists as many as each of them has.
+
+    Raises
+    ------
+    InputError
+        If an extra feature is no such column, or its lists are not equally long.
+    """
+    schema, found = table.collect_schema(), {EXPRESSION: 1}
+    for name in extra:
+        dtype = schema.get(name)
+        if isinstance(dtype, pl.List) and dtype.inner.is_numeric():
+            length = pl.col(name).list.len()
+            least, most = table.select(length.min().alias("least"), length.max().alias("most")).collect().row(0)
+            if not least or least != most:
+                raise InputError(f"shards.extra_features: the lists of column '{name}' are not equally long; leave it out")
+            found[name] = least
+        elif dtype is not None and (dtype.is_numeric() or dtype == pl.Boolean):
+            found[name] = 1
+        else:
+            raise InputError(f"shards.extra_features: '{name}' is no numeric column of the promoter table ({', '.join(schema)})")
+    return found
+
+
+def write(
+    table: pl.DataFrame | pl.LazyFrame,
+    manifest_path: str | os.PathLike,
+    *,
+    split: str,
+    scaffold: str,
+    length: int,
+    keep: Side,
+    pad: Side,
+    rows_per_shard: int,
+    extra_features: Sequence[str],
+    compression: str = "none",
+    seed: int,
+    threads: int = 1,
+    ledger: Ledger | None = None,
+) -> dict[str, Any]:
+    """Write one split as shards beside its manifest; each promoter is in exactly one record.
+
+    Rows are shuffled once, as a whole: tokens and float values are read block by block into memory (``length + 4`` bytes a promoter and
+    4 for each further value) and written in a drawn order. Older shards of the split are removed first; the manifest is written last,
+    so that what it lists is whole.
+
+    Parameters
+    ----------
+    table
+        Promoter table; a lazy one (`tables.scan`) is streamed.
+    manifest_path
+        ``manifest.json`` in a folder of the split's own.
+    split, scaffold
+        Names for the manifest.
+    length, keep, pad
+        Window, see `scaffold.fit`.
+    rows_per_shard
+        Records in each shard but the last.
+    extra_features
+        Columns of the table that become float features: numeric, true/false, or lists of equal length.
+    compression
+        ``none``, or ``gzip`` for shards that TensorFlow reads with ``compression_type="GZIP"``.
+    seed
+        Decides the order.
+    threads
+        Blocks that are read, and shards that are written, at the same time.
+    ledger
+        Takes the counts of cut and padded sequences.
+
+    Returns
+    -------
+    dict
+        The manifest.
+
+    Raises
+    ------
+    InputError
+        If an extra feature is no column, not numeric, or has empty cells.
+    """
+    ledger = ledger or Ledger("shard_tfrecords", split)
+    table = table.lazy()
+    rows = int(table.select(pl.len()).collect().item())
+    ledger.read(rows)
+    widths = float_features(table, extra_features)
+    encoder = Encoder(length, widths)
+    directory = Path(manifest_path).parent
+    directory.mkdir(parents=True, exist_ok=True)
+    Path(manifest_path).unlink(missing_ok=True)
+    for old in directory.glob("*.tfrecord*"):
+        old.unlink()
+    order = randomness.generator(seed, "shard_tfrecords", split).permutation(rows)
+    count = -(-rows // rows_per_shard)
+
+    def write_shard(index: int) -> dict[str, Any]:
+        chosen = order[index * rows_per_shard : (index + 1) * rows_per_shard]
+        name = _shard_name(split, index, count, compression)
+        with files.whole(directory / name) as temporary, _opened(temporary, compression) as handle:
+            for start in range(0, len(chosen), _BLOCK_ROWS):
+                block = chosen[start : start + _BLOCK_ROWS]
+                handle.write(encoder.encode({feature: column[block] for feature, column in values.items()}).data)
+        return {"name": name, "rows": len(chosen), **files.digests(directory / name)}
+
+    with ThreadPoolExecutor(threads) as pool:
+        values = _values(table, rows, widths, (length, keep, pad), split, pool, ledger)
+        shards = list(pool.map(write_shard, range(count)))
+    manifest = {
+        "format": FORMAT,
+        "split": split,
+        "alphabet": ALPHABET,
+        "length": length,
+        "scaffold": scaffold,
+        "keep": keep,
+        "pad": pad,
+        "label_transform": "identity",
+        "compression": compression,
+        "rows": rows,
+        "record_bytes": len(encoder.template),
+        "features": [asdict(feature) for feature in encoder.features],
+        "shards": shards,
+    }
+    files.write_json(manifest_path, manifest)
+    return manifest
+
+
+@contextmanager
+def _opened(path: Path, compression: str) -> Iterator[Any]:
+    with open(path, "wb") as handle:
+        if compression == "gzip":  # no name and time of the file in it: the same rows give the same bytes
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=handle, mtime=0) as packed:
+                yield packed
+        else:
+            yield handle
+
+
+def _values(
+    table: pl.LazyFrame,
+    rows: int,
+    widths: Mapping[str, int],
+    window: tuple[int, Side, Side],
+    split: str,
+    pool: ThreadPoolExecutor,
+    ledger: Ledger,
+) -> dict[str, np.ndarray]:
+    """Return the features of all promoters, ``(rows, size)``: tokens uint8, others float32."""
+    values = {SEQUENCE: np.empty((rows, window[0]), np.uint8)}
+    values |= {name: np.empty((rows, size), np.float32) for name, size in widths.items()}
+
+    def fill(block: pl.DataFrame, begin: int) -> None:
+        end = begin + block.height
+        values[SEQUENCE][begin:end] = tokenize(block[SEQUENCE], *window)
+        for name, size in widths.items():
+            column = block[name].explode() if isinstance(block.schema[name], pl.List) else block[name]
+            if block[name].null_count() or column.null_count():
+                where = f"split '{split}', promoters {begin + 1} to {end}"
+                raise InputError(f"shards.extra_features: column '{name}' has empty cells ({where}); leave it out")
+            values[name][begin:end] = column.cast(pl.Float32).to_numpy().reshape(-1, size)
+
+    begin = 0
+    filling: deque[Future] = deque()
+    for block in table.select(SEQUENCE, *widths).collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True):
+        ledger.note_window(block[SEQUENCE], *window)
+        if "singleton" in widths:
+            ledger.note("singleton unknown, stored as no", block["singleton"].null_count())
+            block = block.with_columns(pl.col("singleton").fill_null(False))
+        filling.append(pool.submit(fill, block, begin))
+        begin += block.height
+        if len(filling) > _WAITING:
+            filling.popleft().result()
+    for each in filling:
+        each.result()
+    return values

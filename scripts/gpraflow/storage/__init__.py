@@ -1,0 +1,1 @@
+"""Buckets: folders and Google Cloud Storage behind one interface."""

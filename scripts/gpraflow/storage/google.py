@@ -1,0 +1,207 @@
+"""Buckets of Google Cloud Storage, ``gs://``; imported where one is used only.
+
+Transfers, their retries and their sessions are those of Google's own library. What is added: every write says which version of the object
+it may replace, checksums are compared by both ends whatever the size, and errors say what to do.
+"""
+
+import base64
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+from google.api_core import exceptions as answers
+from google.auth import exceptions as access
+from google.cloud.storage import Client
+from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from gpraflow.core import files
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError, reason_of
+from gpraflow.storage.base import Entry, conflict
+
+CHUNK = 32 << 20  # bytes; larger objects go up in so large pieces, and a broken connection costs one of them
+ATTEMPTS = 3  # at an object that arrives damaged
+RETRY = DEFAULT_RETRY.with_timeout(600)  # seconds after which a server that is busy or away counts as gone; waits double up to a minute
+TIMEOUT = 60  # seconds without a byte before a connection counts as broken
+PAYER = "GOOGLE_CLOUD_QUOTA_PROJECT"  # of the environment; Google's libraries know it by this name
+
+_DAMAGED = "arrived damaged"
+_NAME = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
+
+
+class GoogleBucket:
+    """A bucket of Google Cloud Storage, or a folder of one; with the application default credentials."""
+
+    def __init__(self, url: str):
+        self.url = url.rstrip("/")
+        match = re.fullmatch(rf"gs://({_NAME})(?:/(.+))?", self.url)
+        if not match:
+            raise ConfigError(f"bucket.url: '{url}' is no bucket of Google's; it should look like gs://name or gs://name/folder")
+        self._prefix = f"{match[2]}/" if match[2] else ""
+        self._where = f"gs://{match[1]}"
+        with _told(self._where):
+            client = Client(project=None)  # the bucket is named, so that no project need be known
+            self._bucket = client.bucket(match[1], user_project=os.environ.get(PAYER) or None)
+
+    def find(self, name: str) -> Entry | None:
+        """See `storage.Bucket`."""
+        with _told(self._where):
+            blob = self._bucket.get_blob(self._prefix + name, retry=_patient, timeout=TIMEOUT)
+        return Entry(blob.size, _hexadecimal(blob.crc32c), blob.generation) if blob is not None else None
+
+    def get(self, name: str) -> bytes:
+        """See `storage.Bucket`."""
+        with _told(self._where):
+            for _ in range(ATTEMPTS):
+                blob = self._bucket.blob(self._prefix + name)
+                content = None
+                try:
+                    content = blob.download_as_bytes(checksum="crc32c", retry=_patient, timeout=TIMEOUT)
+                except answers.NotFound:
+                    self.names(name)  # tells if it is the bucket that is not there
+                    raise InputError(f"{self.url}/{name}: not in the bucket; upload again (snakemake --forcerun upload_shards)") from None
+                except DataCorruption:
+                    pass
+                # The library compares nothing where it had to go on in the middle after a broken connection.
+                if content is not None and files.crc32c(content) == _hexadecimal(blob.crc32c):
+                    return content
+                print(f"{self.url}/{name}: {_DAMAGED}; once more", flush=True)
+        raise _given_up(f"{self.url}/{name}", _DAMAGED)
+
+    def put(self, name: str, path: Path, crc32c: str, seen: Entry | None) -> None:
+        """See `storage.Bucket`."""
+        generation = seen.version if seen else 0
+        with _told(self._where):
+            for _ in range(ATTEMPTS):
+                blob, why = self._bucket.blob(self._prefix + name, chunk_size=CHUNK), _DAMAGED
+                try:
+                    blob.upload_from_filename(
+                        path,
+                        content_type="application/octet-stream",
+                        if_generation_match=generation,
+                        checksum="crc32c",
+                        retry=_patient,
+                        timeout=TIMEOUT,
+                    )
+                    if (arrived := _hexadecimal(blob.crc32c)) == crc32c:
+                        return
+                    self.delete(name, Entry(blob.size, arrived, blob.generation))
+                    generation = 0
+                except answers.PreconditionFailed:
+                    found = self.find(name)  # ours, if only the answer to an attempt was lost
+                    if found is None or found.crc32c != crc32c:
+                        raise conflict(f"{self.url}/{name}") from None
+                    return
+                except DataCorruption:
+                    generation = 0  # the library has deleted what arrived
+                except answers.GoogleAPICallError as error:
+                    if error.code in (404, 410):
+                        self.names(name)  # tells if it is the bucket that is not there
+                        why = "the server lost what had arrived"
+                    elif "crc32c" not in _reason(error).lower():
+                        raise
+                print(f"{self.url}/{name}: {why}; once more", flush=True)
+        raise _given_up(f"{self.url}/{name}", why)
+
+    def delete(self, name: str, seen: Entry) -> None:
+        """See `storage.Bucket`."""
+        with _told(self._where):
+            try:
+                self._bucket.blob(self._prefix + name).delete(if_generation_match=seen.version, retry=_patient, timeout=TIMEOUT)
+            except answers.NotFound:
+                pass
+            except answers.PreconditionFailed:
+                raise conflict(f"{self.url}/{name}") from None
+
+    def path(self, name: str) -> Path | None:
+        """See `storage.Bucket`."""
+        return None
+
+    def names(self, prefix: str) -> list[str]:
+        """See `storage.Bucket`."""
+        with _told(self._where):
+            found = self._bucket.list_blobs(
+                prefix=self._prefix + prefix, fields="items(name),nextPageToken", retry=_patient, timeout=TIMEOUT
+            )
+            return sorted(blob.name.removeprefix(self._prefix) for blob in found)
+
+    def location(self) -> str | None:
+        """See `storage.Bucket`."""
+        with _told(self._where):
+            self._bucket.reload(retry=_patient, timeout=TIMEOUT)
+        return self._bucket.location
+
+
+def _hexadecimal(checksum: str | None) -> str:
+    """Return a checksum as `files` has it; Google's are base64 of the big-endian number."""
+    return base64.b64decode(checksum or "").hex()
+
+
+def _given_up(url: str, why: str) -> GpraflowError:
+    return GpraflowError(f"{url}: {why} {ATTEMPTS} times; give the same command again, from another network if that is no help")
+
+
+def _patient(act: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a request that is repeated while the server is busy (429, 5xx) or connections break; says so each time."""
+    return RETRY(act, on_error=lambda error: print(f"Google Cloud Storage: {_reason(error)}; again after a while", flush=True))
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Say what to do about errors of Google's libraries."""
+    try:
+        yield
+    except access.DefaultCredentialsError as error:
+        raise GpraflowError(
+            f"{where}: no Google credentials were found; run `gcloud auth application-default login`, or let "
+            "GOOGLE_APPLICATION_CREDENTIALS name the key file of a service account (docs/cloud.md)"
+        ) from error
+    except (access.RefreshError, answers.Unauthorized) as error:
+        raise GpraflowError(
+            f"{where}: the Google credentials have expired or are no longer valid ({_reason(error)}); run "
+            "`gcloud auth application-default login` again, or get another key for the service account"
+        ) from error
+    except answers.Forbidden as error:
+        raise GpraflowError(
+            f"{where}: this account may not do that ({_reason(error)}); give it the roles of docs/cloud.md on the bucket "
+            "(roles/storage.objectUser, and roles/storage.legacyBucketReader for bucket.location)"
+        ) from error
+    except answers.NotFound as error:
+        raise GpraflowError(f"{where}: there is no such bucket; create it (docs/cloud.md) or correct bucket.url") from error
+    except answers.BadRequest as error:
+        if "requester pays" not in _reason(error).lower():
+            raise _refused(where, error) from error
+        raise GpraflowError(
+            f"{where}: whoever reads this bucket has to pay (requester pays); name a project of yours that does in the "
+            f"environment variable {PAYER}"
+        ) from error
+    except (answers.RetryError, requests.RequestException, access.TransportError) as error:
+        reason = _reason(getattr(error, "cause", None) or error)
+        raise GpraflowError(
+            f"{where}: Google Cloud Storage is busy or cannot be reached ({reason}), and kept being so; what has arrived stays "
+            "there, give the same command again later"
+        ) from error
+    except answers.GoogleAPICallError as error:
+        raise _refused(where, error) from error
+
+
+def _refused(where: str, error: answers.GoogleAPICallError) -> GpraflowError:
+    return GpraflowError(f"{where}: Google Cloud Storage refuses ({_reason(error)}); mend that and give the same command again")
+
+
+def _reason(error: BaseException) -> str:
+    """Return status and message of the server, or what was wrong on the way there."""
+    if isinstance(error, access.GoogleAuthError) and error.args and isinstance(error.args[0], str):
+        return error.args[0]
+    response: Any = getattr(error, "response", None)
+    try:
+        return f"{response.status_code} {response.json()['error']['message']}"
+    except (AttributeError, ValueError, KeyError, TypeError):  # no answer, or none of the usual form
+        pass
+    if response is not None:
+        return f"{response.status_code} {response.reason}"
+    return reason_of(error) or type(error).__name__

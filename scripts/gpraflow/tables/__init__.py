@@ -1,0 +1,1 @@
+"""From public or private tables to splits: downloads, ingestion, leakage-controlled splits."""

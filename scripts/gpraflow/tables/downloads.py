@@ -1,0 +1,503 @@
+"""Public data sets: files of Zenodo's records and of mirrors, fetched once, checked, and never taken for what they are not."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+from urllib.parse import quote
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from gpraflow.core import files
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError, nearest, reason_of, shown_url
+from gpraflow.core.progress import Progress, amount
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
+
+ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
+BLOCK = 1 << 16  # what a broken connection may cost
+LONGEST_WAIT = 300  # seconds; a server may ask for more in vain
+_AGAIN = (429, 500, 502, 503, 504)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of the registry of data sets.
+
+    Parameters
+    ----------
+    dataset, file
+        Names of the data set and of the file, the latter as Zenodo has it.
+    doi
+        ``10.5281/zenodo.N``, of a version or of all versions; empty if only mirrors have the file.
+    checksum
+        ``md5:...`` (or sha1, sha256, sha512); empty to take Zenodo's.
+    mirrors
+        URLs of the file elsewhere, for when Zenodo fails.
+    registry
+        Where this stands, for messages.
+    """
+
+    dataset: str
+    file: str
+    doi: str = ""
+    checksum: str = ""
+    mirrors: Sequence[str] = ()
+    registry: str = "the registry"
+
+
+@dataclass(frozen=True)
+class Network:
+    """How to reach servers.
+
+    Parameters
+    ----------
+    api
+        Zenodo's REST API.
+    mirrors
+        URLs with ``{file}`` and, if need be, ``{dataset}``; tried before Zenodo.
+    retries
+        How often a request is repeated, and a connection that broke without a byte gained.
+    timeout
+        Seconds without a byte before a connection counts as broken.
+    offline
+        Use only what is there.
+    backoff
+        Seconds before the second repetition; doubled each time, up to a minute.
+    """
+
+    api: str = "https://zenodo.org/api"
+    mirrors: Sequence[str] = ()
+    retries: int = 6
+    timeout: float = 60
+    offline: bool = False
+    backoff: float = 1.0
+
+
+@dataclass(frozen=True)
+class _Expected:
+    checksum: str
+    size: int | None
+
+
+class _FaultError(Exception):
+    """A place that does not give the file; the next one may."""
+
+
+def record_id(doi: str, where: str) -> str:
+    """Return the number of Zenodo's record for a DOI; that of all versions leads to the newest.
+
+    Raises
+    ------
+    ConfigError
+        If it is no DOI of Zenodo's; ``where`` says where it stands.
+    """
+    match = re.fullmatch(r"(?:https?://(?:dx\.)?doi\.org/|doi:)?10\.5281/zenodo\.(\d+)", doi.strip(), flags=re.IGNORECASE)
+    if not match:
+        raise ConfigError(
+            f"{where}: '{doi}' is no DOI of Zenodo's, which look like 10.5281/zenodo.1234567; files from elsewhere need no doi, but "
+            "mirrors and a checksum"
+        )
+    return match[1]
+
+
+def checksum_of(path: str | os.PathLike, algorithm: str) -> str:
+    """Return ``algorithm:hexadecimal digest`` of a file."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open(path, "rb") as handle:
+        while block := handle.read(files.BLOCK):
+            digest.update(block)
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def fetch(path: str | os.PathLike, source: Source, network: Network, terminal: TextIO | None = None) -> dict[str, Any]:
+    """Bring a file to ``path``, unless the right one is there; return what is known of it.
+
+    The file appears only with the expected size and checksum. Until then it is ``<path>.part``, from which a later call goes on, with
+    what it is a part of in ``<path>.part.json``: parts of another version are thrown away. ``<path>.fetched.json`` keeps the checksum,
+    so that later calls need no network. A file that is there is never overwritten.
+
+    Parameters
+    ----------
+    path
+        Where the file is wanted.
+    source
+        What is wanted.
+    network
+        How to get it.
+    terminal
+        For progress: a bar if it is one, else a line now and then.
+
+    Returns
+    -------
+    dict
+        ``doi``, ``file``, ``checksum``, ``bytes``.
+
+    Raises
+    ------
+    ConfigError
+        If the DOI is not Zenodo's, or the checksum is of an unknown kind.
+    InputError
+        If Zenodo has no such record or file, or what is at ``path`` is another file.
+    GpraflowError
+        If no place gives the file with its checksum, or it cannot be written.
+    """
+    return _Fetch(Path(path), source, network, terminal).run()
+
+
+class _Fetch:
+    """One call of `fetch`."""
+
+    def __init__(self, path: Path, source: Source, network: Network, terminal: TextIO | None):
+        self.path, self.source, self.network, self.terminal = path, source, network, terminal
+        self.part = path.with_name(path.name + ".part")
+        self.about_part = path.with_name(path.name + ".part.json")
+        self.about = path.with_name(path.name + ".fetched.json")
+        self.where = f"{source.registry}, {source.dataset}"
+        self.session = _session(network, self.say)
+        self.answer: tuple[_Expected, str] | None = None
+
+    def say(self, text: str) -> None:
+        print(text, flush=True)
+        if self.terminal is not None:
+            print(f"fetch_dataset: {text}", file=self.terminal, flush=True)
+
+    def run(self) -> dict[str, Any]:
+        with self.session:
+            while not self.path.is_file():
+                if self.network.offline:
+                    origin = f"doi.org/{self.source.doi}" if self.source.doi else " or ".join(map(shown_url, self.source.mirrors))
+                    raise GpraflowError(
+                        f"{self.path}: this file is not there, and fetch.offline is true; set it to false, or bring "
+                        f"{self.source.file} of {origin} there by hand"
+                    )
+                if (found := self._download()) is not None:
+                    return found
+            return self._reuse()
+
+    # What is expected
+
+    def _given(self) -> _Expected | None:
+        if not self.source.checksum:
+            return None
+        return _Expected(_checked(self.source.checksum, f"{self.where}, {self.source.file}"), None)
+
+    def _recorded(self) -> _Expected | None:
+        """Return what was fetched to this path, if it was the same file of the same DOI."""
+        about = _load(self.about)
+        same = about.get("doi") == self.source.doi and about.get("file") == self.source.file and "checksum" in about
+        return _Expected(about["checksum"], about.get("bytes")) if same else None
+
+    def _ask(self) -> tuple[_Expected, str]:
+        """Return what Zenodo says of the file, and its URL; the API is asked once."""
+        if self.answer is None:
+            self.answer = self._asked()
+        return self.answer
+
+    def _asked(self) -> tuple[_Expected, str]:
+        number = record_id(self.source.doi, f"{self.where}.doi")
+        url = f"{self.network.api.rstrip('/')}/records/{number}"
+        try:
+            response = self.session.get(url, timeout=self.network.timeout)
+        except requests.RequestException as error:
+            raise GpraflowError(
+                f"{self.source.file}: {shown_url(url)} cannot be reached ({reason_of(error)}); check the network, or bring the file "
+                f"to {self.path} by hand and its checksum to {self.where}"
+            ) from error
+        if response.status_code in (404, 410):
+            answer = f"{shown_url(url)} answers {response.status_code}"
+            raise InputError(f"{self.where}: Zenodo has no record {number} ({answer}); correct its doi")
+        if response.status_code != 200:
+            raise GpraflowError(
+                f"{self.source.file}: {shown_url(url)} answers {response.status_code} {response.reason}; "
+                "try again later, or give a checksum and mirrors"
+            )
+        try:
+            entries = {entry["key"]: entry for entry in response.json().get("files") or []}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise GpraflowError(f"{shown_url(url)}: this is no record of Zenodo's API; correct fetch.api") from error
+        if self.source.file not in entries:
+            has = f"it has {', '.join(sorted(entries))}" if entries else "it shows no files; is it restricted?"
+            raise InputError(
+                f"{self.where}: record {number} has no file '{self.source.file}'{nearest(self.source.file, entries)} ({has}); "
+                "correct the name"
+            )
+        entry = entries[self.source.file]
+        links = entry.get("links", {})
+        link = links.get("content") or links.get("self") or links.get("download")
+        if not link or not entry.get("checksum"):
+            raise GpraflowError(f"{shown_url(url)}: the record gives no link or no checksum of {self.source.file}; correct fetch.api")
+        return _Expected(_checked(entry["checksum"], shown_url(url)), entry.get("size")), link
+
+    # What is there
+
+    def _reuse(self) -> dict[str, Any]:
+        expected = self._given() or self._recorded()
+        if expected is None and (self.network.offline or not self.source.doi):
+            raise GpraflowError(
+                f"{self.path}: this file is there, but its checksum is not known and fetch.offline is true; give it in "
+                f"{self.where}, or copy {self.about.name} too"
+            )
+        expected = expected or self._ask()[0]
+        size = self.path.stat().st_size
+        found = checksum_of(self.path, expected.checksum.split(":")[0]) if expected.size in (None, size) else ""
+        if found != expected.checksum:
+            of_it = f"{found} where {expected.checksum}" if found else f"{size} bytes where {expected.size} ({expected.checksum})"
+            raise InputError(
+                f"{self.path}: another file is there than {self.source.file} of {self.source.dataset}: {of_it} is expected; "
+                f"move it away and run again, or correct {self.where}"
+            )
+        self.say(f"{self.path} is there, with {found}")
+        about = self._about(expected.checksum, size)
+        if _load(self.about) != about:
+            try:
+                files.write_json(self.about, about)
+            except GpraflowError as error:  # a folder of another user's
+                self.say(f"{error}; later runs will ask Zenodo again")
+        return about
+
+    def _about(self, checksum: str, size: int) -> dict[str, Any]:
+        return {"doi": self.source.doi, "file": self.source.file, "checksum": checksum, "bytes": size}
+
+    # What is not there yet
+
+    def _download(self) -> dict[str, Any] | None:
+        """Return what is known of the file when it is there; None if another process brought it meanwhile."""
+        expected = self._given()
+        if expected is None:
+            expected = self._ask()[0]
+        with self._partial(expected) as handle:
+            if handle is None:
+                return None
+            faults = []
+            for url in self._places():
+                name = shown_url(url) if url else f"Zenodo ({self.source.doi})"
+                try:
+                    size = self._get(url or self._zenodo(expected), handle, expected)
+                except _FaultError as fault:
+                    self.say(f"{name}: {fault}")
+                    faults.append(f"  {name}: {fault}")
+                    continue
+                os.fsync(handle.fileno())
+                about = self._about(expected.checksum, size)
+                files.write_json(self.about, about)
+                os.replace(self.part, self.path)
+                self.say(f"{self.path}: {amount(size)}, {expected.checksum}")
+                return about
+            kept = handle.tell()
+        rest = f"{amount(kept)} are kept in {self.part.name}: the same command goes on from there" if kept else "nothing is kept"
+        raise GpraflowError(
+            f"{self.path}: no place gives {self.source.file} with {expected.checksum}:\n" + "\n".join(faults) + f"\n{rest}. Try again "
+            f"later, name other mirrors (fetch.mirrors), or correct {self.where} if the checksum there is wrong"
+        )
+
+    def _places(self) -> list[str]:
+        """Return URLs in the order of trial; the empty one is Zenodo's, which its API has to be asked for."""
+        names = {"{dataset}": quote(self.source.dataset), "{file}": quote(self.source.file)}
+        own = [mirror.replace("{dataset}", names["{dataset}"]).replace("{file}", names["{file}"]) for mirror in self.network.mirrors]
+        return [*own, *([""] if self.source.doi else []), *self.source.mirrors]
+
+    def _zenodo(self, expected: _Expected) -> str:
+        try:
+            says, link = self._ask()
+        except GpraflowError as error:
+            raise _FaultError(str(error)) from error
+        if says.checksum != expected.checksum and says.checksum.split(":")[0] == expected.checksum.split(":")[0]:
+            raise _FaultError(f"has {says.checksum}, but {expected.checksum} is expected")
+        return link
+
+    @contextmanager
+    def _partial(self, expected: _Expected) -> Iterator[Any]:
+        """Open the partial file, at its end, for this process alone; None if another one finished it. An empty one is removed after."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            handle = open(self.part, "a+b", buffering=0)  # noqa: SIM115 (closed below); unbuffered: what a killed process got is there
+        except OSError as error:
+            raise GpraflowError(f"{self.part}: {error.strerror}; choose another folder (key data) or mend this one") from error
+        with handle:
+            _lock(handle, lambda: self.say(f"another process is fetching {self.path}; waiting for it"))
+            if not self.part.exists() or not os.path.samestat(os.fstat(handle.fileno()), os.stat(self.part)):
+                yield None
+                return
+            try:
+                wanted = {"checksum": expected.checksum, "bytes": expected.size}
+                if handle.seek(0, os.SEEK_END) and _load(self.about_part) != wanted:
+                    self.say(f"{self.part.name} is a part of another version; starting anew")
+                    _empty(handle)
+                files.write_json(self.about_part, wanted)
+                yield handle
+            except OSError as error:
+                raise GpraflowError(
+                    f"{self.part}: could not be written ({error.strerror or error}) at {amount(handle.seek(0, os.SEEK_END))}; free space "
+                    "or choose another folder (key data), then give the same command, which goes on from there"
+                ) from error
+            finally:
+                with suppress(OSError):
+                    if not handle.seek(0, os.SEEK_END):
+                        self.part.unlink(missing_ok=True)
+                    if not self.part.exists():
+                        self.about_part.unlink(missing_ok=True)
+
+    def _get(self, url: str, handle: Any, expected: _Expected) -> int:
+        """Complete the partial file from one place; return its bytes. What does not have the checksum is thrown away."""
+        resumed = handle.seek(0, os.SEEK_END)
+        while True:
+            self._go_on(url, handle, expected)
+            size = handle.seek(0, os.SEEK_END)
+            found = checksum_of(self.part, expected.checksum.split(":")[0])
+            if found == expected.checksum:
+                return size
+            _empty(handle)
+            if not resumed:
+                raise _FaultError(f"gives another file: {found} ({size} bytes) where {expected.checksum} is expected; it was thrown away")
+            self.say(f"what was kept in {self.part.name} does not fit; starting anew")
+            resumed = 0
+
+    def _go_on(self, url: str, handle: Any, expected: _Expected) -> None:
+        """Stream to the end, going on where a connection broke; only breaks without a byte gained count."""
+        farthest, breaks = handle.tell(), 0
+        while True:
+            try:
+                self._stream(url, handle, expected)
+                return
+            except urllib3.exceptions.HTTPError as error:
+                at = handle.tell()
+                breaks = breaks + 1 if at <= farthest else 1
+                farthest = max(farthest, at)
+                if breaks > self.network.retries:
+                    raise _FaultError(f"the connection broke {breaks} times at {amount(at)} ({reason_of(error)})") from error
+                wait = min(self.network.backoff * 2 ** (breaks - 1), 60)
+                self.say(f"the connection broke at {amount(at)} ({reason_of(error)}); again in {wait:.0f} s")
+                time.sleep(wait)
+
+    def _stream(self, url: str, handle: Any, expected: _Expected) -> None:
+        begin = handle.tell()
+        if expected.size is not None and begin == expected.size:
+            return
+        if expected.size is not None and begin > expected.size:
+            begin = _empty(handle)
+        with self._request(url, begin) as response:
+            offered = response.headers.get("Content-Range", "") if response.status_code == 206 else ""
+            if begin and not offered.startswith(f"bytes {begin}-"):
+                if response.status_code not in (200, 206, 416):
+                    raise _FaultError(f"answers {response.status_code} {response.reason}")
+                self.say(f"{shown_url(url)} does not go on at {amount(begin)}; starting anew")
+                begin = _empty(handle)
+                if response.status_code != 200:  # a range that was not asked for, or none
+                    return self._stream(url, handle, expected)
+            elif response.status_code != (206 if begin else 200):
+                raise _FaultError(f"answers {response.status_code} {response.reason}")
+            length = response.headers.get("Content-Length", "")
+            total = begin + int(length) if length.isdigit() else expected.size
+            if expected.size is not None and total != expected.size:
+                raise _FaultError(f"offers {total} bytes where {expected.size} are expected")
+            self._room(handle, begin, total)
+            with Progress("fetch_dataset", self.source.file, begin, total, self.terminal) as told:
+                for block in response.raw.stream(BLOCK, decode_content=False):
+                    _write(handle, block)
+                    told.add(len(block))
+        if total is not None and handle.tell() < total:
+            raise urllib3.exceptions.IncompleteRead(handle.tell(), total - handle.tell())
+
+    def _request(self, url: str, begin: int) -> requests.Response:
+        try:
+            return self.session.get(url, headers={"Range": f"bytes={begin}-"} if begin else {}, stream=True, timeout=self.network.timeout)
+        except requests.RequestException as error:
+            raise _FaultError(f"cannot be reached ({reason_of(error)})") from error
+
+    def _room(self, handle: Any, begin: int, total: int | None) -> None:
+        free = shutil.disk_usage(self.path.parent).free
+        if total is not None and total - begin > free:
+            raise GpraflowError(
+                f"{self.path}: needs {amount(total - begin)} more, but {amount(free)} are free in {self.path.parent}; "
+                "free space or choose another folder (key data), then give the same command"
+            )
+
+
+def _session(network: Network, say: Any) -> requests.Session:
+    """Return a session whose requests wait and try again when a server is busy or does not answer."""
+
+    class Patient(urllib3.Retry):
+        def get_retry_after(self, response: Any) -> float | None:
+            try:
+                seconds = super().get_retry_after(response)
+                reset = response.headers.get("X-RateLimit-Reset")  # seconds since 1970: when Zenodo's limit ends
+                if seconds is None and response.status == 429 and reset:
+                    seconds = min(max(float(reset) - time.time(), 0.0), LONGEST_WAIT)
+            except (ValueError, urllib3.exceptions.InvalidHeader):
+                return None
+            return seconds
+
+        def sleep(self, response: Any = None) -> None:
+            wait = (self.get_retry_after(response) if response is not None else None) or self.get_backoff_time()
+            what = f"answers {response.status}" if response is not None else "does not answer"
+            say(f"the server {what}; again in {wait:.0f} s")
+            time.sleep(wait)
+
+    patience = Patient(
+        total=network.retries,
+        status_forcelist=_AGAIN,
+        allowed_methods=["GET"],
+        backoff_factor=network.backoff,
+        backoff_max=60,
+        retry_after_max=LONGEST_WAIT,
+        raise_on_status=False,
+    )
+    session = requests.Session()
+    # Compressed on the way, bytes could be neither counted nor gone on from.
+    session.headers.update({"User-Agent": "gpraflow", "Accept-Encoding": "identity"})
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(max_retries=patience))
+    return session
+
+
+def _checked(checksum: str, where: str) -> str:
+    """Return a checksum in lower case; a kind that cannot be computed is a `ConfigError`."""
+    algorithm, _, digest = checksum.lower().partition(":")
+    if algorithm not in ALGORITHMS or not re.fullmatch("[0-9a-f]+", digest):
+        raise ConfigError(f"{where}: the checksum '{checksum}' is not {', '.join(f'{name}:...' for name in ALGORITHMS)} in hexadecimal")
+    return f"{algorithm}:{digest}"
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file; nothing if it is not there or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _lock(handle: Any, waiting: Any) -> None:
+    """Hold a file for this process alone until it is closed, where the file system can do that."""
+    if fcntl is None:
+        return
+    with suppress(OSError):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _empty(handle: Any) -> int:
+    handle.truncate(0)
+    return handle.seek(0)
+
+
+def _write(handle: Any, block: bytes) -> None:
+    rest = memoryview(block)
+    while rest:
+        rest = rest[handle.write(rest) :]

@@ -1,0 +1,230 @@
+"""From a user's table to the promoter table: every row checked, flanks completed, duplicates resolved."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats.columns import check_sequences, first_row, parse_numbers, resolve_columns, select_columns
+from gpraflow.formats.promoters import REQUIRED, SCHEMA
+from gpraflow.formats.text import read_blocks
+from gpraflow.sequences.flanks import Policy, mend_flanks
+from gpraflow.sequences.scaffold import Scaffold
+
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def ingest(
+    path: str | os.PathLike,
+    *,
+    scaffold: Scaffold,
+    policy: Policy,
+    columns: dict[str, str | int],
+    file_format: str = "auto",
+    header: bool = True,
+    expression_range: tuple[float, float] = (-np.inf, np.inf),
+    keep: Sequence[str] = (),
+    keep_if_there: Sequence[str] = (),
+    ledger: Ledger | None = None,
+) -> pl.DataFrame:
+    """Read a user's table, check every row and bring it into the form of the promoter table.
+
+    Parameters
+    ----------
+    path
+        TSV, CSV (plain, .gz or .zst) or Parquet. Windows line ends and a byte order mark are accepted.
+    scaffold, policy
+        Flanks, and what to do with rows that lack or damage them, are far too long or short, or come twice.
+    columns
+        Role (a column of `SCHEMA`) -> column name, or number from 1 where there is no header; ``"auto"``: the column of the role's
+        name if there is one; ``""``: none.
+    file_format
+        ``tsv``, ``csv``, ``parquet``, or ``auto`` to go by the file's name.
+    header
+        Whether the first row of a text file names the columns.
+    expression_range
+        Least and greatest expression that is accepted, in the units of the table.
+    keep, keep_if_there
+        Further columns to keep under their own names: numbers (float64) if all that is in them is, else text; null where empty. Of a
+        sequence that is there more than once the first row's are kept.
+    ledger
+        Takes the counts.
+
+    Raises
+    ------
+    InputError
+        With file, row (line number of a text file, record number of a Parquet file; both from 1), what was found and what to do.
+    ConfigError
+        If a column is not there.
+    """
+    ledger = ledger or Ledger("ingest_table", str(path))
+    parts = []
+    for rows, names in read_blocks(path, file_format, header):
+        kept = _kept(keep, keep_if_there, names, header, path)
+        part = _checked(rows, resolve_columns(columns, names, header, path), path, expression_range, header, ledger, kept)
+        parts.append(_with_flanks(part, scaffold, policy, path, ledger))
+    if not parts:
+        raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
+    table = _distinct(pl.concat(parts), policy.duplicates, path, ledger)
+    if not table.height:
+        raise InputError(f"{path}: no row is left after the checks (see the ledger); look at the scaffold and its policies")
+    return table.select(*SCHEMA).hstack(_with_numbers(table.drop("row", *SCHEMA)))
+
+
+def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], header: bool, path: Any) -> list[str]:
+    """Return the further columns to keep; those of `SCHEMA` have their own ways."""
+    if keep and not header:
+        raise ConfigError(f"{path}: without a header there is no column '{keep[0]}' to keep; give the file a header, or leave it out")
+    for name in keep:
+        if name in SCHEMA:
+            raise ConfigError(f"{path}: '{name}' is a column of the promoter table itself; give the file's column another name")
+        if name not in names:
+            raise ConfigError(f"{path}, row 1: no column '{name}' to keep{nearest(name, names)} (the file has {', '.join(names[:12])})")
+    return [*dict.fromkeys([*keep, *(name for name in keep_if_there if name in names and name not in SCHEMA)])]
+
+
+def _with_numbers(kept: pl.DataFrame) -> pl.DataFrame:
+    """Return further columns as float64 where all that is in them is a number, blank cells null."""
+    for name, dtype in kept.schema.items():
+        if dtype == pl.String:
+            cells = kept.select(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name).str.strip_chars()))[name]
+            numbers = cells.cast(pl.Float64, strict=False)
+            kept = kept.with_columns(numbers if numbers.null_count() == cells.null_count() else cells)
+    return kept
+
+
+def _checked(
+    rows: pl.DataFrame,
+    columns: dict[str, str],
+    path: Any,
+    expression_range: tuple[float, float],
+    header: bool,
+    ledger: Ledger,
+    keep: Sequence[str] = (),
+) -> pl.DataFrame:
+    """Return one block with the columns of `SCHEMA`, those to keep and ``row``, every value checked."""
+    ledger.read(rows.height)
+    kept = rows.select(keep)
+    rows = select_columns(rows, columns, path)
+    for role in REQUIRED[1:]:
+        rows = parse_numbers(rows, role, pl.Float64, path, header, empty_allowed=False)
+    for role in ("expression_sd", "n_reads", "n_bins", "weight"):
+        if role in columns:
+            rows = parse_numbers(rows, role, SCHEMA[role], path, header, empty_allowed=True)
+    if "singleton" in columns:
+        text = pl.col("singleton").cast(pl.String).str.to_lowercase()
+        if hit := first_row(rows, ~text.is_in(list(_TRUTH)) & text.is_not_null() & (text != "")):
+            raise InputError(f"{path}, row {hit[0]}: singleton '{hit[1]['singleton']}' is neither true nor false")
+        rows = rows.with_columns(text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean).alias("singleton"))
+    if "bin_cells" in columns:
+        rows = _cells_of_bins(rows, path)
+    rows = check_sequences(rows, path, ledger)
+
+    low, high = expression_range
+    if hit := first_row(rows, (pl.col("expression") < low) | (pl.col("expression") > high)):
+        row, cells, count = hit
+        raise InputError(
+            f"{path}, row {row}: expression {cells['expression']:g} is outside {low:g} .. {high:g}{and_more(count)}; "
+            "mend the row, or set input.expression_min and input.expression_max to the scale of your assay"
+        )
+    return rows.select(
+        "row", *((pl.col(name) if name in columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items())
+    ).hstack(kept)
+
+
+def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
+    """Return the block with ``bin_cells`` as lists of numbers, from a list column or from numbers behind commas."""
+    text = pl.col("bin_cells")
+    if rows.schema["bin_cells"] == pl.String:
+        text = pl.when(text.str.strip_chars() != "").then(text.str.split(",").list.eval(pl.element().str.strip_chars()))
+    number = pl.element()
+    rows = rows.with_columns(_text=text, bin_cells=text.cast(pl.List(pl.Float32), strict=False))
+    wrong = pl.col("bin_cells").list.eval(number.is_null() | ~number.is_finite() | (number < 0)).list.any()
+    if hit := first_row(rows, pl.col("_text").is_not_null() & wrong.fill_null(True)):
+        row, cells, count = hit
+        found = ",".join(map(str, cells["_text"]))
+        raise InputError(f"{path}, row {row}: bin_cells '{found}'{and_more(count)}; numbers of at least 0 are needed, commas between them")
+    return rows.drop("_text")
+
+
+# Flanks
+
+
+def _with_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
+    """Return the block with both flanks on every sequence as far as the policy asks, and without rows that it drops."""
+    five, three = scaffold.five_prime, scaffold.three_prime
+    if five or three:
+        rows = mend_flanks(rows, scaffold, policy, path, ledger)
+    low, high = (bound + len(five) + len(three) for bound in policy.insert_length)
+    length = pl.col("sequence").str.len_bytes()
+    outside = (length < low) | (length > high)
+    if hit := first_row(rows, outside):
+        row, cells, count = hit
+        if policy.outside_length == "error":
+            raise InputError(
+                f"{path}, row {row}: the sequence is {len(cells['sequence'])} bp long with its flanks; scaffold '{scaffold.name}' takes "
+                f"{low} to {high} bp{and_more(count)}; check scaffold.name, or set scaffold.insert_length or scaffold.outside_length: drop"
+            )
+        ledger.drop(f"length outside {low} to {high} bp", count)
+        rows = rows.filter(~outside)
+    return rows
+
+
+# Duplicates
+
+
+def _longest(rows: pl.DataFrame) -> int:
+    return rows["bin_cells"].list.len().max() or 0  # type: ignore[return-value]
+
+
+def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.DataFrame:
+    """Return one row a distinct sequence, in the order of first appearance, expression as float32."""
+    rows = rows.with_columns(pl.col("expression").cast(pl.Float32))
+    twice = pl.col("sequence").is_duplicated()
+    duplicates = rows.filter(twice)
+    if not duplicates.height:
+        return rows
+    differing = duplicates.filter(pl.col("expression").n_unique().over("sequence") > 1)
+    if policy == "error" and differing.height:
+        pair = differing.filter(pl.col("sequence") == differing["sequence"][0])
+        raise InputError(
+            f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with expression {pair['expression'][0]:g} and "
+            f"{pair['expression'][1]:g} ({differing['sequence'].n_unique()} such sequences); set input.duplicates to mean or first"
+        )
+    for role in ("split", "group"):
+        spread = duplicates.filter(pl.col(role).n_unique().over("sequence") > 1)
+        if spread.height:
+            pair = spread.filter(pl.col("sequence") == spread["sequence"][0]).unique(role, keep="first", maintain_order=True)
+            raise InputError(
+                f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
+                f"'{pair[role][1]}'; mend the column, or leave it out (input.columns.{role}: '')"
+            )
+    first = [pl.col(name).first() for name in rows.columns if name != "sequence"]
+    if policy == "mean":
+        changed = {
+            "expression": pl.col("expression").mean(),
+            "expression_sd": (pl.col("expression_sd") ** 2).mean().sqrt(),
+            "n_reads": pl.when(pl.col("n_reads").count() > 0).then(pl.col("n_reads").sum()),
+            "n_bins": pl.col("n_bins").max(),
+            "singleton": pl.lit(False) & pl.col("singleton").first(),
+            "weight": pl.col("weight").mean(),
+            "bin_cells": pl.when(pl.col("bin_cells").count() > 0).then(
+                pl.concat_list(pl.col("bin_cells").list.get(index, null_on_oob=True).sum() for index in range(_longest(duplicates)))
+            )
+            if _longest(duplicates)
+            else pl.col("bin_cells").first(),
+        }
+        first = [changed.get(expression.meta.output_name(), expression).alias(expression.meta.output_name()) for expression in first]
+    merged = duplicates.group_by("sequence", maintain_order=True).agg(first)
+    ledger.drop(
+        "same sequence again, mean taken" if policy == "mean" else "same sequence again, first kept", duplicates.height - merged.height
+    )
+    if differing.height:
+        ledger.note("sequences measured more than once with different expression", differing["sequence"].n_unique())
+    return (
+        pl.concat([rows.filter(~twice), merged.select(rows.columns)], how="vertical_relaxed").sort("row").cast({"expression": pl.Float32})
+    )

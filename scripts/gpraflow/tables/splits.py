@@ -1,0 +1,279 @@
+"""Which promoter goes to train, val and test."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core import randomness
+from gpraflow.core.errors import InputError
+from gpraflow.core.ledger import Ledger
+
+SPLITS = ("train", "val", "test")
+LISTED = "split.test_sequences"  # what overlaps call the user's list of test sequences
+_QUANTILES = 5
+_READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 2**62)}
+_MOST_SOURCES = 20
+
+
+def by_hash(family: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.Series:
+    """Assign families to splits by a keyed hash of their names.
+
+    A family's place depends on its name, the seed and the fractions, not on the other rows: it stays when rows are added.
+
+    Parameters
+    ----------
+    family
+        Name of the family of each row.
+    fractions
+        Share of families for each split, in order.
+    seed
+        Key of the hash.
+
+    Returns
+    -------
+    polars.Series
+        Name of the split of each row.
+    """
+    unique = family.unique(maintain_order=True)
+    place = _places(unique, seed)
+    bounds = np.cumsum(list(fractions.values()))[:-1] / sum(fractions.values())
+    names = np.array(list(fractions))[np.searchsorted(bounds, place, side="right")]
+    return family.replace_strict(unique, pl.Series(names), return_dtype=pl.String).alias("split")
+
+
+def _places(names: pl.Series, seed: int) -> np.ndarray:
+    """Return a place in 0 .. 1 for each name, by a keyed hash."""
+    key = seed.to_bytes(8, "big", signed=False)
+    return np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "big") for name in names]) / 2.0**64
+
+
+def draw(family: pl.Series, promoters: int, seed: int, origin: str) -> pl.Series:
+    """Return which rows belong to a random draw of whole families with at most ``promoters`` rows; smaller draws are part of larger ones.
+
+    Raises
+    ------
+    InputError
+        If there are not so many, or the first family alone has more.
+    """
+    if promoters > len(family):
+        raise InputError(f"{origin}: split.train_promoters is {promoters}, but train has {len(family)} promoters; set it to 0 for all")
+    sizes = family.value_counts(name="rows").sort(family.name)
+    order = np.argsort(_places(sizes[family.name], randomness.derive(seed, "draw")), kind="stable")
+    taken = order[np.cumsum(sizes["rows"].to_numpy()[order]) <= promoters]
+    if not len(taken):
+        raise InputError(f"{origin}: the first family that is drawn has more than split.train_promoters ({promoters}); set a larger number")
+    return family.is_in(sizes[family.name].gather(taken).implode())
+
+
+def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl.Series:
+    """Take the user's own split; ``labels`` maps splits to what the ``split`` column calls them.
+
+    Raises
+    ------
+    InputError
+        If the table has none, or a value is no split of the config.
+    """
+    given = table["split"]
+    if given.is_null().all():
+        raise InputError(f"{origin}: split.method is column, but the table has no split column; set input.columns.split")
+    wrong = table.with_row_index("promoter", offset=1).filter(pl.col("split").is_null() | ~pl.col("split").is_in(list(labels.values())))
+    if wrong.height:
+        raise InputError(
+            f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is none of {', '.join(labels.values())} "
+            f"({wrong.height} such rows); mend the column, or set split.names or split.labels"
+        )
+    return given.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
+
+
+def _apart(assigned: pl.Series, family: pl.Series, names: Sequence[str], across: str, origin: str, ledger: Ledger) -> pl.Series:
+    """Return which promoters stay where families are in several splits: those of the last one."""
+    found = pl.DataFrame({"family": family, "split": assigned}).group_by("family").agg(splits=pl.col("split").unique().sort())
+    torn = found.filter(pl.col("splits").list.len() > 1).sort("family")
+    if torn.height and across == "error":
+        example = torn.row(0, named=True)
+        raise InputError(
+            f"{origin}: family '{example['family']}' is in {' and '.join(example['splits'])} ({torn.height} such families): "
+            "near-copies of test promoters would be trained on; mend the split column, or set split.across: drop, or split.method: hash"
+        )
+    rank = assigned.replace_strict({name: number for number, name in enumerate(SPLITS)}, return_dtype=pl.Int8)
+    keep = rank == pl.DataFrame({"family": family, "rank": rank}).select(pl.col("rank").max().over("family")).to_series()
+    if torn.height:
+        for name in names:
+            ledger.drop(f"from {name}: near-duplicate of a promoter of a later split", int((~keep & (assigned == name)).sum()))
+    return keep
+
+
+def by_list(
+    table: pl.DataFrame, overlaps: pl.DataFrame, family: pl.Series, fractions: Mapping[str, float], seed: int, origin: str
+) -> pl.Series:
+    """Send the promoters whose inserts the user lists to test, the others to the other splits as `by_hash`.
+
+    Raises
+    ------
+    InputError
+        If no promoter is listed.
+    """
+    listed = overlaps.filter(dataset=LISTED, equal=True)["sequence"]
+    if not len(listed):
+        raise InputError(f"{origin}: none of the sequences of split.test_sequences is in the library; is it the right file?")
+    others = by_hash(family, {name: fraction for name, fraction in fractions.items() if name != "test"}, seed)
+    return table.select(
+        pl.when(pl.col("sequence").is_in(listed.implode())).then(pl.lit("test")).otherwise(others).alias("split")
+    ).to_series()
+
+
+def _overlapping(
+    table: pl.DataFrame, assigned: pl.Series, overlaps: pl.DataFrame, independent: str, origin: str, ledger: Ledger
+) -> pl.Series:
+    """Return which promoters of train and val are near-duplicates of independent or listed ones and go."""
+    if (overlaps["dataset"] == LISTED).any():
+        near = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps.filter(dataset=LISTED)["sequence"].implode())
+        for name in ("train", "val"):
+            ledger.drop(f"from {name}: near-duplicate of a listed test sequence", int((near & (assigned == name)).sum()))
+        others = overlaps.filter(pl.col("dataset") != LISTED)
+        return near | _overlapping(table, assigned.set(near, ""), others, independent, origin, ledger)
+    found = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps["sequence"].implode())
+    if found.any():
+        if independent == "error":
+            example = overlaps.filter(sequence=table.filter(found)["sequence"][0]).row(0, named=True)
+            raise InputError(
+                f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of one of the independent set "
+                f"'{example['dataset']}' ({found.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
+            )
+        for name in ("train", "val"):
+            count, what = int((found & (assigned == name)).sum()), f"from {name}: near-duplicate of a promoter of an independent set"
+            (ledger.drop if independent == "drop" else ledger.note)(what, count)
+    return found if independent == "drop" else found & False
+
+
+def split(
+    table: pl.DataFrame,
+    family: pl.Series,
+    *,
+    method: Literal["hash", "column", "list"],
+    names: Sequence[str],
+    fractions: Mapping[str, float],
+    labels: Mapping[str, str],
+    across: Literal["drop", "error"],
+    overlaps: pl.DataFrame,
+    independent: Literal["drop", "warn", "error"],
+    train_promoters: int,
+    seed: int,
+    origin: str,
+    ledger: Ledger,
+) -> dict[str, pl.DataFrame]:
+    """Split a promoter table into one table a split; every row is in exactly one, or dropped and counted.
+
+    Parameters
+    ----------
+    table
+        Promoter table.
+    family
+        What must stay together: the family of each row.
+    method
+        ``hash``: whole families by a seeded hash. ``column``: the table's own ``split``. ``list``: those of the user's list are the
+        test split, other members of their families and other near-duplicates of listed sequences are dropped, the rest goes by hash.
+    names
+        Splits to make.
+    fractions
+        Share of each split (``hash``).
+    labels
+        What the table's own ``split`` calls each split (``column``).
+    across
+        Families that the table's own split tears apart: ``drop`` keeps those in the last of ``train``, ``val``, ``test`` and drops their
+        neighbours from the splits before; ``error`` stops.
+    overlaps
+        Near-duplicates of promoters of independent data sets and of `LISTED` sequences (`neighbours.OVERLAPS`).
+    independent
+        What becomes of these: ``drop`` takes them out of ``train`` and ``val``; ``warn`` counts them; ``error`` stops.
+    train_promoters
+        Train on at most so many promoters, whole families drawn at random (`draw`), for learning curves; 0 for all.
+    seed
+        Key of the hash.
+    origin
+        Path for messages.
+    ledger
+        Takes what is dropped.
+
+    Raises
+    ------
+    InputError
+        If a split is left empty, a family is in more than one and ``across`` is ``error``, a promoter of ``train`` or ``val`` overlaps and
+        ``independent`` is ``error``, or as `by_column`.
+    """
+    shares = {name: fractions[name] for name in names}
+    if method == "hash":
+        kept, assigned = table, by_hash(family, shares, seed)
+    else:
+        if method == "column":
+            assigned = by_column(table, {name: labels[name] for name in names}, origin)
+        else:
+            assigned, across = by_list(table, overlaps, family, shares, seed, origin), "drop"
+        keep = _apart(assigned, family, names, across, origin, ledger)
+        kept, assigned, family = table.filter(keep), assigned.filter(keep), family.filter(keep)
+    keep = ~_overlapping(kept, assigned, overlaps, independent, origin, ledger)
+    if train_promoters:
+        train = keep & (assigned == "train")
+        drawn = draw(family.filter(train), train_promoters, seed, origin)
+        ledger.drop("from train: not among those drawn for split.train_promoters", len(drawn) - int(drawn.sum()))
+        keep = keep.scatter(train.arg_true(), drawn)
+    parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
+    for name, part in parts.items():
+        if not part.height:
+            families, mend = family.n_unique(), "set a larger split.fractions"
+            if method == "column":
+                mend = "mend the split column or take it out of split.names"
+            elif families < 2 * len(names):
+                number = "one family" if families == 1 else f"{families} families"
+                mend = (
+                    f"they are {number}, which a split does not take apart: give promoters that are less alike, look at the column group, "
+                    "or lower neighbours.max_edits"
+                )
+            raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {mend}")
+        ledger.note(f"to {name}", part.height)
+    return parts
+
+
+def summary(parts: Mapping[str, pl.DataFrame], families: pl.DataFrame) -> pl.DataFrame:
+    """Return what each split got: promoters and shares, in all and within strata of the library.
+
+    Parameters
+    ----------
+    parts
+        Split -> promoters.
+    families
+        ``sequence`` and ``family`` of the library.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``stratum`` (promoters, families, fifths of expression, length, reads, singletons, sources), ``level``, ``split``, ``promoters``
+        (families in the stratum of that name) and ``share`` of the level that is in this split.
+    """
+    used = ["sequence", "expression", "n_reads", "singleton", "source", "split"]
+    table = pl.concat([part.select(used) for part in parts.values()]).join(families, on="sequence", how="left")
+    length = pl.col("sequence").str.len_bytes()
+    usual = int(table.select(length.mode().min()).item())
+    sides = pl.when(length < usual).then(pl.lit("shorter")).when(length > usual).then(pl.lit("longer")).otherwise(pl.lit(f"{usual} bp"))
+    reads = pl.coalesce(pl.when(pl.col("n_reads").is_between(low, high)).then(pl.lit(text)) for text, (low, high) in _READS.items())
+    strata = {
+        "promoters": pl.lit("all"),
+        "expression": pl.format("fifth {}", (pl.col("expression").rank("ordinal").cast(pl.Int64) - 1) * _QUANTILES // pl.len() + 1),
+        "length": sides,
+        "reads": reads,
+        "singleton": pl.col("singleton").cast(pl.String),
+        "source": pl.when(pl.col("source").n_unique() <= _MOST_SOURCES).then("source"),
+    }
+    found = [table.select("split", level=level, stratum=pl.lit(stratum)) for stratum, level in strata.items()]
+    found.insert(1, table.unique(["split", "family"]).select("split", level=pl.lit("all"), stratum=pl.lit("families")))
+    counted = [part.drop_nulls("level").group_by("stratum", "level", "split").agg(promoters=pl.len().cast(pl.Int64)) for part in found]
+    order = {name: number for number, name in enumerate(parts)}
+    return pl.concat(
+        part.with_columns(share=pl.col("promoters") / pl.col("promoters").sum().over("level")).sort(
+            "level", pl.col("split").replace_strict(order, return_dtype=pl.Int64)
+        )
+        for part in counted
+    ).select("stratum", "level", "split", "promoters", "share")

@@ -1,0 +1,1 @@
+"""Training: options, data, one network, ensembles, tuning, several processes, TPUs."""

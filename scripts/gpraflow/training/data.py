@@ -1,0 +1,88 @@
+"""Training and validation data of one run."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpraflow.models import registry
+from gpraflow.shards import batches as shards_batches
+from gpraflow.shards.records import EXPRESSION, SEQUENCE
+from gpraflow.training import objectives, steppers
+from gpraflow.training.options import Options
+
+# Data
+
+
+class TrainingData:
+    """Batches of the training split, and the validation split."""
+
+    def __init__(self, receipt: dict[str, Any], work: Path, architecture: registry.Architecture, options: Options, shuffled: bool = False):
+        self.options, self.inputs = options, architecture.inputs
+        wanted = registry.features_of(asdict(options), architecture)
+        source = shards_batches.open_split(receipt, "train")
+        features = (SEQUENCE, EXPRESSION, *wanted)
+        if shuffled:
+            self.table: shards_batches.MemoryMap = shards_batches.Shuffled(source, work / "shards", features, options.seed)
+        else:
+            self.table = shards_batches.MemoryMap(source, work / "shards", features)
+        self.length, self.rows = source.manifest["length"], len(self.table)
+        labels = self.table.take(np.arange(self.rows), (EXPRESSION, *wanted))
+        expression = labels[EXPRESSION][:, 0]
+        self.objective = objectives.Objective("mse", 1, 1.0, 0.0)  # of a baseline: expression as it is
+        if not architecture.baseline:
+            self.objective = objective_of(expression, labels.get(objectives.CELLS), options)
+        self.variance = float(expression.var(dtype=np.float64))
+        self.mean_weight = float(self.weights(labels).mean(dtype=np.float64))
+        self.val = shards_batches.load(receipt, "val")
+
+    def weights(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return what the promoters of a batch count, ``(rows,)`` float32: 1, the column ``weight``, or n / (n + half) of n reads."""
+        return sample_weights(batch, self.options.sample_weight, self.options.reads_half)
+
+    def batches(self, batch_size: int, seed: int, epoch: int, start: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
+        """Yield inputs, targets and weights (mean 1) of this process's part of an epoch's batches from ``start`` on."""
+        flagged = "reverse" in self.inputs  # such a model turns its channels itself
+        turn = self.options.reverse_complement and not flagged
+        process, processes = steppers.process()
+        size = batch_size // processes
+        found = self.table.batches(batch_size, seed=seed, epoch=epoch, start=start, turn=turn, process=(process, processes))
+        for step, batch in enumerate(found, start=start):
+            reverse = np.zeros((size, 1), np.float32)
+            if flagged and self.options.reverse_complement:
+                reverse[:, 0] = shards_batches.strands(batch_size, seed, epoch, step)[process * size : (process + 1) * size]
+            given = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
+            weight = (self.weights(batch) / self.mean_weight).astype(np.float32)
+            yield [given[name] for name in self.inputs], self.objective.targets(batch), weight
+
+
+def objective_of(expression: np.ndarray, cells: np.ndarray | None, options: Options) -> objectives.Objective:
+    """Return the objective that the options ask for, fitted to labels (`objectives.fit`)."""
+    return objectives.fit(
+        expression,
+        cells,
+        loss=options.loss,
+        bins=options.bins,
+        huber_delta=options.huber_delta,
+        cells_prior=options.cells_prior,
+    )
+
+
+def sample_weights(batch: Mapping[str, np.ndarray], kind: str, reads_half: float) -> np.ndarray:
+    """Return what promoters count, ``(rows,)`` float32.
+
+    Parameters
+    ----------
+    batch
+        Features of promoters.
+    kind
+        ``none``: 1 each; ``weight``: the column; ``n_reads``: n / (n + ``reads_half``), as noise of the label falls with depth.
+    reads_half
+        Reads at which a promoter counts half.
+    """
+    if kind == "none":
+        return np.ones(len(batch[EXPRESSION]), np.float32)
+    values = batch[kind][:, 0]
+    return values if kind == "weight" else values / (values + np.float32(reads_half))

@@ -1,0 +1,101 @@
+"""Building, warm-starting and assembling networks for predictions."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpraflow.core.errors import ConfigError
+from gpraflow.models import build
+from gpraflow.models import directory as models_directory
+from gpraflow.training import objectives
+from gpraflow.training.options import Blueprint
+
+
+@contextlib.contextmanager
+def policy(name: str) -> Iterator[None]:
+    """Make Keras compute in this precision."""
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def assign_weights(core: Any, weights: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> None:
+    for variable, value in zip([*core.trainable_variables, *core.non_trainable_variables], [*weights, *others], strict=True):
+        variable.assign(value)
+
+
+def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, average_strands: bool, name: str) -> Any:
+    """Return the model for predictions: ``(batch, length)`` tokens in, ``(batch, members)`` expression out.
+
+    Parameters
+    ----------
+    cores
+        Networks with raw outputs, with the inputs ``tokens`` or ``tokens, singleton, reverse``; promoters are taken for no singletons.
+    objective
+        Makes expression of raw outputs.
+    length
+        Promoter window in bp.
+    average_strands
+        Take the mean of what a network says of the promoter and of its reverse complement.
+    name
+        Of the model.
+    """
+    import keras
+    from keras import ops
+
+    from gpraflow.sequences.scaffold import PADDING
+
+    tokens = keras.Input((length,), dtype="int32", name="tokens")
+    found = []
+    for core in cores:
+        seen = []
+        for turned in (False, True) if average_strands else (False,):
+            if len(core.inputs) == 1:
+                other = ops.flip(ops.where(tokens < PADDING, PADDING - 1 - tokens, tokens), axis=1)  # A<->T, C<->G: mirror images
+                raw = core(other if turned else tokens)
+            else:
+                zero = ops.cast(ops.zeros_like(tokens[:, :1]), "float32")
+                raw = core([tokens, zero, zero + 1 if turned else zero])
+            seen.append(objective.expression(raw))
+        found.append(sum(seen[1:], seen[0]) / len(seen))
+    return keras.Model(tokens, found[0] if len(found) == 1 else keras.layers.Concatenate(name="members")(found), name=name)
+
+
+def build_core(blueprint: Blueprint, length: int, outputs: int, name: str) -> Any:
+    """Return a network with raw outputs, called ``name``."""
+    import keras
+
+    core = build.build(blueprint.name, length, dict(blueprint.sizes), outputs=outputs, upstream=blueprint.upstream, motifs=blueprint.motifs)
+    return keras.Model(core.inputs, core.outputs[0], name=name)
+
+
+def warm_start(model: Any, directory: str, backend: str) -> None:
+    initial, about = models_directory.load(directory, backend)
+    shapes = [tuple(weight.shape) for weight in model.weights]
+    if about["architecture"] != model.name or [tuple(weight.shape) for weight in initial.weights] != shapes:
+        raise ConfigError(
+            f"training.initial_model: {directory} is '{about['architecture']}' ({about['parameters']:,} parameters), but the config "
+            f"asks for '{model.name}' ({model.count_params():,}): a checkpoint from another architecture; set model.name and its "
+            "sizes to those in its model.json, or leave training.initial_model empty"
+        )
+    model.set_weights(initial.get_weights())
+
+
+def device(backend: str) -> str:
+    """Return number and kind of the devices that the backend sees."""
+    if backend == "jax":
+        import jax
+
+        found = [str(each.device_kind) for each in jax.devices()]
+    else:
+        import tensorflow
+
+        found = [each.device_type for each in tensorflow.config.list_logical_devices()]
+    return f"{len(found)} x {found[0]}" if found else "unknown"

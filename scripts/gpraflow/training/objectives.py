@@ -1,0 +1,144 @@
+"""What is learnt from a promoter's expression: targets and losses of a network's raw outputs, and the way back to expression.
+
+Mean squared error and Huber's loss (1964, doi:10.1214/aoms/1177703732) are of standardised expression. ``bins`` makes it a classification
+into the sorted bins with soft labels, as LegNet does (Penzar et al. 2023, doi:10.1093/bioinformatics/btad457): expression e is the normal
+distribution N(e + 1/2, 1/2) cut at whole numbers, or the promoter's own cells in each bin; the loss is the Kullback-Leibler divergence.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import ndtr
+
+from gpraflow.core.errors import TrainingError
+from gpraflow.shards.records import EXPRESSION
+
+CELLS = "bin_cells"
+_OUTSIDE = 0.1  # share of promoters that may lie beyond the bins
+_SPREAD = 0.5  # of the normal distribution in bins, as in LegNet
+
+Loss = Literal["mse", "huber", "bins"]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss and how raw outputs become expression.
+
+    Attributes
+    ----------
+    loss
+        ``mse``, ``huber`` or ``bins``.
+    outputs
+        Raw outputs of the network: 1, or the number of bins.
+    scale, offset
+        Expression is ``offset + scale * x``, where x is the raw output or, for ``bins``, the mean bin.
+    huber_delta
+        Standardised error from which on Huber's loss is linear.
+    cells
+        Whether soft labels are the cells of each bin instead of a normal distribution.
+    cells_prior
+        Cells that are added to each promoter, spread over the bins as all promoters together are (Dirichlet smoothing).
+    prior
+        That spread.
+    """
+
+    loss: Loss
+    outputs: int
+    scale: float
+    offset: float
+    huber_delta: float = 1.0
+    cells: bool = False
+    cells_prior: float = 0.0
+    prior: tuple[float, ...] = ()
+
+    def targets(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+        """Return ``(rows, outputs)`` float32 targets of a batch of features."""
+        if self.loss != "bins":
+            return ((batch[EXPRESSION] - self.offset) / self.scale).astype(np.float32)
+        if self.cells:
+            cells = batch[CELLS] + self.cells_prior * np.array(self.prior, np.float32)
+            return (cells / cells.sum(axis=1, keepdims=True)).astype(np.float32)
+        return soft_labels(batch[EXPRESSION][:, 0], self.outputs)
+
+    def losses(self, raw: Any, target: Any) -> Any:
+        """Return the ``(rows,)`` losses of raw outputs, as tensors of the backend."""
+        from keras import ops
+
+        if self.loss == "bins":
+            likelihood = ops.sum(target * ops.log_softmax(raw, axis=-1), axis=-1)
+            return ops.sum(target * ops.log(ops.maximum(target, 1e-12)), axis=-1) - likelihood
+        error = ops.abs(raw - target)[:, 0]
+        if self.loss == "mse":
+            return ops.square(error)
+        linear = self.huber_delta * (2 * error - self.huber_delta)
+        return ops.where(error < self.huber_delta, ops.square(error), linear)
+
+    def expression(self, raw: Any) -> Any:
+        """Return ``(rows, 1)`` expression in the units of the table from raw outputs, as tensors of the backend."""
+        from keras import ops
+
+        raw = ops.cast(raw, "float32")
+        if self.loss == "bins":
+            bins = np.arange(self.outputs, dtype=np.float32)
+            raw = ops.sum(ops.softmax(raw, axis=-1) * bins, axis=-1, keepdims=True)
+        return raw * self.scale + self.offset
+
+    def about(self) -> dict[str, Any]:
+        """Return what model.json says of it."""
+        return asdict(self)
+
+
+def soft_labels(expression: np.ndarray, bins: int) -> np.ndarray:
+    """Return the shares of N(e + 1/2, 1/2) in bins [i, i + 1), the outer ones open, ``(rows, bins)`` float32."""
+    edges = np.arange(1, bins)
+    below = ndtr((edges - (np.asarray(expression, np.float64)[:, None] + 0.5)) / _SPREAD)
+    return np.diff(below, axis=1, prepend=0.0, append=1.0).astype(np.float32)
+
+
+def fit(
+    expression: np.ndarray,
+    cells: np.ndarray | None,
+    *,
+    loss: Loss,
+    bins: int,
+    huber_delta: float,
+    cells_prior: float,
+) -> Objective:
+    """Return the objective for training labels.
+
+    Parameters
+    ----------
+    expression
+        ``(rows,)`` of the training split.
+    cells
+        ``(rows, bins)`` cells in each bin, where soft labels are to be made of them.
+    loss, huber_delta, cells_prior
+        See `Objective`.
+    bins
+        Number of bins for ``loss`` bins without cells.
+
+    Raises
+    ------
+    TrainingError
+        If all promoters have the same expression, or expression is not in bins where it has to be.
+    """
+    mean, sd = float(expression.mean(dtype=np.float64)), float(expression.std(dtype=np.float64))
+    if not sd:
+        raise TrainingError(f"all {len(expression)} training promoters have expression {mean:g}: there is nothing to learn")
+    if loss != "bins":
+        return Objective(loss, 1, sd, mean, huber_delta)
+    if cells is None:
+        least, most = float(expression.min()), float(expression.max())
+        if ((expression < -0.5) | (expression > bins - 0.5)).mean() > _OUTSIDE:  # few count as the outer bins, which are open
+            raise TrainingError(
+                f"training.loss: bins needs expression in bins, 0 to {bins - 1}, but it is {least:g} to {most:g}; set training.bins, "
+                "or training.bin_labels: cells, or another loss"
+            )
+        return Objective(loss, bins, 1.0, 0.0)
+    total = cells.sum(axis=0, dtype=np.float64)
+    prior = total / total.sum()
+    objective = Objective(loss, cells.shape[1], 1.0, 0.0, cells=True, cells_prior=cells_prior, prior=tuple(prior.tolist()))
+    mean_bin = objective.targets({CELLS: cells}).astype(np.float64) @ np.arange(cells.shape[1])
+    slope, offset = np.polyfit(mean_bin, expression.astype(np.float64), 1)
+    return Objective(loss, cells.shape[1], float(slope), float(offset), cells=True, cells_prior=cells_prior, prior=objective.prior)

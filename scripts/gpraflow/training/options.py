@@ -1,0 +1,61 @@
+"""Training options and the description of the network to build."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gpraflow.sequences import scaffold
+from gpraflow.training import objectives, schedules
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to train; the keys of the config's ``training`` section."""
+
+    backend: Literal["auto", "jax", "tensorflow"]
+    seed: int
+    epochs: int
+    batch_size: int
+    loss: objectives.Loss
+    huber_delta: float
+    bin_labels: Literal["normal", "cells"]
+    bins: int
+    cells_prior: float
+    sample_weight: Literal["none", "weight", "n_reads"]
+    reads_half: float
+    optimizer: Literal["adam", "adamw", "rmsprop", "lion"]
+    learning_rate: float
+    schedule: schedules.Schedule
+    warmup_steps: int
+    weight_decay: float
+    gradient_clip: float
+    average: float
+    patience: int
+    reverse_complement: bool
+    average_strands: bool
+    precision: Literal["float32", "mixed_bfloat16"]
+    ensemble: int
+    guard: float
+    checkpoint_steps: int
+    initial_model: str
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What to build: architecture, name of its preset, all its sizes, and what else it needs of the outside.
+
+    ``upstream`` is the plasmid before the promoter, 5' to 3', ``motifs`` a JASPAR file.
+    """
+
+    name: str
+    preset: str
+    sizes: Mapping[str, Any]
+    upstream: str = ""
+    motifs: str = ""
+
+    @classmethod
+    def read(cls, model: Mapping[str, Any], scaffolds: str | os.PathLike, motifs: str) -> "Blueprint":
+        """Return what to build for ``name``, ``preset``, ``sizes`` and ``scaffold``, whose plasmid is in the file ``scaffolds``."""
+        upstream = scaffold.load(scaffolds, model["scaffold"]).upstream
+        return cls(model["name"], model["preset"], model["sizes"], upstream, motifs)

@@ -1,0 +1,237 @@
+"""One step of training on either backend: gradients, update, moving average of the weights.
+
+A stepper holds the whole state of a training, weights, statistics, random states, optimizer, averages, which can be taken out and put back
+bit by bit. The only module that calls a backend by itself, besides `training.device`, `models.cpu` and `models.gradients`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpraflow.models import backend
+from gpraflow.training.objectives import Objective
+
+Arrays = list[np.ndarray]
+
+
+def process() -> tuple[int, int]:
+    """Return which process of one training this is, and how many there are (`processes`)."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def optimizer_of(name: str, weight_decay: float, clip: float) -> Any:
+    """Return a Keras optimizer whose rate is set at each step; weight decay is for ``adamw`` and ``lion``."""
+    import keras
+
+    kinds = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "rmsprop": keras.optimizers.RMSprop,
+        "lion": keras.optimizers.Lion,
+    }
+    options: dict[str, Any] = {"global_clipnorm": clip or None}
+    if name in ("adamw", "lion"):
+        options["weight_decay"] = weight_decay or None
+    return kinds[name](learning_rate=1.0, **options)
+
+
+def stepper(model: Any, optimizer: Any, objective: Objective, average: float) -> Any:
+    """Return the stepper of Keras's backend.
+
+    Parameters
+    ----------
+    model
+        Network with raw outputs.
+    optimizer
+        See `optimizer_of`.
+    objective
+        Gives the loss.
+    average
+        Momentum of the exponential moving average of the weights; 0 for none. It warms up as (1 + n) / (10 + n).
+    """
+    import keras
+
+    kind = {"jax": _JaxStepper, "tensorflow": _TensorFlowStepper}[keras.backend.backend()]
+    return kind(model, optimizer, objective, average)
+
+
+class _Stepper:
+    def __init__(self, model: Any, optimizer: Any, objective: Objective, average: float):
+        optimizer.build(model.trainable_variables)
+        self.model, self.optimizer, self.objective, self.average = model, optimizer, objective, average
+        self.steps = 0
+
+    def momentum(self) -> float:
+        """Return the momentum of the average at this step."""
+        return min(self.average, (1 + self.steps) / (10 + self.steps)) if self.average else 0.0
+
+    def trained(self, layers: Sequence[str]) -> Arrays:
+        """Return 1 for each trainable variable of the named layers, 0 for others; all 1 for no names."""
+        ids = {id(variable) for name in layers for variable in self.model.get_layer(name).trainable_variables}
+        return [np.array(not layers or id(variable) in ids, np.float32) for variable in self.model.trainable_variables]
+
+
+def jax_step(model: Any, optimizer: Any, objective: Objective, average: float) -> Callable[..., Any]:
+    """Return one step of training as a pure function for JAX.
+
+    It takes the state (trainable weights, other variables, optimizer, averages: lists of arrays), inputs, target, weight, learning rate,
+    momentum of the average, and shares of `_Stepper.trained` or None; and returns the new state and the loss.
+    """
+    import jax
+
+    rate = next(index for index, variable in enumerate(optimizer.variables) if variable is optimizer._learning_rate)
+
+    def loss_of(trainable: Any, others: Any, inputs: Any, target: Any, weight: Any) -> Any:
+        raw, others, penalties = model.stateless_call(trainable, others, inputs, training=True, return_losses=True)
+        loss = jax.numpy.mean(objective.losses(raw.astype("float32"), target) * weight)
+        return loss + sum(penalties), (loss, others)
+
+    def step(state: Any, inputs: Any, target: Any, weight: Any, learning_rate: Any, momentum: Any, trained: Any) -> Any:
+        trainable, others, moments, averages = state
+        moments = [*moments[:rate], learning_rate, *moments[rate + 1 :]]
+        (_, (loss, others)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable, others, inputs, target, weight)
+        if trained is not None:
+            gradients = [gradient * share for gradient, share in zip(gradients, trained, strict=True)]
+        new, moments = optimizer.stateless_apply(moments, gradients, trainable)
+        if trained is not None:
+            new = [jax.numpy.where(share > 0, one, old) for share, one, old in zip(trained, new, trainable, strict=True)]
+        averages = [momentum * old + (1 - momentum) * one for old, one in zip(averages, new, strict=bool(average))]
+        return (new, others, moments, averages), loss
+
+    return step
+
+
+class _JaxStepper(_Stepper):
+    """JAX: a pure function of the state, compiled once; batches are spread over all devices of all processes."""
+
+    def __init__(self, model: Any, optimizer: Any, objective: Objective, average: float):
+        super().__init__(model, optimizer, objective, average)
+        import jax
+        from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+        from gpraflow.models import cpu
+
+        devices = jax.devices()
+        mesh = Mesh(np.array(devices), ("batch",))
+        self.devices = len(devices)
+        self._whole, self._spread = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
+        self._put = jax.device_put
+        if jax.process_count() > 1:
+            self._share = lambda parts: jax.tree.map(lambda part: jax.make_array_from_process_local_data(self._spread, part), parts)
+        else:
+            self._share = lambda parts: self._put(parts, self._spread)
+        variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables, model.trainable_variables)
+        self._state = self._put([[np.array(variable) for variable in group] for group in variables], self._whole)
+        if not average:
+            self._state[3] = []
+        self._step = jax.jit(jax_step(cpu.faster(model), optimizer, objective, average), donate_argnums=0)
+
+    def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
+        """Train on this process's part of one batch; return its loss, a scalar that is computed while others are prepared."""
+        spread = self._share((inputs, target, weight))
+        self._state, loss = self._step(self._state, *spread, np.float32(learning_rate), np.float32(self.momentum()), trained)
+        self.steps += 1
+        return loss
+
+    def state(self) -> list[Arrays]:
+        """Return all state as arrays: trainable weights, other variables, optimizer, averages."""
+        return [[np.asarray(value) for value in group] for group in self._state]
+
+    def restore(self, state: list[Arrays], steps: int) -> None:
+        """Put back what `state` returned after ``steps`` steps."""
+        self._state = self._put(list(state), self._whole)
+        self.steps = steps
+
+    def predictor(self, serving: Any, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function from tokens to what ``serving`` makes of them with the weights as they are, averaged if they are."""
+        import jax
+
+        from gpraflow.models import cpu
+
+        serving = cpu.faster(serving)
+        call = jax.jit(lambda trainable, others, tokens: serving.stateless_call(trainable, others, tokens, training=False)[0])
+
+        def predict(tokens: np.ndarray) -> np.ndarray:
+            trainable = self._state[3] or self._state[0]
+            return backend.in_batches(lambda part: np.asarray(call(trainable, self._state[1], part)), tokens, min(batch_size, len(tokens)))
+
+        return predict
+
+
+class _TensorFlowStepper(_Stepper):
+    """TensorFlow: one compiled function that changes variables, on one device."""
+
+    devices = 1
+
+    def __init__(self, model: Any, optimizer: Any, objective: Objective, average: float):
+        super().__init__(model, optimizer, objective, average)
+        import tensorflow as tf
+
+        self._averages = [tf.Variable(np.array(variable)) for variable in model.trainable_variables] if average else []
+
+        @tf.function(jit_compile=True)
+        def step(inputs: Any, target: Any, weight: Any, momentum: Any, trained: Any) -> Any:
+            with tf.GradientTape() as tape:
+                raw = model(inputs, training=True)
+                loss = tf.reduce_mean(objective.losses(tf.cast(raw, tf.float32), target) * weight)
+                total = loss + sum(model.losses)
+            variables = model.trainable_variables
+            gradients = tape.gradient(total, [variable.value for variable in variables])
+            if trained is None:
+                optimizer.apply(gradients, variables)
+            else:
+                before = [tf.identity(variable.value) for variable in variables]
+                optimizer.apply([gradient * share for gradient, share in zip(gradients, trained, strict=True)], variables)
+                for variable, share, old in zip(variables, trained, before, strict=True):
+                    variable.assign(tf.where(share > 0, variable.value, old))
+            for mean, variable in zip(self._averages, variables, strict=False):
+                mean.assign(momentum * mean + (1 - momentum) * variable.value)
+            return loss
+
+        self._step = step
+
+    def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
+        """Train on one batch; return its loss."""
+        self.optimizer.learning_rate.assign(learning_rate)
+        loss = self._step(inputs, target, weight, np.float32(self.momentum()), trained)
+        self.steps += 1
+        return loss
+
+    def _variables(self) -> list[list[Any]]:
+        return [self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables, self._averages]
+
+    def state(self) -> list[Arrays]:
+        """Return all state as arrays: trainable weights, other variables, optimizer, averages."""
+        return [[np.array(variable) for variable in group] for group in self._variables()]
+
+    def restore(self, state: list[Arrays], steps: int) -> None:
+        """Put back what `state` returned after ``steps`` steps."""
+        for group, values in zip(self._variables(), state, strict=True):
+            for variable, value in zip(group, values, strict=True):
+                variable.assign(value)
+        self.steps = steps
+
+    def predictor(self, serving: Any, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Return a function from tokens to what ``serving`` makes of them with the weights as they are, averaged if they are."""
+        import tensorflow as tf
+
+        call = tf.function(lambda tokens: serving(tokens, training=False), jit_compile=True)
+
+        def predict(tokens: np.ndarray) -> np.ndarray:
+            weights = [np.array(variable) for variable in self.model.trainable_variables] if self._averages else []
+            for variable, mean in zip(self.model.trainable_variables, self._averages, strict=False):
+                variable.assign(mean.value())
+            try:
+                return backend.in_batches(lambda part: call(part).numpy(), tokens, min(batch_size, len(tokens)))
+            finally:
+                for variable, value in zip(self.model.trainable_variables, weights, strict=False):
+                    variable.assign(value)
+
+        return predict

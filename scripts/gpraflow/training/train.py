@@ -1,0 +1,286 @@
+"""Training: from shards to a model directory; checkpoints, guard against divergence, ensembles, logs."""
+
+import contextlib
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core import dependencies, files, provenance, randomness
+from gpraflow.core.errors import GpraflowError, InputError, TrainingError
+from gpraflow.models import backend as models_backend
+from gpraflow.models import registry
+from gpraflow.shards import upload
+from gpraflow.shards.records import EXPRESSION, SEQUENCE
+from gpraflow.storage import backup as storage_backup
+from gpraflow.training import steppers
+from gpraflow.training.data import TrainingData
+from gpraflow.training.network import assign_weights, build_core, device, policy, serving, warm_start
+from gpraflow.training.options import Blueprint, Options
+from gpraflow.training.run import PREDICTION_BATCH, Member, MemberTraining, validation_scores
+
+MODEL_FILES = ("model.keras", "last.keras", "model.json", "history.csv", "tensorboard")
+HISTORY = {
+    "member": pl.Int64,  # of the ensemble, from 0
+    "epoch": pl.Int64,  # from 0
+    "loss": pl.Float64,  # mean of the epoch's batches
+    "val_loss": pl.Float64,  # mean squared error over the variance of the training labels
+    "val_r": pl.Float64,
+    "learning_rate": pl.Float64,  # at the epoch's last step
+    "restarts": pl.Int64,  # times that training went back to the best epoch so far
+}
+WORK = ".training"  # folder of checkpoints in the model directory
+
+
+def train(
+    receipt_path: str | os.PathLike,
+    directory: str | os.PathLike,
+    *,
+    blueprint: Blueprint,
+    options: Options,
+    backup: str = "",
+    terminal: TextIO | None = None,
+    watch: Callable[[dict[str, Any]], None] | None = None,
+    shuffled: bool = False,
+) -> dict[str, Any]:
+    """Train a model on the ``train`` split, choose the best epoch on ``val``, and write a model directory.
+
+    The label transform, and averaging over strands and members of an ensemble where that is asked for, are inside the saved model: tokens
+    in, expression in the units of the table out. A training that was killed goes on from its last checkpoint and ends with the same
+    weights as one that was not (on the same machine and backend).
+
+    Parameters
+    ----------
+    receipt_path
+        What `storage.upload` wrote.
+    directory
+        Where `MODEL_FILES` go.
+    blueprint
+        What to build.
+    options
+        How to train; a baseline uses ``sample_weight``, ``seed`` and ``backend`` only.
+    backup
+        URL of a bucket where checkpoints are copied to, in a folder of this very training, so that it can go on on another machine; empty
+        for none.
+    terminal
+        Where the progress bar goes, besides the log.
+    watch
+        Is given each epoch's line of the history; what it raises ends the training.
+    shuffled
+        Give each promoter another one's label, as a control: the model must learn nothing.
+
+    Returns
+    -------
+    dict
+        The content of ``model.json``.
+
+    Raises
+    ------
+    TrainingError
+        If the loss is no number, or the validation loss is far beyond the best, again and again; or labels cannot be learnt.
+    InputError, ConfigError
+        If shards, sizes or an initial model cannot be used.
+    """
+    backend = models_backend.select_backend(options.backend)
+    import keras
+
+    architecture = registry.describe(blueprint.name)
+    receipt = upload.read_receipt(receipt_path)
+    directory = Path(directory)
+    for leftover in (directory / file for file in MODEL_FILES):
+        shutil.rmtree(leftover, ignore_errors=True)
+        leftover.unlink(missing_ok=True)
+    mark = _mark(receipt, blueprint, options)
+    work = _workplace(directory / WORK, mark)
+    copies = storage_backup.Backup(backup, mark) if backup else None
+    started = time.monotonic()
+    with _writing(directory), policy(options.precision if not architecture.baseline else "float32"):
+        data = TrainingData(receipt, work, architecture, options, shuffled)
+        if architecture.baseline:
+            model, members = _fit_baseline(data, blueprint, options)
+        else:
+            model, members = _train_network(data, work, blueprint, options, backend, copies, terminal, watch)
+        best = [member.best for member in members]
+        of_members = {key: [line[key] for line in best] for key in ("val_loss", "val_r")}
+        scores = {key: values[0] for key, values in of_members.items()}
+        if len(members) > 1:
+            predicted = model.predict(data.val.tokens, batch_size=PREDICTION_BATCH, verbose=0).mean(axis=1, dtype=np.float64)
+            scores = validation_scores(predicted, data.val.expression, data.variance)
+        about = {
+            "architecture": blueprint.name,
+            "preset": blueprint.preset,
+            "sizes": dict(blueprint.sizes),
+            "parameters": model.count_params(),
+            "members": len(members),
+            "input": {key: data.val.manifest[key] for key in ("alphabet", "length", "scaffold", "keep", "pad")},
+            "label_transform": {"kind": "inside the model", **data.objective.about()},
+            "data": {split: entry["sha256"] for split, entry in receipt["splits"].items()},
+            "promoters": {"train": data.rows, "val": len(data.val.expression)},
+            "training": asdict(options),
+            "epochs": max(len(member.history) for member in members),
+            "best_epoch": best[0]["epoch"] + 1,
+            "restarts": sum(member.history[-1]["restarts"] for member in members),
+            **scores,
+            "val_of_members": of_members,
+            "seconds": round(time.monotonic() - started, 1),
+            "sequences_per_second": _rate(members),
+            "backend": backend,
+            "device": device(backend),
+            "precision": "float32" if architecture.baseline else options.precision,
+            "versions": provenance.versions(("keras", "jax", "tensorflow", "tensorflow-cpu", "numpy")),
+            "commit": provenance.commit(),
+        }
+        model.save(work / "model.keras")
+        if architecture.baseline:
+            shutil.copyfile(work / "model.keras", work / "last.keras")
+        files.write_json(work / "model.json", about)
+        history = [{"member": number} | line for number, member in enumerate(members) for line in member.history]
+        pl.DataFrame(history, schema=HISTORY).write_csv(work / "history.csv")
+        _tensorboard(work / "tensorboard", history)
+        # The best epoch's file goes last: a model directory with model.keras is whole.
+        for file in reversed(MODEL_FILES):
+            os.replace(work / file, directory / file)
+        shutil.rmtree(work)
+    keras.utils.clear_session(free_memory=True)
+    return about
+
+
+def _rate(members: Sequence["Member"]) -> float | None:
+    seconds = sum(member.seconds for member in members)
+    return round(sum(member.sequences for member in members) / seconds, 1) if seconds else None
+
+
+@contextlib.contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cause = files.cause_of(error, directory, directory)
+        if cause is error:
+            raise
+        raise TrainingError(str(cause)) if isinstance(cause, GpraflowError) and not isinstance(cause, InputError) else cause from error
+
+
+def _mark(receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) -> str:
+    """Return a name of this very training, from its data, network, options, code, and the contents of the files that it starts from."""
+    data = {split: entry["sha256"] for split, entry in receipt["splits"].items()}
+    code = dependencies.fingerprint_of(__name__, registry.describe(blueprint.name).module)
+    initial = str(Path(options.initial_model) / "model.keras") if options.initial_model else ""
+    contents = {name: files.digests(name)["sha256"] for name in (blueprint.motifs, initial) if name and Path(name).is_file()}
+    about = json.dumps([data, asdict(blueprint), asdict(options), code, contents], sort_keys=True)
+    return hashlib.sha256(about.encode()).hexdigest()[:16]
+
+
+def _workplace(work: Path, mark: str) -> Path:
+    """Return the folder of checkpoints; emptied unless those are of the same training."""
+    if not (work / mark).is_file():
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        (work / mark).touch()
+    return work
+
+
+def _train_network(
+    data: TrainingData,
+    work: Path,
+    blueprint: Blueprint,
+    options: Options,
+    backend: str,
+    backup: storage_backup.Backup | None,
+    terminal: TextIO | None,
+    watch: Callable[[dict[str, Any]], None] | None,
+) -> tuple[Any, list[Member]]:
+    """Return the model for predictions, and the members that it is made of; ``last.keras`` is written."""
+    cores, members = [], []
+    for number in range(options.ensemble):
+        core, trained = _train_member(data, work / f"member_{number}", number, blueprint, options, backend, backup, terminal, watch)
+        cores.append(core)
+        members.append(trained)
+    model = serving(cores, data.objective, data.length, options.average_strands, blueprint.name)
+    for core, member in zip(cores, members, strict=True):
+        assign_weights(core, member.last_weights, member.last_others)
+    model.save(work / "last.keras")
+    for core, member in zip(cores, members, strict=True):
+        assign_weights(core, member.weights, member.others)
+    return model, members
+
+
+def _train_member(
+    data: TrainingData,
+    work: Path,
+    number: int,
+    blueprint: Blueprint,
+    options: Options,
+    backend: str,
+    backup: storage_backup.Backup | None,
+    terminal: TextIO | None,
+    watch: Callable[[dict[str, Any]], None] | None,
+) -> tuple[Any, Member]:
+    import keras
+
+    seed = randomness.derive(options.seed, "train_model", *([number] if number else []))
+    keras.utils.set_random_seed(seed % 2**32)
+    core = build_core(blueprint, data.length, data.objective.outputs, f"member_{number}")
+    single = serving([core], data.objective, data.length, options.average_strands, blueprint.name)
+    if options.initial_model:
+        warm_start(single, options.initial_model, backend)
+    if number == 0:
+        single.summary(line_length=120)
+    optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
+    stepper = steppers.stepper(core, optimizer, data.objective, options.average)
+    stages = registry.describe(blueprint.name).stages
+    with contextlib.closing(MemberTraining(data, stepper, single, stages, work, seed, number, options, backup, terminal, watch)) as run:
+        return core, run.member()
+
+
+# Baselines
+
+
+def _fit_baseline(data: TrainingData, blueprint: Blueprint, options: Options) -> tuple[Any, list[Member]]:
+    """Return the fitted model, and what a history says of it."""
+    batch = data.table.take(np.arange(data.rows))
+    tokens, expression = batch[SEQUENCE], batch[EXPRESSION][:, 0]
+    weights = None if options.sample_weight == "none" else data.weights(batch)
+    module = importlib.import_module(registry.describe(blueprint.name).module)
+    given = {"motifs": blueprint.motifs} if registry.describe(blueprint.name).motifs else {}
+    seed = randomness.derive(options.seed, "train_model")
+    model = module.fit(tokens, expression, weights, upstream=blueprint.upstream, seed=seed, **given, **blueprint.sizes)
+    fitted, predicted = (
+        model.predict(part, batch_size=PREDICTION_BATCH, verbose=0)[:, 0].astype(np.float64) for part in (tokens, data.val.tokens)
+    )
+    loss = validation_scores(fitted, expression, data.variance)["val_loss"]
+    line = {
+        "epoch": 0,
+        "loss": loss,
+        **validation_scores(predicted, data.val.expression, data.variance),
+        "learning_rate": None,
+        "restarts": 0,
+    }
+    return model, [Member([], [], [], [], [line], line, 0.0, 0)]
+
+
+# Logs
+
+
+def _tensorboard(directory: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the history for TensorBoard; Keras's own callback would need TensorFlow."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+    writer = EventFileWriter(str(directory))
+    for line in history:
+        prefix = f"member_{line['member']}/" if line["member"] else ""
+        tags = {tag: value for tag, value in line.items() if tag not in ("member", "epoch") and value is not None}
+        values = [Summary.Value(tag=prefix + tag, simple_value=value) for tag, value in tags.items()]
+        writer.add_event(Event(step=line["epoch"] + 1, wall_time=time.time(), summary=Summary(value=values)))
+    writer.close()

@@ -1,0 +1,632 @@
+import gzip
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import optimize, special, stats
+
+from gpraflow.assay import estimators, expression
+from gpraflow.assay.estimators import Replicate
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats import promoters as formats_promoters
+
+BINS = 18
+GATES = np.arange(BINS + 1) - 0.5
+NAMES = tuple(f"b{i}" for i in range(BINS))
+
+
+def assay(promoters, seed=0, cells_per_promoter=60.0):
+    """Counts of a simulated sort: gamma-Poisson cells, normal within promoters, log-normal amplification, depth differing by bin."""
+    rng = np.random.default_rng(seed)
+    mean = rng.normal(8.5, 3.0, promoters)
+    sd = np.exp(rng.normal(np.log(1.5), 0.15, promoters))
+    gates = np.concatenate([[-np.inf], GATES[1:-1], [np.inf]])
+    share = np.diff(stats.norm.cdf(gates, mean[:, None], sd[:, None]), axis=1)
+    cells = rng.poisson(rng.gamma(0.7, cells_per_promoter, promoters)[:, None] * share)
+    copies = rng.gamma(np.maximum(cells * 3.5, 1e-9), 1 / 3.5)
+    counts = rng.poisson(copies * rng.uniform(0.3, 3, BINS))
+    return mean, counts, [Replicate("", NAMES, GATES, cells.sum(axis=0).astype(float))]
+
+
+def bins_of(gates, cells=None, name=""):
+    return Replicate(name, tuple(f"{name}{i}" for i in range(len(gates) - 1)), np.asarray(gates, float), cells)
+
+
+def run(counts, replicates, method="weighted_mean", ledger=None, **options):
+    options = {
+        "read_dispersion": 2.0,
+        "prior": "library",
+        "origin": "cells.tsv",
+        "ledger": ledger or Ledger("estimate_expression", "x"),
+    } | options
+    return expression.estimate(np.asarray(counts), replicates, method=method, **options)
+
+
+# Weighted mean
+
+
+def test_weighted_mean_is_the_published_formula_promoter_by_promoter():
+    _, counts, replicates = assay(200)
+    found = estimators.weighted_mean(counts, replicates, read_dispersion=1.0)
+    per_cell = counts.sum(axis=0) / replicates[0].cells
+    squares, degrees = 0.0, 0.0
+    rows = []
+    for row, value, sd in zip(counts, found.expression, found.sd, strict=True):
+        weights = [n / r for n, r in zip(row, per_cell, strict=True)]
+        if not row.sum():
+            assert np.isnan(value)
+            rows.append((np.nan, np.nan))
+            continue
+        expected = sum(w * b for b, w in enumerate(weights)) / sum(weights)
+        assert value == pytest.approx(expected)
+        assert sd == pytest.approx(np.sqrt(sum(w * (b - expected) ** 2 for b, w in enumerate(weights)) / sum(weights)), abs=1e-6)
+        noise = [n * (1 + r) / r**2 for n, r in zip(row, per_cell, strict=True)]
+        cells = max(sum(weights) ** 2 / sum(noise), 1)
+        variance = sum(v * (b - expected) ** 2 for b, v in enumerate(noise)) / sum(noise)
+        squares, degrees = squares + cells * variance, degrees + cells - 1
+        rows.append((cells, variance))
+    cells, variance = np.array(rows).T
+    assert found.cells == pytest.approx(cells, nan_ok=True)
+    assert found.standard_error == pytest.approx(np.sqrt(cells * variance + squares / degrees) / cells, nan_ok=True)
+    assert (found.n_reads == counts.sum(axis=1)).all()
+    assert (found.n_bins == (counts > 0).sum(axis=1)).all()
+    assert (found.singleton == (found.n_bins == 1)).all()
+
+
+def test_weighted_mean_takes_midpoints_of_gates_open_bins_as_wide_as_the_others():
+    replicate = bins_of([-np.inf, 1, 2, 4, np.inf])
+    assert replicate.values.tolist() == [0.25, 1.5, 3, 4.75]
+    found, _ = run([[1, 1, 1, 1], [0, 0, 4, 0]], [replicate])
+    assert found.expression == pytest.approx([2.375, 3])
+
+
+def test_weighted_mean_pools_the_cells_of_replicates():
+    """Cells 10 and 40 in the bins of replicate a (2 and 1 reads a cell), 50 and 50 in those of b (1 read a cell)."""
+    replicates = [bins_of([-0.5, 0.5, 1.5], np.array([10.0, 40.0]), "a"), bins_of([-0.5, 0.5, 1.5], np.array([50.0, 50.0]), "b")]
+    counts = np.array([[4, 3, 2, 1], [16, 37, 48, 49]])
+    found, separate = run(counts, replicates)
+    assert found.expression[0] == pytest.approx((3 + 1) / (2 + 3 + 2 + 1))
+    assert separate["a"].expression[0] == pytest.approx(3 / 5)
+    assert separate["b"].expression[0] == pytest.approx(1 / 3)
+    assert separate["b"].n_reads.tolist() == [3, 97]
+
+
+# Maximum likelihood
+
+
+def posterior(parameters, counts, gates_of, per_cell, dispersion, prior_mean, prior_log_sd):
+    """Minus log posterior of one promoter: parameters are mean, log sd and log of the cells in each replicate.
+
+    Reads are summed over the cells behind them: Poisson cells, each with 1 + geometric reads.
+    """
+    mean, log_sd, *levels = parameters
+    total = -((mean - prior_mean[0]) ** 2) / (2 * prior_mean[1] ** 2) - (log_sd - prior_log_sd[0]) ** 2 / (2 * prior_log_sd[1] ** 2)
+    first = 0
+    for level, gates in zip(levels, gates_of, strict=True):
+        below = special.ndtr((np.concatenate([[-np.inf], gates[1:-1], [np.inf]]) - mean) / np.exp(log_sd))
+        bins = len(gates) - 1
+        n, r = counts[first : first + bins, None], per_cell[first : first + bins, None]
+        rho = 2 / (2 + dispersion * r)
+        poisson = np.exp(level) * r * rho * (0.995 * np.diff(below) + 0.005 / bins)[:, None]
+        cells = np.arange(n.max() + 1)
+        some = np.maximum(cells, 1)
+        ways = special.gammaln(n) - special.gammaln(some) - special.gammaln(np.maximum(n - some, 0) + 1)
+        each = (
+            special.xlogy(cells, poisson) - special.gammaln(cells + 1) - poisson + ways + cells * np.log(rho) + (n - cells) * np.log1p(-rho)
+        )
+        each = np.where((cells >= 1) & (cells <= n), each, -np.inf)
+        total += np.where(n[:, 0] > 0, special.logsumexp(np.where(n > 0, each, 0), axis=1), -poisson[:, 0]).sum()
+        first += bins
+    return -total
+
+
+@pytest.mark.parametrize("dispersion", [1.0, 2.0])
+@pytest.mark.parametrize("several", [False, True])
+def test_maximum_likelihood_is_the_mode_that_scipy_finds_promoter_by_promoter(several, dispersion):
+    """One replicate of 18 bins, or two with gates and depths of their own; the reads' distribution is summed over the cells behind them."""
+    mean, counts, replicates = assay(40, seed=5, cells_per_promoter=20)
+    per_cell = np.maximum(estimators.reads_per_cell(counts, replicates), 0.1)
+    if several:
+        counts = np.column_stack([counts[:, ::2] + counts[:, 1::2], counts[:, :6]])
+        per_cell = np.concatenate([per_cell[:9], [0.2, 0.5, 1.0, 3.0, 8.0, 1.0]])
+        replicates = [bins_of(np.arange(10) * 2 - 0.5), bins_of(np.arange(7) * 3.1 - 0.5)]
+    rows = np.flatnonzero(counts.sum(axis=1) > 0)[:8]
+    counts = counts[rows].astype(float)
+    counts[0, :9] = 0  # nothing in some bins, with several replicates in all of one
+    counts[0, -1] += 1
+    prior_mean, prior_log_sd = (8.0, 4.0), (np.log(1.5), 0.2)
+    begin = np.full(len(counts), np.log(1.5))
+    seen = [Replicate(each.name, each.columns, each.gates, None) for each in replicates]
+    mean = estimators.weighted_mean(counts, seen).expression
+    with np.errstate(divide="ignore"):
+        found = estimators._fit(counts, replicates, per_cell, dispersion, mean, begin, prior_mean, prior_log_sd)
+
+    gates_of = [each.gates for each in replicates]
+    for row, start, (m, s, variance, _, cells) in zip(counts, mean, found.T, strict=True):
+        best = min(
+            (
+                optimize.minimize(
+                    posterior,
+                    [x, np.log(1.5), *([np.log(10.0)] * len(gates_of))],
+                    (row, gates_of, per_cell, dispersion, prior_mean, prior_log_sd),
+                    method="Nelder-Mead",
+                    options={"xatol": 1e-5, "fatol": 1e-9, "maxiter": 4000},
+                )
+                for x in (m, start)
+            ),
+            key=lambda result: result.fun,
+        )
+        # _cells_behind is right within 0.3 %: far below the standard error.
+        assert m == pytest.approx(best.x[0], abs=0.02 * np.sqrt(variance))
+        assert s == pytest.approx(best.x[1], abs=0.005)
+        assert 0 < cells <= row.sum()
+        if row.sum() > 20:  # the expected information is close to the curvature of the profile
+            step = 0.3 * np.sqrt(variance)
+
+            def profile(x, row=row, best=best):
+                return optimize.minimize(
+                    lambda rest: posterior([x, *rest], row, gates_of, per_cell, dispersion, prior_mean, prior_log_sd),
+                    best.x[1:],
+                    method="BFGS",
+                ).fun
+
+            curvature = (profile(best.x[0] + step) - 2 * best.fun + profile(best.x[0] - step)) / step**2
+            assert np.sqrt(variance * curvature) == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize("reads", [1, 2, 3, 10, 100, 1000])
+def test_cells_behind_reads_are_those_of_the_exact_sum(reads):
+    ease = np.geomspace(1e-4, 1e4, 50)
+    extra = np.arange(reads)
+    weight = special.gammaln(reads) - special.gammaln(extra + 1) - special.gammaln(reads - extra) - special.gammaln(extra + 2)
+    share = special.softmax(weight + extra * np.log(ease)[:, None], axis=1)
+    assert estimators._cells_behind(np.full(50, float(reads)), ease) == pytest.approx(1 + share @ extra, rel=0.003)
+    assert estimators._cells_behind(np.zeros(1), ease[:1]) == 0
+
+
+def test_intervals_cover_the_truth_and_both_depths_are_better_than_the_mean():
+    mean, counts, replicates = assay(20_000, seed=1)
+    found = estimators.maximum_likelihood(counts, replicates)
+    other = estimators.weighted_mean(counts, replicates)
+    for low, high, most in ((6, 20, 0.95), (21, 100, 0.93), (101, 10**9, 0.93)):
+        rows = (found.n_reads >= low) & (found.n_reads <= high)
+        for estimate in (found, other):
+            inside = (estimate.low[rows] <= mean[rows]) & (mean[rows] <= estimate.high[rows])
+            assert 0.92 <= inside.mean() <= 0.975
+        squared = [np.mean((estimate.expression[rows] - mean[rows]) ** 2) for estimate in (found, other)]
+        assert np.sqrt(squared[0] / squared[1]) < most
+    deep = found.n_reads > 100
+    assert np.corrcoef(found.expression[deep], mean[deep])[0, 1] > 0.99
+    once = found.n_reads == 1
+    weak = estimators.maximum_likelihood(counts, replicates, prior="weak")
+    slopes = [np.polyfit(mean[once], estimate.expression[once], 1)[0] for estimate in (found, weak)]
+    assert slopes[0] < 0.9 < slopes[1]  # the library's prior pulls shallow promoters in
+
+
+def test_a_stray_cell_hardly_moves_a_promoter():
+    _, counts, replicates = assay(3000)
+    counts[0] = 0
+    counts[0, 3:6] = 10, 20, 10
+    counts[1] = counts[0]
+    counts[1, 16] = 1
+    by_likelihood, by_mean = estimators.maximum_likelihood(counts, replicates), estimators.weighted_mean(counts, replicates)
+    assert abs(np.diff(by_likelihood.expression[:2])[0]) < 0.1 < 0.25 < abs(np.diff(by_mean.expression[:2])[0])
+
+
+def test_open_bins_do_not_run_away():
+    _, counts, replicates = assay(500)
+    counts[0] = 0
+    counts[0, -1] = 50
+    counts[1] = 0
+    found = estimators.maximum_likelihood(counts, replicates)
+    assert 16.5 < found.expression[0] < 20
+    assert found.high[0] > found.expression[0] + 0.5
+    assert np.isnan(found.expression[1])
+    assert np.isfinite(np.delete(found.expression, np.flatnonzero(counts.sum(axis=1) == 0))).all()
+
+
+def test_replicates_of_equal_gates_and_depth_say_what_their_sum_says():
+    mean, counts, (both,) = assay(4000, seed=3)
+    rng = np.random.default_rng(0)
+    half = rng.binomial(counts, 0.5)
+    cells = half.sum(axis=0) / (counts.sum(axis=0) / both.cells)  # the same reads a cell
+    replicates = [Replicate("a", NAMES, GATES, cells), Replicate("b", NAMES, GATES, both.cells - cells)]
+    apart = np.hstack([half, counts - half])
+    pooled, together = estimators.weighted_mean(counts, [both]), estimators.weighted_mean(apart, replicates)
+    assert together.expression == pytest.approx(pooled.expression, nan_ok=True)
+    assert together.standard_error == pytest.approx(pooled.standard_error, nan_ok=True)
+    pooled, together = estimators.maximum_likelihood(counts, [both]), estimators.maximum_likelihood(apart, replicates)
+    deep = pooled.n_reads > 20
+    difference = (together.expression - pooled.expression)[deep] / pooled.standard_error[deep]
+    assert np.sqrt(np.mean(difference**2)) < 0.3
+    assert np.median(together.standard_error[deep] / pooled.standard_error[deep]) == pytest.approx(1, abs=0.1)
+    assert np.sqrt(np.mean((together.expression - mean)[deep] ** 2)) < 1.05 * np.sqrt(np.mean((pooled.expression - mean)[deep] ** 2))
+
+
+@pytest.mark.parametrize("method", ["weighted_mean", "maximum_likelihood"])
+def test_two_bins_are_enough(method):
+    """With one gate only the order of promoters can be told; cells below and above it decide."""
+    found, _ = run([[90, 10], [50, 50], [10, 90]], [bins_of([-np.inf, 4.0, np.inf])], method)
+    assert found.expression[0] < found.expression[1] < found.expression[2]
+    assert found.expression[1] == pytest.approx(4.0, abs=0.05)
+
+
+def test_expected_profile_adds_up_and_follows_depth():
+    replicate = bins_of([-0.5, 0.5, 1.5, 2.5])
+    shares = estimators.expected_profile(np.array([1.0, 0.0]), np.array([0.5, 0.0]), replicate)
+    inner = 0.995 * (1 - 2 * stats.norm.cdf(-1)) + 0.005 / 3
+    assert shares == pytest.approx(np.array([[(1 - inner) / 2, inner, (1 - inner) / 2], [0.995 + 0.005 / 3, 0.005 / 3, 0.005 / 3]]))
+    weighted = estimators.expected_profile(np.array([1.0]), np.array([0.5]), replicate, np.array([1.0, 0.0, 1.0]))
+    assert weighted == pytest.approx(np.array([[0.5, 0, 0.5]]))
+
+
+# Sheet of bins
+
+
+def bins(**columns):
+    rows = [{"bin": f"b{i}", "lower": i, "upper": i + 1, "cells": 10} for i in range(3)]
+    for key, value in columns.items():
+        for row, cell in zip(rows, value, strict=True):
+            if cell is None:
+                row.pop(key)
+            else:
+                row[key] = cell
+    return rows
+
+
+def replicated(*names, **columns):
+    return [row | {"replicate": name} for name in names for row in bins(**columns)]
+
+
+BARE = bins(lower=[None] * 3, upper=[None] * 3)
+
+
+@pytest.mark.parametrize(
+    ("sheet", "scale", "message"),
+    [
+        (bins(lower=[0, 0.5, 2]), "bin", r"row 3: bin 'b1' \(0\.5 to 2\) overlaps the one before, which ends at 1"),
+        (bins(lower=[0, 1, 2.5]), "gate", r"row 4: bin 'b2' \(2\.5 to 3\) leaves a gap"),
+        (bins(lower=[2, 1, 0], upper=[3, 2, 1]), "gate", r"row 3: bin 'b1' \(1 to 2\) overlaps"),
+        (bins(upper=[0, 2, 3]), "gate", r"row 2: bin 'b0': lower gate 0 is not below upper gate 0"),
+        (bins(lower=[0, None, 2]), "gate", r"row 3: bin 'b1' has no lower gate; only the first bin may be open there"),
+        (bins(upper=[None, 2, None]), "gate", r"row 2: bin 'b0' has no upper gate; only the last bin may be open there"),
+        (bins(cells=[1, None, 1]), "gate", r"row 3: cells of bin 'b1' are missing; give them or set counts\.cells: reads"),
+        (BARE, "gate", r"counts\.scale: gate needs the columns lower and upper"),
+        (bins()[:1], "bin", r"1 bins; 2 to 64 are possible"),
+        ([], "bin", r"0 bins; 2 to 64 are possible"),
+        ([{"bin": str(i), "cells": 1} for i in range(65)], "bin", r"65 bins; 2 to 64 are possible"),
+        (bins() + bins()[1:2], "bin", r"row 5: bin 'b1' is there already in row 3"),
+        (replicated("r1", "r2", "r1"), "bin", r"row 8: bin 'r1\.b0' is there already in row 2"),
+        (replicated("r1") + bins(), "bin", r"row 5: replicate is empty; name it in every row or in none"),
+        (replicated("r1") + replicated("r2")[:1], "bin", r"1 bins in replicate 'r2'; 2 to 64"),
+        (
+            replicated("r1") + replicated("r2", upper=[1, 2.5, 3]),
+            "bin",
+            r"row 7: bin 'r2\.b2' \(2 to 3\) overlaps the one before, which ends at 2\.5",
+        ),
+        (
+            [row | {"replicate": name} for name, rows in (("r1", BARE), ("r2", BARE[:2])) for row in rows],
+            "bin",
+            r"replicates have 3 and 2 bins",
+        ),
+    ],
+)
+def test_bad_sheet_of_bins(sheet, scale, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        expression.check_bins(sheet, scale, "sheet", "bins.tsv")
+    assert "bins.tsv" in str(caught.value)
+
+
+def test_gates_and_cells_of_a_sheet():
+    (found,) = expression.check_bins(bins(lower=[None, 1, 2], upper=[1, 2, None]), "gate", "sheet", "b")
+    assert found.gates.tolist() == [-np.inf, 1, 2, np.inf]
+    assert found.cells.tolist() == [10, 10, 10]
+    assert found.columns == ("b0", "b1", "b2")
+    (found,) = expression.check_bins([{"bin": "a"}, {"bin": "b"}], "bin", "reads", "b")
+    assert found.gates.tolist() == [-0.5, 0.5, 1.5]
+    assert found.values.tolist() == [0, 1]
+    assert found.cells is None
+    assert [row["bin"] for row in bins()] == [expression.column_of(row) for row in bins()]
+
+
+def test_bins_of_replicates_are_measured_by_those_of_the_first():
+    sheet = replicated("r1", "r2", lower=[None, 1, 2], upper=[1, 2, None]) + replicated(
+        "r3", lower=[None, 1.5, 3.5], upper=[1.5, 3.5, None]
+    )
+    found = expression.check_bins([sheet[i] for i in (0, 3, 6, 1, 4, 7, 2, 5, 8)], "bin", "sheet", "b")
+    assert [each.name for each in found] == ["r1", "r2", "r3"]
+    assert found[1].columns == ("r2.b0", "r2.b1", "r2.b2")
+    assert [each.gates[1:-1].tolist() for each in found] == [[0.5, 1.5], [0.5, 1.5], [1.0, 3.0]]
+    assert found[2].values.tolist() == [0, 2, 4]
+    found = expression.check_bins(sheet, "gate", "sheet", "b")
+    assert found[2].gates.tolist() == [-np.inf, 1.5, 3.5, np.inf]
+
+
+def test_bins_of_different_width_are_told_of():
+    rows = [{"bin": f"b{i}", "lower": i**2, "upper": (i + 1) ** 2} for i in range(4)]
+    with pytest.warns(UserWarning, match=r"b\.tsv: bins are 3 to 5 wide, but counts\.scale: bin takes them as equal"):
+        expression.check_bins(rows, "bin", "reads", "b.tsv")
+    other = [
+        row | {"replicate": name, "upper": row["upper"] + shift, "lower": row["lower"] + shift}
+        for name, shift in (("x", 0), ("y", 1))
+        for row in rows
+    ]
+    with (
+        pytest.warns(UserWarning, match="takes them as equal"),
+        pytest.raises(ConfigError, match=r"replicates have different gates and bins of different width; set counts\.scale: gate"),
+    ):
+        expression.check_bins(other, "bin", "reads", "b.tsv")
+
+
+def test_cells_from_another_table(tmp_path):
+    path = tmp_path / "cells.tsv"
+    path.write_text("# sorted in May\nbin\treplicate\tcells\nb0\tr1\t5\nb1\tr1\t0\nb2\tr1\t1.5e3\nother\tr9\t1\n")
+    sheet = expression.with_cells(replicated("r1"), path)
+    assert [row["cells"] for row in sheet] == [5, 0, 1500]
+    (found,) = expression.check_bins(sheet, "bin", str(path), path)
+    assert found.cells.tolist() == [5, 0, 1500]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("bin\tcells\nb0\t1\nb1\t2\n", r"cells of bin 'b2' are missing; did you mean 'b1'\?; add a row"),
+        ("bin\tcells\nb0\t1\nb0\t2\n", r"row 3: bin 'b0' is there again"),
+        ("bin\tcells\nb0\tmany\n", r"row 2: cells of bin 'b0': 'many' is not a number"),
+        ("bin\tcells\nb0\t\n", r"row 2: cells of bin 'b0': '' is not a number"),
+        ("bin\tcells\nb0\t-1\n", r"row 2: cells of bin 'b0' are -1; a number from 0 is needed"),
+        ("bin\tcells\nb0\tnan\n", r"row 2: cells of bin 'b0' are nan"),
+        ("bin\tnumber\nb0\t1\n", r"row 1: no column 'cells' \(the file has bin, number\)"),
+        ("", r"not a readable TSV"),
+    ],
+)
+def test_bad_table_of_cells(tmp_path, text, message):
+    path = tmp_path / "cells.tsv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        expression.with_cells(bins(), path)
+    assert "cells.tsv" in str(caught.value)
+    with pytest.raises(InputError, match="does not exist"):
+        expression.with_cells(bins(), tmp_path / "absent.tsv")
+
+
+# Counts
+
+
+def read(tmp_path, text, name="c.tsv"):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    ledger = Ledger("estimate_expression", "x")
+    return *expression.read_counts(path, ["a", "b"], {"sequence": "sequence", "group": "auto", "split": "auto"}, ledger), ledger
+
+
+def test_equal_sequences_are_added_up_and_counted(tmp_path):
+    labels, counts, ledger = read(tmp_path, "sequence\ta\tb\tgroup\nACGT\t1\t2\tx\nCCCC\t0\t5.0\ty\nacgt\t3\t0\tx\n")
+    assert labels.rows() == [("ACGT", "x"), ("CCCC", "y")]
+    assert counts.tolist() == [[4, 2], [0, 5]]
+    assert ledger.counts["dropped", "same sequence again, reads added up"] == 1
+    assert ledger.counts["noted", "lower case made upper case"] == 1
+
+
+@pytest.mark.parametrize("kind", [pl.Int64, pl.UInt32, pl.Float64, pl.String])
+def test_parquet_of_any_type_of_numbers(tmp_path, kind):
+    table = pl.DataFrame({"sequence": ["ACGT", "CCCC"], "b": [2, 0], "a": [1, 7]})
+    table.with_columns(pl.col("a", "b").cast(kind)).write_parquet(tmp_path / "c.parquet")
+    labels, counts = expression.read_counts(tmp_path / "c.parquet", ["a", "b"], {"sequence": "sequence"}, Ledger("x", "x"))
+    assert labels["sequence"].to_list() == ["ACGT", "CCCC"]
+    assert counts.tolist() == [[1, 2], [7, 0]]
+    assert counts.dtype == np.int64
+    table.with_columns(pl.Series("a", [None, 1]).cast(kind)).write_parquet(tmp_path / "c.parquet")
+    with pytest.raises(InputError, match=r"row 1: bin a is empty"):
+        expression.read_counts(tmp_path / "c.parquet", ["a", "b"], {"sequence": "sequence"}, Ledger("x", "x"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sequence\ta\tb\nACGT\t1\t-2\n", r"row 2: bin b '-2' must be a whole number"),
+        ("sequence\ta\tb\nACGT\t1.5\t2\n", r"row 2: bin a '1\.5' must be a whole number"),
+        ("sequence\ta\tb\nACGT\t99999999999999999999\t2\n", r"row 2: bin a '9+' must be a whole number"),
+        ("sequence\ta\tb\nACGT\tx\t2\n", r"row 2: bin a 'x' is not a number"),
+        ("sequence\ta\tb\nACGT\t\t2\n", r"row 2: bin a is empty"),
+        ("sequence\ta\tc\nACGT\t1\t2\n", r"row 1: no column 'b' for bin b"),
+        ("sequence\ta\tb\nAC*T\t1\t2\n", r"row 2: letter '\*'"),
+        ("sequence\ta\tb\tsplit\nACGT\t1\t2\ttrain\nACGT\t1\t2\ttest\n", r"the same sequence is there again with another split"),
+        ("sequence\ta\tb\n", r"the table has no rows"),
+    ],
+)
+@pytest.mark.parametrize("name", ["c.tsv", "c.tsv.gz"])
+def test_bad_counts(tmp_path, name, text, message):
+    with pytest.raises(GpraflowError, match=message) as caught:
+        read(tmp_path, text, name)
+    assert "c.tsv" in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["weighted_mean", "maximum_likelihood"])
+def test_bins_without_reads_or_cells(method):
+    replicate = bins_of([-0.5, 0.5, 1.5, 2.5], np.array([4.0, 0.0, 2.0]))
+    with pytest.raises(InputError, match=r"^1 of 3 bins have reads; expression needs at least two"):
+        run([[0, 0, 3]], [replicate], method)
+    with pytest.raises(InputError, match=r"^replicate 'q': 1 of 3 bins have reads"):
+        run([[1, 0, 3, 0, 0, 1]], [replicate, bins_of(replicate.gates, replicate.cells, "q")], method)
+    with pytest.raises(InputError, match=r"cells\.tsv: bin '1' has 2 reads but 0 cells"):
+        run([[1, 2, 3]], [replicate], method)
+    ledger = Ledger("estimate_expression", "x")
+    found, separate = run([[1, 0, 3], [2, 0, 2]], [replicate], method, ledger)
+    assert separate == {}
+    assert ledger.counts["noted", "bin without reads: 1"] == 1
+    assert 0 < found.expression[1] < found.expression[0] < 2
+    if method == "weighted_mean":  # 3 of 4 cells' reads and 4 of 5: 0.75 and 2.5 a cell
+        assert found.expression == pytest.approx([2 * 3 / 2.5 / (1 / 0.75 + 3 / 2.5), 2 * 2 / 2.5 / (2 / 0.75 + 2 / 2.5)])
+
+
+# What leaves
+
+
+def leave(ledger=None, **filters):
+    counts = np.array([[2, 2, 0], [0, 1, 0], [0, 0, 0], [30, 3, 0], [0, 9, 0], [0, 0, 4]])
+    replicate = bins_of(GATES[:4])
+    found, separate = run(counts, [replicate], read_dispersion=1.0)
+    ledger = ledger or Ledger("estimate_expression", "x")
+    ledger.read(6)
+    labels = pl.DataFrame({"sequence": list("ACGTAC")}).with_columns(group=pl.lit("g"))
+    options = {"minimum_reads": 1, "minimum_cells": 0, "singletons": "keep", "singleton_weight": 0.5} | filters
+    return expression.to_table(labels, counts, [replicate], found, separate, **options, ledger=ledger), ledger
+
+
+def test_each_filter_is_counted_for_itself(tmp_path):
+    table, ledger = leave()
+    assert table["n_reads"].to_list() == [4, 1, 33, 9, 4]
+    assert table["singleton"].to_list() == [False, True, False, True, True]
+    assert ledger.counts == {
+        ("in", "rows"): 6,
+        ("dropped", "fewer than 1 reads"): 1,
+        ("noted", "singletons (all reads in one bin)"): 3,
+    }
+    table, ledger = leave(minimum_reads=2, minimum_cells=2.5, singletons="drop")
+    assert table["n_reads"].to_list() == [33]
+    assert ledger.counts == {
+        ("in", "rows"): 6,
+        ("dropped", "fewer than 2 reads"): 2,
+        ("dropped", "fewer than 2.5 effective cells"): 2,
+        ("dropped", "singletons (all reads in one bin)"): 1,
+    }
+    ledger.write(tmp_path / "ledger.tsv", table.height)
+    table, ledger = leave(minimum_reads=1000)
+    assert table.height == 0
+    assert ledger.counts["dropped", "fewer than 1000 reads"] == 6
+
+
+def test_weights_are_of_inverse_variance_with_mean_one():
+    table, _ = leave()
+    variance = table["expression_sd"].to_numpy() ** 2 + 0.1 * table["expression"].to_numpy().var()
+    assert table["weight"].to_numpy() == pytest.approx((1 / variance) / np.mean(1 / variance), rel=1e-5)
+    assert (table.filter("singleton")["weight"] > 0).all()
+    assert table["weight"].mean() == pytest.approx(1, rel=1e-6)
+    lowered, ledger = leave(singletons="downweight", singleton_weight=0.25)
+    ratio = lowered["weight"].to_numpy() / table["weight"].to_numpy()
+    assert ratio[1] / ratio[0] == pytest.approx(0.25, rel=1e-5)
+    assert ratio[2] == pytest.approx(ratio[0], rel=1e-5)
+    assert lowered["weight"].mean() == pytest.approx(1, rel=1e-6)
+    assert ledger.counts["noted", "singletons (all reads in one bin), weight times 0.25"] == 3
+
+
+def test_the_table_that_leaves_has_weights_and_soft_labels(tmp_path):
+    table, _ = leave()
+    assert table.columns == [
+        *("sequence", "group", "expression", "expression_sd", "n_reads", "n_bins", "singleton", "effective_cells", "low", "high"),
+        *("cell_sd", "weight", "reads_0", "reads_1", "reads_2", "bin_cells"),
+    ]
+    assert table.select("reads_0", "reads_1", "reads_2").rows() == [(2, 2, 0), (0, 1, 0), (30, 3, 0), (0, 9, 0), (0, 0, 4)]
+    formats_promoters.write(table, tmp_path / "p.parquet")
+    kept = formats_promoters.read(tmp_path / "p.parquet")
+    assert kept.schema["reads_0"] == pl.Int64
+    assert {kept.schema[name] for name in ("weight", "low", "high", "cell_sd", "effective_cells")} == {pl.Float32}
+
+
+def test_cells_per_bin_share_a_bins_cells_among_its_reads():
+    counts = np.array([[2, 2, 0, 1, 0], [0, 6, 0, 3, 4]])
+    one = estimators.Replicate("a", ("0", "1", "2"), np.arange(4.0), np.array([10.0, 4.0, 5.0]))
+    two = estimators.Replicate("b", ("0", "1"), np.arange(3.0), None)
+    cells = estimators.cells_per_bin(counts[:, :3], [one])
+    assert cells.tolist() == [[10.0, 1.0, 0.0], [0.0, 3.0, 0.0]]
+    assert estimators.cells_per_bin(
+        counts[:, [0, 1, 3, 4]], [estimators.Replicate("a", ("0", "1"), np.arange(3.0), np.array([1.0, 2.0])), two]
+    ).tolist() == [
+        [1.0 + 1, 0.5],
+        [3.0, 1.5 + 4],
+    ]
+
+
+def adapter(root, monkeypatch, tmp_path, **params):
+    """Run scripts/estimate_expression.py as Snakemake does; return the table and the ledger's lines."""
+    monkeypatch.syspath_prepend(root / "scripts")
+    import estimate_expression
+
+    monkeypatch.setattr(estimate_expression.logs, "log_to", lambda path: None)
+    job = SimpleNamespace(
+        log=["log"],
+        input=SimpleNamespace(counts=tmp_path / "counts.parquet", cells=params.pop("cells_file", [])),
+        output=SimpleNamespace(promoters=tmp_path / "promoters.parquet", ledger=tmp_path / "ledger.tsv"),
+        params=SimpleNamespace(
+            **{
+                "columns": {"sequence": "sequence", "group": "auto", "split": "auto", "source": "auto"},
+                "sheet_path": "bins.tsv",
+                "method": "maximum_likelihood",
+                "scale": "bin",
+                "cells": "sheet",
+                "read_dispersion": 2.0,
+                "prior": "library",
+                "minimum_reads": 1,
+                "minimum_cells": 0,
+                "singletons": "keep",
+                "singleton_weight": 0.5,
+            }
+            | params
+        ),
+    )
+    estimate_expression.main(job)
+    return formats_promoters.read(job.output.promoters), pl.read_csv(job.output.ledger, separator="\t")
+
+
+def test_adapter_with_replicates_and_cells_of_another_table(root, monkeypatch, tmp_path):
+    mean, counts, (both,) = assay(300, seed=2)
+    half = np.random.default_rng(0).binomial(counts, 0.4)
+    apart = {"r1": half, "r2": counts - half}
+    sheet = [{"bin": name, "replicate": replicate} for replicate in apart for name in NAMES]
+    rng = np.random.default_rng(1)
+    sequences = ["".join(rng.choice(list("ACGT"), 30)) for _ in mean]
+    columns = {f"{replicate}.{name}": table[:, i] for replicate, table in apart.items() for i, name in enumerate(NAMES)}
+    pl.DataFrame({"sequence": sequences} | columns).write_parquet(tmp_path / "counts.parquet")
+    cells = [
+        f"{name}\t{replicate}\t{both.cells[i] * (0.4 if replicate == 'r1' else 0.6)}" for replicate in apart for i, name in enumerate(NAMES)
+    ]
+    (tmp_path / "cells.tsv").write_text("bin\treplicate\tcells\n" + "\n".join(cells) + "\n")
+    table, ledger = adapter(
+        root, monkeypatch, tmp_path, sheet=sheet, cells=str(tmp_path / "cells.tsv"), cells_file=str(tmp_path / "cells.tsv")
+    )
+    rows = [sequences.index(sequence) for sequence in table["sequence"]]
+    assert rows == np.flatnonzero(counts.sum(axis=1) > 0).tolist()
+    assert (table["n_reads_r1"] + table["n_reads_r2"] == table["n_reads"]).all()
+    assert table["reads_r1.b3"].to_list() == half[rows, 3].tolist()
+    assert table["expression_r1"].is_null().to_list() == (half[rows].sum(axis=1) == 0).tolist()
+    deep = table.with_columns(truth=mean[rows]).filter(pl.col("n_reads") > 50)
+    for column in ("expression", "expression_r1", "expression_r2"):
+        assert np.corrcoef(deep[column], deep["truth"])[0, 1] > 0.97
+    lines = dict(ledger.select("kind", "rows").filter(pl.col("kind") != "noted").group_by("kind").agg(pl.col("rows").sum()).iter_rows())
+    assert lines["in"] == lines["out"] + lines["dropped"] == 300
+
+
+def test_same_counts_give_the_same_bytes(root, monkeypatch, tmp_path):
+    _, counts, (both,) = assay(12_000, seed=4)
+    rng = np.random.default_rng(1)
+    letters = rng.integers(0, 4, (len(counts), 20))
+    sequences = ["".join("ACGT"[i] for i in row) for row in letters]
+    pl.DataFrame({"sequence": sequences} | {name: counts[:, i] for i, name in enumerate(NAMES)}).write_parquet(tmp_path / "counts.parquet")
+    sheet = [{"bin": name, "cells": cells} for name, cells in zip(NAMES, both.cells, strict=True)]
+    written = []
+    for _ in range(2):
+        adapter(root, monkeypatch, tmp_path, sheet=sheet)
+        written.append((tmp_path / "promoters.parquet").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_real_lac_counts(shared):
+    """Against the plain formula on every row, reads standing for cells; both methods agree about promoters in the middle."""
+    ledger = Ledger("estimate_expression", "lac")
+    names = [f"ct_{i}" for i in range(10)]
+    path = shared / "ecoli_lac_sortseq_bins.tsv.gz"
+    labels, counts = expression.read_counts(path, names, {"sequence": "sequence", "split": "set"}, ledger)
+    replicates = expression.check_bins([{"bin": name} for name in names], "bin", "reads", "ecoli_lac_bins.tsv")
+    found, _ = run(counts, replicates)
+    raw = pl.read_csv(path, separator="\t")
+    given = raw.select(names).to_numpy()
+    assert labels["sequence"].to_list() == raw["sequence"].to_list()
+    assert found.expression == pytest.approx((given * np.arange(10)).sum(axis=1) / given.sum(axis=1))
+    assert formats_promoters.SCHEMA.keys() >= {"sequence", "split"} == set(labels.columns)
+    by_likelihood, _ = run(counts, replicates, "maximum_likelihood")
+    assert np.isfinite(by_likelihood.expression).all()
+    assert np.corrcoef(by_likelihood.expression, found.expression)[0, 1] > 0.95
+    assert (by_likelihood.standard_error > 0).all()

@@ -1,0 +1,370 @@
+import gzip
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpraflow.assay import fastq as assay_fastq
+from gpraflow.assay import inserts as assay_inserts
+from gpraflow.assay import reads
+from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.core.ledger import Ledger
+from gpraflow.sequences.scaffold import Scaffold
+
+FIVE, THREE = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
+POLICY = assay_inserts.Policy(FIVE, THREE)
+BEFORE, BEHIND = "GATTCGAAC", "TCTTAATTAAAAAAAGATAG"
+COMPLEMENT = str.maketrans("ACGT", "TGCA")
+
+
+def turned(text):
+    return text.translate(COMPLEMENT)[::-1]
+
+
+def inserts(number, seed=0, lengths=(80,)):
+    rng = np.random.default_rng(seed)
+    return ["".join(rng.choice(list("ACGT"), rng.choice(lengths))) for _ in range(number)]
+
+
+def read_of(insert, five=FIVE, three=THREE):
+    return BEFORE + five + insert + three + BEHIND
+
+
+def fastq(path, sequences, qualities=None, end="\n"):
+    qualities = qualities or ["F" * len(sequence) for sequence in sequences]
+    text = "".join(f"@r{i}{end}{s}{end}+{end}{q}{end}" for i, (s, q) in enumerate(zip(sequences, qualities, strict=True)))
+    if str(path).endswith(".gz"):
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_bytes(text.encode())
+    return str(path)
+
+
+def counted(path, policy=POLICY, **options):
+    ledger = Ledger("count_reads", "a")
+    table = reads.count([path] if isinstance(path, str) else path, policy, ledger, **options)
+    ledger.lines(table["reads"].sum())  # adds up
+    found = {what: rows for (kind, what), rows in ledger.counts.items() if kind != "in"}
+    return dict(table.iter_rows()), found
+
+
+def find(sequences, policy=POLICY):
+    width = max(map(len, sequences)) // 8 * 8 + 8
+    rows = np.zeros((len(sequences), width), np.uint8)
+    for row, sequence in zip(rows, sequences, strict=True):
+        row[: len(sequence)] = list(sequence.encode())
+    return assay_inserts.find_inserts(rows, np.array([len(s) for s in sequences]), policy)
+
+
+def found_inserts(sequences, policy=POLICY):
+    found = find(sequences, policy)
+    out = []
+    for sequence, start, end, reverse, lost in zip(sequences, found.start, found.end, found.reverse, found.lost, strict=True):
+        out.append(None if lost else turned(sequence[start:end]) if reverse else sequence[start:end])
+    return out
+
+
+def test_counts_are_those_of_a_naive_loop(tmp_path, monkeypatch, capsys):
+    library = inserts(300, lengths=(40, 74, 79, 80, 81, 120))
+    rng = np.random.default_rng(1)
+    drawn = [library[i] for i in rng.integers(0, 300, 5000)]
+    sequences = [read_of(i) if rng.random() < 0.7 else turned(read_of(i)) for i in drawn]
+    monkeypatch.setattr(reads, "_TELL", 1000)
+    monkeypatch.setattr(assay_fastq, "_BLOCK", 100_000)
+    counts, ledger = counted(fastq(tmp_path / "a.fastq.gz", sequences))
+    assert counts == Counter(drawn)
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].endswith("a.fastq.gz: 5,000 reads")
+    assert len(told) == 6
+    assert told[0].endswith(" reads so far")
+    assert ledger["on the other strand"] == sum(FIVE not in s for s in sequences)
+
+
+@pytest.mark.parametrize("block", [100, 1000, 12345])
+def test_blocks_threads_lanes_and_line_ends_change_nothing(tmp_path, monkeypatch, block):
+    library = inserts(50)
+    drawn = [library[i] for i in np.random.default_rng(2).integers(0, 50, 400)]
+    expected = Counter(drawn)
+    lanes = [
+        fastq(tmp_path / "a.fastq.gz", [read_of(i) for i in drawn[:150]]),
+        fastq(tmp_path / "b.fastq", [read_of(i).lower() for i in drawn[150:300]]),
+        fastq(tmp_path / "c.fq", [read_of(i) for i in drawn[300:]], end="\r\n"),
+    ]
+    with open(lanes[1], "rb+") as handle:  # the last line may lack its end
+        handle.truncate(handle.seek(-1, 2))
+    (tmp_path / "d.fastq.gz").write_bytes(Path(lanes[0]).read_bytes() + gzip.compress(b""))  # several gzip members
+    monkeypatch.setattr(assay_fastq, "_BLOCK", block)
+    monkeypatch.setattr(reads, "_COMPACT", 30)
+    for threads in (1, 3):
+        assert counted(lanes, threads=threads)[0] == expected
+    assert counted(str(tmp_path / "d.fastq.gz"))[0] == Counter(drawn[:150])
+
+
+@pytest.mark.parametrize("n_reads", [1, 2, 3])
+def test_reads_of_many_lengths(tmp_path, n_reads):
+    insert = inserts(1)[0]
+    sequences = [read_of(insert), "A" * 5000, "", FIVE + insert + THREE][: n_reads + 1]
+    counts, _ = counted(fastq(tmp_path / "a.fastq", sequences), assay_inserts.Policy(FIVE, THREE, min_yield=0))
+    assert counts == {insert: 1 + (n_reads == 3)}
+
+
+def substitutions(flank):
+    return [flank[:i] + base + flank[i + 1 :] for i in range(len(flank)) for base in "ACGT" if base != flank[i]]
+
+
+def indels(flank):
+    return [flank[:i] + flank[i + 1 :] for i in range(len(flank))] + [
+        flank[:i] + base + flank[i:] for i in range(len(flank)) for base in "ACGT"
+    ]
+
+
+def test_flanks_with_a_substitution_give_the_insert():
+    for insert in inserts(5, seed=3):
+        for five in substitutions(FIVE):
+            assert found_inserts([read_of(insert, five=five), turned(read_of(insert, five=five))]) == [insert] * 2
+        for three in substitutions(THREE):
+            assert found_inserts([read_of(insert, three=three)]) == [insert]
+
+
+def test_flanks_with_an_indel_give_the_insert_but_for_its_ends():
+    (insert,) = inserts(1, seed=3)
+    found = found_inserts([read_of(insert, five=five) for five in indels(FIVE)] + [read_of(insert, three=three) for three in indels(THREE)])
+    assert all(insert[2:-2] in text and abs(len(text) - 80) <= 2 for text in found)
+    assert sum(text == insert for text in found) >= 0.8 * len(found)  # an indel of the last bases can also be read as a substitution
+
+
+def test_more_edits_than_allowed_are_not_found():
+    (insert,) = inserts(1)
+    two, three = "TGCTTTTATTTCACATC", "TGCTTTTATTTCAGATC"
+    assert found_inserts([read_of(insert, five=two)]) == [insert]
+    assert found_inserts([read_of(insert, five=three)]) == [None]
+    one = assay_inserts.Policy(FIVE, THREE, max_flank_edits=1)
+    assert found_inserts([read_of(insert, five=two)], one) == [None]
+    assert assay_inserts.LOSSES[find([read_of(insert, five=three)]).lost[0]] == assay_inserts.NO_FIVE
+    assert assay_inserts.LOSSES[find([BEFORE + FIVE + insert]).lost[0]] == assay_inserts.NO_THREE
+
+
+def naive_search(text, flank):
+    """Return the least edits of the flank anywhere in the text, and all ends where it has them."""
+    column = list(range(len(flank) + 1))
+    scores = [column[-1]]
+    for letter in text:
+        following = [0]
+        for i, base in enumerate(flank, start=1):
+            following.append(min(column[i - 1] + (base != letter), column[i] + 1, following[i - 1] + 1))
+        column = following
+        scores.append(column[-1])
+    return min(scores), {i for i, score in enumerate(scores) if score == min(scores)}
+
+
+@pytest.mark.parametrize("flank", [FIVE, THREE, "ACG", "ACGT" * 16])
+def test_approximate_search_equals_the_textbook_table(flank):
+    rng = np.random.default_rng(4)
+    texts = rng.choice(np.frombuffer(b"ACGTN", np.uint8), (300, 90))
+    for row in texts[:200]:  # plant damaged flanks
+        damaged = list(flank.encode())
+        for _ in range(rng.integers(0, 4)):
+            damaged[rng.integers(len(damaged))] = ord("A")
+        place = rng.integers(0, 90 - len(damaged))
+        row[place : place + len(damaged)] = damaged
+    allowed = np.ones(texts.T.shape, bool)
+    for later in (False, True):
+        best, end = assay_inserts._approximate_end(np.ascontiguousarray(texts.T), allowed, flank.encode(), 3, later)
+        for row, score, place in zip(texts, best, end, strict=True):
+            least, ends = naive_search(row.tobytes().decode(), flank)
+            assert score == min(least, 4)
+            assert least > 3 or place in ends
+
+
+def test_the_first_flanks_count():
+    a, b = inserts(2, lengths=(60,))
+    assert found_inserts([BEFORE + FIVE + a + THREE + b + THREE + BEHIND]) == [a]
+    assert found_inserts([BEFORE + THREE + a + FIVE + b + THREE]) == [b]
+    assert found_inserts([FIVE + THREE]) == [""]
+
+
+def test_short_empty_and_long_flanks():
+    (insert,) = inserts(1)
+    assert found_inserts(["AAACGTAG" + insert + "GGATCC"], assay_inserts.Policy("ACGTAC", "GGATCC")) == [insert]  # one edit in 5 bp
+    assert found_inserts(["AAAGGTAG" + insert + "GGATCC"], assay_inserts.Policy("ACGTAC", "GGATCC")) == [None]
+    assert found_inserts(["ACGTAC" + insert + "GGATCC"], assay_inserts.Policy("ACGTAC", "GGATCC")) == [insert]
+    assert found_inserts([insert], assay_inserts.Policy("", "")) == [insert]
+    assert found_inserts(["GG" + FIVE + insert], assay_inserts.Policy(FIVE, "")) == [insert]
+    assert found_inserts([insert + THREE + "A"], assay_inserts.Policy("", THREE)) == [insert]
+    long = "ACGTTGCA" * 8
+    assert found_inserts([long + insert + THREE], assay_inserts.Policy(long, THREE)) == [insert]
+    with pytest.raises(ConfigError, match="the 64 bp next to the insert"):
+        assay_inserts.Policy(long + "A", THREE)
+    assert assay_inserts.Policy.of(Scaffold("x", "A" * 70, "C" * 70), "auto", "auto").five_prime == "A" * 64
+    assert assay_inserts.Policy.of(Scaffold("x", "A", "C"), "ACG", "auto") == assay_inserts.Policy("ACG", "C")
+
+
+def test_cutadapt_counts_the_same(tmp_path):
+    rng = np.random.default_rng(5)
+    library = inserts(200, seed=6, lengths=(78, 79, 80))
+    sequences = []
+    for number in range(3000):
+        text = list(read_of(library[number % 200]))
+        for place in np.flatnonzero(rng.random(len(text)) < 0.01):
+            text[place] = "ACGT"[rng.integers(4)]
+        sequences.append("".join(text) if number % 20 else "".join(rng.choice(list("ACGT"), 140)))
+    path = fastq(tmp_path / "a.fastq.gz", sequences)
+    adapter = f"{FIVE};required;o={len(FIVE)};e=2...{THREE};required;o={len(THREE)};e=2"
+    command = [sys.executable, "-m", "cutadapt", "--quiet", "-g", adapter, "--discard-untrimmed", path]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    theirs = {int(name[2:]): insert for name, insert in zip(lines[::4], lines[1::4], strict=True)}
+    ours = dict(enumerate(found_inserts(sequences, assay_inserts.Policy(FIVE, THREE, reverse_complement=False))))
+    both = [number for number in theirs if ours[number] is not None]
+    assert len(both) > 2700
+    assert len(both) == len(theirs) == sum(insert is not None for insert in ours.values())
+    # cutadapt takes a 3' flank with two edits before an exact one further on; we take the exact one.
+    odd = [number for number in both if ours[number] != theirs[number]]
+    assert all(ours[number] + THREE in sequences[number] and ours[number].startswith(theirs[number]) for number in odd)
+    assert len(odd) <= 2
+
+
+def test_reasons_and_policies(tmp_path):
+    good, short, long = inserts(1)[0], "ACGT" * 9, "ACGT" * 31
+    with_n = good[:40] + "N" + good[41:]
+    sequences = [read_of(i) for i in (good, good, short, long, with_n)]
+    sequences += [BEFORE + FIVE + good, good + THREE + BEHIND, good + good, "AC" * 30 + "AGATCGGAAGAGC" + "AC" * 9, turned(read_of(good))]
+    qualities = ["F" * len(s) for s in sequences]
+    qualities[1] = "#" * len(sequences[1])
+    loose = {"min_yield": 0}
+    path = fastq(tmp_path / "a.fastq", sequences, qualities)
+    counts, ledger = counted(path, assay_inserts.Policy(FIVE, THREE, **loose))
+    assert counts == {good: 2, with_n: 1}
+    assert ledger == {
+        "mean quality below 20": 1,
+        "insert shorter than 40 bp": 1,
+        "insert longer than 120 bp": 1,
+        "3' flank not found": 1,
+        "5' flank not found": 1,
+        "no flank found": 1,
+        "no flank found, but an Illumina adapter": 1,
+        "on the other strand": 1,
+    }
+    counts, ledger = counted(
+        path, assay_inserts.Policy(FIVE, THREE, reverse_complement=False, n_in_insert="drop", min_mean_quality=0, **loose)
+    )
+    assert counts == {good: 2}
+    assert ledger["flanks on the other strand"] == 1
+    assert ledger["N in the insert"] == 1
+    counts, _ = counted(path, assay_inserts.Policy(FIVE, THREE, insert_length=(36, 124), **loose))
+    assert counts == {good: 2, with_n: 1, short: 1, long: 1}
+
+
+@pytest.mark.parametrize(
+    ("policy", "worst", "cause"),
+    [
+        (assay_inserts.Policy("ACCAGTCAGGTACCAGT", "CCATTGACCATTG"), "no flank found", "wrong flanks"),
+        (assay_inserts.Policy("ACCAGTCAGGTACCAGT", THREE), "5' flank not found", "begin within the 5' flank"),
+        (assay_inserts.Policy(FIVE, "CCATTGACCATTG"), "3' flank not found", "end before the 3' flank"),
+        (assay_inserts.Policy(turned(THREE), turned(FIVE), reverse_complement=False), "flanks on the other strand", "wrong orientation"),
+        (assay_inserts.Policy(FIVE, THREE, insert_length=(10, 60)), "insert longer than 60 bp", "insert_length"),
+        (assay_inserts.Policy(FIVE, THREE, insert_length=(90, 120)), "insert shorter than 90 bp", "empty vector"),
+        (assay_inserts.Policy(FIVE, THREE, min_mean_quality=39), "mean quality below 39", "quality_offset"),
+    ],
+)
+def test_a_poor_yield_stops_with_the_step_and_the_usual_cause(tmp_path, policy, worst, cause):
+    path = fastq(tmp_path / "bin_3.fastq.gz", [read_of(i) for i in inserts(50)])
+    with pytest.raises(InputError) as error:
+        counted(path, policy)
+    text = str(error.value)
+    assert text.startswith("bin 'a' (")
+    assert "bin_3.fastq.gz): only 0 of 50 reads were kept (0.0%; reads.min_yield is 0.5)" in text
+    assert f"\n  100.0%  {worst}\n" in text
+    assert f"Most were lost to '{worst}'" in text
+    assert cause in text
+
+
+def test_a_poor_yield_of_adapters_names_them_and_few_reads_are_not_judged(tmp_path):
+    with pytest.raises(InputError, match="Usual cause: primer dimers"):
+        counted(fastq(tmp_path / "a.fastq", ["AC" * 30 + "AGATCGGAAGAGC" + "AC" * 9] * 20))
+    assert counted(fastq(tmp_path / "b.fastq", ["AC" * 40] * 19)) == ({}, {"no flank found": 19})
+
+
+@pytest.mark.parametrize("missing", [1, 2, 5])
+def test_no_flank_runs_from_one_read_into_the_next(tmp_path, missing):
+    """Reads that begin within the 5' flank, which the end of another read would complete."""
+    head = FIVE[:missing]
+    sequences = []
+    for number, insert in enumerate(inserts(600, seed=7)):
+        sequences.append(FIVE[missing:] + insert + THREE + "A" * (number % 9) + head)
+    found = find(sequences, assay_inserts.Policy(FIVE, THREE, max_flank_edits=0))
+    assert not found.ok.any()
+    tolerant = found_inserts(sequences, assay_inserts.Policy(FIVE, THREE))
+    assert tolerant == (inserts(600, seed=7) if missing <= 2 else [None] * 600)
+
+
+def test_empty_files_are_empty_bins(tmp_path):
+    for name, content in (("a.fastq", b""), ("b.fastq.gz", gzip.compress(b"")), ("c.fastq", b"\n")):
+        (tmp_path / name).write_bytes(content)
+        assert counted(str(tmp_path / name)) == ({}, {})
+
+
+RECORD = "@r0\nACGT\n+\nFFFF\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RECORD + "@r1\nACGT\n+\n", r"ends in the middle of read 2 \(line 5\)"),
+        (RECORD + "@r1\nAC", r"ends in the middle of read 2 \(line 5\)"),
+        (RECORD + "@r1\nACGT\n+\nFF", r"read 2 \(line 5, '@r1'\): sequence and quality differ in length"),
+        (RECORD + "@r1\nACGT\n+\nFFFFF\n" + RECORD, r"read 2 \(line 5, '@r1'\): sequence and quality differ in length"),
+        (RECORD + RECORD[4:] + RECORD + "@\n", r"read 2 \(line 5, 'ACGT'\): a FASTQ record begins with @"),
+        (RECORD + "@r1\nACGT\nACGT\nFFFF\n", r"read 2 \(line 5, '@r1'\): the third line"),
+        (">r0\nACGT\n>r1\nACGT\n", r"read 1 \(line 1, '>r0'\): a FASTQ record begins with @"),
+        (RECORD + "@r1\nAC-T\n+\nFFFF\n", "read 2: sequence 'AC-T' holds letters other than A, C, G, T and N"),
+        (RECORD + "@r1\nAC.T\n+\nFFFF\n", "read 2: sequence .* holds letters other"),
+        (RECORD + "@r1\nACUT\n+\nFFFF\n", "read 2: sequence 'ACUT' holds letters other"),
+        (RECORD + "@r1\nAC T\n+\nFFFF\n", "read 2: sequence 'AC T' holds letters other"),
+        (RECORD + "@r1\nACGT\n+\nF F\x1f\n", "read 2: quality .* goes below Phred[+]33"),
+        ("@r0\nACGT\n+\nhhdB\n" * 2, "Phred[+]64 .* set reads.quality_offset: 64"),
+    ],
+)
+def test_faulty_files_are_refused_with_the_read(tmp_path, text, message):
+    for name in ("a.fastq", "a.fastq.gz"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+        with pytest.raises(InputError, match=message) as error:
+            counted(str(path))
+        assert str(error.value).startswith(str(path))
+
+
+def test_a_fault_in_a_later_block_has_its_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(assay_fastq, "_BLOCK", 300)
+    sequences = [read_of(i) for i in inserts(20)]
+    sequences[13] = "ACGX"
+    with pytest.raises(InputError, match="read 14: sequence 'ACGX'"):
+        counted(fastq(tmp_path / "a.fastq", sequences), threads=3)
+
+
+def test_cut_gzip_and_missing_files(tmp_path):
+    path = fastq(tmp_path / "a.fastq.gz", [read_of(i) for i in inserts(2000)])
+    whole = Path(path).read_bytes()
+    for size in (len(whole) - 1, len(whole) // 2, 15):
+        Path(path).write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"a\.fastq\.gz: the gzip file is cut off or damaged"):
+            counted(path)
+    Path(path).write_bytes(whole[:3000] + b"xxxx" + whole[3004:])
+    with pytest.raises(InputError, match=r"a\.fastq\.gz: "):
+        counted(path)
+    for name in ("no.fastq", ""):
+        with pytest.raises(InputError, match="does not exist"):
+            counted(str(tmp_path / name))
+
+
+def test_phred_64(tmp_path):
+    (insert,) = inserts(1)
+    sequence = read_of(insert)
+    path = fastq(tmp_path / "a.fastq", [sequence] * 2, ["h" * len(sequence), "J" * len(sequence)])
+    counts, ledger = counted(path, assay_inserts.Policy(FIVE, THREE, quality_offset=64))
+    assert counts == {insert: 1}  # J is Phred 10
+    assert ledger == {"mean quality below 20": 1}
+    for quality in "I", "X", "~":  # Phred+33, all 40, 55 and 93
+        assert counted(fastq(tmp_path / "b.fastq", [sequence], [quality * len(sequence)]))[0] == {insert: 1}

@@ -1,0 +1,272 @@
+import pytest
+import yaml
+
+from gpraflow.core import config as configs
+from gpraflow.core import schema as schemas
+from gpraflow.core.errors import ConfigError, GpraflowError
+from gpraflow.models import registry as models_registry
+
+
+@pytest.fixture(scope="module")
+def schema(root):
+    return schemas.load("config")
+
+
+@pytest.fixture(scope="module")
+def sheet_schema(root):
+    return schemas.load("datasets")
+
+
+def objects(part, path=""):
+    if part.get("type") == "object":
+        yield path, part
+    for key, inner in part.get("properties", {}).items():
+        yield from objects(inner, f"{path}.{key}")
+    if isinstance(part.get("additionalProperties"), dict):
+        yield from objects(part["additionalProperties"], f"{path}.*")
+
+
+def test_config_yaml_is_the_schemas_defaults_with_every_key(root, schema):
+    with open(root / "config/config.yaml") as handle:
+        assert yaml.safe_load(handle) == schemas.defaults(schema)
+
+
+def test_every_key_of_config_yaml_is_commented_or_says_itself(root, schema):
+    text = (root / "config/config.yaml").read_text()
+    for path, part in objects(schema):
+        for key, inner in part.get("properties", {}).items():
+            if "description" in inner and inner.get("type") != "object":
+                assert any(line.strip().startswith(f"{key}:") and inner["description"] in line for line in text.splitlines()), (
+                    f"{path}.{key}"
+                )
+
+
+def test_every_level_is_closed(schema, sheet_schema, registry_schema):
+    for path, part in [*objects(schema), *objects(sheet_schema), *objects(registry_schema)]:
+        assert part.get("additionalProperties") is False or isinstance(part.get("additionalProperties"), dict), path
+
+
+def test_defaults_are_valid_and_filling_changes_nothing(schema):
+    filled = schemas.validate({}, schema, "config")
+    assert filled == schemas.validate(filled, schema, "config") == schemas.defaults(schema)
+
+
+def test_overlays_are_valid(root, schema):
+    for path in (root / "config").glob("*.yaml"):
+        content = yaml.safe_load(path.read_text())
+        assert schemas.validate(content, schema, path.name)["run"] == content["run"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"trainning": {}}, r"config: 'trainning' is not a key; did you mean 'training'\?"),
+        ({"training": {"learning_rat": 1}}, r"config: 'training\.learning_rat' is not a key; did you mean 'learning_rate'\?"),
+        ({"input": {"columns": {"Sequence": "x"}}}, r"'input\.columns\.Sequence' is not a key; did you mean 'sequence'\?"),
+        ({"model": {"name": "slide"}}, r"model\.name: 'slide' is none of compact, biochemical, slides, .*; did you mean 'slides'\?"),
+        ({"training": {"learning_rate": "1e-3"}}, r"'1e-3' is no number but a text in YAML; write 1\.0e-3"),
+        ({"training": {"epochs": "ten"}}, r"training\.epochs: 'ten' is no integer"),
+        ({"training": {"epochs": 0}}, r"training\.epochs: 0 is less than"),
+        ({"training": {"epochs": None}}, r"training\.epochs: None is no integer"),
+        ({"training": None}, r"training: None is no object"),
+        ({"input": {"header": "yes"}}, r"input\.header: 'yes' is no boolean"),
+        ({"split": {"names": ["train", "test"]}}, r"split\.names: "),
+        ({"run": "../up"}, r"run: "),
+    ],
+)
+def test_wrong_keys_and_values(schema, content, message):
+    with pytest.raises(ConfigError, match=message):
+        schemas.validate(content, schema, "config")
+
+
+def test_all_mistakes_are_told_at_once(schema):
+    with pytest.raises(ConfigError) as caught:
+        schemas.validate({"sead": 1, "split": {"sed": 2}}, schema, "config")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_the_registry_is_the_schema_s(schema):
+    assert schema["properties"]["model"]["properties"]["name"]["enum"] == list(models_registry.REGISTRY)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "changes", "message"),
+    [
+        ("slides", "smal", {}, r"'slides' has no preset 'smal'; did you mean 'small'\? \(it has paper, small\)"),
+        ("slides", "small", {"dropot": 0.1}, r"model\.sizes: 'slides' has no size 'dropot'; did you mean 'dropout'\?"),
+        ("slides", "small", {"kernel_size": 7.5}, r"model\.sizes\.kernel_size: 7\.5 should be a int, as 7 of preset 'small'"),
+        ("slids", "small", {}, r"no architecture 'slids'; did you mean 'slides'\?"),
+    ],
+)
+def test_sizes_that_are_not_there(name, preset, changes, message):
+    with pytest.raises(ConfigError, match=message):
+        models_registry.choose_sizes(name, preset, changes)
+
+
+def test_sizes_are_the_preset_s_with_changes():
+    preset, sizes = models_registry.choose_sizes("slides", "auto", {"kernel_size": 9, "dropout": 0})
+    assert preset == "small"
+    assert sizes == models_registry.describe("slides").presets["small"] | {"kernel_size": 9, "dropout": 0}
+    assert models_registry.choose_sizes("baseline_kmer", "auto", {})[0] == "default"
+
+
+def test_split_to_score_must_be_made(schema):
+    content = schemas.validate({"split": {"names": ["train", "val"]}}, schema, "config")
+    with pytest.raises(ConfigError, match=r"evaluation\.splits: 'test' is not in split\.names \(train, val\)"):
+        configs.check_splits(content)
+
+
+def sheet(tmp_path, text):
+    (tmp_path / "sheet.tsv").write_text(text)
+    return tmp_path / "sheet.tsv"
+
+
+def test_sheet(tmp_path, sheet_schema):
+    rows = schemas.load_sheet(sheet(tmp_path, "# comment\nname\ttable\texpression_min\na\tx.tsv\t-1.5\nb\ty.tsv\t\n"), sheet_schema)
+    assert [(row["name"], row.get("expression_min"), row["n_reads"]) for row in rows] == [("a", -1.5, "auto"), ("b", None, "auto")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name\ttabel\na\tx\n", r"'tabel' is not a column of this sheet; did you mean 'table'\?"),
+        ("name\ttable\na\tx\na\ty\n", r"the name 'a' is there 2 times; each may be there once"),
+        ("name\ttable\na\n", r"row 2: it: 'table' is a required property"),
+        ("name\ttable\na\tx\tz\n", r"row 2: more cells"),
+        ("name\ttable\texpression_min\na\tx\tlow\n", r"row 2: expression_min: 'low' is no number"),
+        ("name\ttable\ntest\tx\n", r"row 2: name: "),
+    ],
+)
+def test_bad_sheet(tmp_path, sheet_schema, text, message):
+    with pytest.raises(GpraflowError, match=message) as caught:
+        schemas.load_sheet(sheet(tmp_path, text), sheet_schema)
+    assert "sheet.tsv" in str(caught.value)
+
+
+def test_missing_sheet(tmp_path, sheet_schema):
+    with pytest.raises(ConfigError, match=r"none\.tsv: this sheet does not exist"):
+        schemas.load_sheet(tmp_path / "none.tsv", sheet_schema)
+
+
+# The registry of public data sets
+
+REGISTRY = """
+dream:
+  title: t
+  licence: CC BY 4.0
+  doi: 10.5281/zenodo.1
+  files:
+    train: {name: train.txt}
+    test: {name: test.txt, checksum: "md5:00", mirrors: ["https://example.org/test.txt"]}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry_schema(root):
+    return schemas.load("registry")
+
+
+def registry(tmp_path, text):
+    (tmp_path / "registry.yaml").write_text(text)
+    return tmp_path / "registry.yaml"
+
+
+def test_the_registry_that_comes_with_gpraflow(root, registry_schema):
+    known = configs.load_registry(root / "resources/datasets.yaml", registry_schema)
+    assert known["dream2022"]["doi"] == "10.5281/zenodo.10633252"
+    assert known["dream2022"]["files"]["train"]["name"] == "train.txt"
+    assert all(file["checksum"] == "" for file in known["dream2022"]["files"].values())
+
+
+def test_a_public_file_is_known_by_its_path(tmp_path, registry_schema):
+    known = configs.load_registry(registry(tmp_path, REGISTRY), registry_schema)
+    found = {"dataset": "dream", "doi": "10.5281/zenodo.1", "registry": "r.yaml"}
+    for data in ("data", "data/", "/shared/data", "."):
+        assert configs.public_file(f"{data}/dream/train.txt", data, known, "r.yaml") == found | {
+            "file": "train.txt",
+            "checksum": "",
+            "mirrors": [],
+        }
+        assert configs.public_file(f"{data}/dream/test.txt", data, known, "r.yaml") == found | {
+            "file": "test.txt",
+            "checksum": "md5:00",
+            "mirrors": ["https://example.org/test.txt"],
+        }
+    for table in ("data/train.txt", "elsewhere/dream/train.txt", "data/other/train.txt", "data/x/dream/train.txt", "results/r/e.parquet"):
+        assert configs.public_file(table, "data", known, "r.yaml") is None
+
+
+def test_a_file_that_the_registry_lacks(tmp_path, registry_schema):
+    known = configs.load_registry(registry(tmp_path, REGISTRY), registry_schema)
+    table = f"{tmp_path}/dream/trian.txt"
+    with pytest.raises(
+        ConfigError, match=r"r\.yaml has no file 'trian\.txt' in dream; did you mean 'train\.txt'\? \(it has train\.txt, test\.txt\)"
+    ):
+        configs.public_file(table, str(tmp_path), known, "r.yaml")
+    (tmp_path / "dream").mkdir()
+    (tmp_path / "dream/trian.txt").write_text("the user's own")
+    assert configs.public_file(table, str(tmp_path), known, "r.yaml") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (REGISTRY.replace("doi:", "DOI:"), r"'dream\.DOI' is not a key; did you mean 'doi'\?"),
+        (REGISTRY.replace("licence: CC BY 4.0", "citation: x"), r"dream: 'licence' is a required property"),
+        (REGISTRY.replace('"md5:00"', '"crc32:00"'), r"dream\.files\.test\.checksum: 'crc32:00' does not match"),
+        (REGISTRY.replace("name: train.txt", "name: a/train.txt"), r"dream\.files\.train\.name: 'a/train\.txt' does not match"),
+        (REGISTRY.replace("  doi: 10.5281/zenodo.1\n", ""), r"dream\.files\.train: without a doi of Zenodo's a file needs a checksum and"),
+        (REGISTRY.replace("dream:", "../dream:"), r"'\.\./dream' does not match"),
+        ("- dream", "this is no registry of data sets"),
+        ("a: [", "this is no YAML"),
+    ],
+)
+def test_a_registry_that_cannot_be_used(tmp_path, registry_schema, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        configs.load_registry(registry(tmp_path, text), registry_schema)
+    assert "registry.yaml" in str(caught.value)
+
+
+def test_a_registry_that_is_not_there(tmp_path, registry_schema):
+    with pytest.raises(ConfigError, match=r"fetch\.registry: .*none\.yaml does not exist"):
+        configs.load_registry(tmp_path / "none.yaml", registry_schema)
+
+
+def test_columns_of_a_sheet_beside_those_of_the_promoter_table():
+    found = configs.extras_of({"peers": "a, b,", "groups": "g", "base": "g", "base_expression": "e"})
+    assert (found["peers"], found["groups"], found["replicates"], found["sd_is"]) == (["a", "b"], ["g"], [], "standard_error")
+    assert found["keep"] == ["a", "b", "g", "e"]
+    assert found["keep_if_there"] == ["a_base", "b_base"]
+    assert configs.extras_of({})["keep"] == []
+
+
+def test_runs_to_compare_with_must_be_finished(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results/first").mkdir(parents=True)
+    (tmp_path / "results/first/metrics.json").write_text("{}")
+    configs.check_comparison(["first"], "mine")
+    with pytest.raises(ConfigError, match=r"metrics\.json does not exist; did you mean 'first'\? \(finished: first\)"):
+        configs.check_comparison(["frist"], "mine")
+    with pytest.raises(ConfigError, match="'mine' is this run itself"):
+        configs.check_comparison(["mine"], "mine")
+
+
+def test_the_dream_test_table_is_an_independent_set_without_header():
+    configs.check_dream({"dataset": "", "subsets": "", "public": ""}, {})
+    sets = {"dream": {"header": False}, "other": {"header": True}}
+    configs.check_dream({"dataset": "dream", "subsets": "x", "public": ""}, sets)
+    for dataset, subsets, message in (
+        ("draem", "x", "'draem' is no independent data set; did you mean 'dream'"),
+        ("other", "x", "'other' has a header"),
+        ("dream", "", "evaluation.dream.subsets: give the folder"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            configs.check_dream({"dataset": dataset, "subsets": subsets, "public": ""}, sets)
+
+
+def test_the_data_set_to_explain_is_one_that_is_scored():
+    assert configs.choose_explained("auto", ["test", "native"]) == "test"
+    assert configs.choose_explained("native", ["test", "native"]) == "native"
+    assert configs.choose_explained("auto", []) == configs.choose_explained("", ["test"]) == ""
+    with pytest.raises(ConfigError, match=r"explain.dataset: 'nativ' is not scored.*did you mean 'native'.*test, native"):
+        configs.choose_explained("nativ", ["test", "native"])

@@ -1,0 +1,115 @@
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+
+from gpraflow.evaluation import checks
+
+
+def table(n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.normal(9, 3, n)
+    sequences = ["".join(row) for row in np.array(list("ACGT"))[rng.integers(0, 4, (n, 40))]]
+    columns = {"sequence": sequences, "expression": y, "predicted": y + rng.normal(0, 1.5, n)}
+    return pl.DataFrame(columns).with_columns(singleton=pl.lit(None, pl.Boolean), n_reads=pl.lit(None, pl.Int64))
+
+
+def verdicts(rows, both_strands=False):
+    return {row["check"]: row["verdict"] for row in checks.check(rows, "d", both_strands)}
+
+
+def test_nothing_is_wrong_with_good_predictions():
+    found = verdicts(table())
+    assert {name for name, verdict in found.items() if verdict == "not applicable"} == {"strand asymmetry", "padding"}
+    assert set(verdicts(probed(1.0, 0.1, 0.1)).values()) == {"ok"}
+
+
+def probed(turned, plasmid, otherwise, n=400):
+    """Predictions with those of other guises: as they are, plus normal noise of so many sd; every fourth promoter is short."""
+    rng, rows = np.random.default_rng(3), table(n)
+    p = rows["predicted"].to_numpy()
+    guises = {
+        name: pl.Series(p + share * p.std() * rng.normal(size=n)) for name, share in zip("tio", (turned, plasmid, otherwise), strict=True)
+    }
+    short = pl.int_range(n) % 4 == 0
+    return rows.with_columns(
+        predicted_turned=guises["t"],
+        predicted_in_plasmid=pl.when(short).then(guises["i"]),
+        predicted_padded_otherwise=pl.when(short).then(guises["o"]),
+    )
+
+
+def finding(rows, check, both_strands=False):
+    return next(row for row in checks.check(rows, "d", both_strands) if row["check"] == check)
+
+
+def test_strands_that_are_all_the_same_or_have_nothing_in_common_are_told():
+    found = finding(probed(1.0, 0, 0), "strand asymmetry")
+    p, turned = (probed(1.0, 0, 0)[name].to_numpy() for name in ("predicted", "predicted_turned"))
+    assert found["value"] == pytest.approx(stats.pearsonr(p, turned)[0])
+    assert f"({np.abs(p - turned).mean() / p.std():.2f} sd)" in found["text"]
+    assert "400 inserts" in found["text"]
+    same = probed(0.001, 0, 0)
+    assert finding(same, "strand asymmetry")["verdict"] == "warning"
+    assert "does not know which way" in finding(same, "strand asymmetry")["text"]
+    assert finding(same, "strand asymmetry", both_strands=True)["verdict"] == "ok"
+    other = finding(probed(20.0, 0, 0), "strand asymmetry", both_strands=True)
+    assert other["verdict"] == "warning"
+    assert "next to nothing in common" in other["text"]
+
+
+def test_padding_that_decides_predictions_is_told():
+    assert finding(probed(1, 0.1, 0.1), "padding")["verdict"] == "ok"
+    for plasmid, otherwise in ((0.1, 1.0), (1.0, 0.1)):
+        rows = probed(1, plasmid, otherwise)
+        found, p = finding(rows, "padding"), rows["predicted"]
+        column = "predicted_in_plasmid" if plasmid > otherwise else "predicted_padded_otherwise"
+        assert found["verdict"] == "warning"
+        assert found["value"] == pytest.approx((rows[column] - p).abs().mean() / p.to_numpy().std())
+        assert "100 promoters shorter than the window" in found["text"]
+    unknown = finding(probed(1, 1, 0.1).with_columns(predicted_in_plasmid=pl.lit(None, pl.Float32)), "padding")
+    assert unknown["verdict"] == "ok"
+    assert "plasmid" not in unknown["text"]
+    long = probed(1, 1, 1).with_columns(predicted_padded_otherwise=pl.lit(None, pl.Float32))
+    assert finding(long, "padding")["verdict"] == "not applicable"
+    assert finding(long, "padding")["value"] is None
+
+
+def test_what_shuffled_labels_teach_is_told():
+    nothing, something = ({"n": 500, "epochs": 4, "r": 0.04, "val_loss": loss} for loss in (0.997, 0.6))
+    assert checks.shuffled(nothing)["verdict"] == "ok"
+    assert checks.shuffled(something)["verdict"] == "warning"
+    assert "r = 0.040 and explains 0.3 % of the variance of the 500 promoters of val" in checks.shuffled(nothing)["text"]
+    assert checks.shuffled(nothing | {"r": None})["value"] == 0
+
+
+def test_each_fault_is_found_and_no_other():
+    good = table()
+    gc = good["sequence"].str.count_matches("[GC]").cast(pl.Float64)
+    noise = pl.Series(np.random.default_rng(5).normal(0, 1, 400))
+    gc_only = good.with_columns(expression=gc + noise, predicted=gc)
+    faults = {
+        "constant predictions": good.with_columns(predicted=9 + 0.01 * pl.col("predicted")),
+        "scale": good.with_columns(expression=(pl.col("expression") - 9) / 4),
+        "GC content": gc_only,
+        "singletons": good.with_columns(n_reads=pl.when(pl.int_range(400) % 3 == 0).then(1).otherwise(9)),
+    }
+    for fault, rows in faults.items():
+        assert {name for name, verdict in verdicts(rows).items() if verdict == "warning"} == {fault}
+    text = next(row["text"] for row in checks.check(faults["scale"], "d") if row["check"] == "scale")
+    assert "Only r and rho mean something" in text
+
+
+def test_partial_correlation_is_that_of_residuals():
+    rng = np.random.default_rng(1)
+    z = rng.normal(size=500)
+    x, y = z + rng.normal(size=500), 2 * z + rng.normal(size=500)
+    residuals = [v - np.polyval(np.polyfit(z, v, 1), z) for v in (x, y)]
+    r = [np.corrcoef(a, b)[0, 1] for a, b in ((x, y), (x, z), (y, z))]
+    assert checks.partial_correlation(*r) == pytest.approx(stats.pearsonr(*residuals)[0])
+    assert checks.partial_correlation(0.5, float("nan"), float("nan")) == 0.5
+
+
+def test_constant_measurements_are_no_crash():
+    rows = table().with_columns(expression=pl.lit(3.0), predicted=pl.lit(3.0))
+    assert all(row["value"] is None for row in checks.check(rows, "d") if row["check"] != "singletons")

@@ -1,0 +1,234 @@
+import hashlib
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from gpraflow.core.errors import InputError
+from gpraflow.core.ledger import Ledger
+from gpraflow.sequences import neighbours, scaffold
+from gpraflow.tables import splits
+
+FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+def library(rows, group=None, split=None):
+    sequences = [
+        hashlib.sha256(str(i).encode()).hexdigest().translate(str.maketrans("0123456789abcdef", "ACGTACGTACGTACGT")) for i in range(rows)
+    ]
+    return pl.DataFrame(
+        {"sequence": sequences, "expression": [float(i) for i in range(rows)], "group": group, "split": split},
+        schema_overrides={"group": pl.String, "split": pl.String},
+    )
+
+
+def run(table, max_edits=0, **options):
+    given = {
+        "method": "hash",
+        "names": list(FRACTIONS),
+        "fractions": FRACTIONS,
+        "labels": {name: name for name in FRACTIONS},
+        "across": "error",
+        "overlaps": pl.DataFrame(schema=neighbours.OVERLAPS),
+        "independent": "drop",
+        "train_promoters": 0,
+        "seed": 7,
+        "origin": "a.parquet",
+        "ledger": Ledger("split_promoters", "library"),
+    } | options
+    return splits.split(table, neighbours.families(table, table["sequence"], max_edits), **given)
+
+
+def test_every_row_is_in_exactly_one_split_in_about_the_right_share():
+    table = library(5000)
+    parts = run(table)
+    assert_frame_equal(pl.concat(parts.values()).drop("split").sort("expression"), table.drop("split"))
+    for name, fraction in FRACTIONS.items():
+        assert parts[name]["split"].unique().to_list() == [name]
+        assert abs(parts[name].height / 5000 - fraction) < 0.02  # 3.5 standard deviations
+
+
+def test_the_place_of_a_row_is_the_keyed_hash_of_its_family():
+    table = library(300)
+    parts = run(table, seed=99)
+    for name, part in parts.items():
+        for sequence in part["sequence"]:
+            other = sequence[::-1].translate(str.maketrans("ACGT", "TGCA"))
+            digest = hashlib.blake2b(min(sequence, other).encode(), digest_size=8, key=(99).to_bytes(8, "big")).digest()
+            place = int.from_bytes(digest, "big") / 2**64
+            assert name == ("train" if place < 0.8 else "val" if place < 0.9 else "test")
+
+
+def test_rows_stay_when_others_are_added_and_move_with_the_seed():
+    small, large = run(library(1000)), run(library(3000))
+    for name in FRACTIONS:
+        assert set(small[name]["sequence"]) <= set(large[name]["sequence"])
+    assert set(run(library(1000), seed=8)["test"]["sequence"]) != set(small["test"]["sequence"])
+
+
+def test_families_and_reverse_complements_stay_together():
+    table = library(900, group=[str(i // 9) for i in range(900)])
+    for part in run(table).values():
+        assert part["group"].value_counts()["count"].to_list() == [9] * part["group"].n_unique()
+    plain = library(400)
+    turned = plain.with_columns(sequence=scaffold.reverse_complement_sequences(plain["sequence"]))
+    for part in run(pl.concat([plain, turned])).values():
+        assert (part["expression"].value_counts()["count"] == 2).all()
+
+
+def test_fewer_promoters_to_train_on_are_whole_families_and_part_of_more():
+    table = library(900, group=[str(i // 9) for i in range(900)])
+    every, parts, last = run(table), {}, set()
+    for promoters in (50, 100, 400):
+        ledger = Ledger("split_promoters", "library")
+        parts = run(table, train_promoters=promoters, ledger=ledger)
+        assert parts["train"].height == promoters // 9 * 9
+        assert parts["train"]["group"].value_counts()["count"].to_list() == [9] * (promoters // 9)
+        assert_frame_equal(parts["test"], every["test"])
+        taken = set(parts["train"]["sequence"])
+        assert last < taken < set(every["train"]["sequence"])
+        last = taken
+        dropped = ledger.counts["dropped", "from train: not among those drawn for split.train_promoters"]
+        assert dropped == every["train"].height - promoters // 9 * 9
+    assert set(run(table, train_promoters=100, seed=8)["train"]["sequence"]) - set(every["train"]["sequence"])
+    with pytest.raises(InputError, match=r"a\.parquet: split\.train_promoters is 901, but train has \d+ promoters; set it to 0 for all"):
+        run(table, train_promoters=901)
+    with pytest.raises(InputError, match=r"the first family that is drawn has more than split\.train_promoters \(5\)"):
+        run(table, train_promoters=5)
+
+
+def test_near_duplicates_stay_together():
+    table = library(1000)
+    near = table.with_columns(pl.concat_str(pl.lit("AC"), pl.col("sequence").str.slice(1)).alias("sequence"))
+    for part in run(pl.concat([table, near]), max_edits=3).values():
+        assert (part["expression"].value_counts()["count"] == 2).all()
+
+
+def test_near_duplicates_in_the_users_own_splits_are_dropped_from_the_earlier_one_or_refused():
+    one, two, three, four, five = library(5)["sequence"]
+    sequences = [one, "T" + one[1:], two, two + "A", three, "G" + three, four, five]
+    table = library(8, split=["train", "test", "val", "train", "val", "test", "train", "val"]).with_columns(sequence=pl.Series(sequences))
+    ledger = Ledger("split_promoters", "library")
+    parts = run(table, max_edits=3, method="column", across="drop", ledger=ledger)
+    assert {name: part["sequence"].to_list() for name, part in parts.items()} == {
+        "train": [four],
+        "val": [two, five],
+        "test": ["T" + one[1:], "G" + three],
+    }
+    assert {what.split(":")[0]: rows for (kind, what), rows in ledger.counts.items() if kind == "dropped"} == {
+        "from train": 2,
+        "from val": 1,
+        "from test": 0,
+    }
+    with pytest.raises(InputError, match=r"family '.*' is in \w+ and \w+ \(3 such families\)"):
+        run(table, max_edits=3, method="column")
+    assert sum(part.height for part in run(table, method="column").values()) == 8
+
+
+def test_near_duplicates_of_independent_sets_are_not_trained_on():
+    table = library(6, split=["train", "train", "train", "val", "val", "test"])
+    overlaps = table[[1, 4, 5]].select(dataset=pl.lit("s"), distance=pl.lit(2, pl.Int64), sequence="sequence", other="sequence")
+    options = {"method": "column", "overlaps": overlaps}
+    what = "near-duplicate of a promoter of an independent set"
+    for policy, kept, kind in (("drop", [2, 1, 1], "dropped"), ("warn", [3, 2, 1], "noted")):
+        ledger = Ledger("split_promoters", "library")
+        parts = run(table, independent=policy, ledger=ledger, **options)
+        assert [part.height for part in parts.values()] == kept
+        assert (ledger.counts[kind, f"from train: {what}"], ledger.counts[kind, f"from val: {what}"]) == (1, 1)
+    with pytest.raises(InputError, match=r"is within 2 edits of one of the independent set 's' \(2 such promoters in train and val\)"):
+        run(table, independent="error", **options)
+
+
+def listed(rows):
+    """Overlaps with a list of test sequences: (library's sequence, listed one, distance, equal)."""
+    names = ("sequence", "other", "distance", "equal")
+    return pl.DataFrame(rows, schema=names, orient="row").with_columns(dataset=pl.lit(splits.LISTED)).select(list(neighbours.OVERLAPS))
+
+
+def test_listed_promoters_are_the_test_split_and_their_near_duplicates_go():
+    one, two, three, *others = library(60)["sequence"]
+    near_one, far_two = "AC" + one[2:], two[::-1].translate(str.maketrans("ACGT", "TGCA"))
+    table = library(60).with_columns(sequence=pl.Series([one, near_one, two, far_two, three, *others[:55]]))
+    overlaps = listed(
+        [(one, one, 0, True), (near_one, one, 2, False), (two, two, 0, True), (far_two, two, 0, False), (three, "x", 3, False)]
+    )
+    ledger = Ledger("split_promoters", "library")
+    parts = run(table, max_edits=3, method="list", overlaps=overlaps, ledger=ledger, seed=1)
+    assert parts["test"]["sequence"].to_list() == [one, two]
+    assert sorted([*parts["train"]["sequence"], *parts["val"]["sequence"]]) == sorted(others[:55])
+    dropped = {what: rows for (kind, what), rows in ledger.counts.items() if kind == "dropped"}
+    later, near = "near-duplicate of a promoter of a later split", "near-duplicate of a listed test sequence"
+    assert dropped[f"from train: {later}"] + dropped[f"from val: {later}"] == 2
+    assert dropped[f"from train: {near}"] + dropped[f"from val: {near}"] == 1
+    for name in ("train", "val"):  # where the hash has them without a list
+        families = neighbours.families(parts[name], parts[name]["sequence"], 0)
+        assert splits.by_hash(families, {"train": 0.8, "val": 0.1}, 1).unique().to_list() == [name]
+
+
+def test_a_list_of_other_promoters_is_refused():
+    with pytest.raises(InputError, match=r"none of the sequences of split\.test_sequences is in the library"):
+        run(library(9), method="list")
+
+
+def test_summary_counts_what_was_got_in_each_stratum():
+    table = library(1000).with_columns(
+        n_reads=pl.Series([1, 5, 50, 500] * 250),
+        singleton=pl.Series([True, False] * 500),
+        source=pl.Series(["a", None] * 500, dtype=pl.String),
+    )
+    table = table.with_columns(sequence=pl.when(pl.int_range(1000) < 100).then(pl.col("sequence") + "A").otherwise("sequence"))
+    families = pl.DataFrame({"sequence": table["sequence"], "family": [str(i // 2) for i in range(1000)]})
+    parts = {
+        name: table[low:high].with_columns(split=pl.lit(name))
+        for name, low, high in (("train", 0, 800), ("val", 800, 900), ("test", 900, 1000))
+    }
+    found = splits.summary(parts, families)
+    rows = {(stratum, level, split): (promoters, share) for stratum, level, split, promoters, share in found.rows()}
+    assert rows["promoters", "all", "train"] == (800, 0.8)
+    assert rows["families", "all", "test"] == (50, 0.1)
+    assert rows["expression", "fifth 1", "train"] == (200, 1.0)
+    assert rows["expression", "fifth 5", "val"] == (100, 0.5)
+    assert rows["length", "longer", "train"] == (100, 1.0)
+    assert rows["length", "64 bp", "val"] == (100, pytest.approx(1 / 9))
+    assert rows["reads", "2 to 9", "test"] == (25, 0.1)
+    assert rows["singleton", "true", "train"] == (400, 0.8)
+    assert rows["source", "a", "val"] == (50, 0.1)
+    assert found["stratum"].unique(maintain_order=True).to_list() == [
+        "promoters", "families", "expression", "length", "reads", "singleton", "source",
+    ]  # fmt: skip
+
+
+def test_empty_split_is_an_error():
+    with pytest.raises(InputError, match=r"a\.parquet: the split 'val' is empty \(3 promoters in all\)"):
+        run(library(3), fractions={"train": 1.0, "val": 1e-9, "test": 1e-9})
+
+
+def test_one_family_is_said_to_be_one():
+    with pytest.raises(InputError, match=r"\(3 promoters in all\); they are one family, which a split does not take apart"):
+        run(library(3, group="one"))
+
+
+def test_own_column():
+    parts = run(library(4, split=["train", "val", "train", "test"]), method="column")
+    assert [part.height for part in parts.values()] == [2, 1, 1]
+
+
+def test_own_column_with_other_labels():
+    labels = {"train": "training", "val": "validation", "test": "test"}
+    parts = run(library(4, split=["training", "validation", "training", "test"]), method="column", labels=labels)
+    assert {name: part["split"].to_list() for name, part in parts.items()} == {"train": ["train"] * 2, "val": ["val"], "test": ["test"]}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (library(3), "the table has no split column"),
+        (library(3, split=["train", "tset", "val"]), "promoter 2: split 'tset' is none of train, val, test"),
+        (library(3, split=["train", None, "val"]), "promoter 2: split 'None' is none of"),
+        (library(3, split=["train", "val", "val"]), "the split 'test' is empty"),
+        (library(3, group=["a", "b", "a"], split=["train", "val", "test"]), "family 'a' is in test and train"),
+    ],
+)
+def test_bad_own_column(table, message):
+    with pytest.raises(InputError, match=message):
+        run(table, method="column")

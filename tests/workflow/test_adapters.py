@@ -1,0 +1,255 @@
+"""Adapters are thin, and what they share with rules, envs and modules holds."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+
+from gpraflow.models import registry
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
+# Modules that carry data, messages and counts but decide no result: editing them reruns nothing.
+CARRIERS = {"__init__", "downloads", "errors", "files", "google_storage", "ledger", "memory", "processes", "progress", "provenance"}
+CARRIERS |= {"smk", "storage"}
+WITHOUT_LIB = {"fetch_dataset"}  # carries only: what it brings is decided by the checksum
+DISTRIBUTION = {
+    "Bio": "biopython",
+    "yaml": "pyyaml",
+    "google": "google-cloud-storage",
+    "google_crc32c": "google-crc32c",
+    "tensorflow": "tensorflow-cpu",
+    "sklearn": "scikit-learn",
+}
+
+
+def rules():
+    """Return rule -> (text of the rule)."""
+    found = {}
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        for name, body in re.findall(r"^rule (\w+):\n((?:(?:    .*)?\n)+)", path.read_text(), flags=re.MULTILINE):
+            found[name] = body
+    return found
+
+
+RULES = rules()
+
+
+def imported(path):
+    """Return (third-party top-level modules, gpraflow modules) that a file imports anywhere in it."""
+    others, own = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            parts = name.split(".")
+            if parts[0] == "gpraflow":
+                own |= {"/".join(parts[1:i]) for i in range(2, len(parts) + 1)}
+            elif parts[0] not in sys.stdlib_module_names:
+                others.add(parts[0])
+    return others, own
+
+
+def module_file(module):
+    for path in (ROOT / f"scripts/gpraflow/{module}.py", ROOT / f"scripts/gpraflow/{module}/__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def closure(script):
+    """Return (third-party modules, gpraflow modules as the rules name them) behind a script."""
+    others, own = imported(script)
+    todo, modules = list(own), set()
+    while todo:
+        path = module_file(todo.pop())
+        name = path and path.relative_to(ROOT / "scripts/gpraflow").with_suffix("").as_posix()
+        if not path or name in modules:
+            continue
+        modules.add(name)
+        more, inner = imported(path)
+        others |= more
+        todo += inner
+    return others, modules
+
+
+def declared(rule):
+    if rule in WITHOUT_LIB:
+        assert "lib(" not in RULES[rule]
+        return set()
+    calls = re.findall(r"(?<!\w)lib\(([^)]*?)\)", RULES[rule], flags=re.DOTALL)
+    assert len(calls) == 1 or (not calls and "model_lib()" in RULES[rule])
+    return {module for call in calls for module in re.findall(r'"([\w/]+)"', call)}
+
+
+def of_models(rule):
+    """Return what `model_lib` may give."""
+    if "model_lib()" not in RULES[rule]:
+        return set()
+    return {"models/__init__"}.union(*[{f"models/{name}", *registry.describe(name).uses} for name in registry.REGISTRY])
+
+
+def test_every_rule_has_its_script_log_benchmark_and_env():
+    assert {path.stem for path in SCRIPTS} == set(RULES)
+    for rule, body in RULES.items():
+        assert body.lstrip().startswith('"""'), f"{rule}: docstring"
+        assert f'"../../scripts/{rule}.py"' in body
+        assert f'"results/{{run}}/logs/{rule}' in body
+        assert f'"results/{{run}}/benchmarks/{rule}' in body
+        assert re.search(r'"\.\./\.\./envs/\w+\.yaml"', body), f"{rule}: conda"
+        for directive in ("threads:", "resources:"):
+            assert directive in body, f"{rule}: {directive}"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_adapters_are_thin(script):
+    assert len(script.read_text().splitlines()) <= 32
+    tree = ast.parse(script.read_text())
+    assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == ["main"]
+    first = tree.body[[type(n) for n in tree.body].index(ast.FunctionDef)].body[0]
+    assert "smk.log_to" in ast.unparse(first)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_rules_declare_the_modules_that_decide_their_result(script):
+    _, modules = closure(script)
+    named = declared(script.stem)
+    assert all(module_file(module) for module in named)
+    # plot rules read tables and scores that other rules made; training and prediction read shards, which the manifest describes
+    reading = (
+        {"tables", "scaffold"}
+        if script.stem.startswith(("plot", "evaluate", "group", "find", "split", "shard", "predict", "calibrate", "explain"))
+        else set()
+    )
+    reading |= {"tables", "scaffold"} if script.stem in ("compare_models", "reenact_leak") else set()
+    reading |= {"scaffold"} if script.stem == "estimate_expression" else set()
+    reading |= (
+        {"shards"}
+        if script.stem in ("train_model", "train_shuffled", "find_learning_rate", "tune_trial", "check_tpu", "upload_shards")
+        else set()
+    )
+    reading |= modules - {"tuning"} if script.stem == "tune_model" else set()  # it collects what the trials wrote
+    reading |= {"scaffold", "randomness"} if script.stem == "upload_shards" else set()
+    reading |= {"randomness"} if script.stem in ("split_promoters", "find_overlaps") else set()
+    reading |= {"scaffold", "randomness"} if script.stem == "score_dream" else set()  # it draws nothing
+    assert modules - CARRIERS - reading <= named | of_models(script.stem)
+    assert named <= modules
+
+
+@pytest.mark.parametrize("name", registry.REGISTRY)
+def test_an_architecture_declares_the_modules_behind_it(name):
+    _, modules = closure(ROOT / f"scripts/gpraflow/models/{name}.py")
+    assert set(registry.describe(name).uses) == modules - CARRIERS - {"models/__init__"}
+
+
+def lock_pins(name="gpraflow"):
+    environment = default_environment() | {
+        "python_version": "3.12",
+        "python_full_version": "3.12.0",
+        "sys_platform": "linux",
+        "platform_machine": "x86_64",
+    }
+    pins = {}
+    for text in re.findall(r"^([A-Za-z0-9_.-]+==[^\\\n]*)", (ROOT / f"requirements/{name}.lock").read_text(), flags=re.MULTILINE):
+        requirement = Requirement(text.strip())
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            pins[requirement.name.lower()] = str(requirement.specifier)
+    return pins
+
+
+def test_the_lock_file_for_gpus_is_the_other_one_and_cuda():
+    pins, more = lock_pins(), lock_pins("gpraflow-cuda")
+    assert pins == {name: more[name] for name in pins}
+    added = set(more) - set(pins)
+    assert {"jax-cuda12-plugin", "jax-cuda12-pjrt", "nvidia-cudnn-cu12"} <= added
+    assert all(name.startswith(("jax-cuda12-", "nvidia-")) for name in added), added
+    assert more["jax-cuda12-plugin"] == pins["jax"]
+
+
+def env(path):
+    content = yaml.safe_load(path.read_text())
+    conda = [entry for entry in content["dependencies"] if isinstance(entry, str)]
+    (pip,) = [entry["pip"] for entry in content["dependencies"] if isinstance(entry, dict)]
+    return content, conda, [Requirement(entry) for entry in pip]
+
+
+ENVS = sorted((ROOT / "envs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", ENVS, ids=lambda path: path.stem)
+def test_env_pins_are_the_lock_files(path):
+    content, conda, pip = env(path)
+    programs = [entry for entry in conda[2:] if not entry.startswith("fastp=")]
+    assert not programs
+    assert content["channels"] == (["conda-forge", "bioconda", "nodefaults"] if conda[2:] else ["conda-forge", "nodefaults"])
+    assert conda[0] == "python=3.12"
+    assert conda[1].startswith("pip=")
+    pins = lock_pins()
+    assert {requirement.name: str(requirement.specifier) for requirement in pip} == {r.name: pins[r.name.lower()] for r in pip}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_every_import_of_a_script_is_in_its_env(script):
+    (name,) = re.findall(r'"\.\./\.\./envs/(\w+)\.yaml"', RULES[script.stem])
+    _, _, pip = env(ROOT / f"envs/{name}.yaml")
+    installed = {requirement.name.lower() for requirement in pip}
+    others, _ = closure(script)
+    for module in of_models(script.stem):
+        others |= imported(module_file(module))[0]
+    assert {DISTRIBUTION.get(module, module).lower() for module in others} <= installed
+
+
+def test_no_script_imports_keras_jax_or_tensorflow_before_it_needs_them():
+    for name in (
+        "fetch_dataset",
+        "simulate_assay",
+        "ingest_table",
+        "split_promoters",
+        "shard_tfrecords",
+        "upload_shards",
+        "evaluate_model",
+        "plot_training",
+    ):
+        code = f"import runpy, sys; runpy.run_path('scripts/{name}.py', run_name='x')\n"
+        code += "assert not {'keras', 'jax', 'tensorflow'} & set(sys.modules)"
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={"PYTHONPATH": "scripts"}, check=True)
+
+
+def test_log_takes_everything_and_the_terminal_one_message(tmp_path):
+    code = """
+import os, sys
+from gpraflow.core import logs
+from gpraflow.core.errors import InputError
+terminal = logs.log_to(sys.argv[1])
+print("from python")
+os.system("echo from a child; echo and its errors >&2")
+os.write(2, b"from C\\n")
+terminal.write("progress\\n")
+raise (InputError("a.tsv, row 3: wrong") if sys.argv[2] == "ours" else KeyError("x"))
+"""
+    for kind, said in (("ours", "gpraflow: a.tsv, row 3: wrong"), ("other", "gpraflow: KeyError: 'x' (a fault of gpraflow; traceback in")):
+        log = tmp_path / "logs" / f"{kind}.log"
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(log), kind],
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": str(ROOT / "scripts"), "PATH": "/usr/bin:/bin"},
+        )
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr.startswith("progress\n")
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        text = log.read_text()
+        for part in ("from python", "from a child", "and its errors", "from C", "Traceback"):
+            assert part in text

@@ -1,0 +1,64 @@
+rule calibrate_model:
+    """Find the spread of validation promoters around their predictions, and what training promoters are like."""
+    input:
+        train="results/{run}/splits/train.parquet",
+        validation="results/{run}/splits/val.parquet",
+        model="results/{run}/model/model.keras",
+        about="results/{run}/model/model.json",
+        scaffolds=PLAN.scaffolds,
+    output:
+        calibration="results/{run}/model/calibration.json",
+    log:
+        "results/{run}/logs/calibrate_model.log",
+    benchmark:
+        "results/{run}/benchmarks/calibrate_model.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code_with_model("calibrate_model"),
+        scaffold=PLAN.config["scaffold"]["name"],
+        flanks={
+            "damaged_flanks": PLAN.config["scaffold"]["damaged_flanks"],
+            "max_flank_edits": PLAN.config["scaffold"]["max_flank_edits"],
+        },
+        window={key: PLAN.config["scaffold"][key] for key in ("length", "keep", "pad")},
+        backend=PLAN.config["training"]["backend"],
+        batch_size=PLAN.config["prediction"]["batch_size"],
+    script:
+        "../../scripts/calibrate_model.py"
+
+
+rule predict_promoters:
+    """Predict the expression of a split or an independent data set."""
+    input:
+        promoters=lambda wildcards: PLAN.promoters_of(
+            wildcards.dataset, f"results/{wildcards.run}"
+        ),
+        model="results/{run}/model/model.keras",
+        about="results/{run}/model/model.json",
+        calibration="results/{run}/model/calibration.json",
+        scaffolds=PLAN.scaffolds,
+    output:
+        predictions="results/{run}/predictions/{dataset}.parquet",
+        ledger="results/{run}/ledger/predict_promoters.{dataset}.tsv",
+    log:
+        "results/{run}/logs/predict_promoters.{dataset}.log",
+    benchmark:
+        "results/{run}/benchmarks/predict_promoters.{dataset}.tsv"
+    conda:
+        "../../envs/train.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code_with_model("predict_promoters"),
+        scaffold=PLAN.config["scaffold"]["name"],
+        backend=PLAN.config["training"]["backend"],
+        batch_size=PLAN.config["prediction"]["batch_size"],
+    script:
+        "../../scripts/predict_promoters.py"
