@@ -65,6 +65,6 @@ lint: setup
 	$(BIN)/snakemake --lint --configfile config/dream2022.yaml
 
 lock: setup
-	$(COMPILE) --extra cloud --extra dev --output-file requirements/gpraflow.lock
-	$(COMPILE) --extra cloud --extra dev --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock
+	$(COMPILE) --extra cloud --extra dev --extra docs --output-file requirements/gpraflow.lock
+	$(COMPILE) --extra cloud --extra dev --extra docs --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock
 	$(COMPILE) --extra tpu --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-tpu.lock
