@@ -31,6 +31,11 @@ def test_hooks_run_the_pinned_programs_of_make_lint():
         assert re.search(rf"^{program}==", lock, flags=re.MULTILINE), program
 
 
+def test_warnings_of_the_documentation_are_errors():
+    assert "--strict" in target("docs")
+    assert "--quiet" not in target("docs")  # MkDocs counts no warnings then
+
+
 def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert PROJECT["version"] == gpraflow.__version__ == str(citation["version"])
