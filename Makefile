@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-tpu | lint | lock; see README.md.
+# make setup | run | report | tpu-check | test | test-tpu | lint | docs | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --q
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 
-.PHONY: setup run report test test-tpu lint lock tpu-check
+.PHONY: setup run report test test-tpu lint docs lock tpu-check
 
 setup: .venv/ready
 
@@ -64,7 +64,13 @@ lint: setup
 	$(BIN)/snakemake --lint --configfile config/yeast_real.yaml
 	$(BIN)/snakemake --lint --configfile config/dream2022.yaml
 
+# Warnings are errors; not with --quiet, with which they are not counted. The variable silences a notice about MkDocs 2, which the lock
+# file rules out.
+docs: setup
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Documentation: site/index.html (with search: $(BIN)/python -m http.server --directory site)"
+
 lock: setup
-	$(COMPILE) --extra cloud --extra dev --output-file requirements/gpraflow.lock
-	$(COMPILE) --extra cloud --extra dev --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock
+	$(COMPILE) --extra cloud --extra dev --extra docs --output-file requirements/gpraflow.lock
+	$(COMPILE) --extra cloud --extra dev --extra docs --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock
 	$(COMPILE) --extra tpu --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-tpu.lock
