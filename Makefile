@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-tpu | lint | docs | lock; see README.md and CONTRIBUTING.md.
+# make setup | run | report | tpu-check | test | test-tpu | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -9,9 +9,10 @@ LOCK := requirements/gpraflow.lock
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --quiet --custom-compile-command "make lock"
 # CONFIG may name several files; later ones win, also with the run's name.
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
+REPORT ?= results/$(RUN)/report.html
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 
-.PHONY: setup run report test test-tpu lint docs lock tpu-check
+.PHONY: setup run report test test-tpu lint docs images lock tpu-check
 
 setup: .venv/ready
 
@@ -69,6 +70,17 @@ lint: setup
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "Documentation: site/index.html (with search: $(BIN)/python -m http.server --directory site)"
+
+# The pictures of README.md: the report of a finished run and its rule graph without transitive edges. Needs graphviz and chromium.
+images: setup
+	@command -v dot >/dev/null && command -v chromium >/dev/null || { echo "make images needs graphviz and chromium (apt-get install graphviz chromium)"; exit 1; }
+	@test -f $(REPORT) || { echo "$(REPORT): no such report; run 'make run' first, or set REPORT"; exit 1; }
+	@mkdir -p docs/images
+	@graph="$$($(SNAKEMAKE) --rulegraph -- results/$(RUN)/report.html)" && \
+		echo "$$graph" | tred 2>/dev/null | dot -Tsvg -Gmargin=0.1 -Granksep=0.3 -o docs/images/rulegraph.svg
+	@chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=960,1180 --virtual-time-budget=5000 \
+		--screenshot=docs/images/report.png "file://$(abspath $(REPORT))" 2>/dev/null
+	@ls -l docs/images/report.png docs/images/rulegraph.svg
 
 lock: setup
 	$(COMPILE) --extra cloud --extra dev --extra docs --output-file requirements/gpraflow.lock
