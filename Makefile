@@ -10,7 +10,8 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --q
 # CONFIG may name several files; later ones win, also with the run's name.
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
 REPORT ?= results/$(RUN)/report.html
-SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
+# Snakemake, which resumes a run that was killed.
+SNAKEMAKE = $(BIN)/python -m gpraflow.app.run --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 
 .PHONY: setup run report test test-tpu lint docs images lock tpu-check
 
@@ -23,9 +24,7 @@ setup: .venv/ready
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement $(LOCK)
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --offline --no-build-isolation --no-deps --editable .
-	@# Snakemake finds plugins by their names among the packages on its path: the executor of src/ is put there, and nothing else.
-	@echo "$(CURDIR)/src" > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/snakemake_executor_plugin_cloud_tpu.pth"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --offline --no-build-isolation --no-deps --editable . --editable ./src
 	@# Where Python is told not to keep what it has compiled, as in many containers, each job would compile all that it imports.
 	@test -z "$$PYTHONDONTWRITEBYTECODE" || $(BIN)/python -m compileall -q -j 0 -x '/(test|tests|testing)/' .venv >/dev/null 2>&1 || true
 	@touch $@
@@ -76,7 +75,7 @@ images: setup
 	@command -v dot >/dev/null && command -v chromium >/dev/null || { echo "make images needs graphviz and chromium (apt-get install graphviz chromium)"; exit 1; }
 	@test -f $(REPORT) || { echo "$(REPORT): no such report; run 'make run' first, or set REPORT"; exit 1; }
 	@mkdir -p docs/images
-	@graph="$$($(SNAKEMAKE) --rulegraph -- results/$(RUN)/report.html)" && \
+	@graph="$$($(BIN)/snakemake --cores 1 --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA)) --rulegraph -- results/$(RUN)/report.html)" && \
 		echo "$$graph" | tred 2>/dev/null | dot -Tsvg -Gmargin=0.1 -Granksep=0.3 -o docs/images/rulegraph.svg
 	@chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=960,1180 --virtual-time-budget=5000 \
 		--screenshot=docs/images/report.png "file://$(abspath $(REPORT))" 2>/dev/null

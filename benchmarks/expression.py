@@ -11,6 +11,7 @@ rows per second of each method; peak memory, the simulation's included.
 
 import argparse
 import json
+import os
 import resource
 import sys
 import time
@@ -104,7 +105,9 @@ def main():
     laps = [time.perf_counter()]
     found = {"weighted_mean": estimators.weighted_mean(counts, replicates, options.read_dispersion)}
     laps.append(time.perf_counter())
-    found["maximum_likelihood"] = estimators.maximum_likelihood(counts, replicates, options.read_dispersion, options.prior)
+    found["maximum_likelihood"] = estimators.maximum_likelihood(
+        counts, replicates, options.read_dispersion, options.prior, threads=os.cpu_count()
+    )
     laps.append(time.perf_counter())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 

@@ -16,7 +16,7 @@ def main(job):
     columns = [column for each in replicates for column in each.columns]
     labels, counts = expression.read_counts(job.input.counts, columns, params.columns, ledger)
     method = {"method": params.method, "read_dispersion": params.read_dispersion, "prior": params.prior}
-    found, separate = expression.estimate(counts, replicates, **method, origin=origin, ledger=ledger)
+    found, separate = expression.estimate(counts, replicates, **method, origin=origin, ledger=ledger, threads=job.threads)
     filters = {
         "minimum_reads": params.minimum_reads,
         "minimum_cells": params.minimum_cells,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gpraflow.core import logs
-from gpraflow.training import options, processes
+from gpraflow.training import options, processes, train
 
 
 def main(job):
@@ -13,7 +13,7 @@ def main(job):
         Path(job.output.model).parent,
         blueprint=options.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
         options=options.Options(**job.params.options),
-        backup=job.resources.backup,
+        backup=train.backup_url(job.resources.backup, job.input.receipt, on_tpu=bool(getattr(job.resources, "tpu_type", ""))),
         number=job.resources.processes,
         launcher=job.resources.launcher,
         terminal=terminal,

@@ -23,10 +23,11 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-from snakemake_executor_plugin_cloud_tpu import control
+from snakemake_executor_plugin_cloud_tpu import control, internals
 from snakemake_executor_plugin_cloud_tpu.control import Machine
 
 TPU = "tpu_type"  # the resource that sends a job to a VM
+MISSING = "tpu_missing"  # the resource by which a workflow says what a job lacks to run on one; empty if nothing
 FOLDER = "_tpu"  # of the bucket's
 VM_PROGRAM = Path(__file__).with_name("vm.py")
 DELETE_ATTEMPTS = 6
@@ -70,15 +71,15 @@ class Executor(RemoteExecutor):
     def __post_init__(self) -> None:
         """Check all that can be checked before anything is created or computed."""
         self.settings = self.workflow.executor_settings
-        self.settings.check()
-        self.workflow.localrules(*(rule.name for rule in self.workflow.rules if TPU not in rule.resources))
+        internals.keep_local(self.workflow, TPU)
+        jobs = list(internals.remote_jobs(self.workflow))
+        self.settings.check(*dict.fromkeys(str(job.resources.get(MISSING) or "") for job in jobs))
         self.live: dict[str, _Task] = {}  # `active_jobs` of the base class is empty while a poll is under way
         self.planes: dict[bool, control.ControlPlane] = {}
         self.spent = 0.0  # US dollars for VMs that are gone
         self.cancelled = False
-        for job in self.workflow.dag.needrun_jobs():
-            if not job.is_local:
-                self._afford(self._kind(job), self._seconds(job), job.name)
+        for job in jobs:
+            self._afford(self._kind(job), self._seconds(job), job.name)
         bucket, folder = self.settings.place()
         self.folder = f"{folder}/{FOLDER}".lstrip("/")
         self.bucket = _storage_bucket(self.settings.project, bucket)
@@ -133,7 +134,7 @@ class Executor(RemoteExecutor):
 
     def shutdown(self) -> None:
         """End; VMs that are still there, after an error of Snakemake's, are deleted."""
-        if not self.workflow.remote_execution_settings.immediate_submit:
+        if not internals.immediate_submit(self.workflow):
             self._delete_all()
         super().shutdown()
 

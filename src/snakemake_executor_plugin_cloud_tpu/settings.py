@@ -61,31 +61,41 @@ class ExecutorSettings(ExecutorSettingsBase):
             raise WorkflowError(f"cloud-tpu-bucket: '{self.bucket}' should look like gs://BUCKET/FOLDER")
         return match[1], match[2] or ""
 
-    def check(self) -> None:
-        """Say what is not set, or cannot be.
+    def check(self, *more: str) -> None:
+        """Say all that is not set, or cannot be, with the line to write.
+
+        Parameters
+        ----------
+        more
+            What the workflow says that its jobs lack; empty texts are ignored.
 
         Raises
         ------
         WorkflowError
             One line for each setting.
         """
-        wanted = {
-            "project": "the Google Cloud project that pays, such as my-project-123456",
-            "zones": "zones that have the TPU, such as 'europe-west4-a us-east5-b'",
-            "bucket": "gs://BUCKET/FOLDER through which jobs travel",
-            "max_cost": "US dollars that the VMs of this run may cost at most, such as 20",
+        required = {
+            "project": ("my-project-123456", "the Google Cloud project that pays"),
+            "zones": ("europe-west4-a us-east5-b", "zones that have the TPU"),
+            "bucket": ("gs://BUCKET/FOLDER", "through which jobs travel"),
+            "max_cost": ("20", "US dollars that the VMs of this run may cost at most"),
+            "service_account": ("NAME@PROJECT.iam.gserviceaccount.com", "that the VM acts as"),
         }
-        problems = [f"set cloud-tpu-{key.replace('_', '-')}: {text}" for key, text in wanted.items() if _is_open(getattr(self, key))]
+        problems = []
+        for key, (example, text) in required.items():
+            if _is_open(getattr(self, key)):
+                name = f"cloud-tpu-{key.replace('_', '-')}"
+                problems.append(f"{name} is missing ({text}); write into the profile:\n  {name}: {example}")
         if self.provisioning not in ("SPOT", "FLEX_START", "STANDARD"):
             problems.append(f"cloud-tpu-provisioning: '{self.provisioning}' is none of SPOT, FLEX_START, STANDARD")
-        if _is_open(self.service_account):
-            problems.append("set cloud-tpu-service-account: e-mail of the VM's service account")
         for key in ("setup", "prices"):
             if (path := getattr(self, key)) and not Path(path).is_file():
                 problems.append(f"cloud-tpu-{key}: there is no file {path}")
+        if not _is_open(self.bucket) and not re.fullmatch(r"gs://([^/]+)(?:/(.*?))?/?", self.bucket or ""):
+            problems.append(f"cloud-tpu-bucket: '{self.bucket}' should look like gs://BUCKET/FOLDER")
+        problems += [text for text in more if text]
         if problems:
-            raise WorkflowError("\n".join(["cloud-tpu (in the profile, or as --options; see docs/cloud.md):", *problems]))
-        self.place()
+            raise WorkflowError("\n".join(["cloud-tpu: before training on a TPU (profile, or --options; see docs/cloud.md):", *problems]))
 
     def price_of(self, kind: str) -> float:
         """Return US dollars per hour of a VM of type ``kind``.
@@ -110,5 +120,5 @@ class ExecutorSettings(ExecutorSettingsBase):
 
 
 def _is_open(value) -> bool:
-    """Return whether a setting was left as the profile has it, ``<...>``, or empty."""
-    return value is None or (isinstance(value, str) and (not value.strip() or "<" in value))
+    """Return whether a setting was left as the profile has it, ``<...>``, empty or 0."""
+    return value is None or value == 0 or (isinstance(value, str) and (not value.strip() or "<" in value))

@@ -110,3 +110,11 @@ def test_a_folder_can_hold_copies_too(tmp_path):
     backup.keep("x/a", tmp_path / "a")
     assert backup.fetch("x/a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == b"two"
+
+
+def test_a_tpu_vm_has_a_backup_by_default(tmp_path):
+    receipt = tmp_path / "upload.json"
+    receipt.write_text('{"bucket": "gs://bucket/folder", "splits": {}}')
+    assert training_train.backup_url("", receipt, on_tpu=True) == "gs://bucket/folder/checkpoints"
+    assert training_train.backup_url("", receipt, on_tpu=False) == ""
+    assert training_train.backup_url("gs://other", receipt, on_tpu=True) == "gs://other"

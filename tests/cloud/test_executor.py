@@ -20,7 +20,7 @@ import pytest
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
 
-from snakemake_executor_plugin_cloud_tpu import ExecutorSettings, vm
+from snakemake_executor_plugin_cloud_tpu import ExecutorSettings, internals, vm
 from snakemake_executor_plugin_cloud_tpu import __main__ as command
 from snakemake_executor_plugin_cloud_tpu.settings import PRICES
 from tests.cloud import conftest, control_plane, snakemake_process
@@ -222,7 +222,7 @@ ROWS_OF_TABLE = {
         "nothing was begun",
     ),
     "TPU: no price is known": ("no price is known for … (FLEX_START), so that cloud-tpu-max-cost cannot be kept: …", "nothing was begun"),
-    "TPU: the profile was not filled in": ("set cloud-tpu-project: …", "nothing was begun"),
+    "TPU: the profile was not filled in": ("cloud-tpu-project is missing (…); write into the profile: …", "nothing was begun"),
 }
 
 
@@ -526,3 +526,22 @@ def test_the_table_of_prices_is_dated_and_goes_by_chips():
     for one, several, chips in (("ct6e-standard-1t", "ct6e-standard-8t", 8), ("v5litepod-1", "v5litepod-4", 4)):
         for model in ("SPOT", "STANDARD"):
             assert of[several][model] == pytest.approx(chips * of[one][model], rel=0.01)
+
+
+def test_what_the_executor_needs_of_snakemake_beyond_its_interface_is_there():
+    """Fails with the name of what has moved in another version of Snakemake."""
+    from snakemake.dag import DAG
+    from snakemake.workflow import Workflow
+
+    assert callable(Workflow.localrules)
+    assert isinstance(Workflow.rules, property)
+    assert callable(DAG.needrun_jobs)
+    assert "remote_execution_settings" in Workflow.__dataclass_fields__
+
+    class Empty:
+        rules = ()
+
+    with pytest.raises(internals.MovedError, match=r"no workflow\.localrules; use the version in requirements/gpraflow\.lock"):
+        internals.keep_local(Empty(), "tpu_type")
+    with pytest.raises(internals.MovedError, match=r"no workflow\.dag\.dag"):
+        internals.remote_jobs(Empty())

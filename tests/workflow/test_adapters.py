@@ -11,14 +11,23 @@ import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 
+from gpraflow.core import dependencies
 from gpraflow.models import registry
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((ROOT / "scripts").glob("*.py"))
-# Modules that carry data, messages and counts but decide no result: editing them reruns nothing.
-CARRIERS = {"__init__", "downloads", "errors", "files", "google_storage", "ledger", "memory", "processes", "progress", "provenance"}
-CARRIERS |= {"smk", "storage"}
-WITHOUT_LIB = {"fetch_dataset"}  # carries only: what it brings is decided by the checksum
+WITHOUT_CODE = {"fetch_dataset"}  # what it brings is decided by the checksum
+MODEL_RULES = {
+    "calibrate_model",
+    "check_tpu",
+    "explain_model",
+    "find_learning_rate",
+    "predict_promoters",
+    "tabulate_factors",
+    "train_model",
+    "train_shuffled",
+    "tune_trial",
+}
 DISTRIBUTION = {
     "Bio": "biopython",
     "yaml": "pyyaml",
@@ -41,9 +50,9 @@ def rules():
 RULES = rules()
 
 
-def imported(path):
-    """Return (third-party top-level modules, gpraflow modules) that a file imports anywhere in it."""
-    others, own = set(), set()
+def third_party(path):
+    """Return the third-party modules that a file imports anywhere in it."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -51,52 +60,15 @@ def imported(path):
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         else:
             continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "gpraflow":
-                own |= {"/".join(parts[1:i]) for i in range(2, len(parts) + 1)}
-            elif parts[0] not in sys.stdlib_module_names:
-                others.add(parts[0])
-    return others, own
+        found |= {name.split(".")[0] for name in names}
+    return found - set(sys.stdlib_module_names) - {"gpraflow"}
 
 
-def module_file(module):
-    for path in (ROOT / f"scripts/gpraflow/{module}.py", ROOT / f"scripts/gpraflow/{module}/__init__.py"):
-        if path.is_file():
-            return path
-    return None
-
-
-def closure(script):
-    """Return (third-party modules, gpraflow modules as the rules name them) behind a script."""
-    others, own = imported(script)
-    todo, modules = list(own), set()
-    while todo:
-        path = module_file(todo.pop())
-        name = path and path.relative_to(ROOT / "scripts/gpraflow").with_suffix("").as_posix()
-        if not path or name in modules:
-            continue
-        modules.add(name)
-        more, inner = imported(path)
-        others |= more
-        todo += inner
-    return others, modules
-
-
-def declared(rule):
-    if rule in WITHOUT_LIB:
-        assert "lib(" not in RULES[rule]
-        return set()
-    calls = re.findall(r"(?<!\w)lib\(([^)]*?)\)", RULES[rule], flags=re.DOTALL)
-    assert len(calls) == 1 or (not calls and "model_lib()" in RULES[rule])
-    return {module for call in calls for module in re.findall(r'"([\w/]+)"', call)}
-
-
-def of_models(rule):
-    """Return what `model_lib` may give."""
-    if "model_lib()" not in RULES[rule]:
-        return set()
-    return {"models/__init__"}.union(*[{f"models/{name}", *registry.describe(name).uses} for name in registry.REGISTRY])
+def code_behind(script):
+    """Return the files behind a script, for the architectures that it may build or load too."""
+    models = [registry.describe(name).module for name in registry.REGISTRY] if script.stem in MODEL_RULES else []
+    models += ["gpraflow.models.zoo.baseline_kmer"] if script.stem == "reenact_leak" else []
+    return [script, *(ROOT / "scripts" / f"{module.replace('.', '/')}.py" for module in dependencies.closure(script, *models))]
 
 
 def test_every_rule_has_its_script_log_benchmark_and_env():
@@ -109,6 +81,8 @@ def test_every_rule_has_its_script_log_benchmark_and_env():
         assert re.search(r'"\.\./\.\./envs/\w+\.yaml"', body), f"{rule}: conda"
         for directive in ("threads:", "resources:"):
             assert directive in body, f"{rule}: {directive}"
+        code = "" if rule in WITHOUT_CODE else f'code_with_model("{rule}")' if rule in MODEL_RULES else f'code_of("{rule}"'
+        assert code in body, f"{rule}: code"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -117,39 +91,7 @@ def test_adapters_are_thin(script):
     tree = ast.parse(script.read_text())
     assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == ["main"]
     first = tree.body[[type(n) for n in tree.body].index(ast.FunctionDef)].body[0]
-    assert "smk.log_to" in ast.unparse(first)
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_rules_declare_the_modules_that_decide_their_result(script):
-    _, modules = closure(script)
-    named = declared(script.stem)
-    assert all(module_file(module) for module in named)
-    # plot rules read tables and scores that other rules made; training and prediction read shards, which the manifest describes
-    reading = (
-        {"tables", "scaffold"}
-        if script.stem.startswith(("plot", "evaluate", "group", "find", "split", "shard", "predict", "calibrate", "explain"))
-        else set()
-    )
-    reading |= {"tables", "scaffold"} if script.stem in ("compare_models", "reenact_leak") else set()
-    reading |= {"scaffold"} if script.stem == "estimate_expression" else set()
-    reading |= (
-        {"shards"}
-        if script.stem in ("train_model", "train_shuffled", "find_learning_rate", "tune_trial", "check_tpu", "upload_shards")
-        else set()
-    )
-    reading |= modules - {"tuning"} if script.stem == "tune_model" else set()  # it collects what the trials wrote
-    reading |= {"scaffold", "randomness"} if script.stem == "upload_shards" else set()
-    reading |= {"randomness"} if script.stem in ("split_promoters", "find_overlaps") else set()
-    reading |= {"scaffold", "randomness"} if script.stem == "score_dream" else set()  # it draws nothing
-    assert modules - CARRIERS - reading <= named | of_models(script.stem)
-    assert named <= modules
-
-
-@pytest.mark.parametrize("name", registry.REGISTRY)
-def test_an_architecture_declares_the_modules_behind_it(name):
-    _, modules = closure(ROOT / f"scripts/gpraflow/models/{name}.py")
-    assert set(registry.describe(name).uses) == modules - CARRIERS - {"models/__init__"}
+    assert "logs.log_to" in ast.unparse(first)
 
 
 def lock_pins(name="gpraflow"):
@@ -203,9 +145,7 @@ def test_every_import_of_a_script_is_in_its_env(script):
     (name,) = re.findall(r'"\.\./\.\./envs/(\w+)\.yaml"', RULES[script.stem])
     _, _, pip = env(ROOT / f"envs/{name}.yaml")
     installed = {requirement.name.lower() for requirement in pip}
-    others, _ = closure(script)
-    for module in of_models(script.stem):
-        others |= imported(module_file(module))[0]
+    others = set().union(*(third_party(path) for path in code_behind(script) if path.is_file()))
     assert {DISTRIBUTION.get(module, module).lower() for module in others} <= installed
 
 

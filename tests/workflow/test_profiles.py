@@ -38,23 +38,26 @@ def test_tpu(folder):
     assert [rule for rule, text in resources.items() if "tpu_type" in text] == ["train_model"]
     assert "tpu_type=ct6e-standard-8t" in resources["train_model"]
     assert "runtime=240" in resources["train_model"]
-    assert "backup=gs://bucket/tiny/checkpoints" in resources["train_model"]
+    assert "tpu_missing=," in resources["train_model"] + ","
 
 
-def test_a_bucket_that_a_tpu_cannot_read(folder):
-    done, _ = dry_run(folder, "--profile", "gcp-tpu", "--configfile", "tiny.yaml")
-    assert done.returncode == 1
-    assert "bucket.url: a TPU VM cannot read 'file://results/{run}/bucket'; set it to gs://BUCKET/FOLDER" in done.stdout + done.stderr
-
-
-def test_the_tpu_profile_is_not_run_before_it_is_filled_in(folder):
+def test_all_that_the_tpu_profile_lacks_is_said_at_once(folder):
+    """Without a config and with the profile as it is: each missing setting, with the line to write."""
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    done = snakemake(folder, "--profile", "gcp-tpu", "--configfile", "cloud.yaml", env=environment)
+    done = snakemake(folder, "--profile", "gcp-tpu", env=environment)
     assert done.returncode == 1
-    for key in ("project", "zones", "bucket", "service-account"):
-        assert f"set cloud-tpu-{key}: " in done.stderr
+    for line in (
+        "  cloud-tpu-project: my-project-123456\n",
+        "  cloud-tpu-zones: europe-west4-a us-east5-b\n",
+        "  cloud-tpu-bucket: gs://BUCKET/FOLDER\n",
+        "  cloud-tpu-max-cost: 20\n",
+        "  cloud-tpu-service-account: NAME@PROJECT.iam.gserviceaccount.com\n",
+        "bucket.url is 'file://results/{run}/bucket', which a TPU VM cannot read",
+        "  bucket:\n    url: gs://BUCKET/FOLDER\n",
+    ):
+        assert line in done.stderr
     assert "there is no file" not in done.stderr  # Snakemake has made the profile's setup.sh a path
-    assert not (folder / "results/tiny/simulated").exists()
+    assert not (folder / "results/sample/simulated").exists()
 
 
 def test_the_tpu_profile_has_the_settings_of_the_plugin_and_files_that_are_there():

@@ -312,50 +312,64 @@ def test_nothing_reruns_when_nothing_changed(finished):
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("simulate", FROM["simulate_assay"]),
-        ("reads", FROM["count_reads"]),
-        ("counts", FROM["merge_counts"]),
-        ("expression", FROM["estimate_expression"]),
-        ("assay_plots", ["plot_reads", "plot_expression", *PAGE]),
-        ("tables", FROM["estimate_expression"]),
-        ("neighbours", FROM["merge_counts"]),
-        ("splits", FROM["find_overlaps"]),
-        ("shards", FROM["shard_tfrecords"]),
-        ("storage", FROM["upload_shards"]),
-        ("training", FROM["train_model"]),
-        ("steppers", FROM["train_model"]),
-        ("models/compact", []),
-        ("models/slides", FROM["train_model"]),
-        ("calibration", ["calibrate_model", *AFTER_PREDICTION]),
-        ("prediction", ["calibrate_model", *AFTER_PREDICTION]),
-        ("bases", FROM["ingest_table"]),
-        ("metrics", ["reenact_leak", *EXPLANATION, *SCORING]),
-        ("explain", [*EXPLANATION, *PAGE]),
-        ("evaluation", SCORING),
-        ("strata", SCORING),
-        ("checks", SCORING),
-        ("reenactment", ["reenact_leak", "plot_leak", *PAGE]),
-        ("score_plots", ["plot_strata", "plot_scores", *PAGE]),
-        ("audit_plots", ["plot_leak", "plot_ledger", *PAGE]),
-        ("cost", PAGE),
-        ("report", ["write_report"]),
-        ("noise", SCORING),
-        ("plots", [rule for rule in ALL if rule.startswith("plot_")] + ["write_report"]),
-        ("downloads", []),
-        ("smk", []),
-        ("errors", []),
-        ("ledger", ["collect_ledger", "plot_ledger", *PAGE]),
+        ("assay/simulate", FROM["simulate_assay"]),
+        ("assay/reads", FROM["count_reads"]),
+        ("assay/counts", FROM["merge_counts"]),
+        ("assay/estimators", FROM["estimate_expression"]),
+        ("assay/figures", ["plot_reads", "plot_expression", *PAGE]),
+        ("formats/columns", FROM["estimate_expression"]),
+        ("tables/ingest", FROM["ingest_table"]),
+        ("tables/splits", FROM["find_overlaps"]),
+        ("tables/downloads", []),
+        ("sequences/neighbours", FROM["merge_counts"]),
+        ("sequences/parents", FROM["ingest_table"]),
+        ("shards/write", FROM["shard_tfrecords"]),
+        ("shards/upload", FROM["upload_shards"]),
+        ("storage/local", []),
+        ("training/run", FROM["train_model"]),
+        ("training/steppers", FROM["train_model"]),
+        ("models/zoo/compact", []),
+        ("models/zoo/slides", FROM["train_model"]),
+        ("prediction/calibration", ["calibrate_model", *AFTER_PREDICTION]),
+        ("prediction/predictor", ["calibrate_model", *AFTER_PREDICTION]),
+        ("explanation/sites", [*EXPLANATION, *PAGE]),
+        ("evaluation/metrics", ["reenact_leak", *EXPLANATION, *SCORING]),
+        ("evaluation/evaluate", SCORING),
+        ("evaluation/subgroups", SCORING),
+        ("evaluation/checks", SCORING),
+        ("evaluation/ceiling", SCORING),
+        ("evaluation/leak", ["reenact_leak", "plot_leak", *PAGE]),
+        ("evaluation/figures", ["plot_predictions", "plot_strata", "plot_scores", *PAGE]),
+        ("report/figures", ["plot_leak", "plot_ledger", *PAGE]),
+        ("report/accounting", ["collect_ledger", "plot_ledger", *PAGE]),
+        ("report/cost", PAGE),
+        ("report/page", ["write_report"]),
+        ("core/drawing", [rule for rule in ALL if rule.startswith("plot_")] + ["write_report"]),
+        ("core/logs", []),
+        ("core/errors", []),
+        ("core/ledger", []),
     ],
 )
-def test_an_edited_module_reruns_the_rules_that_declare_it(finished, module, expected):
+def test_an_edited_module_reruns_what_it_decides(finished, module, expected):
     path = finished / f"scripts/gpraflow/{module}.py"
-    before, times = path.read_bytes(), path.stat()
-    path.write_bytes(before + b"\n# edited\n")
+    before = path.read_bytes()
     try:
+        path.write_bytes(before + b"\n# a comment\n")
+        assert dry_run(finished) == []
+        path.write_bytes(before + b"\nedited = 1\n")
         assert dry_run(finished) == expected
     finally:
         path.write_bytes(before)
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_an_edited_script_reruns_its_rule(finished):
+    path = finished / "scripts/plot_cost.py"
+    before = path.read_bytes()
+    try:
+        path.write_bytes(before.replace(b"def main(job):\n", b"def main(job):\n    edited = 1\n"))
+        assert dry_run(finished) == PAGE
+    finally:
+        path.write_bytes(before)
 
 
 def leaves(part, path=""):

@@ -19,6 +19,7 @@ import polars as pl
 import pytest
 from playwright.sync_api import sync_playwright
 
+from gpraflow.app import run
 from gpraflow.evaluation import metrics
 from gpraflow.formats import promoters as formats_promoters
 from tests.conftest import finished_run, snakemake
@@ -161,7 +162,7 @@ def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, 
         "shards": lambda: any((results / "shards").rglob("*.tfrecord")),
         "training": lambda: (results / "model/.training").exists(),
     }[moment]
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
+    command = [sys.executable, "-m", "gpraflow.app.run", "--cores", "2", "--configfile", "tiny.yaml"]
     with open(workflow_folder / "killed.log", "w") as log:
         process = subprocess.Popen(command, cwd=workflow_folder, stdout=log, stderr=log, start_new_session=True)
         deadline = time.monotonic() + 400
@@ -174,8 +175,10 @@ def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, 
     assert not (results / "metrics.json").exists()
     assert list((workflow_folder / ".snakemake/locks").iterdir())
     until = [] if moment == "training" else ["--until", "upload_shards"]
-    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", *until)
+    done = subprocess.run([*command, *until], cwd=workflow_folder, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "an earlier run in this folder was killed; resuming it" in done.stderr
+    assert not (workflow_folder / "results/.running").exists()
     expected = {name: value for name, value in digest(finished).items() if until == [] or not name.startswith("ledger/predict")}
     found = digest(workflow_folder)
     assert found == expected
@@ -191,37 +194,62 @@ def lives(pid):
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_a_job_that_outlives_its_killed_snakemake_keeps_the_folder_locked(workflow_folder):
     """kill -9 of Snakemake alone, as by the kernel when memory runs out: the job goes on, a second run must not start beside it."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "tiny.yaml"]
+    command = [sys.executable, "-m", "gpraflow.app.run", "--cores", "2", "--configfile", "tiny.yaml"]
     process = subprocess.Popen(command, cwd=workflow_folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
-    job = []
     deadline = time.monotonic() + 400
     while not (workflow_folder / "results/tiny/model/.training").exists():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            if b"train_model.py" in path.read_bytes() and os.getpgid(int(path.parent.name)) == process.pid:
-                job.append(int(path.parent.name))
+    alive = run.workers(workflow_folder)
+    jobs = [number for number, text in alive.items() if "train_model.py" in text]
+    (record,) = (workflow_folder / "results/.running").iterdir()
     try:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert job
-        assert any(map(lives, job))
-        for each in job:
+        for each in jobs:
             os.kill(each, signal.SIGSTOP)  # lest it ends before the second run begins
-        second = snakemake(workflow_folder, "--configfile", "tiny.yaml")
-        assert second.returncode != 0
-        assert "Directory cannot be locked" in second.stderr + second.stdout
+        os.kill(int(record.stem), signal.SIGKILL)
+        assert process.wait(60) == 128 + signal.SIGKILL
+        assert jobs
+        assert any(map(lives, jobs))
+        second = subprocess.run(command, cwd=workflow_folder, text=True, capture_output=True, timeout=100)
+        assert second.returncode == 1
+        assert "jobs of a run that was killed are still alive in this folder" in second.stderr
+        assert f"process {jobs[0]}: " in second.stderr
+        third = snakemake(workflow_folder, "--configfile", "tiny.yaml")
+        assert "Directory cannot be locked" in third.stderr + third.stdout
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def test_a_run_of_another_machine_is_left_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run.RECORDS.mkdir(parents=True)
+    record = run.RECORDS / "123.json"
+    record.write_text('{"host": "node-17", "boot": "x", "since": "2026-01-01 00:00:00"}')
+    assert run.main(["--cores", "2"]) == 1
+    said = capsys.readouterr().err
+    assert "a run that was started on node-17 on 2026-01-01 00:00:00 has not ended, or was killed" in said
+    assert "delete results/.running/123.json, give: snakemake --unlock --cores 2 and start again" in said
+    assert record.exists()
+
+
+def test_reading_the_workflow_changes_nothing(workflow_folder):
+    """What is marked as incomplete, and a lock, are still there after commands that only look."""
+    marks = workflow_folder / ".snakemake/incomplete"
+    marks.mkdir(parents=True)
+    output = workflow_folder / "results/tiny/upload.json"
+    output.parent.mkdir(parents=True)
+    output.write_text("half")
+    (marks / base64.urlsafe_b64encode(b"results/tiny/upload.json").decode()).write_text("{}")
+    for looking in (["--list-rules"], ["--help"], ["--summary"], ["--lint"]):
+        snakemake(workflow_folder, *looking, "--configfile", "tiny.yaml")
+        assert output.read_text() == "half"
+        assert list(marks.iterdir())
+
+
 def test_locks_of_a_live_run_are_kept(workflow_folder):
-    rules = 'rule all:\n    output: "slow.txt"\n    shell: "sleep 20; touch {output}"\n'
-    first = 'import sys\nsys.path.insert(0, "scripts")\nfrom gpraflow.core import logs\nsmk.recover()\n'
-    (workflow_folder / "slow.smk").write_text(first + rules)
-    command = [sys.executable, "-m", "snakemake", "--cores", "1", "--snakefile", "slow.smk"]
+    (workflow_folder / "slow.smk").write_text('rule all:\n    output: "slow.txt"\n    shell: "sleep 20; touch {output}"\n')
+    command = [sys.executable, "-m", "gpraflow.app.run", "--cores", "1", "--snakefile", "slow.smk"]
     process = subprocess.Popen(command, cwd=workflow_folder, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:
         locks = workflow_folder / ".snakemake/locks"
@@ -229,9 +257,10 @@ def test_locks_of_a_live_run_are_kept(workflow_folder):
         while not (locks.exists() and list(locks.iterdir())):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        second = snakemake(workflow_folder, "--snakefile", "slow.smk")
+        second = subprocess.run(command, cwd=workflow_folder, text=True, capture_output=True, timeout=100)
         assert second.returncode != 0
         assert "Directory cannot be locked" in second.stderr + second.stdout
+        assert list(locks.iterdir())
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,6 +1,5 @@
 """Estimators of expression from cell counts per sorted bin: weighted mean and interval-censored maximum likelihood."""
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -220,7 +219,7 @@ def _fit(
 
 
 def maximum_likelihood(
-    counts: np.ndarray, replicates: Sequence[Replicate], read_dispersion: float = 2.0, prior: str = "library"
+    counts: np.ndarray, replicates: Sequence[Replicate], read_dispersion: float = 2.0, prior: str = "library", threads: int = 1
 ) -> Estimate:
     """Estimate each promoter's mean signal by interval-censored maximum likelihood with shrinkage.
 
@@ -242,6 +241,8 @@ def maximum_likelihood(
         Their bins.
     read_dispersion
         d: the reads of a cell vary by ``r + (d - 1) r^2``; 1 is Poisson, uneven amplification makes it larger.
+    threads
+        Threads to use; the result does not depend on them.
     prior
         Of the mean: ``library``, or ``weak``: twice as wide and a bin more, which just keeps promoters in open bins from running away.
     """
@@ -273,7 +274,7 @@ def maximum_likelihood(
         reads, log_sd = counts[rows].astype(np.float64), np.full(len(rows), prior_log_sd[0])
         out[:, rows] = _fit(reads, replicates, per_cell, read_dispersion, mean, log_sd, prior_mean, prior_log_sd)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy lets threads run side by side; blocks do not depend on each other
+    with ThreadPoolExecutor(threads) as pool:  # NumPy lets threads run side by side; blocks do not depend on each other
         list(pool.map(fit_block, range(0, len(usable), _BLOCK)))
     return _estimate(counts, out[0], np.sqrt(out[2]), np.exp(out[1]), out[4])
 

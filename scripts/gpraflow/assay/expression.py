@@ -171,6 +171,7 @@ def estimate(
     prior: str,
     origin: str | os.PathLike,
     ledger: Ledger,
+    threads: int = 1,
 ) -> tuple[Estimate, dict[str, Estimate]]:
     """Estimate expression by `weighted_mean` or `maximum_likelihood`, of all replicates together and, if there are several, of each.
 
@@ -184,6 +185,8 @@ def estimate(
         File that gives the cells, for messages.
     ledger
         Notes bins without reads.
+    threads
+        Threads to use.
 
     Raises
     ------
@@ -203,7 +206,7 @@ def estimate(
 
     def one(part: slice, chosen: Sequence[Replicate]) -> Estimate:
         if method == "maximum_likelihood":
-            return maximum_likelihood(counts[:, part], chosen, read_dispersion, prior)
+            return maximum_likelihood(counts[:, part], chosen, read_dispersion, prior, threads)
         return weighted_mean(counts[:, part], chosen, read_dispersion)
 
     separate = {each.name: one(part, [each]) for part, each in replicate_columns(replicates)} if len(replicates) > 1 else {}

@@ -86,7 +86,7 @@ def jax_step(model: Any, optimizer: Any, objective: Objective, average: float) -
     """
     import jax
 
-    rate = next(index for index, variable in enumerate(optimizer.variables) if variable is optimizer._learning_rate)
+    rate = next(index for index, variable in enumerate(optimizer.variables) if variable is optimizer.learning_rate)
 
     def loss_of(trainable: Any, others: Any, inputs: Any, target: Any, weight: Any) -> Any:
         raw, others, penalties = model.stateless_call(trainable, others, inputs, training=True, return_losses=True)

@@ -154,6 +154,11 @@ def train(
     return about
 
 
+def backup_url(url: str, receipt_path: str | os.PathLike, on_tpu: bool) -> str:
+    """Return where checkpoints are copied to: ``url``, or by default on a TPU VM, which can be pre-empted, a folder beside the shards."""
+    return url or (f"{upload.read_receipt(receipt_path)['bucket']}/checkpoints" if on_tpu else "")
+
+
 def _rate(members: Sequence["Member"]) -> float | None:
     seconds = sum(member.seconds for member in members)
     return round(sum(member.sequences for member in members) / seconds, 1) if seconds else None

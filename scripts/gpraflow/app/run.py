@@ -1,0 +1,115 @@
+"""``make run``: start Snakemake, and resume a run that was killed if no process of it is alive.
+
+A Snakemake that is killed (``kill -9``, power failure) leaves its lock on the working directory, and outputs that are marked as incomplete.
+``--rerun-incomplete`` makes the latter again. The lock is removed through ``snakemake --unlock``, but only if this program can tell that
+nobody works in the folder: each run leaves a record of its machine and process in ``results/.running/`` while it is alive, and jobs that
+outlive their Snakemake are found by their working directory. A record of another machine, or a system without ``/proc``, ends with advice.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+RECORDS = Path("results/.running")
+_PROC = Path("/proc")
+_BOOT = _PROC / "sys/kernel/random/boot_id"
+
+
+def _machine() -> dict[str, str]:
+    """Return what tells this machine, since it was started, from others."""
+    boot = _BOOT.read_text(encoding="ascii").strip() if _BOOT.is_file() else ""
+    return {"host": socket.gethostname(), "boot": boot}
+
+
+def _own_line() -> set[int]:
+    """Return this process and its parents."""
+    found, process = set(), os.getpid()
+    while process > 0 and process not in found:
+        found.add(process)
+        try:
+            process = int((_PROC / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            break
+    return found
+
+
+def workers(folder: Path) -> dict[int, str]:
+    """Return the processes of Snakemake, and of its jobs, whose working directory is ``folder``: number -> command."""
+    found = {}
+    for entry in _PROC.glob("[0-9]*"):
+        if int(entry.name) in _own_line():
+            continue
+        with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            if "snakemake" in command and (entry / "cwd").resolve() == folder.resolve():
+                found[int(entry.name)] = command
+    return found
+
+
+def _resume(snakemake: Sequence[str], arguments: Sequence[str]) -> str:
+    """Remove the lock of a run that was killed; return why that cannot be done, or nothing."""
+    records = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))}
+    if not records:
+        return ""
+    unlock = f"snakemake --unlock {' '.join(arguments)}"
+    for path, record in records.items():
+        if record["host"] != socket.gethostname():
+            return (
+                f"a run that was started on {record['host']} on {record['since']} has not ended, or was killed; whether it is alive "
+                f"cannot be told from {socket.gethostname()}. If it is not, delete {path}, give: {unlock} and start again"
+            )
+    if not _PROC.is_dir():
+        return f"a run in this folder was killed, or is alive. If none is, delete {RECORDS}, give: {unlock} and start again"
+    if alive := workers(Path.cwd()):
+        shown = "\n".join(f"  process {number}: {command[:120]}" for number, command in alive.items())
+        return (
+            "" if _known(records, alive) else f"jobs of a run that was killed are still alive in this folder:\n{shown}\nWait, or end them"
+        )
+    print("gpraflow: an earlier run in this folder was killed; resuming it", file=sys.stderr)
+    done = subprocess.run([*snakemake, "--unlock", *arguments], capture_output=True, text=True)
+    if done.returncode:
+        return f"snakemake --unlock failed:\n{done.stderr[-2000:]}"
+    for path in records:
+        path.unlink(missing_ok=True)
+    return ""
+
+
+def _known(records: dict[Path, dict[str, str]], alive: dict[int, str]) -> bool:
+    """Return whether a recorded run is alive: Snakemake then tells by itself whether a second one can run beside it."""
+    return any(int(path.stem) in alive for path in records)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run Snakemake with these arguments; return its exit code, or 1 if a killed run cannot be resumed."""
+    snakemake = [sys.executable, "-m", "snakemake"]
+    if problem := _resume(snakemake, arguments):
+        print(f"gpraflow: {problem}", file=sys.stderr)
+        return 1
+    RECORDS.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen([*snakemake, "--rerun-incomplete", *arguments])
+    record = RECORDS / f"{process.pid}.json"
+    try:
+        record.write_text(json.dumps(_machine() | {"since": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches Snakemake too, which ends its jobs first
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        code = process.wait()
+    except BaseException:
+        process.terminate()
+        raise
+    if code == -signal.SIGKILL:  # its jobs may be alive: the next run looks after the lock
+        return 128 + signal.SIGKILL
+    record.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # another run has a record there
+        RECORDS.rmdir()
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
