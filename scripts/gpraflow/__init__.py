@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gpraflow.prediction.predictor import Predictor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(directory: str | os.PathLike, backend: str = "auto", batch_size: int = 1024) -> Predictor:
