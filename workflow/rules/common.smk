@@ -20,7 +20,9 @@ wildcard_constraints:
 
 def code_of(rule, *modules):
     """Return a fingerprint of the code that decides a rule's result, as a parameter: editing it reruns the rule."""
-    return dependencies.fingerprint(SCRIPTS / f"{rule}.py", *modules)
+    return dependencies.fingerprint(
+        resources.path_of(f"{rule}.py", "adapters"), *modules
+    )
 
 
 def code_with_model(rule):
