@@ -23,7 +23,8 @@ def code_of(rule, *modules):
 
     It is a function, so that the process of a job, which reads the Snakefile again, computes its own rule's only.
     """
-    return lambda wildcards: dependencies.fingerprint(SCRIPTS / f"{rule}.py", *modules)
+    adapter = resources.path_of(f"{rule}.py", "adapters")
+    return lambda wildcards: dependencies.fingerprint(adapter, *modules)
 
 
 def code_with_model(rule):
