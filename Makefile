@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-tpu | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
+# make setup | run | report | tpu-check | test | test-slow | test-tpu | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -13,7 +13,7 @@ REPORT ?= results/$(RUN)/report.html
 # Snakemake, which resumes a run that was killed.
 SNAKEMAKE = $(BIN)/python -m gpraflow.app.run --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 
-.PHONY: setup run report test test-tpu lint docs images lock tpu-check
+.PHONY: setup run report test test-slow test-tpu lint docs images lock tpu-check
 
 setup: .venv/ready
 
@@ -49,6 +49,10 @@ run report: setup
 # Two at a time: much of a test is compilation, which takes one core. The tests of a file share what they set up.
 test: setup
 	$(BIN)/python -m pytest --numprocesses $(TESTS) --dist loadfile
+
+# What takes minutes a test; `make test` leaves it out.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow --numprocesses $(TESTS) --dist worksteal
 
 # What is tested with libtpu, in the environment that has it.
 test-tpu: .venv-tpu/ready

@@ -17,13 +17,6 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 ROOT = Path(__file__).parents[1]
 
 
-def pytest_collection_modifyitems(items):
-    if os.environ.get("CI") == "true":
-        for item in items:
-            if item.get_closest_marker("slow"):
-                item.add_marker(pytest.mark.skip(reason="slow, and CI=true"))
-
-
 @pytest.fixture(scope="session")
 def root():
     return ROOT

@@ -28,7 +28,11 @@ def objects(part, path=""):
 
 def test_config_yaml_is_the_schemas_defaults_with_every_key(root, schema):
     with open(root / "config/config.yaml") as handle:
-        assert yaml.safe_load(handle) == schemas.defaults(schema)
+        content = yaml.safe_load(handle)
+    assert content["evaluation"].pop("datasets") == "config/sample_datasets.tsv"  # of the sample alone; the default is none
+    defaults = schemas.defaults(schema)
+    assert defaults["evaluation"].pop("datasets") == ""
+    assert content == defaults
 
 
 def test_every_key_of_config_yaml_is_commented_or_says_itself(root, schema):
@@ -270,3 +274,11 @@ def test_the_data_set_to_explain_is_one_that_is_scored():
     assert configs.choose_explained("auto", []) == configs.choose_explained("", ["test"]) == ""
     with pytest.raises(ConfigError, match=r"explain.dataset: 'nativ' is not scored.*did you mean 'native'.*test, native"):
         configs.choose_explained("nativ", ["test", "native"])
+
+
+def test_rows_of_sheets_have_the_numbers_of_their_lines(tmp_path, sheet_schema):
+    path = sheet(tmp_path, "# what this is\n# and why\nname\ttable\texpression_min\na\tx.tsv\t1\n# not yet:\nb\ty.tsv\tlow\n")
+    with pytest.raises(ConfigError, match=r"row 6: expression_min: 'low' is no number"):
+        schemas.load_sheet(path, sheet_schema)
+    path = sheet(tmp_path, "# what this is\nname\ttable\na\tx.tsv\n# not yet:\nb\ty.tsv\n")
+    assert [row.line for row in schemas.load_sheet(path, sheet_schema)] == [3, 5]

@@ -50,12 +50,14 @@ def package(tmp_path, monkeypatch):
         (root / name).write_text(text)
     (tmp_path / "main.py").write_text("from gpraflow import one\nfrom gpraflow.four import text\n")
     monkeypatch.setattr(dependencies, "_ROOT", root)
-    return root
+    dependencies._path.cache_clear()
+    yield root
+    dependencies._path.cache_clear()
 
 
 def fingerprint(package):
-    dependencies._parsed.cache_clear()
-    dependencies._digest.cache_clear()
+    dependencies._source.cache_clear()
+    dependencies._path.cache_clear()
     return dependencies.fingerprint(package.parent / "main.py")
 
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -6,10 +7,12 @@ import sys
 import pytest
 
 from gpraflow.core import files
+from gpraflow.core.errors import GpraflowError, InputError
 
 WRITE_AND_WAIT = """
 import sys, time
 from gpraflow.core import files
+from gpraflow.core.errors import GpraflowError, InputError
 with files.whole(sys.argv[1]) as temporary:
     temporary.write_text("half")
     print("writing", flush=True)
@@ -44,3 +47,51 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         fail_in_the_middle(target)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert target.read_text() == "before"
+
+
+def test_the_temporary_file_of_a_live_process_is_left_alone(root, tmp_path):
+    """Two processes that write the same file, and one whose name ends like the other's."""
+    target = tmp_path / "b.txt"
+    for name in ("b.txt", "strain-b.txt"):
+        command = [sys.executable, "-c", WRITE_AND_WAIT, str(tmp_path / name)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(root / "scripts")}) as process:
+            assert process.stdout.readline() == b"writing\n"
+            (theirs,) = tmp_path.glob(f".partial-*-{name}")
+            files.write_text(target, "whole")
+            assert theirs.read_text() == "half"
+            process.kill()
+    files.write_text(target, "again")
+    assert sorted(path.name.rpartition("-")[2] for path in tmp_path.iterdir()) == ["b.txt", "b.txt"]  # the other one is strain-b's
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            GpraflowError,
+            r"out\.tsv: could not be written \(No space left on device\); free",
+        ),
+        (
+            PermissionError(13, "Permission denied", "{folder}"),
+            GpraflowError,
+            r"out\.tsv: could not be written \(Permission denied\); make",
+        ),
+        (
+            NotADirectoryError(20, "Not a directory", "{folder}/out.tsv"),
+            GpraflowError,
+            r"out\.tsv: could not be written \(Not a directory\)",
+        ),
+        (PermissionError(13, "Permission denied", "{folder}/in.tsv"), InputError, r"in\.tsv: could not be read \(Permission denied\)$"),
+        (FileNotFoundError(2, "No such file or directory", "/else/in.tsv"), InputError, r"^/else/in\.tsv: could not be read"),
+        (ConnectionResetError(104, "Connection reset by peer"), ConnectionResetError, "Connection reset"),
+        (TimeoutError("timed out"), TimeoutError, "timed out"),
+    ],
+)
+def test_an_error_is_blamed_on_its_cause(tmp_path, error, kind, message):
+    if isinstance(error.filename, str):
+        error.filename = error.filename.replace("{folder}", str(tmp_path))
+    with pytest.raises(kind, match=message) as caught, files.whole(tmp_path / "out.tsv"):
+        raise error
+    assert type(caught.value) is kind
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,6 @@
 """The trainer: objectives, schedules, averages, weights, ensembles, the guard, resuming, many devices."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -381,3 +382,19 @@ def test_range_test_ends_where_the_loss_explodes(receipt, tmp_path):
         assert rates["smoothed"][number] == pytest.approx(mean / (1 - 0.9 ** (number + 1)))
     with pytest.raises(ConfigError, match="'baseline_kmer' has no learning rate"):
         range_test.range_test(receipt, tmp_path, blueprint=blueprint("baseline_kmer"), options=options, low=1e-6, high=1, steps=20)
+
+
+def test_a_training_is_another_one_if_its_motifs_or_initial_weights_have_changed(tmp_path):
+    """Contents count, not names: an interrupted training does not resume with other motifs."""
+    receipt = {"splits": {"train": {"sha256": "a"}}}
+    (tmp_path / "initial").mkdir()
+    for name in ("motifs.jaspar", "initial/model.keras"):
+        (tmp_path / name).write_text("one")
+    plan = dataclasses.replace(blueprint("compact"), motifs=str(tmp_path / "motifs.jaspar"))
+    options = dataclasses.replace(OPTIONS, initial_model=str(tmp_path / "initial"))
+    marks = [training_train._mark(receipt, plan, options)]
+    for name in ("motifs.jaspar", "initial/model.keras"):
+        (tmp_path / name).write_text("two")
+        marks.append(training_train._mark(receipt, plan, options))
+    assert len(set(marks)) == 3
+    assert training_train._mark(receipt, plan, options) == marks[-1]

@@ -6,16 +6,17 @@ import re
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
+import smart_open
 import snakemake.report  # with its companions below: paid once, inherited by the forked dry runs
 import yaml
 from snakemake import api, cli, script, workflow
 
-from gpraflow.core import logs, randomness
 from gpraflow.core import schema as schemas
 from tests.conftest import ROOT, TINY, finished_run
 
-PRELOADED = (snakemake.report, api, script, workflow, randomness, logs)
+PRELOADED = (snakemake.report, api, script, workflow, jsonschema, smart_open)
 
 ALL = [
     "fetch_dataset",
@@ -263,6 +264,8 @@ def finished(tmp_path_factory):
 
 def _dry_run(folder, arguments, output):
     os.chdir(folder)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "gpraflow"]:
+        del sys.modules[name]  # the folder has its own copy
     with open(output, "w") as sys.stdout:
         sys.stderr = sys.stdout
         try:

@@ -19,8 +19,12 @@ wildcard_constraints:
 
 
 def code_of(rule, *modules):
-    """Return a fingerprint of the code that decides a rule's result, as a parameter: editing it reruns the rule."""
-    return dependencies.fingerprint(SCRIPTS / f"{rule}.py", *modules)
+    """Return a fingerprint of the code that decides a rule's result, as a parameter: editing it reruns the rule.
+
+    It is a function, so that the process of a job, which reads the Snakefile again, computes its own rule's only.
+    """
+    adapter = resources.path_of(f"{rule}.py", "adapters")
+    return lambda wildcards: dependencies.fingerprint(adapter, *modules)
 
 
 def code_with_model(rule):

@@ -7,9 +7,10 @@ nothing. Only the standard library is needed, since the Snakefile computes finge
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = "gpraflow"
 _ROOT = Path(__file__).parents[1]
@@ -34,6 +35,7 @@ UNDECISIVE = {
 }
 
 
+@cache
 def _path(module: str) -> Path | None:
     """Return the file of a module of this package, or None if there is no such module."""
     base = _ROOT.joinpath(*module.split(".")[1:])
@@ -43,34 +45,65 @@ def _path(module: str) -> Path | None:
     return None
 
 
-def _is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+class _Source(NamedTuple):
+    """What is known of a file: a hash of its syntax tree, and the modules of this package that it imports."""
 
-
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """Yield all nodes that can run, hence without blocks for type checkers."""
-    for node in ast.iter_child_nodes(tree):
-        if not _is_type_checking(node):
-            yield node
-            yield from _nodes(node)
-
-
-def _imports(tree: ast.AST) -> set[str]:
-    """Return the modules of this package that a syntax tree imports, at the top or inside functions."""
-    found = set()
-    for node in _nodes(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
-            for alias in node.names:
-                submodule = f"{node.module}.{alias.name}"
-                found.add(submodule if _path(submodule) else node.module)
-    return found
+    digest: str
+    imports: frozenset[str]
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes())
+def _source(path: Path) -> _Source:
+    """Read a file; one walk over its syntax tree collects both."""
+    text: list[str] = []
+    imports: set[str] = set()
+
+    def visit(node: object, counts: bool = True) -> None:
+        # The text leaves out docstrings, positions and empty fields, so that it is the same for all supported versions of Python. Imports
+        # for type checkers (``counts`` is false) are part of the text, but import nothing.
+        if isinstance(node, ast.AST):
+            kind = type(node)
+            if counts and kind is ast.Import:
+                imports.update(alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE)  # type: ignore[attr-defined]
+            elif counts and kind is ast.ImportFrom:
+                imports.update(_imported(node))  # type: ignore[arg-type]
+            elif kind is ast.If and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":  # type: ignore[attr-defined]
+                counts = False
+            text.append(kind.__name__)
+            for name in node._fields:
+                value = getattr(node, name, None)
+                if value is None or value == [] or name in ("kind", "type_comment"):
+                    continue
+                if name == "body" and isinstance(node, _WITH_DOCSTRING) and _is_text(value[0]):
+                    value = value[1:]
+                text.append(f"({name}")
+                visit(value, counts)
+                text.append(")")
+        elif isinstance(node, list):
+            for part in node:
+                text.append("[")
+                visit(part, counts)
+                text.append("]")
+        else:
+            text.append(repr(node))
+
+    visit(ast.parse(path.read_bytes()))
+    return _Source(hashlib.sha256(" ".join(text).encode()).hexdigest(), frozenset(imports))
+
+
+_WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _imported(node: ast.ImportFrom) -> set[str]:
+    """Return the modules of this package that ``from x import y, z`` imports: ``x.y`` where it is a module, else ``x``."""
+    if not node.module or node.module.split(".")[0] != PACKAGE:
+        return set()
+    names = (f"{node.module}.{alias.name}" for alias in node.names)
+    return {name if _path(name) else node.module for name in names}
 
 
 def closure(script: Path, *modules: str) -> set[str]:
@@ -89,45 +122,15 @@ def closure(script: Path, *modules: str) -> set[str]:
         If the script or a module does not exist.
     """
     found: set[str] = set()
-    waiting = {*modules, *_imports(_parsed(script))}
+    waiting = {*modules, *_source(script).imports}
     while waiting:
         module = waiting.pop()
         found.add(module)
         path = _path(module)
         if path is None:
             raise FileNotFoundError(f"{module}: no such module below {_ROOT}")
-        waiting |= _imports(_parsed(path)) - found
+        waiting |= _source(path).imports - found
     return found
-
-
-def _canonical(node: object) -> Iterator[str]:
-    """Yield a syntax tree as text without docstrings; the same for all supported Python versions, which differ in empty fields."""
-    if isinstance(node, ast.AST):
-        yield type(node).__name__
-        for name, value in ast.iter_fields(node):
-            if name == "body" and isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-                value = [part for index, part in enumerate(value) if index or not _is_text(part)]
-            if value is None or value == [] or name in ("kind", "type_comment"):
-                continue
-            yield f"({name}"
-            yield from _canonical(value)
-            yield ")"
-    elif isinstance(node, list):
-        for part in node:
-            yield "["
-            yield from _canonical(part)
-            yield "]"
-    else:
-        yield repr(node)
-
-
-def _is_text(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-@cache
-def _digest(path: Path) -> str:
-    return hashlib.sha256(" ".join(_canonical(_parsed(path))).encode()).hexdigest()
 
 
 def fingerprint(script: Path, *modules: str) -> str:
@@ -143,4 +146,4 @@ def fingerprint_of(*modules: str) -> str:
 
 
 def _combined(paths: Iterable[Path]) -> str:
-    return hashlib.sha256("".join(_digest(path) for path in paths).encode()).hexdigest()[:16]
+    return hashlib.sha256("".join(_source(path).digest for path in paths).encode()).hexdigest()[:16]

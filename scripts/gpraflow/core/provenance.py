@@ -18,13 +18,15 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def commit() -> str:
-    """Return the commit of the code, with ``-dirty`` if it was changed since; empty outside a checkout."""
+    """Return the commit of the code, with ``-dirty`` if it was changed since; empty outside a checkout.
+
+    An installed package may lie in the environment of a repository that is not its own: only a repository that tracks this file counts.
+    """
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*").strip()
     return ""
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=Path(__file__).parent, check=True, capture_output=True, text=True).stdout

@@ -1,7 +1,7 @@
-"""Built-in files of the package: scaffolds, motif sets, the registry of public data sets, schemas, parts of the report.
+"""Built-in files of the package: scaffolds, motif sets, the registry of public data sets, schemas, parts of the report, adapters.
 
-In a checkout they lie in ``resources/``, ``workflow/schemas/`` and ``workflow/report/``. An installed package has copies in
-``gpraflow/resources/``, ``gpraflow/schemas/`` and ``gpraflow/report_parts/`` (setup.py).
+In a checkout they lie in ``resources/``, ``workflow/schemas/``, ``workflow/report/`` and ``scripts/``. An installed package has copies in
+``gpraflow/resources/``, ``gpraflow/schemas/``, ``gpraflow/report_parts/`` and ``gpraflow/adapters/`` (setup.py).
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ _PLACES = {  # the first one that exists
     "resources": (_PACKAGE / "resources", _CHECKOUT / "resources"),
     "schemas": (_PACKAGE / "schemas", _CHECKOUT / "workflow" / "schemas"),
     "report": (_PACKAGE / "report_parts", _CHECKOUT / "workflow" / "report"),
+    "adapters": (_PACKAGE / "adapters", _CHECKOUT / "scripts"),
 }
 
 # Names that the config can give in place of a path, by key.
@@ -30,7 +31,7 @@ def path_of(name: str, kind: str = "resources") -> Path:
     name
         Path below the folder.
     kind
-        ``resources``, ``schemas`` or ``report``.
+        ``resources``, ``schemas``, ``report`` or ``adapters``.
 
     Raises
     ------

@@ -1,0 +1,77 @@
+"""The run that follows from a config, without Snakemake."""
+
+import pytest
+
+from gpraflow.app.plan import Plan
+from gpraflow.core.errors import ConfigError
+
+TABLE = {"run": "mine", "input": {"table": "mine.tsv"}, "evaluation": {"datasets": ""}, "model": {"name": "baseline_kmer"}}
+SHEET = "bin\treads\tlower\tupper\tcells\nlow\tlow.fq.gz\t\t0\t100\nhigh\thigh_1.fq.gz,high_2.fq.gz\t0\t\t200\n"
+DATASETS = "name\ttable\ttitle\tsequence\texpression\nnative\t{data}/native.tsv\tnative promoters\tpromoter\tYFP\n"
+SHEET_KEY = "sample_sheet" if "sample_sheet" in Plan(TABLE).config["counts"] else "bins"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bins.tsv").write_text(SHEET)
+    (tmp_path / "datasets.tsv").write_text(DATASETS)
+
+
+def test_a_table_is_the_shortest_run():
+    plan = Plan(TABLE)
+    assert not plan.from_bins
+    assert (plan.bins, plan.columns, plan.assay_figures) == ([], [], [])
+    assert plan.scored == ["test"]
+    assert plan.explained == "test"
+    assert plan.input_files()[0] == {"what": "library", "path": "mine.tsv"}
+    assert plan.motifs == []  # this baseline takes none
+    assert {"metrics", "explain/motifs"} <= set(plan.report_tables)
+    assert "predictions/test" in plan.report_figures
+    assert plan.promoters_of("test", "results/mine") == "results/mine/splits/test.parquet"
+
+
+def test_reads_and_an_independent_set(tmp_path):
+    counts = {SHEET_KEY: "bins.tsv", "cells": "sheet"}
+    plan = Plan({"run": "mine", "data": "folder", "counts": counts, "evaluation": {"datasets": "datasets.tsv"}})
+    assert plan.from_reads
+    assert not plan.from_simulation
+    assert plan.columns == ["low", "high"]
+    assert plan.files_of_bin("high", "reads") == ["high_1.fq.gz", "high_2.fq.gz"]
+    assert plan.cells == []
+    assert plan.scored == ["test", "native"]
+    assert plan.table_of("native")["columns"]["sequence"] == "promoter"
+    assert plan.title_of("native") == "native promoters"
+    assert plan.title_of("test") == "test split"
+    assert plan.promoters_of("native", "r") == "r/tables/native.parquet"
+    names = [(each["what"], each["path"]) for each in plan.input_files()]
+    assert names[:4] == [("reads", "low.fq.gz"), ("reads", "high_1.fq.gz"), ("reads", "high_2.fq.gz"), ("native", "folder/native.tsv")]
+    assert plan.assay_figures == ["yield", "distinct", "rarefaction", "inserts", "depth", "expression", "profiles"]
+
+
+def test_seeds_follow_from_the_one_seed_and_the_sections_own():
+    first, other = Plan(TABLE), Plan(TABLE | {"split": {"seed": 1}})
+    assert first.seed_of("split") != first.seed_of("training")
+    assert first.seed_of("split") != other.seed_of("split")
+    assert first.seed_of("training") == other.seed_of("training")
+    assert first.training_options(epochs=3) == first.config["training"] | {"seed": first.seed_of("training"), "epochs": 3}
+
+
+def test_what_a_tpu_lacks():
+    assert Plan(TABLE | {"bucket": {"url": "gs://bucket/folder"}}).tpu_missing == ""
+    assert "bucket.url is 'file://x', which a TPU VM cannot read" in Plan(TABLE | {"bucket": {"url": "file://x"}}).tpu_missing
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"modle": {}}, r"'modle' is not a key; did you mean 'model'\?"),
+        ({"model": {"name": "compcat"}}, r"model\.name: 'compcat' is none of .*; did you mean 'compact'\?"),
+        ({"scaffold": {"file": "built-inn"}}, r"scaffold\.file: 'built-inn' is neither a file nor a built-in name; did you mean 'built-in'\?"),
+        ({"evaluation": {"datasets": "none.tsv"}}, r"none\.tsv: this sheet does not exist"),
+        ({"explain": {"dataset": "nativ"}}, r"explain\.dataset: 'nativ' is not scored"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_runs(overlay, message):
+    with pytest.raises(ConfigError, match=message):
+        Plan(TABLE | overlay)

@@ -1,0 +1,47 @@
+"""Nothing that a user imports changes the process; what jobs do for speed can be switched off and changes no result."""
+
+import os
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+PREDICT = """
+import sys
+import gpraflow
+model = gpraflow.load(sys.argv[1])
+after = {name: name in sys.modules for name in ("pandas", "sklearn", "matplotlib")}
+print(*model.predict(["ACGT" * 20, "TTACATC" + "GCGCATAT" * 3 + "GGTTACG"])["expression"])
+print(*(name for name, there in after.items() if there))
+import tensorflow, pandas, sklearn, matplotlib.pyplot
+print(tensorflow.constant([1.0]).numpy()[0], pandas.DataFrame({"a": [1]}).shape, sklearn.__name__)
+print(*(type(finder).__module__ for finder in sys.meta_path if type(finder).__module__.startswith("gpraflow")))
+"""
+
+
+def predictions(folder, light):
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts"), "KERAS_BACKEND": "jax"} | light
+    command = [sys.executable, "-c", PREDICT, str(folder)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout.split("\n")
+
+
+def test_other_packages_can_be_imported_afterwards_and_predictions_are_the_same(folder):
+    found = {name: predictions(folder, {"GPRAFLOW_LIGHT_KERAS": name} if name else {}) for name in ("", "0", "1")}
+    for name, (_, loaded, others, finders, *_) in found.items():
+        assert loaded == ("" if name == "1" else "pandas sklearn matplotlib")
+        assert others == "1.0 (1, 1) sklearn"
+        assert finders == ""
+    assert found["1"][0] == found["0"][0] == found[""][0]
+
+
+def test_importing_the_package_leaves_the_environment(tmp_path):
+    code = """
+import os
+before = dict(os.environ)
+import gpraflow, gpraflow.prediction.predictor
+after = {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}  # Polars sets it
+assert after == before
+"""
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")}, check=True)
