@@ -57,7 +57,7 @@ test-slow: setup
 # What is tested with libtpu, in the environment that has it.
 test-tpu: .venv-tpu/ready
 	@$(BIN)/uv pip install --quiet --python .venv-tpu/bin/python --constraints requirements/gpraflow.lock pytest pytest-timeout
-	.venv-tpu/bin/python -m pytest tests/unit/test_tpu.py
+	.venv-tpu/bin/python -m pytest tests/training/test_tpu.py
 
 lint: setup
 	$(BIN)/ruff check .

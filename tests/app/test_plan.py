@@ -67,7 +67,10 @@ def test_what_a_tpu_lacks():
     [
         ({"modle": {}}, r"'modle' is not a key; did you mean 'model'\?"),
         ({"model": {"name": "compcat"}}, r"model\.name: 'compcat' is none of .*; did you mean 'compact'\?"),
-        ({"scaffold": {"file": "built-inn"}}, r"scaffold\.file: 'built-inn' is neither a file nor a built-in name; did you mean 'built-in'\?"),
+        (
+            {"scaffold": {"file": "built-inn"}},
+            r"scaffold\.file: 'built-inn' is neither a file nor a built-in name; did you mean 'built-in'\?",
+        ),
         ({"evaluation": {"datasets": "none.tsv"}}, r"none\.tsv: this sheet does not exist"),
         ({"explain": {"dataset": "nativ"}}, r"explain\.dataset: 'nativ' is not scored"),
     ],
