@@ -55,17 +55,18 @@ def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
             yield from _nodes(node)
 
 
-def _imports(tree: ast.AST) -> set[str]:
-    """Return the modules of this package that a syntax tree imports, at the top or inside functions."""
+@cache
+def _imports(path: Path) -> frozenset[str]:
+    """Return the modules of this package that a file imports, at the top or inside functions."""
     found = set()
-    for node in _nodes(tree):
+    for node in _nodes(_parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
             for alias in node.names:
                 submodule = f"{node.module}.{alias.name}"
                 found.add(submodule if _path(submodule) else node.module)
-    return found
+    return frozenset(found)
 
 
 @cache
@@ -89,14 +90,14 @@ def closure(script: Path, *modules: str) -> set[str]:
         If the script or a module does not exist.
     """
     found: set[str] = set()
-    waiting = {*modules, *_imports(_parsed(script))}
+    waiting = {*modules, *_imports(script)}
     while waiting:
         module = waiting.pop()
         found.add(module)
         path = _path(module)
         if path is None:
             raise FileNotFoundError(f"{module}: no such module below {_ROOT}")
-        waiting |= _imports(_parsed(path)) - found
+        waiting |= _imports(path) - found
     return found
 
 
