@@ -67,6 +67,7 @@ lint: setup
 	$(BIN)/snakemake --lint
 	$(BIN)/snakemake --lint --configfile config/yeast_real.yaml
 	$(BIN)/snakemake --lint --configfile config/dream2022.yaml
+	$(BIN)/snakemake --lint --directory .test
 
 # Warnings are errors; not with --quiet, with which they are not counted. The variable silences a notice about MkDocs 2, which the lock
 # file rules out.

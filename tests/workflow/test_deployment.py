@@ -1,0 +1,474 @@
+"""The workflow away from its checkout: as a module, from another folder, as an installed package, under Snakemake alone."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import gpraflow
+from gpraflow.app import plan
+from gpraflow.core import schema as schemas
+from gpraflow.core.errors import ConfigError
+from tests import toy
+from tests.conftest import ROOT, copy_workflow, snakemake
+
+SAMPLE_SHEET = "bins"  # the key of section counts
+FIVE, THREE = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
+# A run from a table of expression, as short as it gets; all other keys are the schema's defaults.
+SMALL = {
+    "run": "small",
+    "input": {"table": "promoters.tsv"},
+    "split": {"fractions": {"train": 0.6, "val": 0.2, "test": 0.2}},
+    "model": {"name": "baseline_kmer"},
+    "evaluation": {"bootstrap": 100},
+    "explain": {"dataset": ""},
+}
+# An importer with rules, wildcards and a config of its own.
+IMPORTER = """\
+configfile: "config.yaml"
+
+
+rule all:
+    input:
+        "summary/cells/first.txt",
+        "results/small/report.html",
+
+
+module gpraflow:
+    snakefile:
+        "../gpraflow/workflow/Snakefile"
+    config:
+        config["gpraflow"]
+
+
+use rule * from gpraflow as gpra_*
+
+
+rule sequence:
+    output:
+        "sequenced/{dataset}/{run}.txt",
+    shell:
+        "echo {wildcards.dataset} {wildcards.run} > {output}"
+
+
+rule summarize:
+    input:
+        metrics="results/small/metrics.json",
+        reads="sequenced/{dataset}/{run}.txt",
+    output:
+        "summary/{dataset}/{run}.txt",
+    script:
+        "scripts/summarize.py"
+"""
+SUMMARIZE = """\
+import json
+from pathlib import Path
+
+assert snakemake.config["title"] == "importer", snakemake.config
+scores = json.loads(Path(snakemake.input.metrics).read_text())["datasets"]
+Path(snakemake.output[0]).write_text(Path(snakemake.input.reads).read_text() + f"{scores['test']['n']} promoters\\n")
+"""
+
+
+def write_promoters(path, rows=300):
+    """Write a table of promoters whose expression follows from their bases."""
+    draw = random.Random(1)
+    lines = ["sequence\texpression"]
+    for _ in range(rows):
+        insert = "".join(draw.choices("ACGT", k=80))
+        lines.append(f"{FIVE}{insert}{THREE}\t{8 + 0.3 * (insert.count('G') - insert.count('T')) + draw.gauss(0, 0.5):.3f}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def project(folder, **changes):
+    """Make a folder of a user's: the table, and a config beside it."""
+    folder.mkdir()
+    write_promoters(folder / "promoters.tsv")
+    (folder / "mine.yaml").write_text(yaml.safe_dump(SMALL | changes))
+    return folder
+
+
+def digest(folder):
+    """Return path -> digest of all files of a folder, without Python's own cache, which a read-only folder refuses except to root."""
+    files = [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def run(*command, folder, **environment):
+    """Run a command outside the checkout, without what the tests' own environment says of it."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KERAS_BACKEND")}
+    return subprocess.run(command, cwd=folder, text=True, capture_output=True, timeout=600, env=inherited | environment)
+
+
+def jobs(said):
+    """Return rule -> number of jobs of a dry run."""
+    table = said.split("Job stats:")[1].split("\n\n")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE) if name != "total"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a read-only checkout in it."""
+    folder = tmp_path_factory.mktemp("deployment")
+    checkout = copy_workflow(folder / "gpraflow")
+    paths = [checkout, *checkout.rglob("*")]
+    for path in paths:
+        path.chmod(path.stat().st_mode & ~0o222)
+    yield folder
+    for path in paths:
+        path.chmod(path.stat().st_mode | 0o200)
+
+
+# As a module
+
+
+@pytest.fixture(scope="module")
+def imported(place):
+    """A project that imports the workflow as a module with a prefix, and ran it to its end."""
+    folder = project(place / "importer")
+    (folder / "config.yaml").write_text(yaml.safe_dump({"title": "importer", "gpraflow": SMALL}))
+    (folder / "Snakefile").write_text(IMPORTER)
+    (folder / "scripts").mkdir()
+    (folder / "scripts/summarize.py").write_text(SUMMARIZE)
+    before = digest(place / "gpraflow")
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert digest(place / "gpraflow") == before
+    (folder / "run.log").write_text(done.stdout + done.stderr)
+    return folder
+
+
+def test_module_runs_beside_rules_that_use_the_same_wildcards(imported):
+    assert (imported / "summary/cells/first.txt").read_text().splitlines()[0] == "cells first"
+    scores = json.loads((imported / "results/small/metrics.json").read_text())["datasets"]
+    assert list(scores) == ["test"]
+    assert scores["test"]["n"] == pl.read_parquet(imported / "results/small/splits/test.parquet").height
+    assert f"{scores['test']['n']} promoters" in (imported / "summary/cells/first.txt").read_text()
+    ran = (imported / "run.log").read_text()
+    assert "rule gpra_train_model:" in ran
+    assert "rule train_model:" not in ran
+
+
+def test_report_of_a_module_shows_the_modules_config_and_captions(imported):
+    page = (imported / "results/small/report.html").read_text()
+    assert "baseline_kmer" in page
+    assert "promoters.tsv" in page
+    assert "importer" not in re.sub(r"[^\s\"<>]*/importer[^\s\"<>]*", "", page)
+    caption = (ROOT / "workflow/report/scores.rst").read_text().split("{", 1)[0].split("\n")[0][:40]
+    assert caption in page
+    done = snakemake(imported, "--report", "report.zip")  # Snakemake's own report, with the same captions
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert zipfile.ZipFile(imported / "report.zip").testzip() is None
+
+
+def test_wrong_key_of_a_module_is_named(imported):
+    done = snakemake(imported, "-n", "--config", "gpraflow={modle: {}}")
+    assert done.returncode != 0
+    assert "config: 'modle' is not a key; did you mean 'model'?" in done.stderr
+
+
+def test_two_configs_are_two_modules(place):
+    folder = project(place / "twice")
+    other = SMALL | {"run": "other", "split": {"names": ["train", "val"]}, "evaluation": {"splits": ["val"]}}
+    (folder / "config.yaml").write_text(yaml.safe_dump({"one": SMALL, "two": other}))
+    part = 'module {name}:\n    snakefile: "../gpraflow/workflow/Snakefile"\n    config: config["{name}"]\n\n'
+    part += "use rule * from {name} as {name}_*\n\n"
+    (folder / "Snakefile").write_text(
+        'configfile: "config.yaml"\n\nrule both:\n    input: "results/small/report.html", "results/other/report.html"\n\n'
+        + part.format(name="one")
+        + part.format(name="two")
+    )
+    done = snakemake(folder, "-n", "both")
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = jobs(done.stdout)
+    assert found["one_shard_tfrecords"] == 3
+    assert found["two_shard_tfrecords"] == 2
+    assert found["one_plot_predictions"] == found["two_plot_predictions"] == 1
+
+
+# From another folder
+
+
+def test_read_only_checkout_runs_in_another_folder(place, tmp_path):
+    folder = project(tmp_path / "elsewhere")
+    before = digest(place / "gpraflow")
+    options = ["--snakefile", str(place / "gpraflow/workflow/Snakefile"), "--directory", str(folder)]
+    done = snakemake(tmp_path, *options, "--configfile", str(folder / "mine.yaml"), "results/small/upload.json")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert digest(place / "gpraflow") == before
+    assert {path.name for path in folder.iterdir()} == {".snakemake", "mine.yaml", "promoters.tsv", "results"}
+    splits = [pl.read_parquet(path) for path in (folder / "results/small/splits").glob("*.parquet")]
+    assert sum(split.height for split in splits) == 300
+    rest = snakemake(tmp_path, *options, "--configfile", str(folder / "mine.yaml"), "-n")
+    assert rest.returncode == 0, rest.stderr[-2000:]
+    assert not {"ingest_table", "split_promoters", "upload_shards"} & jobs(rest.stdout).keys()
+    assert jobs(rest.stdout)["train_model"] == 1
+
+
+def test_names_are_built_in_resources_and_paths_the_users(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    built_in = plan.Plan(SMALL)
+    assert built_in.scaffolds == str(ROOT / "resources/scaffolds.yaml")
+    assert built_in.motif_file("explain") == str(ROOT / "resources/motifs/jaspar2026_yeast.jaspar")
+    own = plan.Plan(SMALL | {"scaffold": {"file": "mine/scaffolds.yaml"}, "explain": {"dataset": "", "motifs": "mine/motifs.jaspar"}})
+    assert own.scaffolds == "mine/scaffolds.yaml"
+    assert own.motif_file("explain") == "mine/motifs.jaspar"
+    monkeypatch.chdir(ROOT)
+    assert plan.Plan(SMALL).scaffolds == "resources/scaffolds.yaml"  # so that a checkout that moves reruns nothing
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("scaffold", "file", "built_in", "scaffold.file: 'built_in' is neither a file nor a built-in name; did you mean 'built-in'?"),
+        ("model", "motifs", "jaspar", "model.motifs: 'jaspar' is neither a file nor a built-in name"),
+        ("fetch", "registry", "my/datasets.yaml", "fetch.registry: my/datasets.yaml does not exist"),
+    ],
+)
+def test_resource_that_does_not_exist_is_named(tmp_path, monkeypatch, section, key, value, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        plan.Plan(SMALL | {section: {key: value, **({"name": "compact"} if section == "model" else {})}})
+
+
+# As an installed package
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of what it is made of."""
+    source = copy_workflow(tmp_path_factory.mktemp("source") / "gpraflow")
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    target = source.parent / "wheels"
+    sdist = "from setuptools import build_meta; print(build_meta.build_sdist('..'))"  # the wheel is made of it, as on a release
+    packed = run(sys.executable, "-c", sdist, folder=source)
+    assert packed.returncode == 0, packed.stderr[-2000:]
+    archive = source.parent / packed.stdout.split()[-1]
+    command = [sys.executable, "-m", "pip", "wheel", str(archive), "--no-deps", "--no-build-isolation", "--no-index", "-w", str(target)]
+    done = run(*command, folder=source.parent)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return next(target.glob("gpraflow-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A program's folder: an environment with the wheel, and the dependencies of this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, symlinks=True)
+    site = next(folder.glob("lib/python3*/site-packages"))
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--prefix", str(folder), "--ignore-installed", str(wheel)]
+    done = run(*command, folder=folder)
+    assert done.returncode == 0, done.stderr[-2000:]
+    # Not with site.addsitedir, which would read the editable install's .pth and find the checkout.
+    dependencies = next(path for path in sys.path if (Path(path) / "polars").is_dir())
+    (site / "dependencies.pth").write_text(f"{dependencies}\n")
+    return folder
+
+
+def test_wheel_holds_what_a_checkout_has_beside_the_package(wheel):
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    for source, target in [("resources", "resources"), ("workflow/schemas", "schemas"), ("workflow/report", "report_parts")]:
+        files = {str(path.relative_to(ROOT / source)) for path in (ROOT / source).rglob("*") if path.is_file()}
+        assert {name.removeprefix(f"gpraflow/{target}/") for name in inside if name.startswith(f"gpraflow/{target}/")} == files
+    adapters = {path.name for path in (ROOT / "scripts").glob("*.py")}
+    assert {name.removeprefix("gpraflow/adapters/") for name in inside if name.startswith("gpraflow/adapters/")} == adapters
+    modules = {str(path.relative_to(ROOT / "scripts")) for path in (ROOT / "scripts/gpraflow").rglob("*.py")}
+    assert {name for name in inside if name.endswith(".py") and "/adapters/" not in name and "/resources/" not in name} == modules
+    assert {name.split("/")[0] for name in inside} == {"gpraflow", f"gpraflow-{gpraflow.__version__}.dist-info"}
+
+
+def test_command_of_an_installed_package_finds_its_motifs(installed, tmp_path):
+    model = toy.write_whole(tmp_path / "model")
+    (tmp_path / "in.fa").write_text("".join(f">p{row}\n{sequence}\n" for row, sequence in enumerate(toy.promoters(4, 3))))
+    said = run(str(installed / "bin/gpraflow"), "predict", "model", "in.fa", folder=tmp_path)
+    assert said.returncode == 0, said.stderr[-2000:]
+    predicted = pl.read_csv(said.stdout.encode(), separator="\t")
+    assert predicted["expression"].to_list() == pytest.approx([toy.said(sequence) for sequence in toy.promoters(4, 3)], abs=1e-5)
+    done = run(str(installed / "bin/gpraflow"), "explain", "model", "in.fa", "-o", "explained", "--logos", "0", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    effects = pl.read_csv(tmp_path / "explained/effects.tsv.gz", separator="\t")
+    assert effects["name"].n_unique() == 4
+    assert (tmp_path / "explained/motifs.tsv").is_file()
+    assert model.is_dir()
+
+
+def test_installed_adapters_have_the_fingerprints_of_the_checkouts(installed, tmp_path):
+    code = """
+from gpraflow.core import dependencies, resources
+for rule in ("ingest_table", "train_model", "write_report"):
+    print(dependencies.fingerprint(resources.path_of(f"{rule}.py", "adapters"), "gpraflow.models.zoo.legnet"))
+"""
+    there = run(str(installed / "bin/python"), "-c", code, folder=tmp_path)
+    here = run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(ROOT / "scripts"))
+    assert there.stdout == here.stdout
+    assert len(set(there.stdout.split())) == 3
+
+
+def test_tensorflow_can_be_imported_after_loading_a_model(installed, tmp_path):
+    toy.write_whole(tmp_path / "model")
+    code = f"""
+import gpraflow
+assert gpraflow.__file__.startswith({str(installed)!r}), gpraflow.__file__
+model = gpraflow.load("model")
+import tensorflow, matplotlib, pandas, sklearn
+print(tensorflow.constant(3).numpy())
+"""
+    done = run(str(installed / "bin/python"), "-c", code, folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split() == ["3"]
+
+
+def test_rules_alone_run_with_the_installed_package_of_their_version(installed, tmp_path):
+    """What Snakemake fetches of a module from GitHub: Snakefile, rules, captions, adapters and environments, but not the library."""
+    fetched = tmp_path / "fetched"
+    shutil.copytree(ROOT / "workflow", fetched / "workflow")
+    shutil.copytree(ROOT / "envs", fetched / "envs")
+    (fetched / "scripts").mkdir()
+    for script in (ROOT / "scripts").glob("*.py"):
+        shutil.copy(script, fetched / "scripts")
+    folder = project(tmp_path / "mine")
+    command = ["-m", "snakemake", "--cores", "2", "--snakefile", str(fetched / "workflow/Snakefile"), "--configfile", "mine.yaml"]
+    python = str(installed / "bin/python")
+    done = run(python, *command, "results/small/tables/library.parquet", folder=folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert pl.read_parquet(folder / "results/small/tables/library.parquet").height == 300
+    snakefile = fetched / "workflow/Snakefile"
+    snakefile.write_text(snakefile.read_text().replace(f'VERSION = "{gpraflow.__version__}"', 'VERSION = "99.0"'))
+    other = run(python, *command, "-n", folder=folder)
+    assert other.returncode != 0
+    assert f"These rules are of gpraflow 99.0, the installed library is {gpraflow.__version__}" in other.stderr
+
+
+def test_version_of_the_rules_is_that_of_the_package():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert version == gpraflow.__version__
+    assert re.findall(r'^VERSION = "(.+)"$', (ROOT / "workflow/Snakefile").read_text(), flags=re.MULTILINE) == [version]
+
+
+# Under Snakemake alone
+
+
+def requirements(name, found):
+    """Collect the distributions that one needs, itself included, without extras."""
+    key = re.sub(r"[-_.]+", "-", name).lower()
+    if key not in found:
+        found[key] = importlib.metadata.distribution(name)
+        for text in found[key].requires or []:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                requirements(requirement.name, found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """The Python of an environment with Snakemake and what it needs, linked from this one."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder, symlinks=True)
+    site = next(folder.glob("lib/python3*/site-packages"))
+    for distribution in requirements("snakemake", {}).values():
+        for name in {path.parts[0] for path in distribution.files or [] if path.parts[0] not in ("..", "__pycache__")}:
+            if not (site / name).exists():
+                (site / name).symlink_to(distribution.locate_file(name))
+    return folder / "bin/python"
+
+
+def reads_with(python, *arguments, folder):
+    """Run Snakemake of another environment; an import that fails there is what the test says."""
+    done = run(str(python), "-m", "snakemake", *arguments, folder=folder)
+    missing = re.search(r"No module named '([^']+)'", done.stderr)
+    assert not missing, f"The Snakefile imports {missing and missing[1]}, which Snakemake does not bring along:\n{done.stderr[-2000:]}"
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_what_the_snakefile_imports_comes_with_snakemake(bare):
+    absent = [name for name in ("numpy", "polars", "pandas", "keras", "matplotlib", "gpraflow") if importlib.util.find_spec(name)]
+    code = f"import importlib.util as util; print([name for name in {absent} if util.find_spec(name)])"
+    assert run(str(bare), "-c", code, folder=ROOT).stdout.strip() == "[]"
+    snakefiles = [ROOT / "workflow/Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    lines = [line for path in snakefiles for line in re.findall(r"^(?:from|import) .+", path.read_text(), flags=re.MULTILINE)]
+    assert len(lines) > 5
+    for line in lines:
+        done = run(str(bare), "-c", line, folder=ROOT / "scripts")
+        assert done.returncode == 0, f"'{line}' of the Snakefile needs what Snakemake does not bring along:\n{done.stderr}"
+
+
+def test_every_config_is_planned_without_numpy(bare):
+    code = "import sys, yaml; from gpraflow.app.plan import Plan\n"
+    code += "print(*(Plan(yaml.safe_load(open(path))).config['run'] for path in sys.argv[1:]))"
+    configs = sorted(str(path) for path in (ROOT / "config").glob("*.yaml"))
+    done = run(str(bare), "-c", code, *configs, folder=ROOT, PYTHONPATH=str(ROOT / "scripts"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [yaml.safe_load(Path(path).read_text())["run"] for path in configs]
+
+
+def test_bare_snakemake_lists_the_rules_and_plans_the_run(bare, tmp_path):
+    rules = reads_with(bare, "--list-rules", folder=ROOT)
+    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} <= {line.split(" ")[0] for line in rules.splitlines()}
+    options = ["-n", "--snakefile", str(ROOT / "workflow/Snakefile"), "--configfile", "mine.yaml"]
+    found = jobs(reads_with(bare, *options, folder=project(tmp_path / "mine")))
+    assert found["train_model"] == 1
+    assert found["shard_tfrecords"] == 3
+
+
+# The workflow catalog and snakedeploy
+
+
+def test_the_catalogs_standardized_usage():
+    assert (ROOT / "workflow/Snakefile").is_file()
+    assert (ROOT / "config/README.md").is_file()
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert usage["software-stack-deployment"] == {"conda": True, "apptainer": False, "apptainer+conda": False}
+    assert usage["mandatory-flags"]["flags"] == []
+    readme = (ROOT / "README.md").read_text().lower()
+    assert "snakemake" in readme
+    assert "workflow" in readme
+
+
+def test_the_test_folder_runs(tmp_path):
+    checkout = copy_workflow(tmp_path / "gpraflow")
+    shutil.copytree(ROOT / ".test/config", checkout / ".test/config")
+    done = snakemake(checkout, "--directory", ".test")
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = checkout / ".test/results/test"
+    ledger = pl.read_csv(results / "ledger.tsv", separator="\t", schema_overrides={"dataset": pl.String})
+    assert ledger.filter(rule="count_reads", kind="in")["rows"].sum() == 6000
+    assert (results / "report.html").stat().st_size > 100_000
+    assert not (checkout / "results").exists()
+
+
+def test_snakedeploys_way(place):
+    """`snakedeploy deploy-workflow` copies config/ and writes a Snakefile with this module declaration, there with github(...)."""
+    folder = place / "deployed"
+    shutil.copytree(ROOT / "config", folder / "config")
+    (folder / "workflow").mkdir()
+    (folder / "workflow/Snakefile").write_text(
+        'from snakemake.utils import min_version\n\n\nmin_version("6.10.0")\n\n\nconfigfile: "config/config.yaml"\n\n\n'
+        f'module gpraflow:\n    snakefile:\n        "{place}/gpraflow/workflow/Snakefile"\n    config:\n        config\n\n\n'
+        "use rule * from gpraflow\n"
+    )
+    done = snakemake(folder, "-n")
+    assert done.returncode == 0, done.stderr[-2000:]
+    defaults = schemas.defaults(schemas.load("config"))
+    found = jobs(done.stdout)
+    assert found["all"] == found["simulate_assay"] == found["write_report"] == found["train_model"] == 1
+    assert found["count_reads"] == len((ROOT / "config" / Path(defaults["counts"][SAMPLE_SHEET]).name).read_text().splitlines()) - 1
+    assert found["predict_promoters"] == 2  # the test split, and the sample's independent data set
