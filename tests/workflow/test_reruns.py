@@ -192,11 +192,11 @@ CHANGES = {
             "bins": 20,
             "cells_prior": 2.0,
             "reads_half": 5.0,
-            "average": 0.9,
-            "average_strands": True,
+            "ema": 0.9,
+            "rc_averaging": True,
             "precision": "mixed_bfloat16",
             "ensemble": 2,
-            "guard": 3.0,
+            "divergence_factor": 3.0,
             "checkpoint_steps": 10,
         }.items()
     },
@@ -208,7 +208,7 @@ CHANGES = {
     "training.weight_decay": (0.1, FROM["train_model"]),
     "training.gradient_clip": (0.5, FROM["train_model"]),
     "training.patience": (3, FROM["train_model"]),
-    "training.reverse_complement": (True, FROM["train_model"]),
+    "training.rc_augmentation": (True, FROM["train_model"]),
     "training.initial_model": ("other", FROM["train_model"]),
     **{f"tuning.{key}": (value, []) for key, value in {"trials": 2, "epochs": 1, "seed": 1, "space": []}.items()},  # only if asked for
     **{f"tpu.{key}": (value, []) for key, value in {"topology": "v5e-8", "promoters": 10, "price": 1.0}.items()},  # only if asked for
@@ -218,7 +218,7 @@ CHANGES = {
     "prediction.batch_size": (100, ["calibrate_model", *AFTER_PREDICTION]),
     "evaluation.bootstrap": (200, SCORING),
     "evaluation.seed": (1, ["reenact_leak", *SCORING]),
-    "evaluation.shuffled_epochs": (1, ["train_shuffled", *SCORING]),
+    "evaluation.permutation_epochs": (1, ["train_shuffled", *SCORING]),
     "evaluation.splits": (["test", "val"], ["find_nearest", *[rule for rule in AFTER_PREDICTION if rule not in EXPLANATION]]),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
     "explain.dataset": ("simulated_independent", [*EXPLANATION, *PAGE]),
@@ -243,7 +243,7 @@ CHANGES |= {  # no public data sets here
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
 UNTESTED = {
     "counts.table": "`estimate_expression` and all that follows",
-    "counts.bins": "what reads the files of the bins, or `estimate_expression` if only gates or cells are others, and all that follows",
+    "counts.sample_sheet": "what reads the files of the bins, or `estimate_expression` if only gates or cells differ, and all that follows",
     "run": "everything, under another results folder",
     "data": "what reads from {data}",
     "fetch.registry": "`fetch_dataset`; with another DOI, checksum or name of a file `ingest_table` and all that follows",

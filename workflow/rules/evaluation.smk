@@ -8,7 +8,7 @@ rule evaluate_model:
         about="results/{run}/model/model.json",
         shuffled=(
             "results/{run}/shuffled.json"
-            if PLAN.config["evaluation"]["shuffled_epochs"]
+            if PLAN.config["evaluation"]["permutation_epochs"]
             else []
         ),
     output:

@@ -33,7 +33,7 @@ rule train_model:
 
 
 rule train_shuffled:
-    """Train the model on shuffled labels, only if asked for (evaluation.shuffled_epochs): nothing may be learnt from them."""
+    """Train the model on shuffled labels, only if asked for (evaluation.permutation_epochs): nothing may be learnt from them."""
     input:
         receipt="results/{run}/upload.json",
         scaffolds=PLAN.scaffolds,
@@ -54,7 +54,7 @@ rule train_shuffled:
         code=code_with_model("train_shuffled"),
         model=PLAN.model,
         options=PLAN.training_options(
-            epochs=PLAN.config["evaluation"]["shuffled_epochs"], ensemble=1
+            epochs=PLAN.config["evaluation"]["permutation_epochs"], ensemble=1
         ),
     script:
         "../../scripts/train_shuffled.py"

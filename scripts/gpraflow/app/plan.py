@@ -129,10 +129,10 @@ class Plan:
     def _load_sheet(self) -> list[dict[str, Any]]:
         """Return the rows of the sample sheet, checked; none where expression comes from a table and there is no sheet."""
         counts = self.config["counts"]
-        path = self.fill(counts["bins"])
+        path = self.fill(counts["sample_sheet"])
         if not self.from_bins and not Path(path).is_file():
             return []
-        rows = schemas.load_sheet(path, schemas.load("bins"))
+        rows = schemas.load_sheet(path, schemas.load("sample_sheet"))
         for row in rows:
             row.update({key: self.fill(cell) for key, cell in row.items() if isinstance(cell, str)})
         required = {}

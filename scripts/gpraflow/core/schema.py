@@ -21,7 +21,7 @@ class Row(dict):
 
 
 def load(name: str) -> dict[str, Any]:
-    """Read a built-in JSON schema, written as YAML: ``config``, ``bins``, ``datasets`` or ``registry``."""
+    """Read a built-in JSON schema, written as YAML: ``config``, ``sample_sheet``, ``datasets`` or ``registry``."""
     return yaml.safe_load(resources.path_of(f"{name}.schema.yaml", "schemas").read_text(encoding="utf-8"))
 
 

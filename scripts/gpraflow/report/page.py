@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpraflow.core import ledger, provenance
+from gpraflow.models.about import read as read_about
 from gpraflow.report import accounting
 from gpraflow.report.findings import card, digests, facts, notes_of, warnings_of, without_secrets
 from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json, read_table, shape, table
@@ -183,7 +184,7 @@ def page(
     import yaml
 
     results, folder = Path(results), Path(template).parent
-    metrics, about = read_json(results / "metrics.json"), read_json(results / "model/model.json")
+    metrics, about = read_json(results / "metrics.json"), read_about(results / "model/model.json")
     scored, max_edits = {name: metrics["datasets"][name] for name in datasets}, config["neighbours"]["max_edits"]
     titles = {name: of["title"] for name, of in scored.items()}
     simulated = any(Path(entry["path"]).is_relative_to(results / "simulated") for entry in data)

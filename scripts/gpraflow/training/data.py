@@ -45,13 +45,13 @@ class TrainingData:
     def batches(self, batch_size: int, seed: int, epoch: int, start: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
         """Yield inputs, targets and weights (mean 1) of this process's part of an epoch's batches from ``start`` on."""
         flagged = "reverse" in self.inputs  # such a model turns its channels itself
-        turn = self.options.reverse_complement and not flagged
+        turn = self.options.rc_augmentation and not flagged
         process, processes = steppers.process()
         size = batch_size // processes
         found = self.table.batches(batch_size, seed=seed, epoch=epoch, start=start, turn=turn, process=(process, processes))
         for step, batch in enumerate(found, start=start):
             reverse = np.zeros((size, 1), np.float32)
-            if flagged and self.options.reverse_complement:
+            if flagged and self.options.rc_augmentation:
                 reverse[:, 0] = shards_batches.strands(batch_size, seed, epoch, step)[process * size : (process + 1) * size]
             given = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
             weight = (self.weights(batch) / self.mean_weight).astype(np.float32)

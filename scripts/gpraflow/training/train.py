@@ -205,7 +205,7 @@ def _train_network(
         core, trained = _train_member(data, work / f"member_{number}", number, blueprint, options, backend, backup, terminal, watch)
         cores.append(core)
         members.append(trained)
-    model = serving(cores, data.objective, data.length, options.average_strands, blueprint.name)
+    model = serving(cores, data.objective, data.length, options.rc_averaging, blueprint.name)
     for core, member in zip(cores, members, strict=True):
         assign_weights(core, member.last_weights, member.last_others)
     model.save(work / "last.keras")
@@ -230,13 +230,13 @@ def _train_member(
     seed = randomness.derive(options.seed, "train_model", *([number] if number else []))
     keras.utils.set_random_seed(seed % 2**32)
     core = build_core(blueprint, data.length, data.objective.outputs, f"member_{number}")
-    single = serving([core], data.objective, data.length, options.average_strands, blueprint.name)
+    single = serving([core], data.objective, data.length, options.rc_averaging, blueprint.name)
     if options.initial_model:
         warm_start(single, options.initial_model, backend)
     if number == 0:
         single.summary(line_length=120)
     optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
-    stepper = steppers.stepper(core, optimizer, data.objective, options.average)
+    stepper = steppers.stepper(core, optimizer, data.objective, options.ema)
     stages = registry.describe(blueprint.name).stages
     with contextlib.closing(MemberTraining(data, stepper, single, stages, work, seed, number, options, backup, terminal, watch)) as run:
         return core, run.member()
