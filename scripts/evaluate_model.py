@@ -26,8 +26,10 @@ def main(job):
         parts += own
         compared += others
     content = {"run": params.run, "datasets": found, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": description}
-    content["shuffled"] = json.loads(Path(job.input.shuffled).read_text(encoding="utf-8")) if job.input.shuffled else None
-    outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "strata", "peers", "checks")}
+    content["permuted_labels"] = (
+        json.loads(Path(job.input.permuted_labels).read_text(encoding="utf-8")) if job.input.permuted_labels else None
+    )
+    outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "subgroups", "published_models", "checks")}
     evaluate.write(content, parts, compared, **outputs)
 
 

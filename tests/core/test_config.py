@@ -171,6 +171,24 @@ def test_bad_sheet(tmp_path, sheet_schema, text, message):
     assert "sheet.tsv" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("peers", "published_models"),
+        ("base", "parent"),
+        ("base_sequence", "parent_sequence"),
+        ("base_expression", "parent_expression"),
+    ],
+)
+def test_a_renamed_column_is_an_error_that_names_the_new_column(tmp_path, sheet_schema, old, new):
+    path = sheet(tmp_path, f"name\ttable\t{old}\na\tx\ty\n")
+    with pytest.raises(ConfigError) as caught:
+        schemas.load_sheet(path, sheet_schema)
+    assert str(caught.value) == f"{path}: the column '{old}' was renamed to '{new}' in version 0.2"
+    sheet(tmp_path, f"name\ttable\t{new}\na\tx\ty\n")
+    assert schemas.load_sheet(path, sheet_schema)[0][new] == "y"
+
+
 def test_missing_sheet(tmp_path, sheet_schema):
     with pytest.raises(ConfigError, match=r"none\.tsv: this sheet does not exist"):
         schemas.load_sheet(tmp_path / "none.tsv", sheet_schema)
@@ -261,10 +279,10 @@ def test_a_registry_that_is_not_there(tmp_path, registry_schema):
 
 
 def test_columns_of_a_sheet_beside_those_of_the_promoter_table():
-    found = configs.extras_of({"peers": "a, b,", "groups": "g", "base": "g", "base_expression": "e"})
-    assert (found["peers"], found["groups"], found["replicates"], found["sd_is"]) == (["a", "b"], ["g"], [], "standard_error")
+    found = configs.extras_of({"published_models": "a, b,", "groups": "g", "parent": "g", "parent_expression": "e"})
+    assert (found["published_models"], found["groups"], found["replicates"], found["sd_is"]) == (["a", "b"], ["g"], [], "standard_error")
     assert found["keep"] == ["a", "b", "g", "e"]
-    assert found["keep_if_there"] == ["a_base", "b_base"]
+    assert found["keep_if_there"] == ["a_parent", "a_base", "b_parent", "b_base"]
     assert configs.extras_of({})["keep"] == []
 
 

@@ -188,11 +188,13 @@ def test_every_way_of_training_works(receipt, tmp_path, options):
         np.testing.assert_allclose(predictor.predict(tmp_path / "model", other)["predicted"], predicted, rtol=1e-2)
 
 
-def test_nothing_is_learnt_from_shuffled_labels(receipt, tmp_path):
-    for name, shuffled in (("own", False), ("others", True)):
-        about = training_train.train(receipt, tmp_path / name, blueprint=blueprint("baseline_kmer"), options=OPTIONS, shuffled=shuffled)
-        assert (about["val_loss"] < 0.3) == (not shuffled), about["val_loss"]
-        assert (about["val_loss"] > 0.9) == shuffled, about["val_loss"]
+def test_nothing_is_learnt_from_permuted_labels(receipt, tmp_path):
+    for name, permuted in (("own", False), ("others", True)):
+        about = training_train.train(
+            receipt, tmp_path / name, blueprint=blueprint("baseline_kmer"), options=OPTIONS, permuted_labels=permuted
+        )
+        assert (about["val_loss"] < 0.3) == (not permuted), about["val_loss"]
+        assert (about["val_loss"] > 0.9) == permuted, about["val_loss"]
 
 
 def test_an_ensemble_is_the_mean_of_its_members(receipt, tmp_path):
@@ -214,11 +216,11 @@ def test_an_ensemble_is_the_mean_of_its_members(receipt, tmp_path):
     alone_predicted = predictor.predict(tmp_path / "alone", table)
     assert predictor.MEMBERS not in alone_predicted.columns
     np.testing.assert_allclose(each.to_numpy()[:, 0], alone_predicted["predicted"], rtol=1e-5)
-    with_bases = table.with_columns(base_sequence=table["sequence"].shift(1))
-    effects = predictor.predict(tmp_path / "model", with_bases)
+    with_parents = table.with_columns(parent_sequence=table["sequence"].shift(1))
+    effects = predictor.predict(tmp_path / "model", with_parents)
     assert effects["predicted"].to_list() == predicted["predicted"].to_list()
-    assert effects["predicted_base"][0] is None
-    np.testing.assert_allclose(effects["predicted_base"][1:], predicted["predicted"][:-1], rtol=1e-6)
+    assert effects["predicted_parent"][0] is None
+    np.testing.assert_allclose(effects["predicted_parent"][1:], predicted["predicted"][:-1], rtol=1e-6)
     assert about["val_of_members"]["val_loss"][0] == pytest.approx(alone["val_loss"], rel=1e-5)
     assert pl.read_csv(tmp_path / "model/history.csv")["member"].to_list() == [0] * 3 + [1] * 3
 

@@ -131,11 +131,11 @@ def test_rules_declare_the_modules_that_decide_their_result(script):
         if script.stem.startswith(("plot", "evaluate", "group", "find", "split", "shard", "predict", "calibrate", "explain"))
         else set()
     )
-    reading |= {"tables", "scaffold"} if script.stem in ("compare_models", "reenact_leak") else set()
+    reading |= {"tables", "scaffold"} if script.stem in ("compare_models", "demonstrate_leak") else set()
     reading |= {"scaffold"} if script.stem == "estimate_expression" else set()
     reading |= (
         {"shards"}
-        if script.stem in ("train_model", "train_shuffled", "find_learning_rate", "tune_trial", "check_tpu", "upload_shards")
+        if script.stem in ("train_model", "train_permuted", "find_learning_rate", "tune_trial", "check_tpu", "upload_shards")
         else set()
     )
     reading |= modules - {"tuning"} if script.stem == "tune_model" else set()  # it collects what the trials wrote

@@ -30,7 +30,7 @@ ALL = [
     "find_overlaps",
     "split_promoters",
     "find_nearest",
-    "reenact_leak",
+    "demonstrate_leak",
     "shard_tfrecords",
     "upload_shards",
     "train_model",
@@ -38,11 +38,11 @@ ALL = [
     "predict_promoters",
     "explain_model",
     "plot_motifs",
-    "train_shuffled",
+    "train_permuted",
     "evaluate_model",
     "plot_training",
     "plot_predictions",
-    "plot_strata",
+    "plot_subgroups",
     "collect_ledger",
     "plot_scores",
     "plot_leak",
@@ -50,14 +50,14 @@ ALL = [
     "plot_cost",
     "write_report",
 ]
-ASIDE = ("fetch", "plot_", "find_nearest", "reenact")  # that what comes after does not follow from
+ASIDE = ("fetch", "plot_", "find_nearest", "demonstrate")  # that what comes after does not follow from
 FROM = {
-    rule: [one for one in ALL[ALL.index(rule) :] if one != "train_shuffled"]
+    rule: [one for one in ALL[ALL.index(rule) :] if one != "train_permuted"]
     for rule in ALL[: ALL.index("train_model") + 1]
     if not rule.startswith(ASIDE)
 }
 PAGE = ["plot_cost", "write_report"]
-SCORED = ["evaluate_model", "plot_predictions", "plot_strata"]
+SCORED = ["evaluate_model", "plot_predictions", "plot_subgroups"]
 SCORING = [*SCORED, "plot_scores", "plot_leak", *PAGE]
 EXPLANATION = ["explain_model", "plot_motifs"]
 AFTER_PREDICTION = ["predict_promoters", *EXPLANATION, *SCORED, "collect_ledger", "plot_scores", "plot_leak", "plot_ledger", *PAGE]
@@ -152,9 +152,9 @@ CHANGES = {
     "scaffold.max_flank_edits": (3, FROM["ingest_table"]),
     "scaffold.insert_length": ([50, 100], FROM["count_reads"]),
     "scaffold.outside_length": ("drop", FROM["ingest_table"]),
-    "scaffold.length": (100, ["reenact_leak", *FROM["shard_tfrecords"]]),
-    "scaffold.keep": ("left", ["reenact_leak", *FROM["shard_tfrecords"]]),
-    "scaffold.pad": ("right", ["reenact_leak", *FROM["shard_tfrecords"]]),
+    "scaffold.length": (100, ["demonstrate_leak", *FROM["shard_tfrecords"]]),
+    "scaffold.keep": ("left", ["demonstrate_leak", *FROM["shard_tfrecords"]]),
+    "scaffold.pad": ("right", ["demonstrate_leak", *FROM["shard_tfrecords"]]),
     "neighbours.max_edits": (2, FROM["group_neighbours"]),
     "neighbours.kmer": (24, [rule for rule in FROM["group_neighbours"] if rule != "find_overlaps"]),
     "neighbours.independent": ("warn", FROM["split_promoters"]),
@@ -179,7 +179,7 @@ CHANGES = {
     "model.preset": ("paper", FROM["train_model"]),
     "model.sizes.kernel_size": (9, FROM["train_model"]),
     "model.motifs": ("other.jaspar", []),  # not with this architecture
-    "training.backend": ("tensorflow", ["reenact_leak", *FROM["train_model"]]),
+    "training.backend": ("tensorflow", ["demonstrate_leak", *FROM["train_model"]]),
     "training.seed": (1, FROM["train_model"]),
     "training.epochs": (2, FROM["train_model"]),
     "training.batch_size": (32, FROM["train_model"]),
@@ -217,8 +217,8 @@ CHANGES = {
     "range_test.steps": (30, []),
     "prediction.batch_size": (100, ["calibrate_model", *AFTER_PREDICTION]),
     "evaluation.bootstrap": (200, SCORING),
-    "evaluation.seed": (1, ["reenact_leak", *SCORING]),
-    "evaluation.permutation_epochs": (1, ["train_shuffled", *SCORING]),
+    "evaluation.seed": (1, ["demonstrate_leak", *SCORING]),
+    "evaluation.permutation_epochs": (1, ["train_permuted", *SCORING]),
     "evaluation.splits": (["test", "val"], ["find_nearest", *[rule for rule in AFTER_PREDICTION if rule not in EXPLANATION]]),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
     "explain.dataset": ("simulated_independent", [*EXPLANATION, *PAGE]),
@@ -230,7 +230,7 @@ CHANGES = {
     "evaluation.dream.dataset": ("", []),  # another than none needs its files
     "evaluation.dream.subsets": ("other", []),
     "evaluation.dream.public": ("other", []),
-    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_predictions", "plot_strata", *PAGE]),
+    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_predictions", "plot_subgroups", *PAGE]),
     "plots.hexagons": (20, ["plot_predictions", *PAGE]),
 }
 CHANGES |= {  # no public data sets here
@@ -328,14 +328,14 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("models/slides", FROM["train_model"]),
         ("calibration", ["calibrate_model", *AFTER_PREDICTION]),
         ("prediction", ["calibrate_model", *AFTER_PREDICTION]),
-        ("bases", FROM["ingest_table"]),
-        ("metrics", ["reenact_leak", *EXPLANATION, *SCORING]),
+        ("parents", FROM["ingest_table"]),
+        ("metrics", ["demonstrate_leak", *EXPLANATION, *SCORING]),
         ("explain", [*EXPLANATION, *PAGE]),
         ("evaluation", SCORING),
-        ("strata", SCORING),
+        ("subgroups", SCORING),
         ("checks", SCORING),
-        ("reenactment", ["reenact_leak", "plot_leak", *PAGE]),
-        ("score_plots", ["plot_strata", "plot_scores", *PAGE]),
+        ("leak", ["demonstrate_leak", "plot_leak", *PAGE]),
+        ("score_plots", ["plot_subgroups", "plot_scores", *PAGE]),
         ("audit_plots", ["plot_leak", "plot_ledger", *PAGE]),
         ("cost", PAGE),
         ("report", ["write_report"]),

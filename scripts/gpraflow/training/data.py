@@ -19,13 +19,15 @@ from gpraflow.training.options import Options
 class TrainingData:
     """Batches of the training split, and the validation split."""
 
-    def __init__(self, receipt: dict[str, Any], work: Path, architecture: registry.Architecture, options: Options, shuffled: bool = False):
+    def __init__(
+        self, receipt: dict[str, Any], work: Path, architecture: registry.Architecture, options: Options, permuted_labels: bool = False
+    ):
         self.options, self.inputs = options, architecture.inputs
         wanted = registry.features_of(asdict(options), architecture)
         source = shards_batches.open_split(receipt, "train")
         features = (SEQUENCE, EXPRESSION, *wanted)
-        if shuffled:
-            self.table: shards_batches.MemoryMap = shards_batches.Shuffled(source, work / "shards", features, options.seed)
+        if permuted_labels:
+            self.table: shards_batches.MemoryMap = shards_batches.PermutedLabels(source, work / "shards", features, options.seed)
         else:
             self.table = shards_batches.MemoryMap(source, work / "shards", features)
         self.length, self.rows = source.manifest["length"], len(self.table)

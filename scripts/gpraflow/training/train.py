@@ -50,7 +50,7 @@ def train(
     backup: str = "",
     terminal: TextIO | None = None,
     watch: Callable[[dict[str, Any]], None] | None = None,
-    shuffled: bool = False,
+    permuted_labels: bool = False,
 ) -> dict[str, Any]:
     """Train a model on the ``train`` split, choose the best epoch on ``val``, and write a model directory.
 
@@ -75,7 +75,7 @@ def train(
         Where the progress bar goes, besides the log.
     watch
         Is given each epoch's line of the history; what it raises ends the training.
-    shuffled
+    permuted_labels
         Give each promoter another one's label, as a control: the model must learn nothing.
 
     Returns
@@ -104,7 +104,7 @@ def train(
     copies = storage_backup.Backup(backup, mark) if backup else None
     started = time.monotonic()
     with _writing(directory), policy(options.precision if not architecture.baseline else "float32"):
-        data = TrainingData(receipt, work, architecture, options, shuffled)
+        data = TrainingData(receipt, work, architecture, options, permuted_labels)
         if architecture.baseline:
             model, members = _fit_baseline(data, blueprint, options)
         else:
