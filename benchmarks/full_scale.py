@@ -89,7 +89,7 @@ def main():
             synthetic.write_table(table, arguments.rows, arguments.seed)
         scaffold = {"scaffold": "pTpA", "max_flank_edits": 4}
         scaffolds = str(ROOT / "resources/scaffolds.yaml")
-        library, families, overlaps = (f"{folder}/{name}.parquet" for name in ("library", "families", "overlaps"))
+        library, clusters, overlaps = (f"{folder}/{name}.parquet" for name in ("library", "clusters", "overlaps"))
         pl.DataFrame(schema=neighbours.OVERLAPS).write_parquet(overlaps)
         stages = {
             "ingest_table": {
@@ -108,11 +108,11 @@ def main():
             },
             "group_neighbours": {
                 "input": {"promoters": library, "scaffolds": scaffolds},
-                "output": {"families": families, "ledger": f"{folder}/group.tsv"},
+                "output": {"clusters": clusters, "ledger": f"{folder}/group.tsv"},
                 "params": scaffold | {"max_edits": 3, "kmer": 0},
             },
             "split_promoters": {
-                "input": {"promoters": library, "families": families, "overlaps": overlaps},
+                "input": {"promoters": library, "clusters": clusters, "overlaps": overlaps},
                 "output": {
                     "splits": [f"{folder}/{split}.parquet" for split in SPLITS],
                     "summary": f"{folder}/summary.tsv",

@@ -20,7 +20,7 @@ import polars as pl
 import yaml
 
 ROOT = Path(__file__).parents[1]
-RUN = "curve"  # one for all, so that the table is read and its families are found once
+RUN = "curve"  # one for all, so that the table is read and its clusters are found once
 SCHEMA = {
     "model": pl.String,
     "promoters": pl.Int64,

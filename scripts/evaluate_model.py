@@ -8,13 +8,14 @@ import polars as pl
 from gpraflow.core import logs
 from gpraflow.evaluation import evaluate, metrics
 from gpraflow.formats import promoters
+from gpraflow.models import about
 
 
 def main(job):
     logs.log_to(job.log[0])
     params, found, parts, compared = job.params, {}, [], []
-    about = json.loads(Path(job.input.about).read_text(encoding="utf-8"))
-    both_strands = any(about["training"][key] for key in ("reverse_complement", "average_strands"))
+    description = about.read(job.input.about)
+    both_strands = any(description["training"][key] for key in ("rc_augmentation", "rc_averaging"))
     nearest = pl.read_parquet(job.input.nearest)
     for name, title, extras, path in zip(params.datasets, params.titles, params.extras, job.input.predictions, strict=True):
         rows = promoters.read(path)
@@ -24,9 +25,11 @@ def main(job):
         found[name] = {"title": title, "independent": name in params.independent, **scores}
         parts += own
         compared += others
-    content = {"run": params.run, "datasets": found, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": about}
-    content["shuffled"] = json.loads(Path(job.input.shuffled).read_text(encoding="utf-8")) if job.input.shuffled else None
-    outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "strata", "peers", "checks")}
+    content = {"run": params.run, "datasets": found, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": description}
+    content["permuted_labels"] = (
+        json.loads(Path(job.input.permuted_labels).read_text(encoding="utf-8")) if job.input.permuted_labels else None
+    )
+    outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "subgroups", "published_models", "checks")}
     evaluate.write(content, parts, compared, **outputs)
 
 

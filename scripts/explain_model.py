@@ -21,7 +21,7 @@ def main(job):
         seed=job.params.seed,
         truth=pl.read_csv(job.input.activities, separator="\t") if job.input.activities else None,
     )
-    for name in ("promoters", "peaks", "sites", "motifs"):
+    for name in ("promoters", "seqlets", "sites", "motifs"):
         files.write_text(job.output[name], getattr(found, name).write_csv(separator="\t", float_precision=6))
     files.write_parquet(job.output.contributions, found.contributions)
     files.write_json(job.output.summary, {"dataset": job.params.dataset} | found.summary)

@@ -1,4 +1,4 @@
-"""Find the families of near-duplicate promoters, which must stay in one split."""
+"""Find the clusters of near-duplicate promoters, which must stay in one split."""
 
 import polars as pl
 
@@ -14,13 +14,13 @@ def main(job):
     table = promoters.read(job.input.promoters)
     ledger.read(table.height)
     inserts = flanks.inserts(table["sequence"], scaffold.load(job.input.scaffolds, params.scaffold), params.max_flank_edits)
-    family = neighbours.families(table, inserts, params.max_edits, params.kmer, job.threads)
-    sizes = family.value_counts()["count"]
-    ledger.note("families", len(sizes))
-    ledger.note("promoters in families of two or more", int(sizes.filter(sizes > 1).sum()))
-    ledger.note("promoters of the largest family", int(sizes.max()))
-    files.write_parquet(job.output.families, pl.DataFrame({"sequence": table["sequence"], "family": family}))
-    ledger.write(job.output.ledger, len(family))
+    cluster = neighbours.clusters(table, inserts, params.max_edits, params.kmer, job.threads)
+    sizes = cluster.value_counts()["count"]
+    ledger.note("clusters", len(sizes))
+    ledger.note("promoters in clusters of two or more", int(sizes.filter(sizes > 1).sum()))
+    ledger.note("promoters of the largest cluster", int(sizes.max()))
+    files.write_parquet(job.output.clusters, pl.DataFrame({"sequence": table["sequence"], "cluster": cluster}))
+    ledger.write(job.output.ledger, len(cluster))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def main(job):
         keep_if_there=params.extras["keep_if_there"],
         ledger=ledger,
     )
-    table = parents.with_bases(table, params.extras["base"], params.extras["base_sequence"])
+    table = parents.with_parents(table, params.extras["parent"], params.extras["parent_sequence"])
     ledger.write(job.output.ledger, table.height)
     promoters.write(table, job.output.promoters)
 

@@ -14,11 +14,11 @@ def main(job):
     titles, max_edits = job.params.titles, job.params.max_edits
     nearest, about = pl.read_parquet(job.input.nearest), json.loads(Path(job.input.about).read_text(encoding="utf-8"))
     labels = dict.fromkeys(("dataset", "by", "part"), pl.String)
-    strata = pl.read_csv(job.input.strata, separator="\t", schema_overrides=labels, infer_schema_length=None)
-    reenacted = pl.read_csv(job.input.reenactment, separator="\t")
-    again = figures.reenactment(reenacted, about["val_r"], about["promoters"]["val"])
-    drawing.save(figures.leak(nearest, strata, titles, max_edits), job.output.distance_png, job.output.distance_svg)
-    drawing.save(again, job.output.reenactment_png, job.output.reenactment_svg)
+    subgroups = pl.read_csv(job.input.subgroups, separator="\t", schema_overrides=labels, infer_schema_length=None)
+    demonstration = pl.read_csv(job.input.demonstration, separator="\t")
+    again = figures.demonstration(demonstration, about["val_r"], about["promoters"]["val"])
+    drawing.save(figures.leak(nearest, subgroups, titles, max_edits), job.output.distance_png, job.output.distance_svg)
+    drawing.save(again, job.output.demonstration_png, job.output.demonstration_svg)
     table = figures.distances(nearest, list(titles), max_edits)
     files.write_text(job.output.table, table.write_csv(separator="\t", float_precision=6))
 

@@ -52,7 +52,7 @@ def snakemake(folder: Path, *arguments: str, **options) -> subprocess.CompletedP
 TINY = """\
 run: tiny
 simulate: {promoters: 600, independent: 60, reads: 9000, cells_per_promoter: 10, independent_cells: 20, active_factors: 10}
-counts: {bins: tiny_bins.tsv}
+counts: {sample_sheet: tiny_bins.tsv}
 model:
   name: slides
   preset: small

@@ -122,7 +122,7 @@ def test_empty_texts_are_empty_and_rows_without_a_name_have_their_number(folder,
     (tmp_path / "in.tsv").write_text(f"name\tsequence\n\t{WHOLE[0]}\nb\t{WHOLE[1]}\n")
     assert run("predict", folder, tmp_path / "in.tsv", "-o", tmp_path / "out.tsv") == cli.DONE
     lines = [line.split("\t") for line in (tmp_path / "out.tsv").read_text().splitlines()]
-    assert [(line[0], line[-1]) for line in lines] == [("name", "outside"), ("1", ""), ("b", "")]
+    assert [(line[0], line[-1]) for line in lines] == [("name", "out_of_distribution"), ("1", ""), ("b", "")]
 
 
 def test_a_full_disk_behind_standard_output_is_no_fault_of_the_program(folder, tmp_path):

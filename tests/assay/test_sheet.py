@@ -55,7 +55,7 @@ def test_simulation_never_writes_over_files_of_the_user():
 
 
 def test_a_bin_may_be_there_once_in_each_replicate(root, tmp_path):
-    schema = schemas.load("bins")
+    schema = schemas.load("sample_sheet")
     path = tmp_path / "bins.tsv"
     path.write_text("bin\treads\treplicate\n1\ta\tx\n1\tb\ty\n2\tc\ty\n")
     assert [sheet.column_of(row) for row in schemas.load_sheet(path, schema)] == ["x.1", "y.1", "y.2"]

@@ -37,7 +37,7 @@ def url(bucket_name):
 
 
 def train(receipt, folder, backup="", **options):
-    given = vars(OPTIONS) | {"batch_size": 16, "average": 0.9, "checkpoint_steps": 2} | options
+    given = vars(OPTIONS) | {"batch_size": 16, "ema": 0.9, "checkpoint_steps": 2} | options
     return training_train.train(receipt, folder, blueprint=blueprint(NAME), options=training_options.Options(**given), backup=backup)
 
 

@@ -83,6 +83,31 @@ def test_wrong_keys_and_values(schema, content, message):
         schemas.validate(content, schema, "config")
 
 
+@pytest.mark.parametrize(
+    ("section", "old", "new"),
+    [
+        ("training", "average", "ema"),
+        ("training", "average_strands", "rc_averaging"),
+        ("training", "reverse_complement", "rc_augmentation"),
+        ("training", "guard", "divergence_factor"),
+        ("counts", "bins", "sample_sheet"),
+        ("evaluation", "shuffled_epochs", "permutation_epochs"),
+    ],
+)
+def test_a_renamed_key_is_an_error_that_names_the_new_key(schema, section, old, new):
+    with pytest.raises(ConfigError) as caught:
+        configs.load({section: {old: 0}})
+    assert str(caught.value) == f"config: '{section}.{old}' was renamed to '{section}.{new}' in version 0.2"
+    assert new in schema["properties"][section]["properties"]
+
+
+def test_old_names_are_listed_for_keys_that_were_renamed(schema, sheet_schema):
+    for path, part in [*objects(schema), *objects(sheet_schema)]:
+        for old, new in part.get("x-renamed", {}).items():
+            assert new in part["properties"], f"{path}.{new}"
+            assert old not in part["properties"], f"{path}.{old}"
+
+
 def test_all_mistakes_are_told_at_once(schema):
     with pytest.raises(ConfigError) as caught:
         schemas.validate({"sead": 1, "split": {"sed": 2}}, schema, "config")
@@ -145,6 +170,24 @@ def test_bad_sheet(tmp_path, sheet_schema, text, message):
     with pytest.raises(GpraflowError, match=message) as caught:
         schemas.load_sheet(sheet(tmp_path, text), sheet_schema)
     assert "sheet.tsv" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("peers", "published_models"),
+        ("base", "parent"),
+        ("base_sequence", "parent_sequence"),
+        ("base_expression", "parent_expression"),
+    ],
+)
+def test_a_renamed_column_is_an_error_that_names_the_new_column(tmp_path, sheet_schema, old, new):
+    path = sheet(tmp_path, f"name\ttable\t{old}\na\tx\ty\n")
+    with pytest.raises(ConfigError) as caught:
+        schemas.load_sheet(path, sheet_schema)
+    assert str(caught.value) == f"{path}: the column '{old}' was renamed to '{new}' in version 0.2"
+    sheet(tmp_path, f"name\ttable\t{new}\na\tx\ty\n")
+    assert schemas.load_sheet(path, sheet_schema)[0][new] == "y"
 
 
 def test_missing_sheet(tmp_path, sheet_schema):
@@ -237,10 +280,10 @@ def test_a_registry_that_is_not_there(tmp_path, registry_schema):
 
 
 def test_columns_of_a_sheet_beside_those_of_the_promoter_table():
-    found = configs.extras_of({"peers": "a, b,", "groups": "g", "base": "g", "base_expression": "e"})
-    assert (found["peers"], found["groups"], found["replicates"], found["sd_is"]) == (["a", "b"], ["g"], [], "standard_error")
+    found = configs.extras_of({"published_models": "a, b,", "groups": "g", "parent": "g", "parent_expression": "e"})
+    assert (found["published_models"], found["groups"], found["replicates"], found["sd_is"]) == (["a", "b"], ["g"], [], "standard_error")
     assert found["keep"] == ["a", "b", "g", "e"]
-    assert found["keep_if_there"] == ["a_base", "b_base"]
+    assert found["keep_if_there"] == ["a_parent", "a_base", "b_parent", "b_base"]
     assert configs.extras_of({})["keep"] == []
 
 

@@ -75,12 +75,12 @@ def test_padding_that_decides_predictions_is_told():
     assert finding(long, "padding")["value"] is None
 
 
-def test_what_shuffled_labels_teach_is_told():
+def test_what_permuted_labels_teach_is_told():
     nothing, something = ({"n": 500, "epochs": 4, "r": 0.04, "val_loss": loss} for loss in (0.997, 0.6))
-    assert checks.shuffled(nothing)["verdict"] == "ok"
-    assert checks.shuffled(something)["verdict"] == "warning"
-    assert "r = 0.040 and explains 0.3 % of the variance of the 500 promoters of val" in checks.shuffled(nothing)["text"]
-    assert checks.shuffled(nothing | {"r": None})["value"] == 0
+    assert checks.permuted_labels(nothing)["verdict"] == "ok"
+    assert checks.permuted_labels(something)["verdict"] == "warning"
+    assert "r = 0.040 and explains 0.3 % of the variance of the 500 promoters of val" in checks.permuted_labels(nothing)["text"]
+    assert checks.permuted_labels(nothing | {"r": None})["value"] == 0
 
 
 def test_each_fault_is_found_and_no_other():

@@ -1,4 +1,4 @@
-"""Noise ceiling, parts, effects and peers."""
+"""Noise ceiling, subgroups, effects of mutations and published models."""
 
 import json
 
@@ -25,7 +25,7 @@ def predictions(n=200, seed=0):
             "sequence": ["".join(row) for row in np.array(list("ACGT"))[rng.integers(0, 4, (n, 30))]],
             "expression": y,
             "predicted": y + rng.normal(0, 2, n),
-            "peer": y + rng.normal(0, 1, n),
+            "theirs": y + rng.normal(0, 1, n),
             "n_reads": rng.integers(1, 300, n),
             "singleton": pl.Series([None] * n, dtype=pl.Boolean),
             "expression_sd": pl.Series([None] * n, dtype=pl.Float32),
@@ -127,36 +127,37 @@ def test_the_consensus_of_variants_is_what_they_were_made_from():
     found = parents.consensus(pl.Series(variants), pl.Series(names))
     assert found.to_list() == [base] * 3 + [None] * 4
     table = pl.DataFrame({"sequence": variants, "of": names, "given": [base.lower()] * 7})
-    assert parents.with_bases(table, "of", "given")[parents.BASE].to_list() == [base] * 7
-    assert parents.with_bases(table, "", "").columns == table.columns
+    assert parents.with_parents(table, "of", "given")[parents.PARENT].to_list() == [base] * 7
+    assert parents.with_parents(table, "", "").columns == table.columns
 
 
-def test_effects_and_peers_stand_beside_the_scores(tmp_path):
+@pytest.mark.parametrize("of_parents", ["theirs_parent", "theirs_base"])
+def test_effects_and_published_models_stand_beside_the_scores(tmp_path, of_parents):
     rng = np.random.default_rng(4)
-    table = predictions().with_columns(base=pl.lit(8.0), predicted_base=pl.Series(rng.normal(8, 1, 200)), peer_base=pl.lit(8.5))
-    table = table.with_columns(peer=pl.when(pl.int_range(200) < 10).then(None).otherwise("peer"))
-    extras = EXTRAS | {"peers": ["peer"], "base_expression": "base"}
+    table = predictions().with_columns(parent=pl.lit(8.0), predicted_parent=pl.Series(rng.normal(8, 1, 200)), **{of_parents: pl.lit(8.5)})
+    table = table.with_columns(theirs=pl.when(pl.int_range(200) < 10).then(None).otherwise("theirs"))
+    extras = EXTRAS | {"published_models": ["theirs"], "parent_expression": "parent"}
     found, parts, compared = evaluate.evaluate(table, name="d", model="mine", extras=extras, distance=None, resamples=200, seed=1)
-    p, m = table["predicted"] - table["predicted_base"], table["expression"] - 8
+    p, m = table["predicted"] - table["predicted_parent"], table["expression"] - 8
     assert found["effects"]["r"] == pytest.approx(stats.pearsonr(p, m)[0])
     assert found["effects"]["n"] == 200
     large = m.abs() >= m.abs().median()
     assert found["effects"]["sign"] == pytest.approx(((p.sign() == m.sign()) & large).sum() / large.sum())
-    known = table.drop_nulls("peer")
-    assert found["peers"]["peer"]["n"] == 190
-    assert found["peers"]["peer"]["r"] == pytest.approx(stats.pearsonr(known["peer"], known["expression"])[0])
-    assert found["peers"]["peer"]["effects"]["r"] == pytest.approx(found["peers"]["peer"]["r"])
-    assert [(row["model"], row["other"], row["n"]) for row in compared] == [("mine", "peer", 190)]
+    known = table.drop_nulls("theirs")
+    assert found["published_models"]["theirs"]["n"] == 190
+    assert found["published_models"]["theirs"]["r"] == pytest.approx(stats.pearsonr(known["theirs"], known["expression"])[0])
+    assert found["published_models"]["theirs"]["effects"]["r"] == pytest.approx(found["published_models"]["theirs"]["r"])
+    assert [(row["model"], row["other"], row["n"]) for row in compared] == [("mine", "theirs", 190)]
     assert compared[0]["difference"] < 0
     assert {row["by"] for row in parts} == {"reads", "expression decile"}
-    paths = {f"{name}_path": tmp_path / name for name in ("json", "tsv", "strata", "peers", "checks")}
+    paths = {f"{name}_path": tmp_path / name for name in ("json", "tsv", "subgroups", "published_models", "checks")}
     evaluate.write({"datasets": {"d": found}}, parts, compared, **paths)
     assert json.loads((tmp_path / "json").read_text())["datasets"]["d"]["effects"]["n"] == 200
     assert pl.read_csv(tmp_path / "tsv", separator="\t")["effects_r"][0] == pytest.approx(found["effects"]["r"], abs=1e-6)
-    assert pl.read_csv(tmp_path / "strata", separator="\t").height == len(parts)
-    assert pl.read_csv(tmp_path / "peers", separator="\t").columns == list(comparisons.COLUMNS)
+    assert pl.read_csv(tmp_path / "subgroups", separator="\t").height == len(parts)
+    assert pl.read_csv(tmp_path / "published_models", separator="\t").columns == list(comparisons.COLUMNS)
     plain, *_ = evaluate.evaluate(predictions(), name="d", model="m", extras=EXTRAS, distance=None, resamples=100, seed=1)
-    assert (plain["ceiling"], plain["effects"], plain["peers"]) == (None, None, {})
+    assert (plain["ceiling"], plain["effects"], plain["published_models"]) == (None, None, {})
 
 
 def test_distances_are_those_of_the_same_data_set():
@@ -174,7 +175,7 @@ def test_distances_are_those_of_the_same_data_set():
         ("gini", {"complex_gini_2184": None}),
     ],
 )
-def test_peers_through_the_whole_way_give_the_reference_figures(shared, root, file, sets):
+def test_published_models_from_ingestion_to_scores_give_the_reference_figures(shared, root, file, sets):
     """The sheet of the real data sets, ingestion and scoring: figures equal to 4 decimals."""
     rows = schemas.load_sheet(root / "config/yeast_real_datasets.tsv", schemas.load("datasets"))
     (row,) = (row for row in rows if row["name"] == f"yeast_test_{file}")
@@ -193,20 +194,20 @@ def test_peers_through_the_whole_way_give_the_reference_figures(shared, root, fi
     reference = pl.read_csv(shared / "reference_peers.tsv", separator="\t").filter(pl.col("set").is_in(list(sets)))
     checked = set()
     for expected in reference.iter_rows(named=True):
-        if expected["peer"] not in found["peers"]:
+        if expected["peer"] not in found["published_models"]:
             continue
-        mine = found["peers"][expected["peer"]]
+        mine = found["published_models"][expected["peer"]]
         mine = mine[sets[expected["set"]]] if sets[expected["set"]] else mine
         assert (mine["n"], *(round(mine[key], 4) for key in ("r", "r2", "rho"))) == tuple(expected[key] for key in ("n", "r", "r2", "rho"))
         checked.add((expected["set"], expected["peer"]))
     assert {name for name, _ in checked} == set(sets)
-    assert {peer for _, peer in checked} == set(extras["peers"])
+    assert {peer for _, peer in checked} == set(extras["published_models"])
 
 
 def test_real_bases_are_mostly_the_consensus(shared):
     table = pl.read_csv(shared / "yeast_test_drift.tsv.gz", separator="\t")
-    found = table.with_columns(parents.consensus(table["sequence"], table["base_tag"])).drop_nulls(parents.BASE)
-    edits = [sum(a != b for a, b in zip(*pair, strict=True)) for pair in found.select("sequence", parents.BASE).iter_rows()]
+    found = table.with_columns(parents.consensus(table["sequence"], table["base_tag"])).drop_nulls(parents.PARENT)
+    edits = [sum(a != b for a, b in zip(*pair, strict=True)) for pair in found.select("sequence", parents.PARENT).iter_rows()]
     assert found.height == 2682
     assert sum(number == n_mut for number, n_mut in zip(edits, found["n_mut"], strict=True)) == 2568
 

@@ -9,7 +9,7 @@ from gpraflow.prediction import calibration
 def table():
     rows = [
         ("a", "set a", "mine", "run", 100, 0.8, 0.7, 0.85),
-        ("a", "set a", "theirs", "peer", 90, 0.9, 0.85, 0.95),
+        ("a", "set a", "theirs", "published model", 90, 0.9, 0.85, 0.95),
         ("a", "set a", "none", "run", 100, None, None, None),
         ("b", "set b", "mine", "run", 1200, 0.5, 0.49, 0.51),
     ]
@@ -56,12 +56,19 @@ def test_runs_and_others_are_in_one_table_and_runs_are_compared_on_what_both_pre
         "one": frame.with_columns(predicted=pl.col("expression") + pl.int_range(40) % 3),
         "two": frame.with_columns(predicted=pl.col("expression") + pl.int_range(40) % 5).tail(30),
     }
-    scored = {"title": "Set", "n": 40, "r": 0.9, "peers": {"peer": {"n": 39, "r": 0.7}}, "r_members_mean": 0.8, "r_members_sd": 0.01}
+    scored = {
+        "title": "Set",
+        "n": 40,
+        "r": 0.9,
+        "published_models": {"theirs": {"n": 39, "r": 0.7}},
+        "r_members_mean": 0.8,
+        "r_members_sd": 0.01,
+    }
     about = {"architecture": "x", "parameters": 5, "members": 2, "promoters": {"train": 99}, "training": {"seed": 3}}
     runs = {name: {"datasets": {"d": scored}, "model": about} for name in predictions}
     scores, tests = comparisons.across(runs, lambda run, dataset: predictions[run], resamples=100, seed=1)
-    assert scores["label"].to_list() == ["one", "two", "peer"]
-    assert scores["kind"].to_list() == ["run", "run", "peer"]
+    assert scores["label"].to_list() == ["one", "two", "theirs"]
+    assert scores["kind"].to_list() == ["run", "run", "published model"]
     assert scores.select("training_promoters", "seed", "r_members_sd").row(0) == (99, 3, 0.01)
     assert tests.select("n", "model", "other").rows() == [(30, "one", "two")]
     assert tests["difference"][0] == pytest.approx(tests["r"][0] - tests["r_other"][0])
@@ -73,8 +80,10 @@ def test_runs_and_others_are_in_one_table_and_runs_are_compared_on_what_both_pre
 
 def test_summary_has_the_best_of_others_first_and_the_ceiling(tmp_path):
     one = {"title": "Set a", "n": 1000, "r": 0.8, "r_low": 0.7, "r_high": 0.9, "ceiling": {"r": 0.95}}
-    one["peers"] = {name: {"n": 9, "r": r, "r_low": r, "r_high": r} for name, r in (("worse", 0.5), ("better", 0.85), ("none", None))}
-    figure = figures.summary({"a": one, "b": one | {"title": "Set b", "ceiling": None, "peers": {}, "r": None}})
+    one["published_models"] = {
+        name: {"n": 9, "r": r, "r_low": r, "r_high": r} for name, r in (("worse", 0.5), ("better", 0.85), ("none", None))
+    }
+    figure = figures.summary({"a": one, "b": one | {"title": "Set b", "ceiling": None, "published_models": {}, "r": None}})
     (axes,) = figure.axes
     names = ["Set a  (n = 1,000)", "better  (n = 9)", "worse  (n = 9)", "none  (n = 9)", "Set b  (n = 1,000)"]
     assert [label.get_text() for label in axes.get_yticklabels()] == names

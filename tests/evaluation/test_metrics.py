@@ -124,7 +124,7 @@ def test_one_promoter_is_too_few():
         ("sswm", "complex_sswm_unique"),
     ],
 )
-def test_peers_stored_predictions_give_the_reference_figures(shared, file, reference_set):
+def test_published_models_give_the_reference_figures(shared, file, reference_set):
     reference = pl.read_csv(shared / "reference_peers.tsv", separator="\t").filter(pl.col("set") == reference_set)
     table = pl.read_csv(shared / f"yeast_test_{file}.tsv.gz", separator="\t", infer_schema_length=None)
     checked = 0

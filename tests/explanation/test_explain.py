@@ -188,7 +188,7 @@ def test_peaks_are_where_contributions_are_large_and_name_the_site_there():
     effects[1, :5] = np.nan
     columns = {"name": ["a", "a", "b"], "factor": ["X", "Y", "Z"], "matrix": ["x", "y", "z"], "strand": ["+", "-", "+"]}
     columns |= {"start": [14, 9, 1], "end": [20, 15, 8], "effect": [0.5, -2.0, 3.0]}
-    found = explanation_sites.find_peaks(pl.Series(["a", "b"]), effects, np.array([0, 5]), pl.DataFrame(columns))
+    found = explanation_sites.find_seqlets(pl.Series(["a", "b"]), effects, np.array([0, 5]), pl.DataFrame(columns))
     assert found["name"].to_list() == ["a", "b"]
     first, second = found.rows(named=True)
     assert (first["start"], first["end"]) == (11, 18)  # from 1
@@ -236,10 +236,10 @@ def test_a_data_set_is_explained_and_compared_with_the_truth(folder, predictor, 
     gradient = of_first["gradient_x_input"].to_numpy()
     of_all = mutagenesis.contributions(mutagenesis.explain(predictor, found.promoters["sequence"][:1], mutants=False)[2])
     assert gradient == pytest.approx(of_all[0], abs=1e-6)
-    assert found.summary["peaks_with_a_site"] == found.peaks["matrix"].is_not_null().sum() > 40
+    assert found.summary["seqlets_with_a_site"] == found.seqlets["matrix"].is_not_null().sum() > 40
     without = explain.explain_some(predictor, predictions, [], number=3, seed=1)
     assert (without.motifs.height, without.sites.height, without.summary["recovery"]) == (0, 0, None)
-    assert without.peaks.height
+    assert without.seqlets.height
 
 
 def test_nothing_is_found_where_the_model_uses_no_motif(known, tmp_path):

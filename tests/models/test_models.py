@@ -131,13 +131,13 @@ OPTIONS = training_options.Options(
     warmup_steps=4,
     weight_decay=0.01,
     gradient_clip=1.0,
-    average=0.0,
+    ema=0.0,
     patience=9,
-    reverse_complement=False,
-    average_strands=False,
+    rc_augmentation=False,
+    rc_averaging=False,
     precision="float32",
     ensemble=1,
-    guard=4.0,
+    divergence_factor=4.0,
     checkpoint_steps=100,
     initial_model="",
 )
@@ -422,7 +422,7 @@ def test_checkpoint_of_another_architecture_is_refused(of_each, tmp_path):
 
 def test_strand_augmentation_is_used(tmp_path):
     receipt = upload(tmp_path, train=library(96, 1), val=library(32, 2))
-    plain, turned = (train(receipt, tmp_path / str(flag), "vaishnav_cnn", reverse_complement=flag)["val_loss"] for flag in (False, True))
+    plain, turned = (train(receipt, tmp_path / str(flag), "vaishnav_cnn", rc_augmentation=flag)["val_loss"] for flag in (False, True))
     assert plain != turned
 
 

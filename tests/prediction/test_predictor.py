@@ -25,7 +25,7 @@ def predictor(folder):
 def test_expression_is_what_the_model_says_in_the_order_of_the_input(predictor):
     sequences = toy.promoters(150, 5)
     found = predictor.predict(sequences)
-    assert found.columns == ["sequence", "expression", "expression_low", "expression_high", "outside"]
+    assert found.columns == ["sequence", "expression", "expression_low", "expression_high", "out_of_distribution"]
     assert found["sequence"].to_list() == sequences
     assert found["expression"].to_numpy() == pytest.approx([toy.said(s) for s in sequences], abs=1e-5)
     assert predictor.predict(pl.Series(sequences)).equals(found)
@@ -175,8 +175,8 @@ def test_what_is_unlike_training_is_said(predictor):
         rich: "composition",
         rich * 2 + "NNN": "length,unknown bases,composition",
     }
-    assert predictor.predict(list(cases))["outside"].to_list() == list(cases.values())
-    flagged = predictor.predict(toy.promoters(20_000, 12))["outside"] != ""
+    assert predictor.predict(list(cases))["out_of_distribution"].to_list() == list(cases.values())
+    flagged = predictor.predict(toy.promoters(20_000, 12))["out_of_distribution"] != ""
     assert flagged.mean() < 0.003
 
 

@@ -69,7 +69,7 @@ def test_a_vcf_names_positions_of_the_sequences_as_they_were_given(folder, tmp_p
         f"p1:26:{one[25]}>{other(one[25])}",
     ]
     assert found["effect_alt_minus_ref"].to_list() == pytest.approx([expected(one, alternative) for alternative in alternatives], abs=1e-5)
-    assert found["outside_alt"].to_list()[1:3] == ["length", "length"]
+    assert found["out_of_distribution_alt"].to_list()[1:3] == ["length", "length"]
 
 
 def test_a_variant_in_a_flank_stays_one(folder, tmp_path):
@@ -84,7 +84,7 @@ def test_a_whole_promoter_and_an_insert_are_made_alike(folder, tmp_path, capsys,
     ref, alt = (toy.FIVE + text + toy.THREE if which == whole_one else text for which, text in (("ref", INSERTS[0]), ("alt", changed)))
     found = effects(folder, tmp_path, "alt.fa", f">p0\n{alt}\n", f">p0\n{ref}\n")
     assert found["effect_alt_minus_ref"].item() == pytest.approx(expected(INSERTS[0], changed), abs=1e-5)
-    assert found["outside_alt"].to_list() == [None]
+    assert found["out_of_distribution_alt"].to_list() == [None]
     arguments = ["variants", str(folder), str(tmp_path / "ref.fa"), str(tmp_path / "alt.fa"), "-o", str(tmp_path / "again.tsv")]
     assert cli.main(arguments) == cli.DONE
     assert "1 pairs of which one was a whole promoter and the other an insert only" in capsys.readouterr().err

@@ -43,9 +43,9 @@ def test_leak_shows_every_promoter_and_says_where_none_is_near(tmp_path):
     left, right, other, empty = figure.axes
     heights = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in left.patches if bar.get_height()}
     assert heights == pytest.approx({0: 100 / 6, 3: 100 / 6, 4: 100 / 6, 30: 200 / 6, 39: 100 / 6})
-    assert texts(left) == ["2 within\nthe guard's 3 edits"]
+    assert texts(left) == ["2 within\n3 edits"]
     assert left.get_title(loc="left") == "Set a (n = 6)"
-    assert texts(other) == ["0 within\nthe guard's 3 edits"]
+    assert texts(other) == ["0 within\n3 edits"]
     assert [label.get_text() for label in right.get_yticklabels()] == ["1 to 3  (n = 3)", "33 or more  (n = 30)"]
     assert texts(right) == ["too few to score"]
     assert empty.get_yticklabels() == []
@@ -55,15 +55,19 @@ def test_leak_shows_every_promoter_and_says_where_none_is_near(tmp_path):
     saved(tmp_path / "c", figures.leak(nothing, pl.DataFrame(schema=subgroups.COLUMNS), {"a": "Set a"}, 3))
 
 
-def test_reenactment_shows_the_runs_model_beside(tmp_path):
-    rows = [("index error", 1, 10, 1, 0.99, 0.9, 0.95), ("honest", 1, 20, 1, 0.0, 0.2, 0.5), ("shuffled labels", 1, 20, 1, 0.0, 0.0, -0.1)]
+def test_demonstration_shows_the_runs_model_beside(tmp_path):
+    rows = [
+        ("index error", 1, 10, 1, 0.99, 0.9, 0.95),
+        ("leakage-controlled", 1, 20, 1, 0.0, 0.2, 0.5),
+        ("permuted labels", 1, 20, 1, 0.0, 0.0, -0.1),
+    ]
     table = pl.DataFrame(rows, schema=leak.COLUMNS, orient="row")
-    figure = figures.reenactment(table, 0.8, 21)
+    figure = figures.demonstration(table, 0.8, 21)
     (axes,) = figure.axes
     assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"] == [0.95, 0.5, -0.1, 0.8]
     assert {"0.950", "-0.100", "n = 10; 99 % also trained on", "n = 21; 0 % also trained on"} <= set(texts(axes))
     saved(tmp_path / "a", figure)
-    saved(tmp_path / "b", figures.reenactment(table, None, 21))
+    saved(tmp_path / "b", figures.demonstration(table, None, 21))
 
 
 def test_waterfall_begins_each_loss_where_the_next_total_ends(tmp_path):

@@ -221,7 +221,10 @@ def test_warnings_say_of_which_data_set_and_what():
             {"dataset": "a", "check": "scale", "verdict": "warning", "text": "other scale"},
             {"dataset": "b", "check": "scale", "verdict": "ok", "text": "same scale"},
         ],
-        "leak/distances.tsv": [{"dataset": "b", "n": "1000", "within_guard": "7"}, {"dataset": "a", "n": "10", "within_guard": "0"}],
+        "leak/distances.tsv": [
+            {"dataset": "b", "n": "1000", "within_max_edits": "7"},
+            {"dataset": "a", "n": "10", "within_max_edits": "0"},
+        ],
         "intervals.tsv": [
             {"dataset": "a", "level": "0.950000", "inside": "0.71", "high": "0.75", "n": "50"},
             {"dataset": "a", "level": "0.500000", "inside": "0.1", "high": "0.2", "n": "50"},
@@ -236,7 +239,7 @@ def test_warnings_say_of_which_data_set_and_what():
         ("Training", "diverged 2 times and was sent back to its best state with a smaller learning rate."),
     ]
     assert findings.warnings_of({}, {}, {}, 3) == []
-    baseline = {"leak/reenactment.tsv": [{"way": "index error", "r": "0.99"}, {"way": "honest", "r": "0.5"}]}
+    baseline = {"leak/demonstration.tsv": [{"condition": "index error", "r": "0.99"}, {"condition": "leakage-controlled", "r": "0.5"}]}
     (found,) = findings.warnings_of(baseline, {"val_r": 0.4}, {}, 3)
     assert (found.of, found.text.partition(",")[0]) == ("val split", "baseline: ridge regression on 5-mers")
     assert findings.warnings_of(baseline, {"val_r": 0.6}, {}, 3) == []
@@ -261,7 +264,7 @@ def test_notes_say_what_a_reviewer_would_ask():
 
 def test_a_card_names_ceiling_and_the_best_of_others():
     scored = SCORE | {"title": "Set", "independent": True, "n": 50, "ceiling": {"from": "errors", "r": 0.98, "share": 0.918}}
-    scored["peers"] = {"weak": SCORE | {"r": 0.5, "n": 40}, "strong": SCORE | {"r": 0.97, "n": 41}, "none": {"r": None, "n": 3}}
+    scored["published_models"] = {"weak": SCORE | {"r": 0.5, "n": 40}, "strong": SCORE | {"r": 0.97, "n": 41}, "none": {"r": None, "n": 3}}
     row = {
         "dataset": "d",
         "other": "strong",
@@ -275,7 +278,7 @@ def test_a_card_names_ceiling_and_the_best_of_others():
     assert (found["r"], found["ends"], found["n"], found["kind"]) == ("0.900", "0.850 to 0.950", 50, "independent of the library")
     assert found["lines"] == [
         "91.8 % of the noise ceiling, 0.980 (from errors)",
-        "best of 2 stored predictions of others, strong: r 0.970 [0.850, 0.950], n = 41",
+        "best of 2 published models, strong: r 0.970 [0.850, 0.950], n = 41",
         "this model minus strong: -0.070 [-0.090, -0.050], p = 0.0004 (Holm)",
         "other run, theirs: r 0.900 [0.850, 0.950]",
     ]
@@ -329,14 +332,17 @@ def run_folder(folder, titles):
     """Write the least that a run leaves behind."""
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config = schemas.validate(config, schemas.load("config"), "config")
-    scored = {name: SCORE | {"title": title, "independent": True, "n": 50, "ceiling": None, "peers": {}} for name, title in titles.items()}
+    scored = {
+        name: SCORE | {"title": title, "independent": True, "n": 50, "ceiling": None, "published_models": {}}
+        for name, title in titles.items()
+    }
     (folder / "model").mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps({"datasets": scored}))
     (folder / "model/model.json").write_text(json.dumps(ABOUT))
     (folder / "ledger.tsv").write_text(LEDGER)
     first = next(iter(titles))
     (folder / "checks.tsv").write_text(f"dataset\tcheck\tvalue\tverdict\ttext\n{first}\tscale\t1\twarning\t{HOSTILE}\n")
-    (folder / "peers.tsv").write_text("dataset\tn\n")
+    (folder / "published_models.tsv").write_text("dataset\tn\n")
     for name in ("scores", f"predictions/{first}"):
         path = folder / f"figures/{name}.svg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -349,7 +355,7 @@ def write(folder, config, **changes):
     given = {
         "results": folder,
         "figures": sorted(map(str, folder.rglob("*.svg"))),
-        "tables": [str(folder / name) for name in ("ledger.tsv", "peers.tsv", "checks.tsv")],
+        "tables": [str(folder / name) for name in ("ledger.tsv", "published_models.tsv", "checks.tsv")],
         "captions": sorted(map(str, (ROOT / "workflow/report").glob("*.rst"))),
         "template": ROOT / "workflow/report/report.html.j2",
         "config": config | {"run": "mine"},
@@ -385,7 +391,7 @@ def test_the_page_holds_what_there_is_escaped_and_no_more(tmp_path):
     inside = [link["href"][1:] for link in page.links if link["href"].startswith("#")]
     assert set(inside) <= set(page.ids)
     assert {"summary", "scores", "ledger", "predictions", "methods"} <= set(inside)
-    assert not {"assay", "leak", "comparison", "factors"} & set(page.ids)  # a run without them; peers.tsv has no rows
+    assert not {"assay", "leak", "comparison", "factors"} & set(page.ids)  # a run without them; published_models.tsv has no rows
     assert "1 warning: the scores mean less than they seem" in text
     assert text.index("1 warning") < text.index("Summary</h2>") < text.index('id="scores"') < text.index('id="methods"')
     assert not [link for link in page.links if not link["href"].startswith(("#", "data:"))]

@@ -163,24 +163,24 @@ def table_of(sequences, group=None):
     return pl.DataFrame({"sequence": sequences, "group": group}, schema_overrides={"group": pl.String})
 
 
-def test_families_join_neighbours_and_given_groups():
+def test_clusters_join_neighbours_and_given_groups():
     a, b, c, d = random_inserts(4, np.random.default_rng(6))
     near = "C" + a[1:] if a[0] != "C" else "G" + a[1:]
     sequences = [a, near, b, turned(c), c, d]
-    plain = neighbours.families(table_of(sequences), pl.Series(sequences), 3)
+    plain = neighbours.clusters(table_of(sequences), pl.Series(sequences), 3)
     name = min(a, near, turned(a), turned(near))
     assert plain.to_list() == [name, name, min(b, turned(b)), min(c, turned(c)), min(c, turned(c)), min(d, turned(d))]
-    given = neighbours.families(table_of(sequences, ["x", None, "y", None, "x", "y"]), pl.Series(sequences), 3)
+    given = neighbours.clusters(table_of(sequences, ["x", None, "y", None, "x", "y"]), pl.Series(sequences), 3)
     assert given.to_list() == ["x", "x", "y", "x", "x", "y"]
 
 
-def test_names_of_families_do_not_depend_on_other_rows():
+def test_names_of_clusters_do_not_depend_on_other_rows():
     sequences = planted(200, np.random.default_rng(7), 2, ["substitute"])
-    few = neighbours.families(table_of(sequences[100:300].to_list()), sequences[100:300], 3)
-    every = neighbours.families(table_of(sequences[::-1].to_list()), sequences[::-1], 3)
+    few = neighbours.clusters(table_of(sequences[100:300].to_list()), sequences[100:300], 3)
+    every = neighbours.clusters(table_of(sequences[::-1].to_list()), sequences[::-1], 3)
     of = dict(zip(sequences[::-1], every, strict=True))
     assert sum(of[text] == name for text, name in zip(sequences[100:300], few, strict=True)) >= 100
-    pairs = pl.DataFrame({"family": few}).group_by("family").len()
+    pairs = pl.DataFrame({"cluster": few}).group_by("cluster").len()
     assert pairs["len"].max() == 1  # the partners of these are outside
 
 
@@ -194,7 +194,7 @@ def test_flanks_do_not_count():
 
 
 def test_real_test_promoters_have_no_neighbour_in_training_and_planted_ones_are_found(shared):
-    """The published training and test promoters: different families, as their authors split them."""
+    """The published training and test promoters: different clusters, as their authors split them."""
     names = ["train", "test_random", "test_native", "test_drift", "test_sswm", "test_gini"]
     parts = {name: pl.read_csv(shared / f"yeast_{name}.tsv.gz", separator="\t")["sequence"] for name in names}
     rng = np.random.default_rng(8)

@@ -253,19 +253,19 @@ def test_errors_of_the_gathering_thread_are_raised_and_it_ends_with_the_epoch(up
     assert "batches" not in {thread.name for thread in threading.enumerate()}
 
 
-def test_shuffled_labels_are_those_of_other_promoters(uploaded):
+def test_permuted_labels_are_those_of_other_promoters(uploaded):
     source = shards_batches.open_split(uploaded[0], "train")
     features = ("sequence", "expression", "n_reads")
-    plain, shuffled = shards_batches.MemoryMap(source, None, features), shards_batches.Shuffled(source, None, features, 4)
+    plain, permuted = shards_batches.MemoryMap(source, None, features), shards_batches.PermutedLabels(source, None, features, 4)
     rows = np.random.default_rng(2).permutation(ROWS)
-    before, after = plain.take(rows), shuffled.take(rows)
+    before, after = plain.take(rows), permuted.take(rows)
     assert (before["sequence"] == after["sequence"]).all()
     assert (before["expression"] != after["expression"]).mean() > 0.9
     assert sorted(after["expression"][:, 0]) == list(range(ROWS))
     assert (after["n_reads"][:, 0] == after["expression"][:, 0] % 7).all()  # all that is known of one other promoter
-    assert (shuffled.take(rows[:9], ("expression",))["expression"] == after["expression"][:9]).all()
-    batch = next(iter(shuffled.batches(32, seed=1)))
-    assert (batch["expression"] == shuffled.take(shards_batches.epoch_order(ROWS, 1, 0)[:32])["expression"]).all()
+    assert (permuted.take(rows[:9], ("expression",))["expression"] == after["expression"][:9]).all()
+    batch = next(iter(permuted.batches(32, seed=1)))
+    assert (batch["expression"] == permuted.take(shards_batches.epoch_order(ROWS, 1, 0)[:32])["expression"]).all()
 
 
 def test_epoch_order_is_a_permutation_that_depends_on_seed_and_epoch():

@@ -36,7 +36,7 @@ def run(table, max_edits=0, **options):
         "origin": "a.parquet",
         "ledger": Ledger("split_promoters", "library"),
     } | options
-    return splits.split(table, neighbours.families(table, table["sequence"], max_edits), **given)
+    return splits.split(table, neighbours.clusters(table, table["sequence"], max_edits), **given)
 
 
 def test_every_row_is_in_exactly_one_split_in_about_the_right_share():
@@ -48,7 +48,7 @@ def test_every_row_is_in_exactly_one_split_in_about_the_right_share():
         assert abs(parts[name].height / 5000 - fraction) < 0.02  # 3.5 standard deviations
 
 
-def test_the_place_of_a_row_is_the_keyed_hash_of_its_family():
+def test_the_place_of_a_row_is_the_keyed_hash_of_its_cluster():
     table = library(300)
     parts = run(table, seed=99)
     for name, part in parts.items():
@@ -66,7 +66,7 @@ def test_rows_stay_when_others_are_added_and_move_with_the_seed():
     assert set(run(library(1000), seed=8)["test"]["sequence"]) != set(small["test"]["sequence"])
 
 
-def test_families_and_reverse_complements_stay_together():
+def test_clusters_and_reverse_complements_stay_together():
     table = library(900, group=[str(i // 9) for i in range(900)])
     for part in run(table).values():
         assert part["group"].value_counts()["count"].to_list() == [9] * part["group"].n_unique()
@@ -76,7 +76,7 @@ def test_families_and_reverse_complements_stay_together():
         assert (part["expression"].value_counts()["count"] == 2).all()
 
 
-def test_fewer_promoters_to_train_on_are_whole_families_and_part_of_more():
+def test_fewer_promoters_to_train_on_are_whole_clusters_and_part_of_more():
     table = library(900, group=[str(i // 9) for i in range(900)])
     every, parts, last = run(table), {}, set()
     for promoters in (50, 100, 400):
@@ -93,7 +93,7 @@ def test_fewer_promoters_to_train_on_are_whole_families_and_part_of_more():
     assert set(run(table, train_promoters=100, seed=8)["train"]["sequence"]) - set(every["train"]["sequence"])
     with pytest.raises(InputError, match=r"a\.parquet: split\.train_promoters is 901, but train has \d+ promoters; set it to 0 for all"):
         run(table, train_promoters=901)
-    with pytest.raises(InputError, match=r"the first family that is drawn has more than split\.train_promoters \(5\)"):
+    with pytest.raises(InputError, match=r"the first cluster that is drawn has more than split\.train_promoters \(5\)"):
         run(table, train_promoters=5)
 
 
@@ -120,7 +120,7 @@ def test_near_duplicates_in_the_users_own_splits_are_dropped_from_the_earlier_on
         "from val": 1,
         "from test": 0,
     }
-    with pytest.raises(InputError, match=r"family '.*' is in \w+ and \w+ \(3 such families\)"):
+    with pytest.raises(InputError, match=r"cluster '.*' is in \w+ and \w+ \(3 such clusters\)"):
         run(table, max_edits=3, method="column")
     assert sum(part.height for part in run(table, method="column").values()) == 8
 
@@ -161,8 +161,8 @@ def test_listed_promoters_are_the_test_split_and_their_near_duplicates_go():
     assert dropped[f"from train: {later}"] + dropped[f"from val: {later}"] == 2
     assert dropped[f"from train: {near}"] + dropped[f"from val: {near}"] == 1
     for name in ("train", "val"):  # where the hash has them without a list
-        families = neighbours.families(parts[name], parts[name]["sequence"], 0)
-        assert splits.by_hash(families, {"train": 0.8, "val": 0.1}, 1).unique().to_list() == [name]
+        clusters = neighbours.clusters(parts[name], parts[name]["sequence"], 0)
+        assert splits.by_hash(clusters, {"train": 0.8, "val": 0.1}, 1).unique().to_list() == [name]
 
 
 def test_a_list_of_other_promoters_is_refused():
@@ -177,15 +177,15 @@ def test_summary_counts_what_was_got_in_each_stratum():
         source=pl.Series(["a", None] * 500, dtype=pl.String),
     )
     table = table.with_columns(sequence=pl.when(pl.int_range(1000) < 100).then(pl.col("sequence") + "A").otherwise("sequence"))
-    families = pl.DataFrame({"sequence": table["sequence"], "family": [str(i // 2) for i in range(1000)]})
+    clusters = pl.DataFrame({"sequence": table["sequence"], "cluster": [str(i // 2) for i in range(1000)]})
     parts = {
         name: table[low:high].with_columns(split=pl.lit(name))
         for name, low, high in (("train", 0, 800), ("val", 800, 900), ("test", 900, 1000))
     }
-    found = splits.summary(parts, families)
+    found = splits.summary(parts, clusters)
     rows = {(stratum, level, split): (promoters, share) for stratum, level, split, promoters, share in found.rows()}
     assert rows["promoters", "all", "train"] == (800, 0.8)
-    assert rows["families", "all", "test"] == (50, 0.1)
+    assert rows["clusters", "all", "test"] == (50, 0.1)
     assert rows["expression", "fifth 1", "train"] == (200, 1.0)
     assert rows["expression", "fifth 5", "val"] == (100, 0.5)
     assert rows["length", "longer", "train"] == (100, 1.0)
@@ -194,7 +194,7 @@ def test_summary_counts_what_was_got_in_each_stratum():
     assert rows["singleton", "true", "train"] == (400, 0.8)
     assert rows["source", "a", "val"] == (50, 0.1)
     assert found["stratum"].unique(maintain_order=True).to_list() == [
-        "promoters", "families", "expression", "length", "reads", "singleton", "source",
+        "promoters", "clusters", "expression", "length", "reads", "singleton", "source",
     ]  # fmt: skip
 
 
@@ -203,8 +203,8 @@ def test_empty_split_is_an_error():
         run(library(3), fractions={"train": 1.0, "val": 1e-9, "test": 1e-9})
 
 
-def test_one_family_is_said_to_be_one():
-    with pytest.raises(InputError, match=r"\(3 promoters in all\); they are one family, which a split does not take apart"):
+def test_one_cluster_is_said_to_be_one():
+    with pytest.raises(InputError, match=r"\(3 promoters in all\); they are one cluster, which a split does not take apart"):
         run(library(3, group="one"))
 
 
@@ -226,7 +226,7 @@ def test_own_column_with_other_labels():
         (library(3, split=["train", "tset", "val"]), "promoter 2: split 'tset' is none of train, val, test"),
         (library(3, split=["train", None, "val"]), "promoter 2: split 'None' is none of"),
         (library(3, split=["train", "val", "val"]), "the split 'test' is empty"),
-        (library(3, group=["a", "b", "a"], split=["train", "val", "test"]), "family 'a' is in test and train"),
+        (library(3, group=["a", "b", "a"], split=["train", "val", "test"]), "cluster 'a' is in test and train"),
     ],
 )
 def test_bad_own_column(table, message):

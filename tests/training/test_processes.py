@@ -12,7 +12,7 @@ from gpraflow.training import processes, steppers, train
 from tests.models.test_models import OPTIONS, blueprint
 from tests.training.test_training import NAME, drive, receipt, saved_weights  # noqa: F401
 
-CHOSEN = {"batch_size": 16, "average": 0.9, "checkpoint_steps": 2, "reverse_complement": True}
+CHOSEN = {"batch_size": 16, "ema": 0.9, "checkpoint_steps": 2, "rc_augmentation": True}
 
 
 def in_two(receipt, directory, **options):  # noqa: F811

@@ -82,7 +82,7 @@ def test_without_libtpu():
 @pytest.mark.skipif(not WITH_LIBTPU, reason="libtpu is in .venv-tpu only: make test-tpu")
 @pytest.mark.parametrize("topology", tpu.SLICES)
 def test_a_step_that_is_compiled(topology):
-    about = check("vaishnav_cnn", topology, precision="mixed_bfloat16", batch_size=64, average=0.9)
+    about = check("vaishnav_cnn", topology, precision="mixed_bfloat16", batch_size=64, ema=0.9)
     assert about["all_reduces"] > 0
     assert about["convolutions_bfloat16"] > 0
     assert about["convolutions_float32"] <= about["convolutions_bfloat16"]

@@ -115,12 +115,12 @@ def test_weights_of_promoters():
 # Steps
 
 
-def tiny_stepper(average=0.0, optimizer="adam"):
+def tiny_stepper(ema=0.0, optimizer="adam"):
     keras.utils.set_random_seed(3)
     inputs = keras.Input((4,))
     model = keras.Model([inputs], keras.layers.Dense(1, name="last")(keras.layers.Dense(3, activation="tanh", name="first")(inputs)))
     objective = objectives.Objective("mse", 1, 1.0, 0.0)
-    return model, steppers.stepper(model, steppers.optimizer_of(optimizer, 0.01, 1.0), objective, average)
+    return model, steppers.stepper(model, steppers.optimizer_of(optimizer, 0.01, 1.0), objective, ema)
 
 
 def batches(number):
@@ -144,7 +144,7 @@ def test_steps_are_keras_s_own():
 
 
 def test_average_is_the_naive_one():
-    model, stepper = tiny_stepper(average=0.6)
+    model, stepper = tiny_stepper(ema=0.6)
     mean = [np.array(variable) for variable in model.trainable_variables]
     for number, (inputs, target, weight) in enumerate(batches(12)):
         stepper.step(inputs, target, weight, 0.05, None)
@@ -170,9 +170,9 @@ def test_only_the_layers_of_a_stage_are_trained():
     "options",
     [
         {"loss": "huber", "optimizer": "rmsprop", "schedule": "one_cycle"},
-        {"loss": "bins", "optimizer": "lion", "learning_rate": 0.001, "average": 0.9},
+        {"loss": "bins", "optimizer": "lion", "learning_rate": 0.001, "ema": 0.9},
         {"loss": "bins", "bin_labels": "cells", "sample_weight": "n_reads"},
-        {"sample_weight": "weight", "precision": "mixed_bfloat16", "average_strands": True, "reverse_complement": True},
+        {"sample_weight": "weight", "precision": "mixed_bfloat16", "rc_averaging": True, "rc_augmentation": True},
     ],
     ids=["huber", "bins", "cells", "bfloat16"],
 )
@@ -184,16 +184,18 @@ def test_every_way_of_training_works(receipt, tmp_path, options):
     predicted = predictor.predict(tmp_path / "model", table)["predicted"].to_numpy()
     assert np.isfinite(predicted).all()
     assert about["training"]["loss"] == options.get("loss", "mse")
-    if options.get("average_strands"):
+    if options.get("rc_averaging"):
         other = table.with_columns(sequence=pl.Series([s[::-1].translate(str.maketrans("ACGT", "TGCA")) for s in table["sequence"]]))
         np.testing.assert_allclose(predictor.predict(tmp_path / "model", other)["predicted"], predicted, rtol=1e-2)
 
 
-def test_nothing_is_learnt_from_shuffled_labels(receipt, tmp_path):
-    for name, shuffled in (("own", False), ("others", True)):
-        about = training_train.train(receipt, tmp_path / name, blueprint=blueprint("baseline_kmer"), options=OPTIONS, shuffled=shuffled)
-        assert (about["val_loss"] < 0.3) == (not shuffled), about["val_loss"]
-        assert (about["val_loss"] > 0.9) == shuffled, about["val_loss"]
+def test_nothing_is_learnt_from_permuted_labels(receipt, tmp_path):
+    for name, permuted in (("own", False), ("others", True)):
+        about = training_train.train(
+            receipt, tmp_path / name, blueprint=blueprint("baseline_kmer"), options=OPTIONS, permuted_labels=permuted
+        )
+        assert (about["val_loss"] < 0.3) == (not permuted), about["val_loss"]
+        assert (about["val_loss"] > 0.9) == permuted, about["val_loss"]
 
 
 def test_an_ensemble_is_the_mean_of_its_members(receipt, tmp_path):
@@ -215,11 +217,11 @@ def test_an_ensemble_is_the_mean_of_its_members(receipt, tmp_path):
     alone_predicted = predictor.predict(tmp_path / "alone", table)
     assert predictor.MEMBERS not in alone_predicted.columns
     np.testing.assert_allclose(each.to_numpy()[:, 0], alone_predicted["predicted"], rtol=1e-5)
-    with_bases = table.with_columns(base_sequence=table["sequence"].shift(1))
-    effects = predictor.predict(tmp_path / "model", with_bases)
+    with_parents = table.with_columns(parent_sequence=table["sequence"].shift(1))
+    effects = predictor.predict(tmp_path / "model", with_parents)
     assert effects["predicted"].to_list() == predicted["predicted"].to_list()
-    assert effects["predicted_base"][0] is None
-    np.testing.assert_allclose(effects["predicted_base"][1:], predicted["predicted"][:-1], rtol=1e-6)
+    assert effects["predicted_parent"][0] is None
+    np.testing.assert_allclose(effects["predicted_parent"][1:], predicted["predicted"][:-1], rtol=1e-6)
     assert about["val_of_members"]["val_loss"][0] == pytest.approx(alone["val_loss"], rel=1e-5)
     assert pl.read_csv(tmp_path / "model/history.csv")["member"].to_list() == [0] * 3 + [1] * 3
 
@@ -248,7 +250,7 @@ def test_a_validation_loss_far_beyond_the_best_sends_training_back(receipt, tmp_
         return scores(predicted, expression, variance) | {"val_loss": next(given, 0.5)}
 
     monkeypatch.setattr(run, "validation_scores", told)
-    about = train(receipt, tmp_path / "model", NAME, guard=3.0)
+    about = train(receipt, tmp_path / "model", NAME, divergence_factor=3.0)
     assert about["restarts"] == 1
     assert about["best_epoch"] == 3
 
@@ -276,7 +278,7 @@ def drive(backend, receipt, folder, kill, **options):
     plan = blueprint(NAME)
     given = {
         "blueprint": {"name": plan.name, "preset": plan.preset, "sizes": plan.sizes},
-        "options": vars(OPTIONS) | {"backend": backend, "batch_size": 16, "average": 0.9, "checkpoint_steps": 2} | options,
+        "options": vars(OPTIONS) | {"backend": backend, "batch_size": 16, "ema": 0.9, "checkpoint_steps": 2} | options,
     }
     environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", DRIVER, backend, str(receipt), str(folder), str(kill), json.dumps(given)]
@@ -357,7 +359,7 @@ def test_a_batch_is_a_multiple_of_the_devices():
 def test_strands_of_a_model_that_turns_itself_are_flags(receipt, tmp_path):
     architecture = registry.describe("legnet")
     found = json.loads(receipt.read_text())
-    options = training_options.Options(**(vars(OPTIONS) | {"reverse_complement": True}))
+    options = training_options.Options(**(vars(OPTIONS) | {"rc_augmentation": True}))
     data = training_data.TrainingData(found, tmp_path, architecture, options)
     (tokens, singleton, reverse), target, weight = next(data.batches(32, 7, 0, 0))
     plain = next(shards_batches.MemoryMap(shards_batches.open_split(found, "train")).batches(32, seed=7))

@@ -25,7 +25,7 @@ MODEL_RULES = {
     "predict_promoters",
     "tabulate_factors",
     "train_model",
-    "train_shuffled",
+    "train_permuted",
     "tune_trial",
 }
 DISTRIBUTION = {
@@ -67,7 +67,7 @@ def third_party(path):
 def code_behind(script):
     """Return the files behind a script, for the architectures that it may build or load too."""
     models = [registry.describe(name).module for name in registry.REGISTRY] if script.stem in MODEL_RULES else []
-    models += ["gpraflow.models.zoo.baseline_kmer"] if script.stem == "reenact_leak" else []
+    models += ["gpraflow.models.zoo.baseline_kmer"] if script.stem == "demonstrate_leak" else []
     return [script, *(ROOT / "scripts" / f"{module.replace('.', '/')}.py" for module in dependencies.closure(script, *models))]
 
 

@@ -31,7 +31,7 @@ ALL = [
     "find_overlaps",
     "split_promoters",
     "find_nearest",
-    "reenact_leak",
+    "demonstrate_leak",
     "shard_tfrecords",
     "upload_shards",
     "train_model",
@@ -39,11 +39,11 @@ ALL = [
     "predict_promoters",
     "explain_model",
     "plot_motifs",
-    "train_shuffled",
+    "train_permuted",
     "evaluate_model",
     "plot_training",
     "plot_predictions",
-    "plot_strata",
+    "plot_subgroups",
     "collect_ledger",
     "plot_scores",
     "plot_leak",
@@ -51,14 +51,14 @@ ALL = [
     "plot_cost",
     "write_report",
 ]
-ASIDE = ("fetch", "plot_", "find_nearest", "reenact")  # that what comes after does not follow from
+ASIDE = ("fetch", "plot_", "find_nearest", "demonstrate")  # that what comes after does not follow from
 FROM = {
-    rule: [one for one in ALL[ALL.index(rule) :] if one != "train_shuffled"]
+    rule: [one for one in ALL[ALL.index(rule) :] if one != "train_permuted"]
     for rule in ALL[: ALL.index("train_model") + 1]
     if not rule.startswith(ASIDE)
 }
 PAGE = ["plot_cost", "write_report"]
-SCORED = ["evaluate_model", "plot_predictions", "plot_strata"]
+SCORED = ["evaluate_model", "plot_predictions", "plot_subgroups"]
 SCORING = [*SCORED, "plot_scores", "plot_leak", *PAGE]
 EXPLANATION = ["explain_model", "plot_motifs"]
 AFTER_PREDICTION = ["predict_promoters", *EXPLANATION, *SCORED, "collect_ledger", "plot_scores", "plot_leak", "plot_ledger", *PAGE]
@@ -153,9 +153,9 @@ CHANGES = {
     "scaffold.max_flank_edits": (3, FROM["ingest_table"]),
     "scaffold.insert_length": ([50, 100], FROM["count_reads"]),
     "scaffold.outside_length": ("drop", FROM["ingest_table"]),
-    "scaffold.length": (100, ["reenact_leak", *FROM["shard_tfrecords"]]),
-    "scaffold.keep": ("left", ["reenact_leak", *FROM["shard_tfrecords"]]),
-    "scaffold.pad": ("right", ["reenact_leak", *FROM["shard_tfrecords"]]),
+    "scaffold.length": (100, ["demonstrate_leak", *FROM["shard_tfrecords"]]),
+    "scaffold.keep": ("left", ["demonstrate_leak", *FROM["shard_tfrecords"]]),
+    "scaffold.pad": ("right", ["demonstrate_leak", *FROM["shard_tfrecords"]]),
     "neighbours.max_edits": (2, FROM["group_neighbours"]),
     "neighbours.kmer": (24, [rule for rule in FROM["group_neighbours"] if rule != "find_overlaps"]),
     "neighbours.independent": ("warn", FROM["split_promoters"]),
@@ -180,7 +180,7 @@ CHANGES = {
     "model.preset": ("paper", FROM["train_model"]),
     "model.sizes.kernel_size": (9, FROM["train_model"]),
     "model.motifs": ("other.jaspar", []),  # not with this architecture
-    "training.backend": ("tensorflow", ["reenact_leak", *FROM["train_model"]]),
+    "training.backend": ("tensorflow", ["demonstrate_leak", *FROM["train_model"]]),
     "training.seed": (1, FROM["train_model"]),
     "training.epochs": (2, FROM["train_model"]),
     "training.batch_size": (32, FROM["train_model"]),
@@ -193,11 +193,11 @@ CHANGES = {
             "bins": 20,
             "cells_prior": 2.0,
             "reads_half": 5.0,
-            "average": 0.9,
-            "average_strands": True,
+            "ema": 0.9,
+            "rc_averaging": True,
             "precision": "mixed_bfloat16",
             "ensemble": 2,
-            "guard": 3.0,
+            "divergence_factor": 3.0,
             "checkpoint_steps": 10,
         }.items()
     },
@@ -209,7 +209,7 @@ CHANGES = {
     "training.weight_decay": (0.1, FROM["train_model"]),
     "training.gradient_clip": (0.5, FROM["train_model"]),
     "training.patience": (3, FROM["train_model"]),
-    "training.reverse_complement": (True, FROM["train_model"]),
+    "training.rc_augmentation": (True, FROM["train_model"]),
     "training.initial_model": ("other", FROM["train_model"]),
     **{f"tuning.{key}": (value, []) for key, value in {"trials": 2, "epochs": 1, "seed": 1, "space": []}.items()},  # only if asked for
     **{f"tpu.{key}": (value, []) for key, value in {"topology": "v5e-8", "promoters": 10, "price": 1.0}.items()},  # only if asked for
@@ -218,8 +218,8 @@ CHANGES = {
     "range_test.steps": (30, []),
     "prediction.batch_size": (100, ["calibrate_model", *AFTER_PREDICTION]),
     "evaluation.bootstrap": (200, SCORING),
-    "evaluation.seed": (1, ["reenact_leak", *SCORING]),
-    "evaluation.shuffled_epochs": (1, ["train_shuffled", *SCORING]),
+    "evaluation.seed": (1, ["demonstrate_leak", *SCORING]),
+    "evaluation.permutation_epochs": (1, ["train_permuted", *SCORING]),
     "evaluation.splits": (["test", "val"], ["find_nearest", *[rule for rule in AFTER_PREDICTION if rule not in EXPLANATION]]),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
     "explain.dataset": ("simulated_independent", [*EXPLANATION, *PAGE]),
@@ -231,7 +231,7 @@ CHANGES = {
     "evaluation.dream.dataset": ("", []),  # another than none needs its files
     "evaluation.dream.subsets": ("other", []),
     "evaluation.dream.public": ("other", []),
-    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_predictions", "plot_strata", *PAGE]),
+    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_predictions", "plot_subgroups", *PAGE]),
     "plots.hexagons": (20, ["plot_predictions", *PAGE]),
 }
 CHANGES |= {  # no public data sets here
@@ -244,7 +244,7 @@ CHANGES |= {  # no public data sets here
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
 UNTESTED = {
     "counts.table": "`estimate_expression` and all that follows",
-    "counts.bins": "what reads the files of the bins, or `estimate_expression` if only gates or cells are others, and all that follows",
+    "counts.sample_sheet": "what reads the files of the bins, or `estimate_expression` if only gates or cells differ, and all that follows",
     "run": "everything, under another results folder",
     "data": "what reads from {data}",
     "fetch.registry": "`fetch_dataset`; with another DOI, checksum or name of a file `ingest_table` and all that follows",
@@ -336,13 +336,13 @@ def test_nothing_reruns_when_nothing_changed(finished):
         ("prediction/calibration", ["calibrate_model", *AFTER_PREDICTION]),
         ("prediction/predictor", ["calibrate_model", *AFTER_PREDICTION]),
         ("explanation/sites", [*EXPLANATION, *PAGE]),
-        ("evaluation/metrics", ["reenact_leak", *EXPLANATION, *SCORING]),
+        ("evaluation/metrics", ["demonstrate_leak", *EXPLANATION, *SCORING]),
         ("evaluation/evaluate", SCORING),
         ("evaluation/subgroups", SCORING),
         ("evaluation/checks", SCORING),
         ("evaluation/ceiling", SCORING),
-        ("evaluation/leak", ["reenact_leak", "plot_leak", *PAGE]),
-        ("evaluation/figures", ["plot_predictions", "plot_strata", "plot_scores", *PAGE]),
+        ("evaluation/leak", ["demonstrate_leak", "plot_leak", *PAGE]),
+        ("evaluation/figures", ["plot_predictions", "plot_subgroups", "plot_scores", *PAGE]),
         ("report/figures", ["plot_leak", "plot_ledger", *PAGE]),
         ("report/accounting", ["collect_ledger", "plot_ledger", *PAGE]),
         ("report/cost", PAGE),

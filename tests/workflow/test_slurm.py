@@ -140,7 +140,7 @@ def test_a_job_that_fails_says_why(folder, cluster):
     bins = folder / "tiny_bins.tsv"
     bins.write_text(bins.read_text().replace("results/{run}/simulated/reads/a_0.fastq.gz", "broken.fastq"))
     config = folder / "tiny.yaml"
-    text = config.read_text().replace("bins: tiny_bins.tsv", "bins: tiny_bins.tsv, cells: reads")
+    text = config.read_text().replace("sample_sheet: tiny_bins.tsv", "sample_sheet: tiny_bins.tsv, cells: reads")
     config.write_text(text.replace("bootstrap: 100", "bootstrap: 100, datasets: ''"))
     (folder / "broken.fastq").write_text("@r\nACGT\n+\nII\n")
     done = run(folder, cluster, "--until", "count_reads", "results/tiny/counts/bins/a.0.parquet")

@@ -373,12 +373,12 @@ def test_own_paired_reads_with_lanes(workflow_folder):
     (workflow_folder / "own_bins.tsv").write_text(sheet)
     own = {path: path.read_bytes() for path in (workflow_folder / "own/reads").iterdir()}
 
-    (workflow_folder / "own.yaml").write_text("run: own\ndata: own\ncounts: {bins: own_bins.tsv}\n")
+    (workflow_folder / "own.yaml").write_text("run: own\ndata: own\ncounts: {sample_sheet: own_bins.tsv}\n")
     done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "own.yaml")
     assert done.returncode != 0
     assert "counts.cells is results/own/simulated/bins.tsv, which belongs to simulated reads, but the bins of own_bins.tsv" in done.stderr
     (workflow_folder / "own.yaml").write_text(
-        "run: own\ndata: own\ncounts: {bins: own_bins.tsv, cells: sheet}\nevaluation: {datasets: ''}\n"
+        "run: own\ndata: own\ncounts: {sample_sheet: own_bins.tsv, cells: sheet}\nevaluation: {datasets: ''}\n"
     )
     done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "own.yaml", "--until", "plot_reads", "estimate_expression")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -418,7 +418,7 @@ def test_snakemakes_own_report_can_be_made_too(finished):
     done = snakemake(finished, "--configfile", "tiny.yaml", "--report", "snakemake.html")
     assert done.returncode == 0, done.stderr[-3000:]
     text = (finished / "snakemake.html").read_text()
-    for part in ("gpraflow run", "Measured against predicted expression of", "reenactment.svg", "intervals.tsv", "cost.tsv", "yield.svg"):
+    for part in ("gpraflow run", "Measured against predicted expression of", "demonstration.svg", "intervals.tsv", "cost.tsv", "yield.svg"):
         assert part in text
 
 

@@ -149,7 +149,7 @@ rule estimate_expression:
     params:
         code=code_of("estimate_expression"),
         columns=PLAN.config["counts"]["columns"],
-        sheet_path=PLAN.config["counts"]["bins"],
+        sheet_path=PLAN.config["counts"]["sample_sheet"],
         sheet=PLAN.bins,
         cells=PLAN.config["counts"]["cells"],
         method=PLAN.config["counts"]["method"],
@@ -259,7 +259,7 @@ rule plot_expression:
     params:
         code=code_of("plot_expression"),
         sheet=PLAN.bins,
-        sheet_path=PLAN.config["counts"]["bins"],
+        sheet_path=PLAN.config["counts"]["sample_sheet"],
         cells=PLAN.config["counts"]["cells"],
         scale=PLAN.config["counts"]["scale"],
         unit=PLAN.config["plots"]["unit"],

@@ -6,9 +6,9 @@ rule evaluate_model:
         ),
         nearest="results/{run}/neighbours/nearest.parquet",
         about="results/{run}/model/model.json",
-        shuffled=(
-            "results/{run}/shuffled.json"
-            if PLAN.config["evaluation"]["shuffled_epochs"]
+        permuted_labels=(
+            "results/{run}/permuted_labels.json"
+            if PLAN.config["evaluation"]["permutation_epochs"]
             else []
         ),
     output:
@@ -18,9 +18,9 @@ rule evaluate_model:
             caption="../report/metrics.rst",
             category="Scores",
         ),
-        strata=report(
-            "results/{run}/strata.tsv",
-            caption="../report/strata.rst",
+        subgroups=report(
+            "results/{run}/subgroups.tsv",
+            caption="../report/subgroups.rst",
             category="Scores",
         ),
         checks=report(
@@ -28,9 +28,9 @@ rule evaluate_model:
             caption="../report/checks.rst",
             category="Scores",
         ),
-        peers=report(
-            "results/{run}/peers.tsv",
-            caption="../report/peers.rst",
+        published_models=report(
+            "results/{run}/published_models.tsv",
+            caption="../report/published_models.rst",
             category="Scores",
         ),
     log:
@@ -121,22 +121,22 @@ rule plot_predictions:
         "../../scripts/plot_predictions.py"
 
 
-rule plot_strata:
+rule plot_subgroups:
     """Draw the scores of the parts of one data set."""
     input:
-        strata="results/{run}/strata.tsv",
+        subgroups="results/{run}/subgroups.tsv",
     output:
-        png="results/{run}/figures/strata/{dataset}.png",
+        png="results/{run}/figures/subgroups/{dataset}.png",
         svg=report(
-            "results/{run}/figures/strata/{dataset}.svg",
-            caption="../report/strata_figure.rst",
+            "results/{run}/figures/subgroups/{dataset}.svg",
+            caption="../report/subgroups_figure.rst",
             category="Scores",
             labels={"data set": "{dataset}"},
         ),
     log:
-        "results/{run}/logs/plot_strata.{dataset}.log",
+        "results/{run}/logs/plot_subgroups.{dataset}.log",
     benchmark:
-        "results/{run}/benchmarks/plot_strata.{dataset}.tsv"
+        "results/{run}/benchmarks/plot_subgroups.{dataset}.tsv"
     conda:
         "../../envs/plot.yaml"
     threads: 1
@@ -144,11 +144,11 @@ rule plot_strata:
         mem_mb=1000,
         runtime=10,
     params:
-        code=code_of("plot_strata"),
+        code=code_of("plot_subgroups"),
         title=lambda wildcards: PLAN.title_of(wildcards.dataset),
         unit=PLAN.config["plots"]["unit"],
     script:
-        "../../scripts/plot_strata.py"
+        "../../scripts/plot_subgroups.py"
 
 
 rule compare_models:
@@ -224,21 +224,21 @@ rule plot_comparison:
         "../../scripts/plot_comparison.py"
 
 
-rule reenact_leak:
+rule demonstrate_leak:
     """Show what the source slides' index error would have made of this library's scores."""
     input:
         train="results/{run}/splits/train.parquet",
         val="results/{run}/splits/val.parquet",
     output:
         table=report(
-            "results/{run}/leak/reenactment.tsv",
+            "results/{run}/leak/demonstration.tsv",
             caption="../report/leak.rst",
-            category="Leak guard",
+            category="Leakage control",
         ),
     log:
-        "results/{run}/logs/reenact_leak.log",
+        "results/{run}/logs/demonstrate_leak.log",
     benchmark:
-        "results/{run}/benchmarks/reenact_leak.tsv"
+        "results/{run}/benchmarks/demonstrate_leak.tsv"
     conda:
         "../../envs/train.yaml"
     threads: 1
@@ -246,11 +246,11 @@ rule reenact_leak:
         mem_mb=2000,
         runtime=10,
     params:
-        code=code_of("reenact_leak", "gpraflow.models.zoo.baseline_kmer"),
+        code=code_of("demonstrate_leak", "gpraflow.models.zoo.baseline_kmer"),
         backend=PLAN.config["training"]["backend"],
         length=PLAN.config["scaffold"]["length"],
         keep=PLAN.config["scaffold"]["keep"],
         pad=PLAN.config["scaffold"]["pad"],
         seed=PLAN.seed_of("evaluation"),
     script:
-        "../../scripts/reenact_leak.py"
+        "../../scripts/demonstrate_leak.py"

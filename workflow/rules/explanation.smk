@@ -10,7 +10,7 @@ rule explain_model:
     output:
         promoters="results/{run}/explain/promoters.tsv",
         contributions="results/{run}/explain/contributions.parquet",
-        peaks="results/{run}/explain/peaks.tsv",
+        seqlets="results/{run}/explain/seqlets.tsv",
         sites="results/{run}/explain/sites.tsv",
         motifs=report(
             "results/{run}/explain/motifs.tsv",

@@ -73,27 +73,27 @@ rule plot_leak:
     """Draw how near the scored promoters are to training, scores by that distance, and what a leak would have made of them."""
     input:
         nearest="results/{run}/neighbours/nearest.parquet",
-        strata="results/{run}/strata.tsv",
-        reenactment="results/{run}/leak/reenactment.tsv",
+        subgroups="results/{run}/subgroups.tsv",
+        demonstration="results/{run}/leak/demonstration.tsv",
         about="results/{run}/model/model.json",
     output:
         table=report(
             "results/{run}/leak/distances.tsv",
             caption="../report/distances.rst",
-            category="Leak guard",
+            category="Leakage control",
         ),
         distance_png="results/{run}/figures/leak/distance.png",
         distance_svg=report(
             "results/{run}/figures/leak/distance.svg",
             caption="../report/distance.rst",
-            category="Leak guard",
+            category="Leakage control",
             labels={"figure": "distance to training"},
         ),
-        reenactment_png="results/{run}/figures/leak/reenactment.png",
-        reenactment_svg=report(
-            "results/{run}/figures/leak/reenactment.svg",
+        demonstration_png="results/{run}/figures/leak/demonstration.png",
+        demonstration_svg=report(
+            "results/{run}/figures/leak/demonstration.svg",
             caption="../report/leak.rst",
-            category="Leak guard",
+            category="Leakage control",
             labels={"figure": "what a leak would do"},
         ),
     log:

@@ -67,7 +67,7 @@ rule ingest_table:
         ],
         extras=lambda wildcards: {
             key: PLAN.extras_of(wildcards.dataset)[key]
-            for key in ["keep", "keep_if_there", "base", "base_sequence"]
+            for key in ["keep", "keep_if_there", "parent", "parent_sequence"]
         },
         scaffold=PLAN.config["scaffold"]["name"],
         policy=lambda wildcards: {
@@ -83,12 +83,12 @@ rule ingest_table:
 
 
 rule group_neighbours:
-    """Find the families of near-duplicate promoters, which must stay in one split."""
+    """Find the clusters of near-duplicate promoters, which must stay in one split."""
     input:
         promoters="results/{run}/tables/library.parquet",
         scaffolds=PLAN.scaffolds,
     output:
-        families="results/{run}/neighbours/library.parquet",
+        clusters="results/{run}/neighbours/library.parquet",
         ledger="results/{run}/ledger/group_neighbours.library.tsv",
     log:
         "results/{run}/logs/group_neighbours.log",
@@ -124,7 +124,7 @@ rule find_overlaps:
         summary=report(
             "results/{run}/neighbours/overlaps.tsv",
             caption="../report/overlaps.rst",
-            category="Leak guard",
+            category="Leakage control",
         ),
     log:
         "results/{run}/logs/find_overlaps.log",
@@ -177,10 +177,10 @@ rule find_nearest:
 
 
 rule split_promoters:
-    """Send whole families of promoters to train, val and test."""
+    """Send whole clusters of promoters to train, val and test."""
     input:
         promoters="results/{run}/tables/library.parquet",
-        families="results/{run}/neighbours/library.parquet",
+        clusters="results/{run}/neighbours/library.parquet",
         overlaps="results/{run}/neighbours/overlaps.parquet",
     output:
         splits=expand(
@@ -190,7 +190,7 @@ rule split_promoters:
         summary=report(
             "results/{run}/splits/summary.tsv",
             caption="../report/splits.rst",
-            category="Leak guard",
+            category="Leakage control",
         ),
         ledger="results/{run}/ledger/split_promoters.library.tsv",
     log:

@@ -32,18 +32,18 @@ rule train_model:
         "../../scripts/train_model.py"
 
 
-rule train_shuffled:
-    """Train the model on shuffled labels, only if asked for (evaluation.shuffled_epochs): nothing may be learnt from them."""
+rule train_permuted:
+    """Train the model on shuffled labels, only if asked for (evaluation.permutation_epochs): nothing may be learnt from them."""
     input:
         receipt="results/{run}/upload.json",
         scaffolds=PLAN.scaffolds,
         motifs=PLAN.motifs,
     output:
-        control="results/{run}/shuffled.json",
+        control="results/{run}/permuted_labels.json",
     log:
-        "results/{run}/logs/train_shuffled.log",
+        "results/{run}/logs/train_permuted.log",
     benchmark:
-        "results/{run}/benchmarks/train_shuffled.tsv"
+        "results/{run}/benchmarks/train_permuted.tsv"
     conda:
         "../../envs/train.yaml"
     threads: workflow.cores
@@ -51,13 +51,13 @@ rule train_shuffled:
         mem_mb=6000,
         runtime=480,
     params:
-        code=code_with_model("train_shuffled"),
+        code=code_with_model("train_permuted"),
         model=PLAN.model,
         options=PLAN.training_options(
-            epochs=PLAN.config["evaluation"]["shuffled_epochs"], ensemble=1
+            epochs=PLAN.config["evaluation"]["permutation_epochs"], ensemble=1
         ),
     script:
-        "../../scripts/train_shuffled.py"
+        "../../scripts/train_permuted.py"
 
 
 rule plot_training:

@@ -129,10 +129,10 @@ class Plan:
     def _load_sheet(self) -> list[dict[str, Any]]:
         """Return the rows of the sample sheet, checked; none where expression comes from a table and there is no sheet."""
         counts = self.config["counts"]
-        path = self.fill(counts["bins"])
+        path = self.fill(counts["sample_sheet"])
         if not self.from_bins and not Path(path).is_file():
             return []
-        rows = schemas.load_sheet(path, schemas.load("bins"))
+        rows = schemas.load_sheet(path, schemas.load("sample_sheet"))
         for row in rows:
             row.update({key: self.fill(cell) for key, cell in row.items() if isinstance(cell, str)})
         required = {}
@@ -269,10 +269,10 @@ class Plan:
     def report_figures(self) -> list[str]:
         """Return the figures of the report but for the cost's, without suffix."""
         return [
-            *["scores", "ledger", "leak/distance", "leak/reenactment", "training", "intervals"],
+            *["scores", "ledger", "leak/distance", "leak/demonstration", "training", "intervals"],
             *[f"assay/{figure}" for figure in self.assay_figures],
             *[f"predictions/{dataset}" for dataset in self.scored],
-            *[f"strata/{dataset}" for dataset in self.scored],
+            *[f"subgroups/{dataset}" for dataset in self.scored],
             *(["comparison"] if self.config["comparison"]["runs"] else []),
             *(["factors"] if self.architecture.parameters else []),
             *(["explain/motifs", "explain/logos"] if self.explained else []),
@@ -282,8 +282,8 @@ class Plan:
     def report_tables(self) -> list[str]:
         """Return the tables of the report but for the cost's, without suffix."""
         return [
-            *["metrics", "checks", "strata", "peers", "intervals", "ledger", "splits/summary"],
-            *["neighbours/overlaps", "leak/distances", "leak/reenactment"],
+            *["metrics", "checks", "subgroups", "published_models", "intervals", "ledger", "splits/summary"],
+            *["neighbours/overlaps", "leak/distances", "leak/demonstration"],
             *(["comparison/scores", "comparison/tests"] if self.config["comparison"]["runs"] else []),
             *(["dream"] if self.dream else []),
             *(["factors"] if self.architecture.parameters else []),

@@ -45,14 +45,17 @@ def extras_of(row: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``peers``, ``groups``, ``replicates`` (lists of columns), ``base``, ``base_sequence``, ``base_expression`` (a column or empty),
-        ``sd_is``, and ``keep`` and ``keep_if_there``, what is to be read for them.
+        ``published_models``, ``groups``, ``replicates`` (lists of columns), ``parent``, ``parent_sequence``, ``parent_expression`` (a
+        column or empty), ``sd_is``, and the columns to read for them: ``keep``, and ``keep_if_there`` if the table has them.
     """
-    lists = {key: [name.strip() for name in row.get(key, "").split(",") if name.strip()] for key in ("peers", "groups", "replicates")}
-    single = {key: row.get(key, "") for key in ("base", "base_sequence", "base_expression")}
+    lists = {
+        key: [name.strip() for name in row.get(key, "").split(",") if name.strip()] for key in ("published_models", "groups", "replicates")
+    }
+    single = {key: row.get(key, "") for key in ("parent", "parent_sequence", "parent_expression")}
     keep = [*dict.fromkeys([*chain.from_iterable(lists.values()), *filter(None, single.values())])]
-    bases = [f"{peer}_base" for peer in lists["peers"]] if single["base_expression"] else []
-    return {**lists, **single, "sd_is": row.get("sd_is", "standard_error"), "keep": keep, "keep_if_there": bases}
+    # A table can hold a published model's predictions for parents too: of the model `x` in x_parent or, in published tables, x_base.
+    of_parents = [f"{model}_{end}" for model in lists["published_models"] for end in ("parent", "base") if single["parent_expression"]]
+    return {**lists, **single, "sd_is": row.get("sd_is", "standard_error"), "keep": keep, "keep_if_there": of_parents}
 
 
 def check_comparison(runs: Sequence[str], own: str) -> None:

@@ -25,7 +25,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def load(name: str) -> dict[str, Any]:
-    """Read a built-in JSON schema, written as YAML: ``config``, ``bins``, ``datasets`` or ``registry``."""
+    """Read a built-in JSON schema, written as YAML: ``config``, ``sample_sheet``, ``datasets`` or ``registry``."""
     return yaml.load(resources.path_of(f"{name}.schema.yaml", "schemas").read_text(encoding="utf-8"), Loader=_Loader)
 
 

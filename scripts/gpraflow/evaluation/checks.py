@@ -9,7 +9,7 @@ import polars as pl
 from gpraflow.evaluation import metrics
 
 TURNED, IN_PLASMID, PADDED_OTHERWISE = "predicted_turned", "predicted_in_plasmid", "predicted_padded_otherwise"  # of `Predictor.probe`
-_LEARNT = 0.1  # share of variance, more than which a model that was trained on shuffled labels cannot explain by chance
+_LEARNT = 0.1  # share of variance, more than which a model that was trained on permuted labels cannot explain by chance
 COLUMNS = {"dataset": pl.String, "check": pl.String, "value": pl.Float64, "verdict": pl.String, "text": pl.String}
 _CONSTANT = 0.05  # of the sd of measurements: predictions that vary less are as good as constant
 _SHIFT, _STRETCH = 2.0, 3.0  # sd by which means differ, and ratio of sd, from which on scales are others
@@ -52,13 +52,13 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
     ]
 
 
-def shuffled(control: Mapping[str, Any]) -> dict[str, Any]:
+def permuted_labels(control: Mapping[str, Any]) -> dict[str, Any]:
     """Return the finding of a training on shuffled labels: ``n`` promoters of val, ``epochs``, ``r`` and ``val_loss`` that were reached."""
     r, explained = control["r"] or 0.0, 1 - control["val_loss"]  # r is none of constant predictions
-    text = f"trained on shuffled labels for {control['epochs']} epochs, the model reaches r = {r:.3f} and explains {100 * explained:.1f} %"
+    text = f"trained on permuted labels for {control['epochs']} epochs, the model reaches r = {r:.3f} and explains {100 * explained:.1f} %"
     text += f" of the variance of the {control['n']} promoters of val"
     return {"dataset": "val"} | _finding(
-        "shuffled labels",
+        "label permutation",
         r,
         explained > _LEARNT,
         f"{text}: nothing, as it must be",

@@ -117,7 +117,7 @@ def table(rows: Sequence[dict]) -> pl.DataFrame:
 def across(
     runs: Mapping[str, Mapping[str, Any]], read: Callable[[str, str], pl.DataFrame | None], *, resamples: int, seed: int, threads: int = 1
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Put the scores of runs, and of others' stored predictions on the same data, in one table, and compare all pairs of runs.
+    """Put the scores of runs, and of published models on the same data, in one table, and compare all pairs of runs.
 
     Parameters
     ----------
@@ -138,12 +138,13 @@ def across(
     datasets = [*dict.fromkeys(name for content in runs.values() for name in content["datasets"])]
     for dataset in datasets:
         of = {run: content["datasets"][dataset] for run, content in runs.items() if dataset in content["datasets"]}
-        peers: dict[str, dict] = {}
+        published: dict[str, dict] = {}
         for run, scored in of.items():
             about = runs[run]["model"]
             rows.append(_row(dataset, scored["title"], run, "run", scored, about))
-            peers |= scored.get("peers", {})
-        rows += [_row(dataset, next(iter(of.values()))["title"], peer, "peer", scored, {}) for peer, scored in peers.items()]
+            published |= scored.get("published_models", {})
+        title = next(iter(of.values()))["title"]
+        rows += [_row(dataset, title, name, "published model", scored, {}) for name, scored in published.items()]
         predictions = {run: found for run in of if (found := read(run, dataset)) is not None}
         known: dict[bytes, np.ndarray] = {}  # r of resamples: most runs share the same promoters with all others
         for run, other in combinations(predictions, 2):

@@ -9,7 +9,7 @@ import polars as pl
 
 from gpraflow.core import files
 from gpraflow.evaluation import ceiling, checks, comparisons, metrics, subgroups
-from gpraflow.sequences.parents import PREDICTED_BASE
+from gpraflow.sequences.parents import PREDICTED_PARENT
 
 
 def evaluate(
@@ -35,7 +35,7 @@ def evaluate(
     extras
         What `config.extras_of` gives.
     distance
-        Edits to the nearest training promoter, see `strata.parts_of`.
+        Edits to the nearest training promoter, see `subgroups.parts_of`.
     resamples, seed, threads
         As `metrics.evaluate`.
     both_strands
@@ -44,38 +44,46 @@ def evaluate(
     Returns
     -------
     tuple
-        What `metrics.evaluate` gives with ``ceiling``, ``effects``, ``peers`` (peer -> the same scores; None or empty where there are
-        none) and ``checks`` (rows of `checks.COLUMNS`); rows of `strata.COLUMNS`; rows of `comparisons.COLUMNS` without ``p_holm``.
+        The scores: those of `metrics.evaluate`, ``ceiling`` and ``effects`` (None without the columns they need), ``published_models``
+        (model -> the same scores), and ``checks`` (rows of `checks.COLUMNS`). Then rows of `subgroups.COLUMNS`, and rows of
+        `comparisons.COLUMNS` without ``p_holm``.
     """
     options: dict[str, Any] = {"resamples": resamples, "threads": threads}
     scored = metrics.evaluate(predictions, name=name, seed=seed, **options)
     own = metrics.seed_of(seed, name)
     scored["ceiling"] = ceiling.ceiling(predictions, extras["replicates"], extras["sd_is"])
-    scored["effects"] = _effects(predictions, "predicted", PREDICTED_BASE, extras["base_expression"], seed=own, **options)
+    scored["effects"] = _effects(predictions, "predicted", PREDICTED_PARENT, extras["parent_expression"], seed=own, **options)
     scored["checks"] = checks.check(predictions, name, both_strands)
-    scored["peers"], compared = {}, []
-    of_run: dict[bytes, dict[str, np.ndarray]] = {}  # promoters that a peer knows -> resamples of the run's own scores on them
-    for peer in extras["peers"]:
-        rows = predictions.drop_nulls(peer)
+    scored["published_models"], compared = {}, []
+    of_run: dict[bytes, dict[str, np.ndarray]] = {}  # promoters that a published model predicts -> resamples of the run's scores on them
+    for published in extras["published_models"]:
+        rows = predictions.drop_nulls(published)
         if rows.height < comparisons.FEWEST:
             continue
-        mine, theirs, measured = (rows[column].to_numpy() for column in ("predicted", peer, "expression"))
-        both = {model: mine, peer: theirs}
-        promoters = predictions[peer].is_not_null().to_numpy().tobytes()
+        mine, theirs, measured = (rows[column].to_numpy() for column in ("predicted", published, "expression"))
+        both = {model: mine, published: theirs}
+        promoters = predictions[published].is_not_null().to_numpy().tobytes()
         if promoters not in of_run:
             of_run[promoters] = metrics.bootstrap(mine, measured, resamples, own, threads)
-        drawn = {model: of_run[promoters], peer: metrics.bootstrap(theirs, measured, resamples, own, threads)}
-        scored["peers"][peer] = {"n": rows.height} | metrics.described(theirs, measured, drawn[peer])
-        scored["peers"][peer]["effects"] = _effects(predictions, peer, f"{peer}_base", extras["base_expression"], seed=own, **options)
+        drawn = {model: of_run[promoters], published: metrics.bootstrap(theirs, measured, resamples, own, threads)}
+        scores = {"n": rows.height} | metrics.described(theirs, measured, drawn[published])
+        of_parents = _of_parents(published, predictions.columns)
+        scores["effects"] = _effects(predictions, published, of_parents, extras["parent_expression"], seed=own, **options)
+        scored["published_models"][published] = scores
         compared.append(comparisons.compare(measured, both, {one: of["r"] for one, of in drawn.items()}, dataset=name))
     parts = subgroups.parts_of(predictions, extras["groups"], distance)
     return scored, subgroups.score(predictions, parts, dataset=name, seed=seed, **options), compared
 
 
+def _of_parents(model: str, columns: Sequence[str]) -> str:
+    """Return the column of a published model's predictions for parents: ``<model>_parent``, or ``<model>_base`` in published tables."""
+    return f"{model}_base" if f"{model}_base" in columns and f"{model}_parent" not in columns else f"{model}_parent"
+
+
 def _effects(
-    predictions: pl.DataFrame, predicted: str, predicted_base: str, measured_base: str, *, resamples: int, seed: int, threads: int
+    predictions: pl.DataFrame, predicted: str, predicted_parent: str, measured_parent: str, *, resamples: int, seed: int, threads: int
 ) -> dict[str, Any] | None:
-    """Score predicted against measured changes, variant minus what it was made from, where all four are known.
+    """Score predicted against measured changes, variant minus parent, where all four are known.
 
     Returns
     -------
@@ -83,13 +91,13 @@ def _effects(
         ``n``, ``sign`` (share of the measured changes of at least the median size whose direction is predicted), scores and intervals; None
         if columns are missing or there are fewer than two variants.
     """
-    columns = (predicted, predicted_base, "expression", measured_base)
+    columns = (predicted, predicted_parent, "expression", measured_parent)
     if any(column not in predictions.columns for column in columns):
         return None
     rows = predictions.select(columns).drop_nulls().cast(pl.Float64)
     if rows.height < 2:
         return None
-    p, m = (rows[predicted] - rows[predicted_base]).to_numpy(), (rows["expression"] - rows[measured_base]).to_numpy()
+    p, m = (rows[predicted] - rows[predicted_parent]).to_numpy(), (rows["expression"] - rows[measured_parent]).to_numpy()
     large = np.abs(m) >= np.median(np.abs(m))
     sign = float(np.mean(np.sign(p[large]) == np.sign(m[large])))
     return {"n": rows.height, "sign": sign} | metrics.with_intervals(p, m, resamples, seed, threads)
@@ -108,19 +116,19 @@ def write(
     *,
     json_path: str | os.PathLike,
     tsv_path: str | os.PathLike,
-    strata_path: str | os.PathLike,
-    peers_path: str | os.PathLike,
+    subgroups_path: str | os.PathLike,
+    published_models_path: str | os.PathLike,
     checks_path: str | os.PathLike,
 ) -> None:
     """Write scores, parts, comparisons and checks, each whole or not at all; the JSON, which others wait for, last.
 
-    ``content["shuffled"]``, if it is there and not None, is a training on shuffled labels, see `checks.shuffled`.
+    ``content["permuted_labels"]``, if it is there and not None, is a training on shuffled labels, see `checks.permuted_labels`.
     """
     checked = [row for scored in content["datasets"].values() for row in scored["checks"]]
-    if content.get("shuffled"):
-        checked.append(checks.shuffled(content["shuffled"]))
+    if content.get("permuted_labels"):
+        checked.append(checks.permuted_labels(content["permuted_labels"]))
     files.write_text(checks_path, pl.DataFrame(checked, schema=checks.COLUMNS).write_csv(separator="\t", float_precision=4))
     of_parts = pl.DataFrame(parts, schema=subgroups.COLUMNS)
-    files.write_text(strata_path, of_parts.write_csv(separator="\t", float_precision=6))
-    files.write_text(peers_path, comparisons.table(compared).write_csv(separator="\t", float_precision=6))
+    files.write_text(subgroups_path, of_parts.write_csv(separator="\t", float_precision=6))
+    files.write_text(published_models_path, comparisons.table(compared).write_csv(separator="\t", float_precision=6))
     metrics.write(content, json_path, tsv_path)

@@ -33,18 +33,18 @@ def _widen(axes: Any) -> None:
 
 
 def summary(datasets: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Draw r of the model on every data set, with 95 % intervals, the noise ceiling, and others' stored predictions below it.
+    """Draw r of the model on every data set, with 95 % intervals, the noise ceiling, and published models below it.
 
     Parameters
     ----------
     datasets
-        Of metrics.json: name -> ``title``, ``n``, ``r``, ``r_low``, ``r_high``, ``ceiling``, ``peers``.
+        Of metrics.json: name -> ``title``, ``n``, ``r``, ``r_low``, ``r_high``, ``ceiling``, ``published_models``.
     """
     rows: list[tuple[str, str, Mapping[str, Any], float | None]] = []
     for scored in datasets.values():
         rows.append(("run", f"{scored['title']}  (n = {scored['n']:,})", scored, (scored["ceiling"] or {}).get("r")))
-        best_first = sorted(scored["peers"].items(), key=lambda peer: -(peer[1]["r"] if peer[1]["r"] is not None else -2))
-        rows += [("peer", f"{name}  (n = {of['n']:,})", of, None) for name, of in best_first]
+        best_first = sorted(scored["published_models"].items(), key=lambda model: -(model[1]["r"] if model[1]["r"] is not None else -2))
+        rows += [("published model", f"{name}  (n = {of['n']:,})", of, None) for name, of in best_first]
     kinds = np.array([kind for kind, *_ in rows])
     place = -np.arange(len(rows), dtype=np.float64)
     schema = dict.fromkeys(("r", "r_low", "r_high"), pl.Float64)
@@ -52,10 +52,9 @@ def summary(datasets: Mapping[str, Mapping[str, Any]]) -> Any:
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.2, _HEAD + 0.25 * len(rows)), layout="constrained")
         _forest(axes, numbers.filter(pl.Series(kinds == "run")), place[kinds == "run"], BLUE, "o", "this model, 95 % interval")
-        if (kinds == "peer").any():
-            _forest(
-                axes, numbers.filter(pl.Series(kinds == "peer")), place[kinds == "peer"], VERMILION, "D", "stored predictions of others"
-            )
+        published = kinds == "published model"
+        if published.any():
+            _forest(axes, numbers.filter(pl.Series(published)), place[published], VERMILION, "D", "published models")
         known = [(at, ceiling) for at, (*_, ceiling) in zip(place, rows, strict=True) if ceiling is not None]
         if known:
             axes.plot(
@@ -119,7 +118,7 @@ def comparison(table: pl.DataFrame) -> Any:
     Parameters
     ----------
     table
-        ``dataset``, ``title``, ``label``, ``kind`` (run, or peer: stored predictions), ``n``, ``r``, ``r_low``, ``r_high``.
+        ``dataset``, ``title``, ``label``, ``kind`` (run or published model), ``n``, ``r``, ``r_low``, ``r_high``.
     """
     datasets = table["dataset"].unique(maintain_order=True).to_list()
     across = min(len(datasets), _COLUMNS)
@@ -132,7 +131,7 @@ def comparison(table: pl.DataFrame) -> Any:
         for axes, name in zip(panels.flat, datasets, strict=False):
             rows = table.filter(dataset=name).sort("r", descending=True, nulls_last=True, maintain_order=True)
             place = -np.arange(rows.height, dtype=np.float64)
-            for kind, colour, marker, label in (("run", BLUE, "o", "runs"), ("peer", VERMILION, "D", "stored predictions of others")):
+            for kind, colour, marker, label in (("run", BLUE, "o", "runs"), ("published model", VERMILION, "D", "published models")):
                 mine = (rows["kind"] == kind).to_numpy()
                 if mine.any():
                     _forest(axes, rows.filter(pl.Series(mine)), place[mine], colour, marker, label)
@@ -159,7 +158,7 @@ def parts(table: pl.DataFrame, title: str, unit: str) -> Any:
     Parameters
     ----------
     table
-        `strata.COLUMNS` of one data set.
+        `subgroups.COLUMNS` of one data set.
     title
         Its name.
     unit

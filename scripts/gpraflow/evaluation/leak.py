@@ -1,4 +1,4 @@
-"""What a leak is worth: the source slides' index error on one's own promoters, beside an honest split and shuffled labels.
+"""What a leak is worth: the source slides' index error on one's own promoters, next to a leakage-controlled split and permuted labels.
 
 The slides' writer takes rows ``index * files .. index * files + rows_per_file`` for file ``index`` where it should take ``index *
 rows_per_file ..``. Its files so hold few distinct rows, nearly each of them many times, and a random split of the records puts copies of
@@ -18,7 +18,7 @@ from gpraflow.models import backend as models_backend
 
 FILES, FRACTION = 68, 0.025  # of the slides: files, and share of records to test on
 COLUMNS = {
-    "way": pl.String,
+    "condition": pl.String,
     "training_records": pl.Int64,
     "test_records": pl.Int64,
     "distinct_promoters": pl.Int64,
@@ -41,13 +41,13 @@ def files_of(rows: int) -> int:
     return max(2, min(FILES, int(np.cbrt(rows))))
 
 
-def reenact(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], seed: int, backend: str = "auto") -> pl.DataFrame:
+def demonstrate(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], seed: int, backend: str = "auto") -> pl.DataFrame:
     """Score the same model three ways.
 
     Parameters
     ----------
     train, val
-        Tokens ``(n, length)`` and expression ``(n,)`` of two splits that share no family.
+        Tokens ``(n, length)`` and expression ``(n,)`` of two splits that share no cluster.
     seed
         Of the random split and the shuffling.
     backend
@@ -56,32 +56,34 @@ def reenact(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndar
     Returns
     -------
     polars.DataFrame
-        `COLUMNS`, three rows. ``index error``: records of both splits together by `wrong_rows`, split at random. ``honest``: trained on
-        train, tested on val. ``shuffled labels``: as honest, but training labels shuffled: R2 and r are those of nothing.
-        ``tested_and_trained`` is the share of test records whose promoter was trained on.
+        `COLUMNS`, one row a condition. ``index error``: records of both splits together by `wrong_rows`, split at random.
+        ``leakage-controlled``: trained on train, tested on val. ``permuted labels``: the same with permuted training labels, where R2 and
+        r show what chance gives. ``tested_and_trained`` is the share of test records whose promoter was trained on.
     """
     train = train[0][:_MOST], train[1][:_MOST]
     tokens, expression = np.concatenate([train[0], val[0]]), np.concatenate([train[1], val[1]]).astype(np.float64)
     rng = randomness.generator(seed, "reenact_leak")
     mixed = rng.permutation(len(tokens))  # a library's rows are in no order
     records = mixed[wrong_rows(len(tokens), files_of(len(tokens)))]
-    shuffled = rng.permutation(records)
+    drawn = rng.permutation(records)
     size = max(2, round(FRACTION * len(records)))
     first = np.arange(len(train[0]))
     second = np.arange(len(train[0]), len(tokens))
-    ways = {
-        "index error": (shuffled[2 * size :], shuffled[:size], expression),
-        "honest": (first, second, expression),
-        "shuffled labels": (first, second, np.concatenate([rng.permutation(expression[first]), expression[second]])),
+    conditions = {
+        "index error": (drawn[2 * size :], drawn[:size], expression),
+        "leakage-controlled": (first, second, expression),
+        "permuted labels": (first, second, np.concatenate([rng.permutation(expression[first]), expression[second]])),
     }
     rows = []
-    for way, (trained, tested, labels) in ways.items():
+    for condition, (trained, tested, labels) in conditions.items():
         predicted = _ridge(tokens[trained], labels[trained], tokens[tested], backend)
         known = np.isin(tested, trained)
         predicted[known] = labels[tested[known]]
         scores = metrics.scores(predicted, labels[tested])
         distinct = len(np.unique(np.concatenate([trained, tested])))
-        rows.append((way, len(trained), len(tested), distinct, float(known.mean()), *(metrics.finite(scores[key]) for key in ("R2", "r"))))
+        rows.append(
+            (condition, len(trained), len(tested), distinct, float(known.mean()), *(metrics.finite(scores[key]) for key in ("R2", "r")))
+        )
     return pl.DataFrame(rows, schema=COLUMNS, orient="row")
 
 
@@ -95,5 +97,5 @@ def _ridge(tokens: np.ndarray, labels: np.ndarray, others: np.ndarray, backend: 
 
 
 def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
-    """Write what `reenact` gives as TSV."""
+    """Write what `demonstrate` gives as TSV."""
     files.write_text(path, table.write_csv(separator="\t", float_precision=4))

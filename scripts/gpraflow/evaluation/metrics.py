@@ -200,7 +200,7 @@ def seed_of(seed: int, name: str) -> int:
 def write(content: Mapping[str, Any], json_path: str | os.PathLike, tsv_path: str | os.PathLike) -> None:
     """Write scores of data sets as JSON (all of ``content``) and as TSV (one line a data set of ``content["datasets"]``)."""
     text = files.json_text(content)
-    nested = ("ceiling", "effects", "peers", "checks")
+    nested = ("ceiling", "effects", "published_models", "checks")
     flat = {name: {key: value for key, value in of.items() if key not in nested} for name, of in content["datasets"].items()}
     for name, of in content["datasets"].items():
         for part in ("ceiling", "effects"):

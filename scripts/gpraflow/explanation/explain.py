@@ -10,7 +10,7 @@ import polars as pl
 from gpraflow.core import randomness
 from gpraflow.evaluation import metrics
 from gpraflow.explanation.mutagenesis import contributions, explain
-from gpraflow.explanation.sites import find_factors, find_peaks, find_sites, recovery, summarize
+from gpraflow.explanation.sites import find_factors, find_seqlets, find_sites, recovery, summarize
 from gpraflow.prediction.predictor import PREDICTED, Predictor
 from gpraflow.sequences.motifs import Motif
 from gpraflow.sequences.scaffold import ALPHABET, BASES
@@ -23,14 +23,14 @@ class Explanation:
     """Of some promoters of a data set: ``promoters`` (name, sequence, measured and predicted expression), and what was found in them.
 
     ``contributions`` has the columns `CONTRIBUTIONS` and A, C, G and T, what that base in the place of the promoter's own adds to
-    expression (null for positions that were not mutated); ``gradient_x_input`` is null if the model has no gradient. ``peaks`` are those of
-    `find_peaks`, ``sites`` of `find_sites`, ``motifs`` of `summarize` and, where the truth is known, ``planted``, the activity of the
-    factor in it (null if it is not active).
+    expression (null for positions that were not mutated); ``gradient_x_input`` is null if the model has no gradient. ``seqlets`` are
+    those of `find_seqlets`, ``sites`` of `find_sites`, ``motifs`` of `summarize` and, where the truth is known, ``planted``, the activity
+    of the factor in it (null if it is not active).
     """
 
     promoters: pl.DataFrame
     contributions: pl.DataFrame
-    peaks: pl.DataFrame
+    seqlets: pl.DataFrame
     sites: pl.DataFrame
     motifs: pl.DataFrame
     summary: dict[str, Any]
@@ -69,21 +69,21 @@ def explain_some(
     factors = find_factors(tokens, effects, known)
     sites = find_sites(predictor, some["name"], tokens, effects, begin, [m for m in known if m.matrix_id in set(factors["matrix"])], seed)
     motifs = summarize(factors, sites, some.height)
-    peaks = find_peaks(some["name"], effects, begin, sites)
+    seqlets = find_seqlets(some["name"], effects, begin, sites)
     summary: dict[str, Any] = {
         "promoters": some.height,
         "mutants": int(np.isfinite(effects).sum() - np.isfinite(effects).any(axis=-1).sum()),
         "motifs": motifs.height,
         "explained": float(factors["explained"][-1]) if factors.height else 0.0,
-        "peaks": peaks.height,
-        "peaks_with_a_site": int(peaks["matrix"].is_not_null().sum()),
+        "seqlets": seqlets.height,
+        "seqlets_with_a_site": int(seqlets["matrix"].is_not_null().sum()),
         "r_of_gradient_x_input": _agreement(effects, estimated),
         "recovery": None,
     }
     if truth is not None:
         summary["recovery"] = recovery(factors, truth, known)
         motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
-    return Explanation(some, _contributions_table(some, effects, estimated, begin), peaks, sites, motifs, summary)
+    return Explanation(some, _contributions_table(some, effects, estimated, begin), seqlets, sites, motifs, summary)
 
 
 def _agreement(effects: np.ndarray, estimated: np.ndarray) -> float | None:

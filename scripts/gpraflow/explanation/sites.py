@@ -31,10 +31,10 @@ SITES = {
     "effect": pl.Float64,
 }
 SUMMARY = FACTORS | {"sites": pl.Int64, "mean_effect": pl.Float64, "promoters": pl.Float64}
-PEAKS = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "contribution": pl.Float64}
+SEQLETS = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "contribution": pl.Float64}
 _LIKENESS = 0.9  # of motifs that pass for one another
-_SHORTEST = 3  # bp of a peak
-_SMOOTHED = 5  # bp over which contributions are averaged to find peaks
+_SHORTEST = 3  # bp of a seqlet
+_SMOOTHED = 5  # bp over which contributions are averaged to find seqlets
 _REPLACED = 8  # random sequences that a site is replaced by
 
 
@@ -211,12 +211,12 @@ def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.
     return found.with_columns(pl.col("sites").fill_null(0), pl.col("promoters").fill_null(0.0)).select(list(SUMMARY))
 
 
-def find_peaks(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: pl.DataFrame) -> pl.DataFrame:
-    """Return where contributions are large, and the site that lies there if any: columns `PEAKS`, ``factor``, ``matrix``, ``strand``.
+def find_seqlets(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: pl.DataFrame) -> pl.DataFrame:
+    """Return where contributions are large, and the site that lies there if any: columns `SEQLETS`, ``factor``, ``matrix``, ``strand``.
 
-    A peak is a run of 3 positions or more at which the mean contribution of 5 bp has one sign and is at least its root mean square over all
-    positions of all promoters. Its ``contribution`` is the mean of its bases. Of the sites that share with it at least half of the shorter
-    of both the one with the largest effect is named.
+    A seqlet (as in TF-MoDISco, arXiv:1811.00416) is a run of at least 3 positions at which the mean contribution of 5 bp has one sign and
+    is at least its root mean square over all positions of all promoters. Its ``contribution`` is the mean over its bases. The site named
+    is the one with the largest effect among those that overlap the seqlet by at least half of the shorter of the two.
     """
     values = contributions(effects)
     there = np.isfinite(effects).any(axis=-1)
@@ -237,7 +237,7 @@ def find_peaks(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: 
             near = of_name.get(name, sites.clear()).filter(2 * overlap >= shorter).sort(pl.col("effect").abs(), descending=True).head(1)
             named = near.select("factor", "matrix", "strand").rows() or [(None, None, None)]
             lines.append((name, first, last, float(values[row, start:end].mean()), *named[0]))
-    return pl.DataFrame(lines, schema=PEAKS | dict.fromkeys(("factor", "matrix", "strand"), pl.String), orient="row")
+    return pl.DataFrame(lines, schema=SEQLETS | dict.fromkeys(("factor", "matrix", "strand"), pl.String), orient="row")
 
 
 def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] = ()) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.models import about
 from gpraflow.models.backend import select_backend
 from gpraflow.models.registry import REGISTRY, describe
 
@@ -56,20 +57,17 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
     for name in ("model.json", "model.keras"):
         if not (directory / name).is_file():
             raise InputError(f"{directory / name}: this file does not exist; a model directory has model.keras and model.json")
-    try:
-        about = json.loads((directory / "model.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{directory / 'model.json'}: damaged ({error}); train the model again") from None
+    description = about.read(directory / "model.json")
     try:
         model = _read_model(directory / "model.keras")
     except Exception as error:
         raise InputError(f"{directory / 'model.keras'}: not a readable Keras model ({error}); train it again") from error
-    if model.count_params() != about["parameters"] or model.name != about["architecture"]:
+    if model.count_params() != description["parameters"] or model.name != description["architecture"]:
         raise InputError(
             f"{directory / 'model.keras'}: a '{model.name}' model of {model.count_params():,} parameters, but model.json beside it "
-            f"describes '{about['architecture']}' of {about['parameters']:,}; the checkpoint is from another architecture"
+            f"describes '{description['architecture']}' of {description['parameters']:,}; the checkpoint is from another architecture"
         )
-    return model, about
+    return model, description
 
 
 def parameters(directory: str | os.PathLike, backend: str = "auto") -> pl.DataFrame:
@@ -87,11 +85,11 @@ def parameters(directory: str | os.PathLike, backend: str = "auto") -> pl.DataFr
     InputError
         As `load`.
     """
-    model, about = load(directory, backend)
-    name = about["architecture"]
+    model, description = load(directory, backend)
+    name = description["architecture"]
     if not describe(name).parameters:
         able = [other for other in REGISTRY if describe(other).parameters]
         raise ConfigError(f"{directory}: parameters of '{name}' mean nothing by themselves; train {' or '.join(able)} (model.name)")
     read = importlib.import_module(describe(name).module).parameters
-    tables = [read(model.get_layer(f"member_{member}")) for member in range(about["members"])]
+    tables = [read(model.get_layer(f"member_{member}")) for member in range(description["members"])]
     return pl.concat(table.select(pl.lit(member, pl.Int64).alias("member"), pl.all()) for member, table in enumerate(tables))

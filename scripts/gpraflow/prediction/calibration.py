@@ -20,7 +20,7 @@ from gpraflow.sequences.scaffold import BASES, PADDING, Scaffold, Side, tokenize
 FILE = "calibration.json"
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # of which the spread is known; the last is that of the intervals
 COVERAGE = {"dataset": pl.String, "level": pl.Float64, "n": pl.Int64, "inside": pl.Float64, "low": pl.Float64, "high": pl.Float64}
-OUTSIDE = 0.001  # of the training promoters, by each criterion
+UNUSUAL = 0.001  # of the training promoters, by each criterion
 _KMER = 3
 _SAMPLED = 200_000  # training promoters, evenly spread, that say what is usual
 _CHUNK = 16_384  # promoters whose k-mers are counted at a time
@@ -110,7 +110,7 @@ class Calibration:
         """
         return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + 2 * self.model_variance)
 
-    def outside(self, lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    def out_of_distribution(self, lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Return in what promoters are unlike those of training: ``length``, ``unknown bases``, ``composition``, or several with commas.
 
         Parameters
@@ -123,7 +123,7 @@ class Calibration:
         Returns
         -------
         numpy.ndarray
-            ``(promoters,)`` strings, empty for promoters within the training domain.
+            ``(promoters,)`` strings, empty for promoters within the training distribution.
         """
         least, most = self.lengths
         criteria = {
@@ -209,7 +209,7 @@ def fit(
     counts = count_kmers(tokens)
     total = counts.sum(axis=0) + 1.0  # no 3-mer is impossible
     shares = total / total.sum()
-    ends = np.quantile(lengths, [OUTSIDE / 2, 1 - OUTSIDE / 2], method="inverted_cdf")
+    ends = np.quantile(lengths, [UNUSUAL / 2, 1 - UNUSUAL / 2], method="inverted_cdf")
 
     residual = (validation["expression"] - validation["predicted"]).to_numpy().astype(np.float64)
     spread = validation["predicted_sd"].to_numpy() if "predicted_sd" in validation.columns else np.zeros(len(residual))
@@ -229,9 +229,9 @@ def fit(
         damaged_flanks="repair" if damaged_flanks == "repair" else "keep",
         max_flank_edits=max_flank_edits,
         lengths=(int(ends[0]), int(ends[1])),
-        unknown=int(np.quantile(unknown_bases(lengths, tokens), 1 - OUTSIDE, method="inverted_cdf")),
+        unknown=int(np.quantile(unknown_bases(lengths, tokens), 1 - UNUSUAL, method="inverted_cdf")),
         kmer_shares=tuple(shares.round(8).tolist()),
-        composition=float(np.quantile(divergence(counts, shares), 1 - OUTSIDE)),
+        composition=float(np.quantile(divergence(counts, shares), 1 - UNUSUAL)),
         validation=len(residual),
         spread_factor=float(factors[0]),
         model_variance=float(factors[1]),

@@ -13,10 +13,10 @@ from gpraflow.formats import columns as formats_columns
 from gpraflow.models import directory as models_directory
 from gpraflow.prediction import calibration
 from gpraflow.sequences import flanks as sequences_flanks
-from gpraflow.sequences.parents import BASE, PREDICTED_BASE
+from gpraflow.sequences.parents import PARENT, PREDICTED_PARENT
 from gpraflow.sequences.scaffold import PADDING, Scaffold, reverse_complement_sequences, tokenize
 
-PREDICTED, SPREAD, LOW, HIGH, DOMAIN = "predicted", "predicted_sd", "predicted_low", "predicted_high", "outside"
+PREDICTED, SPREAD, LOW, HIGH, OUT_OF_DISTRIBUTION = "predicted", "predicted_sd", "predicted_low", "predicted_high", "out_of_distribution"
 MEMBERS = "predicted_members"
 TURNED, IN_PLASMID, PADDED_OTHERWISE = "predicted_turned", "predicted_in_plasmid", "predicted_padded_otherwise"
 PROBED = 200  # promoters of a data set, evenly spread, that `Predictor.probe` predicts in each other guise
@@ -79,7 +79,7 @@ class Predictor:
         ``predicted_sd`` is the standard deviation between the members of an ensemble, ``predicted_members`` has one number for each. With a
         calibration ``predicted_low`` and
         ``predicted_high`` bound the 95 % interval of a measurement with so many ``reads`` (`Calibration.half_width`), null if it has none,
-        and ``outside`` says in what a promoter is unlike those of training (`Calibration.outside`).
+        and ``out_of_distribution`` says in what a promoter is unlike those of training (`Calibration.out_of_distribution`).
         """
         tokens = tokenize(sequences, **self.window)
         members = self.members(tokens)
@@ -91,7 +91,7 @@ class Predictor:
         if self.calibration is not None:
             half = self.calibration.half_width(spread, reads)
             ends = (pl.Series(LOW, mean - half, pl.Float32), pl.Series(HIGH, mean + half, pl.Float32))
-            columns += [*(end.fill_nan(None) for end in ends), self.outside(sequences)]
+            columns += [*(end.fill_nan(None) for end in ends), self.out_of_distribution(sequences)]
         return pl.DataFrame(columns)
 
     def probe(self, sequences: pl.Series, upstream: str, downstream: str) -> pl.DataFrame:
@@ -149,9 +149,8 @@ class Predictor:
         -------
         polars.DataFrame
             ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference, null where all that differs is cut off), and
-            with a calibration ``effect_low`` and
-            ``effect_high`` (95 % interval of the true difference, as if the errors of both predictions were independent), ``outside_ref``
-            and ``outside_alt``.
+            with a calibration ``effect_low`` and ``effect_high`` (95 % interval of the true difference, taking the errors of the two
+            predictions as independent), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
         """
         tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
         unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
@@ -165,14 +164,17 @@ class Predictor:
             found |= {"effect_low": effect - half, "effect_high": effect + half}
         columns = [pl.Series(name, values, pl.Float32).fill_nan(None) for name, values in found.items()]
         if self.calibration is not None:
-            columns += [self.outside(ref).alias("outside_ref"), self.outside(alt).alias("outside_alt")]
+            columns += [
+                self.out_of_distribution(ref).alias("out_of_distribution_ref"),
+                self.out_of_distribution(alt).alias("out_of_distribution_alt"),
+            ]
         return pl.DataFrame(columns)
 
-    def outside(self, sequences: pl.Series) -> pl.Series:
-        """Return in what promoters are unlike those of training (`Calibration.outside`); the model has a calibration."""
+    def out_of_distribution(self, sequences: pl.Series) -> pl.Series:
+        """Return in what promoters are unlike those of training (`Calibration.out_of_distribution`); the model has a calibration."""
         assert self.calibration is not None
         lengths = sequences.str.len_bytes().to_numpy().astype(np.int64)
-        return pl.Series(DOMAIN, self.calibration.outside(lengths, tokenize(sequences, **self.window)), pl.String)
+        return pl.Series(OUT_OF_DISTRIBUTION, self.calibration.out_of_distribution(lengths, tokenize(sequences, **self.window)), pl.String)
 
     @property
     def flanks(self) -> tuple[str, str]:
@@ -206,9 +208,9 @@ class Predictor:
             ledger.note("with an interval for any number of reads: the model was trained without n_reads", rows.height)
         found = self.promoters(rows["sequence"], reads)
         for reason in ("length", "unknown bases", "composition"):
-            if count := int(found[DOMAIN].str.contains(reason).sum()):
-                ledger.note(f"outside the training domain: {reason}", count)
-        order = [column for column in (PREDICTED, LOW, HIGH, SPREAD, DOMAIN) if column in found.columns]
+            if count := int(found[OUT_OF_DISTRIBUTION].str.contains(reason).sum()):
+                ledger.note(f"out of distribution: {reason}", count)
+        order = [column for column in (PREDICTED, LOW, HIGH, SPREAD, OUT_OF_DISTRIBUTION) if column in found.columns]
         return pl.concat([rows.select("name", "sequence"), found.select(order).rename(_NAMES, strict=False)], how="horizontal")
 
     def predict(self, sequences: Sequence[str] | pl.Series, reads: float | None = None) -> pl.DataFrame:
@@ -226,7 +228,8 @@ class Predictor:
         -------
         polars.DataFrame
             One row a sequence, in their order: ``sequence`` (with flanks), ``expression``, ``expression_low``, ``expression_high``
-            (95 % interval), ``expression_sd`` (between members of an ensemble), ``outside`` (empty within the training domain).
+            (95 % interval), ``expression_sd`` (between ensemble members), and ``out_of_distribution``: why the promoter lies outside the
+            training distribution (length, N content, k-mer composition); empty if it does not.
 
         Raises
         ------
@@ -266,7 +269,7 @@ def predict(
     """Return a promoter table with the columns of `Predictor.promoters`: expression in the units of the training table, float32.
 
     Intervals are for measurements with each promoter's own ``n_reads``, where they are known. Sequences are cut and padded as the
-    model's training data were. A table with ``base_sequence``, what variants were made from, also gets ``predicted_base``. With the
+    model's training data were. A table with ``parent_sequence``, what variants were made from, also gets ``predicted_parent``. With the
     ``plasmid`` upstream and downstream of promoters, which may be empty, it gets the columns of `Predictor.probe`.
 
     Raises
@@ -282,8 +285,10 @@ def predict(
     found = pl.concat([table, predictor.promoters(table["sequence"], reads)], how="horizontal")
     if plasmid is not None:
         found = pl.concat([found, predictor.probe(table["sequence"], *plasmid)], how="horizontal")
-    if BASE in table.columns and table[BASE].null_count() < table.height:
-        bases = table.select(BASE).drop_nulls().unique(maintain_order=True)
-        of_bases = predictor.members(tokenize(bases[BASE], **predictor.window)).mean(axis=1)
-        found = found.join(bases.with_columns(pl.Series(PREDICTED_BASE, of_bases, pl.Float32)), on=BASE, how="left", maintain_order="left")
+    if PARENT in table.columns and table[PARENT].null_count() < table.height:
+        bases = table.select(PARENT).drop_nulls().unique(maintain_order=True)
+        of_bases = predictor.members(tokenize(bases[PARENT], **predictor.window)).mean(axis=1)
+        found = found.join(
+            bases.with_columns(pl.Series(PREDICTED_PARENT, of_bases, pl.Float32)), on=PARENT, how="left", maintain_order="left"
+        )
     return found

@@ -128,8 +128,8 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
     -------
     polars.DataFrame
         ``name``, ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (the difference, positive if the variant raises
-        expression), its interval ``effect_low``, ``effect_high``, ``outside_ref`` and ``outside_alt`` (`Calibration.outside`). The effect
-        and its interval are null where nothing that differs is within what the model sees.
+        expression), its interval ``effect_low``, ``effect_high``, ``out_of_distribution_ref`` and ``out_of_distribution_alt``
+        (`Calibration.out_of_distribution`). The effect and its interval are null where all that differs lies beyond the model's window.
     """
     five, three = predictor.flanks
     whole = predictor.complete(pairs.select("row", sequence="ref"), "REF", ledger)["sequence"]

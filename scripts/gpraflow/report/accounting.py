@@ -15,7 +15,7 @@ _AFTER = {
     "merge_counts": "promoters",
     "estimate_expression": "with expression",
     "ingest_table": "accepted",
-    "group_neighbours": "in families",
+    "group_neighbours": "in clusters",
     "split_promoters": "in splits",
 }
 _WAY = {"unit": pl.String, "kind": pl.String, "label": pl.String, "rows": pl.Int64, "start": pl.Int64}

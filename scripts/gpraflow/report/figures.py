@@ -15,8 +15,15 @@ _GREY, _SKY = "#999999", "#56B4E9"
 _SMALL = 7.5
 _WRAP = 38  # letters in a line of a label
 _ROW, _HEAD = 0.22, 0.75  # inches
-_EDITS = "edits to nearest training promoter"  # as `strata` calls it
-DISTANCES = {"dataset": pl.String, "n": pl.Int64, "within_guard": pl.Int64, "median": pl.Float64, "least": pl.Int64, "none_near": pl.Int64}
+_EDITS = "edits to nearest training promoter"  # as `subgroups` calls it
+DISTANCES = {
+    "dataset": pl.String,
+    "n": pl.Int64,
+    "within_max_edits": pl.Int64,
+    "median": pl.Float64,
+    "least": pl.Int64,
+    "none_near": pl.Int64,
+}
 
 
 def waterfall(bars: pl.DataFrame) -> Any:
@@ -75,8 +82,8 @@ def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) ->
     Returns
     -------
     polars.DataFrame
-        `DISTANCES`; ``within_guard``: promoters at most ``max_edits`` from a training promoter; ``median`` and ``least`` are of those with
-        one near.
+        `DISTANCES`; ``within_max_edits``: promoters at most ``max_edits`` from a training promoter; ``median`` and ``least`` are of those
+        that have a near training promoter.
     """
     rows = []
     for name in datasets:
@@ -86,21 +93,21 @@ def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) ->
     return pl.DataFrame(rows, schema=DISTANCES, orient="row")
 
 
-def leak(nearest: pl.DataFrame, strata: pl.DataFrame, titles: Mapping[str, str], max_edits: int) -> Any:
+def leak(nearest: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, str], max_edits: int) -> Any:
     """Draw how far the promoters of each data set are from training, and r by that distance, a row of panels a data set.
 
     Parameters
     ----------
     nearest
         As for `distances`.
-    strata
-        `strata.COLUMNS`.
+    subgroups
+        `subgroups.COLUMNS`.
     titles
         Data set -> its title.
     max_edits
         Of the leak guard.
     """
-    parts = {name: strata.filter(dataset=name, by=_EDITS) for name in titles}
+    parts = {name: subgroups.filter(dataset=name, by=_EDITS) for name in titles}
     heights = [max(1.55, _HEAD + _ROW * part.height) for part in parts.values()]
     farthest = int(nearest["distance"].max() or 0) + 1  # type: ignore[arg-type]
     beyond = farthest + 3
@@ -122,7 +129,7 @@ def leak(nearest: pl.DataFrame, strata: pl.DataFrame, titles: Mapping[str, str],
             left.axvline(max_edits + 0.5, color=VERMILION, linewidth=1, linestyle="--")
             within = int((edits <= max_edits).sum())
             left.text(
-                max_edits + 1, 0.97, f"{within:,} within\nthe guard's {max_edits} edits", color=VERMILION, fontsize=_SMALL, va="top",
+                max_edits + 1, 0.97, f"{within:,} within\n{max_edits} edits", color=VERMILION, fontsize=_SMALL, va="top",
                 transform=left.get_xaxis_transform(),
             )  # fmt: skip
             ticks = [tick for tick in range(0, farthest, 10) if tick < beyond - 4]
@@ -153,26 +160,31 @@ def leak(nearest: pl.DataFrame, strata: pl.DataFrame, titles: Mapping[str, str],
     return figure
 
 
-def reenactment(table: pl.DataFrame, val_r: float | None, val_n: int) -> Any:
+def demonstration(table: pl.DataFrame, val_r: float | None, val_n: int) -> Any:
     """Draw r of the cheap model with the slides' index error, on the run's own splits and with shuffled labels, and r of the run's model.
 
     Parameters
     ----------
     table
-        `reenactment.COLUMNS`.
+        `leak.COLUMNS`.
     val_r, val_n
         Of the run's model on the val split.
     """
     names = {
-        "index error": "cheap model, index error",
-        "honest": "cheap model, this run's splits",
-        "shuffled labels": "cheap model, labels shuffled",
+        "index error": "k-mer ridge regression, index error",
+        "leakage-controlled": "k-mer ridge regression, splits of this run",
+        "permuted labels": "k-mer ridge regression, permuted labels",
     }
     rows = [
-        (names.get(way, way), r, f"n = {n:,}; {100 * seen:.3g} % also trained on", VERMILION if way == "index error" else _GREY)
-        for way, n, seen, r in table.select("way", "test_records", "tested_and_trained", "r").iter_rows()
+        (
+            names.get(condition, condition),
+            r,
+            f"n = {n:,}; {100 * seen:.3g} % also trained on",
+            VERMILION if condition == "index error" else _GREY,
+        )
+        for condition, n, seen, r in table.select("condition", "test_records", "tested_and_trained", "r").iter_rows()
     ]
-    rows.append(("this run's model, this run's splits", val_r, f"n = {val_n:,}; 0 % also trained on", BLUE))
+    rows.append(("model of this run, splits of this run", val_r, f"n = {val_n:,}; 0 % also trained on", BLUE))
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.3 * len(rows)), layout="constrained")
         for place, (_, r, text, colour) in enumerate(rows):

@@ -57,7 +57,7 @@ def warnings_of(
     Parameters
     ----------
     tables
-        Rows of ``checks.tsv``, ``leak/distances.tsv``, ``leak/reenactment.tsv`` and ``intervals.tsv``.
+        Rows of ``checks.tsv``, ``leak/distances.tsv``, ``leak/demonstration.tsv`` and ``intervals.tsv``.
     about
         The content of ``model.json``.
     titles
@@ -71,7 +71,7 @@ def warnings_of(
         if row["verdict"] == "warning"
     ]
     for row in tables.get("leak/distances.tsv", ()):
-        if within := int(row["within_guard"]):
+        if within := int(row["within_max_edits"]):
             text = (
                 f"{within:,} of {int(row['n']):,} promoters are within {max_edits} edits of a training promoter, where scores are no test."
             )
@@ -80,8 +80,8 @@ def warnings_of(
         if float(row["level"]) == 0.95 and float(row["high"]) < COVERED:
             text = f"95 % intervals hold {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements: they are too narrow here."
             found.append(Finding(titles.get(row["dataset"], row["dataset"]), "intervals: " + text))
-    for row in tables.get("leak/reenactment.tsv", ()):
-        if row["way"] == "honest" and row["r"] and (about["val_r"] is None or float(row["r"]) > about["val_r"]):
+    for row in tables.get("leak/demonstration.tsv", ()):
+        if row["condition"] == "leakage-controlled" and row["r"] and (about["val_r"] is None or float(row["r"]) > about["val_r"]):
             ridge, model = number(float(row["r"])), number(about["val_r"])
             text = f"ridge regression on 5-mers, trained on the same promoters, has r {ridge}, this model {model}."
             found.append(Finding("val split", "baseline: " + text))
@@ -128,7 +128,7 @@ def notes_of(
 
 
 def card(
-    name: str, scored: Mapping[str, Any], peers: Sequence[Mapping[str, str]], runs: Sequence[Mapping[str, str]], run: str
+    name: str, scored: Mapping[str, Any], published: Sequence[Mapping[str, str]], runs: Sequence[Mapping[str, str]], run: str
 ) -> dict[str, Any]:
     """Return what the summary says of one data set.
 
@@ -136,8 +136,8 @@ def card(
     ----------
     name, scored
         Of the data set, in metrics.json.
-    peers, runs
-        Rows of ``peers.tsv`` and ``comparison/scores.tsv``.
+    published, runs
+        Rows of ``published_models.tsv`` and ``comparison/scores.tsv``.
     run
         Name of this run.
 
@@ -152,12 +152,12 @@ def card(
         lines.append(f"{share}, {number(ceiling['r'])} (from {ceiling['from']})")
     if scored.get("r_members_sd") is not None:
         lines.append(f"single networks: r {number(scored['r_members_mean'])}, standard deviation {number(scored['r_members_sd'])}")
-    known = {peer: of for peer, of in scored.get("peers", {}).items() if of["r"] is not None}
+    known = {model: of for model, of in scored.get("published_models", {}).items() if of["r"] is not None}
     if known:
-        best = max(known, key=lambda peer: known[peer]["r"])
-        which = f"best of {len(known)} stored predictions of others" if len(known) > 1 else "stored predictions of others"
+        best = max(known, key=lambda model: known[model]["r"])
+        which = f"best of {len(known)} published models" if len(known) > 1 else "published model"
         lines.append(f"{which}, {best}: r {interval(known[best])}, n = {known[best]['n']:,}")
-        for row in peers:
+        for row in published:
             if row["dataset"] == name and row["other"] == best and row["difference"]:
                 lines.append(f"this model minus {best}: {_difference(row)}")
     others = [row for row in runs if row["dataset"] == name and row["kind"] == "run" and row["label"] != run and row["r"]]

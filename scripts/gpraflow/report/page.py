@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpraflow.core import ledger, provenance
+from gpraflow.models.about import read as read_about
 from gpraflow.report import accounting
 from gpraflow.report.findings import card, digests, facts, notes_of, warnings_of, without_secrets
 from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json, read_table, shape, table
@@ -44,11 +45,11 @@ FIGURES = {
     "assay/replicates": ("assay", "Replicates", "replicates"),
     "ledger": ("ledger", "What went in, what was lost, what was used", "ledger_figure"),
     "leak/distance": ("leak", "Distance to training, and scores by it", "distance"),
-    "leak/reenactment": ("leak", "What a leak would have made of the scores", "leak"),
+    "leak/demonstration": ("leak", "What a leak would have made of the scores", "leak"),
     "training": ("training", "Training curves", "training"),
     "predictions": ("predictions", "", "predictions"),
-    "strata": ("subsets", "", "strata_figure"),
-    "comparison": ("comparison", "Runs and stored predictions of others", "comparison"),
+    "subgroups": ("subsets", "", "subgroups_figure"),
+    "comparison": ("comparison", "Runs and published models", "comparison"),
     "intervals": ("intervals", "Measurements inside intervals", "intervals"),
     "explain/motifs": ("explanation", "Motifs that explain the predictions", "motifs"),
     "explain/logos": ("explanation", "Contributions of bases", "logos"),
@@ -63,9 +64,9 @@ TABLES = {
     "leak/distances.tsv": ("leak", "Distance to the nearest training promoter", "distances", True),
     "neighbours/overlaps.tsv": ("leak", "Independent data sets against the library", "overlaps", False),
     "splits/summary.tsv": ("leak", "What each split got", "splits", False),
-    "leak/reenactment.tsv": ("leak", "What a leak would have made of the scores, in numbers", "leak", False),
-    "strata.tsv": ("subsets", "Scores in parts of each data set", "strata", False),
-    "peers.tsv": ("comparison", "This model against stored predictions of others", "peers", True),
+    "leak/demonstration.tsv": ("leak", "What a leak would have made of the scores, in numbers", "leak", False),
+    "subgroups.tsv": ("subsets", "Scores in parts of each data set", "subgroups", False),
+    "published_models.tsv": ("comparison", "This model against published models", "published_models", True),
     "comparison/scores.tsv": ("comparison", "Scores of all runs", "comparison_scores", False),
     "comparison/tests.tsv": ("comparison", "Each two runs compared", "comparison_tests", True),
     "dream.tsv": ("comparison", "Score of the DREAM challenge 2022", "dream", True),
@@ -183,7 +184,7 @@ def page(
     import yaml
 
     results, folder = Path(results), Path(template).parent
-    metrics, about = read_json(results / "metrics.json"), read_json(results / "model/model.json")
+    metrics, about = read_json(results / "metrics.json"), read_about(results / "model/model.json")
     scored, max_edits = {name: metrics["datasets"][name] for name in datasets}, config["neighbours"]["max_edits"]
     titles = {name: of["title"] for name, of in scored.items()}
     simulated = any(Path(entry["path"]).is_relative_to(results / "simulated") for entry in data)
@@ -200,7 +201,8 @@ def page(
         "checked": len(rows.get("checks.tsv", ())),
         "notes": notes_of(scored, about, commit=commit, covered=bool(rows.get("intervals.tsv")), simulated=simulated),
         "cards": [
-            card(name, of, rows.get("peers.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"]) for name, of in scored.items()
+            card(name, of, rows.get("published_models.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"])
+            for name, of in scored.items()
         ],
         "facts": facts(way, about, rows.get("cost.tsv", ())),
         "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config),

@@ -207,11 +207,11 @@ def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, g
     return first[label[numbers.to_numpy()]]
 
 
-def families(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int = 0, threads: int = 1) -> pl.Series:
-    """Return the name of each promoter's family: its group by `groups`, joined with those of the same ``group`` in the table.
+def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int = 0, threads: int = 1) -> pl.Series:
+    """Return the name of each promoter's cluster: its group by `groups`, joined with those of the same ``group`` in the table.
 
-    A family is called by its smallest ``group`` name or, without one, by its smallest insert or reverse complement, so that its name
-    does not depend on rows of other families, nor on the order of rows.
+    A cluster is called by its smallest ``group`` name or, without one, by its smallest insert or reverse complement, so that its name
+    does not depend on rows of other clusters, nor on the order of rows.
 
     Parameters
     ----------
@@ -224,9 +224,9 @@ def families(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int 
     """
     canonical, other = _strands(inserts)
     found = _groups(canonical, other, max_edits, kmer, table["group"], threads)
-    names = pl.DataFrame({"family": found, "group": table["group"], "insert": canonical})
-    smallest = (pl.col(name).min().over("family") for name in ("group", "insert"))
-    return names.select(pl.coalesce(*smallest).alias("family")).to_series()
+    names = pl.DataFrame({"cluster": found, "group": table["group"], "insert": canonical})
+    smallest = (pl.col(name).min().over("cluster") for name in ("group", "insert"))
+    return names.select(pl.coalesce(*smallest).alias("cluster")).to_series()
 
 
 def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1) -> pl.DataFrame:

@@ -7,7 +7,7 @@ import polars as pl
 
 from gpraflow.sequences.scaffold import bytes_matrix
 
-BASE, PREDICTED_BASE = "base_sequence", "predicted_base"
+PARENT, PREDICTED_PARENT = "parent_sequence", "predicted_parent"
 
 
 def consensus(sequences: pl.Series, of: pl.Series) -> pl.Series:
@@ -31,11 +31,11 @@ def consensus(sequences: pl.Series, of: pl.Series) -> pl.Series:
         counts = np.stack([(letters == ord(base)).sum(axis=0) for base in "ACGTN"])
         if (counts.max(axis=0) * 2 > len(letters)).all():
             found[name] = "".join("ACGTN"[i] for i in counts.argmax(axis=0))
-    return pl.Series(BASE, [found.get(name) for name in of], pl.String)
+    return pl.Series(PARENT, [found.get(name) for name in of], pl.String)
 
 
-def with_bases(table: pl.DataFrame, of: str, sequence: str) -> pl.DataFrame:
-    """Return the table with `BASE`, if there is a column that says what each promoter was made from.
+def with_parents(table: pl.DataFrame, of: str, sequence: str) -> pl.DataFrame:
+    """Return the table with `PARENT`, if there is a column that says what each promoter was made from.
 
     Parameters
     ----------
@@ -47,5 +47,5 @@ def with_bases(table: pl.DataFrame, of: str, sequence: str) -> pl.DataFrame:
         Column with that promoter's sequence, or empty.
     """
     if sequence:
-        return table.with_columns(pl.col(sequence).str.to_uppercase().alias(BASE))
+        return table.with_columns(pl.col(sequence).str.to_uppercase().alias(PARENT))
     return table.with_columns(consensus(table["sequence"], table[of])) if of else table

@@ -219,7 +219,7 @@ class MemoryMap:
                 yield from batches
 
 
-class Shuffled(MemoryMap):
+class PermutedLabels(MemoryMap):
     """The same promoters, each with the other features of another one, drawn by ``seed``: a control from which nothing can be learnt."""
 
     def __init__(self, source: Split, cache: Path | None, features: Sequence[str], seed: int):

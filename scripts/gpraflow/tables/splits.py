@@ -18,17 +18,17 @@ _READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (1
 _MOST_SOURCES = 20
 
 
-def by_hash(family: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.Series:
-    """Assign families to splits by a keyed hash of their names.
+def by_hash(cluster: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.Series:
+    """Assign clusters to splits by a keyed hash of their names.
 
-    A family's place depends on its name, the seed and the fractions, not on the other rows: it stays when rows are added.
+    A cluster's place depends on its name, the seed and the fractions, not on the other rows: it stays when rows are added.
 
     Parameters
     ----------
-    family
-        Name of the family of each row.
+    cluster
+        Name of the cluster of each row.
     fractions
-        Share of families for each split, in order.
+        Share of clusters for each split, in order.
     seed
         Key of the hash.
 
@@ -37,11 +37,11 @@ def by_hash(family: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.
     polars.Series
         Name of the split of each row.
     """
-    unique = family.unique(maintain_order=True)
+    unique = cluster.unique(maintain_order=True)
     place = _places(unique, seed)
     bounds = np.cumsum(list(fractions.values()))[:-1] / sum(fractions.values())
     names = np.array(list(fractions))[np.searchsorted(bounds, place, side="right")]
-    return family.replace_strict(unique, pl.Series(names), return_dtype=pl.String).alias("split")
+    return cluster.replace_strict(unique, pl.Series(names), return_dtype=pl.String).alias("split")
 
 
 def _places(names: pl.Series, seed: int) -> np.ndarray:
@@ -50,22 +50,24 @@ def _places(names: pl.Series, seed: int) -> np.ndarray:
     return np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "big") for name in names]) / 2.0**64
 
 
-def draw(family: pl.Series, promoters: int, seed: int, origin: str) -> pl.Series:
-    """Return which rows belong to a random draw of whole families with at most ``promoters`` rows; smaller draws are part of larger ones.
+def draw(cluster: pl.Series, promoters: int, seed: int, origin: str) -> pl.Series:
+    """Return which rows belong to a random draw of whole clusters with at most ``promoters`` rows; smaller draws are part of larger ones.
 
     Raises
     ------
     InputError
-        If there are not so many, or the first family alone has more.
+        If there are not so many, or the first cluster alone has more.
     """
-    if promoters > len(family):
-        raise InputError(f"{origin}: split.train_promoters is {promoters}, but train has {len(family)} promoters; set it to 0 for all")
-    sizes = family.value_counts(name="rows").sort(family.name)
-    order = np.argsort(_places(sizes[family.name], randomness.derive(seed, "draw")), kind="stable")
+    if promoters > len(cluster):
+        raise InputError(f"{origin}: split.train_promoters is {promoters}, but train has {len(cluster)} promoters; set it to 0 for all")
+    sizes = cluster.value_counts(name="rows").sort(cluster.name)
+    order = np.argsort(_places(sizes[cluster.name], randomness.derive(seed, "draw")), kind="stable")
     taken = order[np.cumsum(sizes["rows"].to_numpy()[order]) <= promoters]
     if not len(taken):
-        raise InputError(f"{origin}: the first family that is drawn has more than split.train_promoters ({promoters}); set a larger number")
-    return family.is_in(sizes[family.name].gather(taken).implode())
+        raise InputError(
+            f"{origin}: the first cluster that is drawn has more than split.train_promoters ({promoters}); set a larger number"
+        )
+    return cluster.is_in(sizes[cluster.name].gather(taken).implode())
 
 
 def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl.Series:
@@ -88,18 +90,18 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
     return given.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
 
 
-def _apart(assigned: pl.Series, family: pl.Series, names: Sequence[str], across: str, origin: str, ledger: Ledger) -> pl.Series:
-    """Return which promoters stay where families are in several splits: those of the last one."""
-    found = pl.DataFrame({"family": family, "split": assigned}).group_by("family").agg(splits=pl.col("split").unique().sort())
-    torn = found.filter(pl.col("splits").list.len() > 1).sort("family")
+def _apart(assigned: pl.Series, cluster: pl.Series, names: Sequence[str], across: str, origin: str, ledger: Ledger) -> pl.Series:
+    """Return which promoters stay where clusters are in several splits: those of the last one."""
+    found = pl.DataFrame({"cluster": cluster, "split": assigned}).group_by("cluster").agg(splits=pl.col("split").unique().sort())
+    torn = found.filter(pl.col("splits").list.len() > 1).sort("cluster")
     if torn.height and across == "error":
         example = torn.row(0, named=True)
         raise InputError(
-            f"{origin}: family '{example['family']}' is in {' and '.join(example['splits'])} ({torn.height} such families): "
+            f"{origin}: cluster '{example['cluster']}' is in {' and '.join(example['splits'])} ({torn.height} such clusters): "
             "near-copies of test promoters would be trained on; mend the split column, or set split.across: drop, or split.method: hash"
         )
     rank = assigned.replace_strict({name: number for number, name in enumerate(SPLITS)}, return_dtype=pl.Int8)
-    keep = rank == pl.DataFrame({"family": family, "rank": rank}).select(pl.col("rank").max().over("family")).to_series()
+    keep = rank == pl.DataFrame({"cluster": cluster, "rank": rank}).select(pl.col("rank").max().over("cluster")).to_series()
     if torn.height:
         for name in names:
             ledger.drop(f"from {name}: near-duplicate of a promoter of a later split", int((~keep & (assigned == name)).sum()))
@@ -107,7 +109,7 @@ def _apart(assigned: pl.Series, family: pl.Series, names: Sequence[str], across:
 
 
 def by_list(
-    table: pl.DataFrame, overlaps: pl.DataFrame, family: pl.Series, fractions: Mapping[str, float], seed: int, origin: str
+    table: pl.DataFrame, overlaps: pl.DataFrame, cluster: pl.Series, fractions: Mapping[str, float], seed: int, origin: str
 ) -> pl.Series:
     """Send the promoters whose inserts the user lists to test, the others to the other splits as `by_hash`.
 
@@ -119,7 +121,7 @@ def by_list(
     listed = overlaps.filter(dataset=LISTED, equal=True)["sequence"]
     if not len(listed):
         raise InputError(f"{origin}: none of the sequences of split.test_sequences is in the library; is it the right file?")
-    others = by_hash(family, {name: fraction for name, fraction in fractions.items() if name != "test"}, seed)
+    others = by_hash(cluster, {name: fraction for name, fraction in fractions.items() if name != "test"}, seed)
     return table.select(
         pl.when(pl.col("sequence").is_in(listed.implode())).then(pl.lit("test")).otherwise(others).alias("split")
     ).to_series()
@@ -151,7 +153,7 @@ def _overlapping(
 
 def split(
     table: pl.DataFrame,
-    family: pl.Series,
+    cluster: pl.Series,
     *,
     method: Literal["hash", "column", "list"],
     names: Sequence[str],
@@ -171,11 +173,11 @@ def split(
     ----------
     table
         Promoter table.
-    family
-        What must stay together: the family of each row.
+    cluster
+        What must stay together: the cluster of each row.
     method
-        ``hash``: whole families by a seeded hash. ``column``: the table's own ``split``. ``list``: those of the user's list are the
-        test split, other members of their families and other near-duplicates of listed sequences are dropped, the rest goes by hash.
+        ``hash``: whole clusters by a seeded hash. ``column``: the table's own ``split``. ``list``: those of the user's list are the
+        test split, other members of their clusters and other near-duplicates of listed sequences are dropped, the rest goes by hash.
     names
         Splits to make.
     fractions
@@ -183,14 +185,14 @@ def split(
     labels
         What the table's own ``split`` calls each split (``column``).
     across
-        Families that the table's own split tears apart: ``drop`` keeps those in the last of ``train``, ``val``, ``test`` and drops their
+        Clusters that the table's own split tears apart: ``drop`` keeps those in the last of ``train``, ``val``, ``test`` and drops their
         neighbours from the splits before; ``error`` stops.
     overlaps
         Near-duplicates of promoters of independent data sets and of `LISTED` sequences (`neighbours.OVERLAPS`).
     independent
         What becomes of these: ``drop`` takes them out of ``train`` and ``val``; ``warn`` counts them; ``error`` stops.
     train_promoters
-        Train on at most so many promoters, whole families drawn at random (`draw`), for learning curves; 0 for all.
+        Train on at most so many promoters, whole clusters drawn at random (`draw`), for learning curves; 0 for all.
     seed
         Key of the hash.
     origin
@@ -201,33 +203,33 @@ def split(
     Raises
     ------
     InputError
-        If a split is left empty, a family is in more than one and ``across`` is ``error``, a promoter of ``train`` or ``val`` overlaps and
+        If a split is left empty, a cluster is in more than one and ``across`` is ``error``, a promoter of ``train`` or ``val`` overlaps and
         ``independent`` is ``error``, or as `by_column`.
     """
     shares = {name: fractions[name] for name in names}
     if method == "hash":
-        kept, assigned = table, by_hash(family, shares, seed)
+        kept, assigned = table, by_hash(cluster, shares, seed)
     else:
         if method == "column":
             assigned = by_column(table, {name: labels[name] for name in names}, origin)
         else:
-            assigned, across = by_list(table, overlaps, family, shares, seed, origin), "drop"
-        keep = _apart(assigned, family, names, across, origin, ledger)
-        kept, assigned, family = table.filter(keep), assigned.filter(keep), family.filter(keep)
+            assigned, across = by_list(table, overlaps, cluster, shares, seed, origin), "drop"
+        keep = _apart(assigned, cluster, names, across, origin, ledger)
+        kept, assigned, cluster = table.filter(keep), assigned.filter(keep), cluster.filter(keep)
     keep = ~_overlapping(kept, assigned, overlaps, independent, origin, ledger)
     if train_promoters:
         train = keep & (assigned == "train")
-        drawn = draw(family.filter(train), train_promoters, seed, origin)
+        drawn = draw(cluster.filter(train), train_promoters, seed, origin)
         ledger.drop("from train: not among those drawn for split.train_promoters", len(drawn) - int(drawn.sum()))
         keep = keep.scatter(train.arg_true(), drawn)
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
         if not part.height:
-            families, mend = family.n_unique(), "set a larger split.fractions"
+            clusters, mend = cluster.n_unique(), "set a larger split.fractions"
             if method == "column":
                 mend = "mend the split column or take it out of split.names"
-            elif families < 2 * len(names):
-                number = "one family" if families == 1 else f"{families} families"
+            elif clusters < 2 * len(names):
+                number = "one cluster" if clusters == 1 else f"{clusters} clusters"
                 mend = (
                     f"they are {number}, which a split does not take apart: give promoters that are less alike, look at the column group, "
                     "or lower neighbours.max_edits"
@@ -237,24 +239,24 @@ def split(
     return parts
 
 
-def summary(parts: Mapping[str, pl.DataFrame], families: pl.DataFrame) -> pl.DataFrame:
+def summary(parts: Mapping[str, pl.DataFrame], clusters: pl.DataFrame) -> pl.DataFrame:
     """Return what each split got: promoters and shares, in all and within strata of the library.
 
     Parameters
     ----------
     parts
         Split -> promoters.
-    families
-        ``sequence`` and ``family`` of the library.
+    clusters
+        ``sequence`` and ``cluster`` of the library.
 
     Returns
     -------
     polars.DataFrame
-        ``stratum`` (promoters, families, fifths of expression, length, reads, singletons, sources), ``level``, ``split``, ``promoters``
-        (families in the stratum of that name) and ``share`` of the level that is in this split.
+        ``stratum`` (promoters, clusters, fifths of expression, length, reads, singletons, sources), ``level``, ``split``, ``promoters``
+        (clusters in the stratum of that name) and ``share`` of the level that is in this split.
     """
     used = ["sequence", "expression", "n_reads", "singleton", "source", "split"]
-    table = pl.concat([part.select(used) for part in parts.values()]).join(families, on="sequence", how="left")
+    table = pl.concat([part.select(used) for part in parts.values()]).join(clusters, on="sequence", how="left")
     length = pl.col("sequence").str.len_bytes()
     usual = int(table.select(length.mode().min()).item())
     sides = pl.when(length < usual).then(pl.lit("shorter")).when(length > usual).then(pl.lit("longer")).otherwise(pl.lit(f"{usual} bp"))
@@ -268,7 +270,7 @@ def summary(parts: Mapping[str, pl.DataFrame], families: pl.DataFrame) -> pl.Dat
         "source": pl.when(pl.col("source").n_unique() <= _MOST_SOURCES).then("source"),
     }
     found = [table.select("split", level=level, stratum=pl.lit(stratum)) for stratum, level in strata.items()]
-    found.insert(1, table.unique(["split", "family"]).select("split", level=pl.lit("all"), stratum=pl.lit("families")))
+    found.insert(1, table.unique(["split", "cluster"]).select("split", level=pl.lit("all"), stratum=pl.lit("clusters")))
     counted = [part.drop_nulls("level").group_by("stratum", "level", "split").agg(promoters=pl.len().cast(pl.Int64)) for part in found]
     order = {name: number for number, name in enumerate(parts)}
     return pl.concat(

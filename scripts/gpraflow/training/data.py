@@ -19,13 +19,15 @@ from gpraflow.training.options import Options
 class TrainingData:
     """Batches of the training split, and the validation split."""
 
-    def __init__(self, receipt: dict[str, Any], work: Path, architecture: registry.Architecture, options: Options, shuffled: bool = False):
+    def __init__(
+        self, receipt: dict[str, Any], work: Path, architecture: registry.Architecture, options: Options, permuted_labels: bool = False
+    ):
         self.options, self.inputs = options, architecture.inputs
         wanted = registry.features_of(asdict(options), architecture)
         source = shards_batches.open_split(receipt, "train")
         features = (SEQUENCE, EXPRESSION, *wanted)
-        if shuffled:
-            self.table: shards_batches.MemoryMap = shards_batches.Shuffled(source, work / "shards", features, options.seed)
+        if permuted_labels:
+            self.table: shards_batches.MemoryMap = shards_batches.PermutedLabels(source, work / "shards", features, options.seed)
         else:
             self.table = shards_batches.MemoryMap(source, work / "shards", features)
         self.length, self.rows = source.manifest["length"], len(self.table)
@@ -45,13 +47,13 @@ class TrainingData:
     def batches(self, batch_size: int, seed: int, epoch: int, start: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
         """Yield inputs, targets and weights (mean 1) of this process's part of an epoch's batches from ``start`` on."""
         flagged = "reverse" in self.inputs  # such a model turns its channels itself
-        turn = self.options.reverse_complement and not flagged
+        turn = self.options.rc_augmentation and not flagged
         process, processes = steppers.process()
         size = batch_size // processes
         found = self.table.batches(batch_size, seed=seed, epoch=epoch, start=start, turn=turn, process=(process, processes))
         for step, batch in enumerate(found, start=start):
             reverse = np.zeros((size, 1), np.float32)
-            if flagged and self.options.reverse_complement:
+            if flagged and self.options.rc_augmentation:
                 reverse[:, 0] = shards_batches.strands(batch_size, seed, epoch, step)[process * size : (process + 1) * size]
             given = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
             weight = (self.weights(batch) / self.mean_weight).astype(np.float32)

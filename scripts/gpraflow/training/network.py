@@ -31,7 +31,7 @@ def assign_weights(core: Any, weights: Sequence[np.ndarray], others: Sequence[np
         variable.assign(value)
 
 
-def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, average_strands: bool, name: str) -> Any:
+def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, rc_averaging: bool, name: str) -> Any:
     """Return the model for predictions: ``(batch, length)`` tokens in, ``(batch, members)`` expression out.
 
     Parameters
@@ -42,7 +42,7 @@ def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, 
         Makes expression of raw outputs.
     length
         Promoter window in bp.
-    average_strands
+    rc_averaging
         Take the mean of what a network says of the promoter and of its reverse complement.
     name
         Of the model.
@@ -56,7 +56,7 @@ def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, 
     found = []
     for core in cores:
         seen = []
-        for turned in (False, True) if average_strands else (False,):
+        for turned in (False, True) if rc_averaging else (False,):
             if len(core.inputs) == 1:
                 other = ops.flip(ops.where(tokens < PADDING, PADDING - 1 - tokens, tokens), axis=1)  # A<->T, C<->G: mirror images
                 raw = core(other if turned else tokens)

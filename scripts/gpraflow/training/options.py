@@ -30,13 +30,13 @@ class Options:
     warmup_steps: int
     weight_decay: float
     gradient_clip: float
-    average: float
+    ema: float
     patience: int
-    reverse_complement: bool
-    average_strands: bool
+    rc_augmentation: bool
+    rc_averaging: bool
     precision: Literal["float32", "mixed_bfloat16"]
     ensemble: int
-    guard: float
+    divergence_factor: float
     checkpoint_steps: int
     initial_model: str
 

@@ -183,7 +183,7 @@ class MemberTraining:
         if best is None or line["val_loss"] < best:
             now["best"] = len(now["history"]) - 1
             self._save("best.npz")
-        elif line["val_loss"] > self.options.guard * best:
+        elif line["val_loss"] > self.options.divergence_factor * best:
             raise _Diverged(f"the validation loss is {line['val_loss']:.4g} after epoch {now['epoch']}, the best was {best:.4g}")
 
     def _back(self, reason: str) -> None:

@@ -42,7 +42,7 @@ def optimizer_of(name: str, weight_decay: float, clip: float) -> Any:
     return kinds[name](learning_rate=1.0, **options)
 
 
-def stepper(model: Any, optimizer: Any, objective: Objective, average: float) -> Any:
+def stepper(model: Any, optimizer: Any, objective: Objective, ema: float) -> Any:
     """Return the stepper of Keras's backend.
 
     Parameters
@@ -53,24 +53,24 @@ def stepper(model: Any, optimizer: Any, objective: Objective, average: float) ->
         See `optimizer_of`.
     objective
         Gives the loss.
-    average
+    ema
         Momentum of the exponential moving average of the weights; 0 for none. It warms up as (1 + n) / (10 + n).
     """
     import keras
 
     kind = {"jax": _JaxStepper, "tensorflow": _TensorFlowStepper}[keras.backend.backend()]
-    return kind(model, optimizer, objective, average)
+    return kind(model, optimizer, objective, ema)
 
 
 class _Stepper:
-    def __init__(self, model: Any, optimizer: Any, objective: Objective, average: float):
+    def __init__(self, model: Any, optimizer: Any, objective: Objective, ema: float):
         optimizer.build(model.trainable_variables)
-        self.model, self.optimizer, self.objective, self.average = model, optimizer, objective, average
+        self.model, self.optimizer, self.objective, self.ema = model, optimizer, objective, ema
         self.steps = 0
 
     def momentum(self) -> float:
-        """Return the momentum of the average at this step."""
-        return min(self.average, (1 + self.steps) / (10 + self.steps)) if self.average else 0.0
+        """Return the momentum of the ema at this step."""
+        return min(self.ema, (1 + self.steps) / (10 + self.steps)) if self.ema else 0.0
 
     def trained(self, layers: Sequence[str]) -> Arrays:
         """Return 1 for each trainable variable of the named layers, 0 for others; all 1 for no names."""
@@ -78,11 +78,11 @@ class _Stepper:
         return [np.array(not layers or id(variable) in ids, np.float32) for variable in self.model.trainable_variables]
 
 
-def jax_step(model: Any, optimizer: Any, objective: Objective, average: float) -> Callable[..., Any]:
+def jax_step(model: Any, optimizer: Any, objective: Objective, ema: float) -> Callable[..., Any]:
     """Return one step of training as a pure function for JAX.
 
     It takes the state (trainable weights, other variables, optimizer, averages: lists of arrays), inputs, target, weight, learning rate,
-    momentum of the average, and shares of `_Stepper.trained` or None; and returns the new state and the loss.
+    momentum of the ema, and shares of `_Stepper.trained` or None; and returns the new state and the loss.
     """
     import jax
 
@@ -102,7 +102,7 @@ def jax_step(model: Any, optimizer: Any, objective: Objective, average: float) -
         new, moments = optimizer.stateless_apply(moments, gradients, trainable)
         if trained is not None:
             new = [jax.numpy.where(share > 0, one, old) for share, one, old in zip(trained, new, trainable, strict=True)]
-        averages = [momentum * old + (1 - momentum) * one for old, one in zip(averages, new, strict=bool(average))]
+        averages = [momentum * old + (1 - momentum) * one for old, one in zip(averages, new, strict=bool(ema))]
         return (new, others, moments, averages), loss
 
     return step
@@ -111,8 +111,8 @@ def jax_step(model: Any, optimizer: Any, objective: Objective, average: float) -
 class _JaxStepper(_Stepper):
     """JAX: a pure function of the state, compiled once; batches are spread over all devices of all processes."""
 
-    def __init__(self, model: Any, optimizer: Any, objective: Objective, average: float):
-        super().__init__(model, optimizer, objective, average)
+    def __init__(self, model: Any, optimizer: Any, objective: Objective, ema: float):
+        super().__init__(model, optimizer, objective, ema)
         import jax
         from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -129,9 +129,9 @@ class _JaxStepper(_Stepper):
             self._share = lambda parts: self._put(parts, self._spread)
         variables = (model.trainable_variables, model.non_trainable_variables, optimizer.variables, model.trainable_variables)
         self._state = self._put([[np.array(variable) for variable in group] for group in variables], self._whole)
-        if not average:
+        if not ema:
             self._state[3] = []
-        self._step = jax.jit(jax_step(cpu.faster(model), optimizer, objective, average), donate_argnums=0)
+        self._step = jax.jit(jax_step(cpu.faster(model), optimizer, objective, ema), donate_argnums=0)
 
     def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
         """Train on this process's part of one batch; return its loss, a scalar that is computed while others are prepared."""
@@ -170,11 +170,11 @@ class _TensorFlowStepper(_Stepper):
 
     devices = 1
 
-    def __init__(self, model: Any, optimizer: Any, objective: Objective, average: float):
-        super().__init__(model, optimizer, objective, average)
+    def __init__(self, model: Any, optimizer: Any, objective: Objective, ema: float):
+        super().__init__(model, optimizer, objective, ema)
         import tensorflow as tf
 
-        self._averages = [tf.Variable(np.array(variable)) for variable in model.trainable_variables] if average else []
+        self._averages = [tf.Variable(np.array(variable)) for variable in model.trainable_variables] if ema else []
 
         @tf.function(jit_compile=True)
         def step(inputs: Any, target: Any, weight: Any, momentum: Any, trained: Any) -> Any:

@@ -141,12 +141,12 @@ def _compiled(
         core = network.build_core(blueprint, length, objective.outputs, "member_0")
         optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
         optimizer.build(core.trainable_variables)
-        step = steppers.jax_step(core, optimizer, objective, options.average)
+        step = steppers.jax_step(core, optimizer, objective, options.ema)
 
         def like(variable: Any) -> Any:
             return jax.ShapeDtypeStruct(variable.shape, variable.dtype, sharding=whole)
 
-        averages = core.trainable_variables if options.average else []
+        averages = core.trainable_variables if options.ema else []
         groups = (core.trainable_variables, core.non_trainable_variables, optimizer.variables, averages)
         state = [[like(variable) for variable in group] for group in groups]
         rows = options.batch_size

@@ -50,7 +50,7 @@ def train(
     backup: str = "",
     terminal: TextIO | None = None,
     watch: Callable[[dict[str, Any]], None] | None = None,
-    shuffled: bool = False,
+    permuted_labels: bool = False,
 ) -> dict[str, Any]:
     """Train a model on the ``train`` split, choose the best epoch on ``val``, and write a model directory.
 
@@ -75,7 +75,7 @@ def train(
         Where the progress bar goes, besides the log.
     watch
         Is given each epoch's line of the history; what it raises ends the training.
-    shuffled
+    permuted_labels
         Give each promoter another one's label, as a control: the model must learn nothing.
 
     Returns
@@ -104,7 +104,7 @@ def train(
     copies = storage_backup.Backup(backup, mark) if backup else None
     started = time.monotonic()
     with _writing(directory), policy(options.precision if not architecture.baseline else "float32"):
-        data = TrainingData(receipt, work, architecture, options, shuffled)
+        data = TrainingData(receipt, work, architecture, options, permuted_labels)
         if architecture.baseline:
             model, members = _fit_baseline(data, blueprint, options)
         else:
@@ -210,7 +210,7 @@ def _train_network(
         core, trained = _train_member(data, work / f"member_{number}", number, blueprint, options, backend, backup, terminal, watch)
         cores.append(core)
         members.append(trained)
-    model = serving(cores, data.objective, data.length, options.average_strands, blueprint.name)
+    model = serving(cores, data.objective, data.length, options.rc_averaging, blueprint.name)
     for core, member in zip(cores, members, strict=True):
         assign_weights(core, member.last_weights, member.last_others)
     model.save(work / "last.keras")
@@ -235,13 +235,13 @@ def _train_member(
     seed = randomness.derive(options.seed, "train_model", *([number] if number else []))
     keras.utils.set_random_seed(seed % 2**32)
     core = build_core(blueprint, data.length, data.objective.outputs, f"member_{number}")
-    single = serving([core], data.objective, data.length, options.average_strands, blueprint.name)
+    single = serving([core], data.objective, data.length, options.rc_averaging, blueprint.name)
     if options.initial_model:
         warm_start(single, options.initial_model, backend)
     if number == 0:
         single.summary(line_length=120)
     optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
-    stepper = steppers.stepper(core, optimizer, data.objective, options.average)
+    stepper = steppers.stepper(core, optimizer, data.objective, options.ema)
     stages = registry.describe(blueprint.name).stages
     with contextlib.closing(MemberTraining(data, stepper, single, stages, work, seed, number, options, backup, terminal, watch)) as run:
         return core, run.member()

@@ -5,7 +5,7 @@ All of them are plain functions of tensors, out of stock Keras layers and ``kera
 Orientation: tokens are always those of the forward strand, padded with N on the left, whatever ``reverse`` says. Where ``reverse`` is 1,
 the model itself turns the whole window, plasmid included, to its reverse complement. This is what Autosome.org and the DREAM models do
 (they extend the promoter first and take the reverse complement of all 150 bp), and so the caller never has to know the padding's side.
-Do not also give reverse-complemented tokens (the config key ``training.reverse_complement``): that would turn promoters twice.
+Do not also give reverse-complemented tokens (the config key ``training.rc_augmentation``): that would turn promoters twice.
 """
 
 from collections.abc import Sequence

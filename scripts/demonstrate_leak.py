@@ -15,7 +15,7 @@ def main(job):
         tokens = scaffold.tokenize(table["sequence"], params.length, params.keep, params.pad)
         return tokens, table["expression"].to_numpy()
 
-    found = leak.reenact(read(job.input.train), read(job.input.val), params.seed, params.backend)
+    found = leak.demonstrate(read(job.input.train), read(job.input.val), params.seed, params.backend)
     leak.write(found, job.output.table)
 
 

@@ -15,7 +15,7 @@ def main(job):
             folder,
             blueprint=options.Blueprint.read(job.params.model, job.input.scaffolds, job.input.motifs or ""),
             options=options.Options(**job.params.options),
-            shuffled=True,
+            permuted_labels=True,
         )
     found = {"n": about["promoters"]["val"], "epochs": about["epochs"], "r": about["val_r"], "val_loss": about["val_loss"]}
     files.write_json(job.output.control, found)
