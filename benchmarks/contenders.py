@@ -1,6 +1,6 @@
 """Two ways to compute the same layer, trained in turns: what the benchmarks of single layers share."""
 
-import time
+import common
 
 
 def compiled(model, x, label, batch_size):
@@ -16,9 +16,9 @@ def in_turns(models, x, label, batch_size, rounds):
     seconds = dict.fromkeys(models, 0.0)
     for _ in range(rounds):
         for name, model in models.items():
-            started = time.perf_counter()
-            model.fit(x, label, batch_size=batch_size, verbose=0)
-            seconds[name] += time.perf_counter() - started
+            with common.timed() as lap:
+                model.fit(x, label, batch_size=batch_size, verbose=0)
+            seconds[name] += lap.seconds
     return seconds
 
 

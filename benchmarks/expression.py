@@ -9,19 +9,13 @@ under the simulation's own parameters, for the first promoters of that depth); f
 rows per second of each method; peak memory, the simulation's included.
 """
 
-import argparse
-import json
 import os
-import resource
-import sys
-import time
-from pathlib import Path
 
+import common
 import numpy as np
 from scipy import stats
 from scipy.special import ndtr
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from gpraflow.assay import estimators
 
 CLASSES = ((1, 1), (2, 5), (6, 20), (21, 100), (101, None))
@@ -88,7 +82,7 @@ def best(counts, edges, depth, options):
 
 def main():
     """Simulate, estimate both ways, compare with the truth."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--promoters", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bins", type=int, default=18)
@@ -99,17 +93,17 @@ def main():
     parser.add_argument("--prior", default="library", choices=["library", "weak"])
     parser.add_argument("--read-dispersion", type=float, default=2.0)
     parser.add_argument("--bound", type=int, default=3000, help="promoters for the least possible error; 0: leave it out")
-    options = parser.parse_args()
+    options = common.parse(parser, promoters=5_000, bound=20)
     mean, edges, counts, cells, depth = assay(options, np.random.default_rng(options.seed))
     replicates = [estimators.Replicate("", tuple(f"bin_{b}" for b in range(options.bins)), edges, cells)]
-    laps = [time.perf_counter()]
-    found = {"weighted_mean": estimators.weighted_mean(counts, replicates, options.read_dispersion)}
-    laps.append(time.perf_counter())
-    found["maximum_likelihood"] = estimators.maximum_likelihood(
-        counts, replicates, options.read_dispersion, options.prior, threads=os.cpu_count()
-    )
-    laps.append(time.perf_counter())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    found = {}
+    with common.timed() as by_weighting:
+        found["weighted_mean"] = estimators.weighted_mean(counts, replicates, options.read_dispersion)
+    with common.timed() as by_fitting:
+        found["maximum_likelihood"] = estimators.maximum_likelihood(
+            counts, replicates, options.read_dispersion, options.prior, os.cpu_count() or 1
+        )
+    peak = common.peak_rss_mb()
 
     def rmse(estimate, rows):
         return np.sqrt(np.mean((estimate - mean[rows]) ** 2))
@@ -137,11 +131,11 @@ def main():
         "rmse_ratio_of_the_same": round(rmse(by_likelihood[first], first) / rmse(by_mean[first], first), 4) if options.bound else None,
         "coverage_95": round(coverage(found["maximum_likelihood"], reads > 5), 4),
         "coverage_95_weighted_mean": round(coverage(found["weighted_mean"], reads > 5), 4),
-        "rows_per_s": round(options.promoters / (laps[2] - laps[1])),
-        "rows_per_s_weighted_mean": round(options.promoters / (laps[1] - laps[0])),
+        "rows_per_s": round(options.promoters / by_fitting.seconds),
+        "rows_per_s_weighted_mean": round(options.promoters / by_weighting.seconds),
         "peak_rss_mb": peak,
     }
-    print(json.dumps(vars(options) | summary))
+    common.finish(options, "the weighted mean of bins", **summary)
 
 
 if __name__ == "__main__":

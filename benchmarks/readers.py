@@ -2,33 +2,27 @@
 
 python benchmarks/readers.py [--rows 2000000] [--slides-rows 60000] [--batch-size 1024] [--seed 0]
 One shuffled epoch each, batches of tokens and expression as they go to a model. The slides' reader parses one record and one serialised
-tensor at a time, from files of its own form. The last line is JSON: rows, tfdata_per_s, memmap_per_s, memmap_turned_per_s (with
+tensor at a time, from files of its own form. The last line is JSON: tfdata_per_s, memmap_per_s, memmap_turned_per_s (with
 reverse-complement augmentation), slides_per_s, ratio_tfdata_vs_slides, ratio_memmap_vs_slides.
 """
 
-import argparse
-import json
 import os
-import sys
 import tempfile
-import time
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+import common
+import shards
+import synthetic
 
 
 def slides_rate(rows, folder, batch_size, seed):
     """Return promoters a second of the slides' reader, batched as training needs it."""
     import tensorflow as tf
-    from benchmarks import shards as writers
-    from benchmarks import synthetic
 
     table = synthetic.promoter_table(rows, seed)
     paths = []
     for number, part in enumerate(table.iter_slices(-(-rows // 8))):
         paths.append(f"{folder}/slides-{number}")
-        writers.slides_writer(part["sequence"].to_list(), part["expression"].to_list(), paths[-1])
+        shards.slides_writer(part["sequence"].to_list(), part["expression"].to_list(), paths[-1])
     form = {"sequence": tf.io.FixedLenFeature([], tf.string), "expression": tf.io.FixedLenFeature([], tf.float32)}
 
     def to_sequence(parsed):
@@ -46,31 +40,27 @@ def slides_rate(rows, folder, batch_size, seed):
 def rate(batches, batch_size):
     """Return promoters a second of an epoch, from its second batch on."""
     next(batches)
-    start, count = time.perf_counter(), 0
-    for _ in batches:
-        count += 1
-    return count * batch_size / (time.perf_counter() - start)
+    with common.timed() as lap:
+        count = sum(1 for _ in batches)
+    return count * batch_size / lap.seconds
 
 
 def main():
     """Write shards, read them each way."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--slides-rows", type=int, default=60_000)
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+    arguments = common.parse(parser, rows=20_000, slides_rows=1_000, batch_size=128)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from benchmarks import synthetic
-
     from gpraflow.shards import batches as shards_batches
     from gpraflow.shards import tf_batches, upload, write
 
     size = arguments.batch_size
     with tempfile.TemporaryDirectory() as folder:
         table = synthetic.promoter_table(arguments.rows, arguments.seed)
-        form = {"split": "train", "scaffold": "pTpA", "length": 110, "keep": "right", "pad": "left", "rows_per_shard": 100_000}
-        write.write(table, f"{folder}/train/manifest.json", **form, extra_features=[], seed=0)
+        write.write(table, f"{folder}/train/manifest.json", **common.shard_options())
         del table
         receipt = upload.upload({"train": f"{folder}/train/manifest.json"}, f"file://{folder}/bucket", f"{folder}/upload.json")
         source = shards_batches.open_split(receipt, "train")
@@ -82,7 +72,7 @@ def main():
             "slides_per_s": slides_rate(arguments.slides_rows, folder, size, arguments.seed),
         }
     ratios = {f"ratio_{name}_vs_slides": round(found[f"{name}_per_s"] / found["slides_per_s"], 1) for name in ("tfdata", "memmap")}
-    print(json.dumps(vars(arguments) | {name: round(value) for name, value in found.items()} | ratios))
+    common.finish(arguments, "the source slides' reader", **{name: round(value) for name, value in found.items()}, **ratios)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Speed and memory of counting reads, beside cutadapt's linked adapters followed by counting.
 
-python benchmarks/reads.py [--reads 1000000] [--distinct 100000] [--growth 1 4 16] [--seed 0]
-Both count the same gzip file of 150-bp reads on 2 cores, each as a process of its own, in turns, the best of three. The last line is
+python benchmarks/reads.py [--reads 1000000] [--distinct 100000] [--rounds 3] [--growth 1 4 16] [--seed 0]
+Both count the same gzip file of 150-bp reads on 2 cores, each as a process of its own, in turns, the best of all rounds. The last line is
 JSON: reads_per_s (the counting alone, without Python's start), peak_rss_mb, ratio_vs_cutadapt (whole processes, two edits in each flank;
 cutadapt writes trimmed.fastq.gz, which is counted then; also counted from its pipe, and so with no edits), whether counts equal cutadapt's
 with no edits (with edits it prefers a flank with two edits to an exact one further on); the same for reads with errors, and of those that
@@ -9,23 +9,20 @@ both accept the share with the same insert; with --growth, peak memory after so 
 of 10,000,000 inserts.
 """
 
-import argparse
 import gzip
-import json
-import resource
+import importlib.util
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from itertools import islice
 from pathlib import Path
 
+import common
 import numpy as np
 import polars as pl
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from gpraflow.assay import inserts as assay_inserts
 from gpraflow.assay import reads
 from gpraflow.core.ledger import Ledger
@@ -67,27 +64,20 @@ def write(path, number, distinct, errors, seed):
             handle.write(b"".join(b"@SIM:%d\n%b\n+\n%b\n" % (start + i, s.tobytes(), q.tobytes()) for i, (s, q) in enumerate(lines)))
 
 
-def ours(paths):
-    """Count in this process; return counts, seconds and peak memory (MB)."""
-    start = time.perf_counter()
-    ledger = Ledger("count_reads", "a")
-    table = reads.count([str(path) for path in paths], POLICY, ledger, threads=2)
-    return table, time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def in_process(code, *arguments):
-    """Run a piece of this file in a fresh process; return seconds of the whole process and the last line as JSON."""
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import reads as b; {code}"]
-    start = time.perf_counter()
-    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, check=True)
-    return time.perf_counter() - start, json.loads(done.stdout.splitlines()[-1])
-
-
-def count_and_say(paths, target):
-    """Write the counts as the workflow does; say rows, seconds and memory."""
-    table, seconds, memory = ours(paths)
+def ours(target, paths):
+    """Count in this process and write the counts as the workflow does; return rows, reads, seconds of the counting and peak memory (MB)."""
+    with common.timed() as lap:
+        table = reads.count(paths, POLICY, Ledger("count_reads", "a"), threads=2)
+    memory = common.peak_rss_mb()
     table.write_parquet(target)
-    print(json.dumps({"distinct": table.height, "reads": int(table["reads"].sum()), "seconds": seconds, "rss": memory}))
+    return {"distinct": table.height, "reads": int(table["reads"].sum()), "seconds": lap.seconds, "rss": memory}
+
+
+def ours_in_process(target, *paths):
+    """Count in a fresh process; return seconds of the whole process and what `ours` returns."""
+    with common.timed() as lap:
+        said = common.call("reads", "ours", str(target), [str(path) for path in paths])
+    return lap.seconds, said
 
 
 def cutadapt(path, *options, edits=2):
@@ -98,15 +88,15 @@ def cutadapt(path, *options, edits=2):
 
 def theirs(path, edits, trimmed=None):
     """Count what cutadapt leaves, from its pipe or from the FASTQ file that it writes first; return seconds and counts."""
-    start = time.perf_counter()
-    if trimmed:
-        subprocess.run(cutadapt(path, "-o", str(trimmed), edits=edits), check=True)
-        with gzip.open(trimmed) as handle:
-            counts = Counter(islice(handle, 1, None, 4))
-        return time.perf_counter() - start, counts
-    with subprocess.Popen(cutadapt(path, "--fasta", edits=edits), stdout=subprocess.PIPE) as process:
-        counts = Counter(line for line in process.stdout if not line.startswith(b">"))
-    return time.perf_counter() - start, {insert.rstrip().decode(): number for insert, number in counts.items()}
+    with common.timed() as lap:
+        if trimmed:
+            subprocess.run(cutadapt(path, "-o", str(trimmed), edits=edits), check=True)
+            with gzip.open(trimmed) as handle:
+                counts = Counter(islice(handle, 1, None, 4))
+        else:
+            with subprocess.Popen(cutadapt(path, "--fasta", edits=edits), stdout=subprocess.PIPE) as process:
+                counts = Counter(line for line in process.stdout if not line.startswith(b">"))
+    return lap.seconds, {insert.rstrip().decode(): number for insert, number in counts.items()}
 
 
 def agreement(path):
@@ -132,52 +122,62 @@ def agreement(path):
     return {"both_accept": both, "same_insert": same / both, "other_insert_but_ours_between_exact_flanks": exact}
 
 
+def compare(path, folder, rounds):
+    """Count a file each way in turns; return name -> list of seconds and results."""
+    ways = {"ours": lambda: ours_in_process(folder / "counts.parquet", path)}
+    if importlib.util.find_spec("cutadapt"):
+        ways["cutadapt"] = lambda: theirs(path, 2, folder / "trimmed.fastq.gz")
+        ways["cutadapt_piped"] = lambda: theirs(path, 2)
+        ways["cutadapt_piped_without_edits"] = lambda: theirs(path, 0)
+    found = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, run in ways.items():
+            found[name].append(run())
+        print(f"{path.name}: " + ", ".join(f"{name} {turns[-1][0]:.2f} s" for name, turns in found.items()), flush=True)
+    return found
+
+
 def main():
     """Generate, count both ways, compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--reads", type=int, default=1_000_000)
     parser.add_argument("--distinct", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--growth", type=int, nargs="*", default=[], metavar="MILLIONS")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    summary = vars(arguments).copy()
-    with tempfile.TemporaryDirectory() as folder:
-        exact, faulty, target = Path(folder, "exact.fastq.gz"), Path(folder, "faulty.fastq.gz"), Path(folder, "counts.parquet")
+    arguments = common.parse(parser, reads=2_000, distinct=200, rounds=1)
+    summary = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        exact, faulty, target = (folder / name for name in ("exact.fastq.gz", "faulty.fastq.gz", "counts.parquet"))
         write(exact, arguments.reads, arguments.distinct, 0, arguments.seed)
         write(faulty, arguments.reads, arguments.distinct, 0.003, arguments.seed)
         for kind, path in (("", exact), ("_with_errors", faulty)):
-            runs, other, piped, strict = [], [], [], []
-            for _ in range(3):
-                runs.append(in_process("b.count_and_say(sys.argv[2:], sys.argv[1])", target, path))
-                other.append(theirs(path, 2, Path(folder, "trimmed.fastq.gz")))
-                piped.append(theirs(path, 2))
-                strict.append(theirs(path, 0))
-                seconds, said = runs[-1]
-                print(
-                    f"{path.name}: ours {seconds:.2f} s ({said['seconds']:.2f} s without start), cutadapt and counting "
-                    f"{other[-1][0]:.2f} s, piped {piped[-1][0]:.2f} s, piped without edits {strict[-1][0]:.2f} s",
-                    flush=True,
-                )
+            turns = compare(path, folder, arguments.rounds)
+            runs = turns.pop("ours")
             fastest = min(seconds for seconds, _ in runs)
             summary[f"reads_per_s{kind}"] = round(arguments.reads / min(said["seconds"] for _, said in runs))
-            summary[f"ratio_vs_cutadapt{kind}"] = round(min(s for s, _ in other) / fastest, 2)
-            summary[f"ratio_vs_cutadapt_piped{kind}"] = round(min(s for s, _ in piped) / fastest, 2)
-            summary[f"ratio_vs_cutadapt_piped_without_edits{kind}"] = round(min(s for s, _ in strict) / fastest, 2)
-            summary[f"peak_rss_mb{kind}"] = round(max(said["rss"] for _, said in runs))
-            if path is exact:
-                summary["counts_equal"] = dict(pl.read_parquet(target).iter_rows()) == strict[-1][1]
-        summary["agreement_with_errors"] = agreement(faulty)
+            summary[f"peak_rss_mb{kind}"] = max(said["rss"] for _, said in runs)
+            summary |= {f"ratio_vs_{name}{kind}": round(min(each[0] for each in times) / fastest, 2) for name, times in turns.items()}
+            if path is exact and turns:
+                counts = turns["cutadapt_piped_without_edits"][-1][1]
+                summary["counts_equal"] = dict(pl.read_parquet(target).iter_rows()) == counts
+        if turns:
+            summary["agreement_with_errors"] = agreement(faulty)
         for distinct in (500_000, 10_000_000) if arguments.growth else ():
-            lanes = [Path(folder, f"lane_{distinct}_{number}.fastq.gz") for number in range(max(arguments.growth))]
+            lanes = [folder / f"lane_{distinct}_{number}.fastq.gz" for number in range(max(arguments.growth))]
             with ProcessPoolExecutor(2) as pool:
                 list(pool.map(write, lanes, *zip(*[(1_000_000, distinct, 0, arguments.seed)] * len(lanes), strict=True)))
             for millions in arguments.growth:
-                _, said = in_process("b.count_and_say(sys.argv[2:], sys.argv[1])", target, *lanes[:millions])
+                _, said = ours_in_process(target, *lanes[:millions])
                 print(f"{millions} M reads of {distinct:,} inserts: {said}", flush=True)
                 summary.setdefault("memory", []).append({"library": distinct, **{k: round(v, 1) for k, v in said.items()}})
             for lane in lanes:
                 lane.unlink()
-    print(json.dumps(summary))
+    if turns:
+        common.finish(arguments, "cutadapt, and counting what it leaves", **summary)
+    else:
+        common.finish(arguments, None, "cutadapt is not installed (pip install cutadapt)", **summary)
 
 
 if __name__ == "__main__":

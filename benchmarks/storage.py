@@ -7,17 +7,13 @@ and looks at all objects again. Says nothing of Google's own speed, where eight 
 line is JSON: megabytes, shards, loop_mb_per_s and ours_mb_per_s (medians), and ratio_vs_copy (median of the rounds' ratios).
 """
 
-import argparse
-import json
 import os
 import statistics
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+import common
+import synthetic
 
 
 def copy_loop(folder, emulator):
@@ -43,28 +39,26 @@ def seconds_of(upload, folder):
     with servers.fake_gcs_server() as url:
         os.environ["STORAGE_EMULATOR_HOST"] = url
         bucket = conftest.new_bucket(url)
-        start = time.perf_counter()
-        upload(folder, bucket)
-        return time.perf_counter() - start
+        with common.timed() as lap:
+            upload(folder, bucket)
+        return lap.seconds
 
 
 def main():
     """Write shards, upload them each way in turn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--megabytes", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    from benchmarks import synthetic
-
+    arguments = common.parse(parser, megabytes=4, rounds=1)
     from gpraflow.shards import records, write
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "train"
-        record = len(records.layout(110, {"expression": 1})[0])
+        form = common.shard_options()
+        record = len(records.layout(form["length"], {"expression": 1})[0])
         table = synthetic.promoter_table(arguments.megabytes * 1_000_000 // record, arguments.seed)
-        form = {"split": "train", "scaffold": "pTpA", "length": 110, "keep": "right", "pad": "left", "extra_features": [], "seed": 0}
-        manifest = write.write(table, folder / "manifest.json", rows_per_shard=100_000, threads=2, **form)
+        manifest = write.write(table, folder / "manifest.json", threads=2, **form)
         del table
         for upload in (copy_loop, ours):  # imports, and the files in the page cache
             seconds_of(upload, folder)
@@ -74,15 +68,15 @@ def main():
             rounds.append({upload.__name__: seconds_of(upload, folder) for upload in order})
             print(rounds[-1], flush=True)
     megabytes = sum(shard["bytes"] for shard in manifest["shards"]) / 1e6
-    found = {
-        "megabytes": round(megabytes),
-        "rounds": arguments.rounds,
-        "shards": len(manifest["shards"]),
-        "loop_mb_per_s": round(statistics.median(megabytes / each["copy_loop"] for each in rounds), 1),
-        "ours_mb_per_s": round(statistics.median(megabytes / each["ours"] for each in rounds), 1),
-        "ratio_vs_copy": round(statistics.median(each["copy_loop"] / each["ours"] for each in rounds), 2),
-    }
-    print(json.dumps(found))
+    common.finish(
+        arguments,
+        "a loop over upload_from_filename",
+        megabytes=round(megabytes),
+        shards=len(manifest["shards"]),
+        loop_mb_per_s=round(statistics.median(megabytes / each["copy_loop"] for each in rounds), 1),
+        ours_mb_per_s=round(statistics.median(megabytes / each["ours"] for each in rounds), 1),
+        ratio_vs_copy=round(statistics.median(each["copy_loop"] / each["ours"] for each in rounds), 2),
+    )
 
 
 if __name__ == "__main__":

@@ -4,28 +4,21 @@ python benchmarks/two_strand_convolution.py [--backend jax|tensorflow] [--channe
 The last line is JSON: ratio is the training speed of the Conv1D over that of the Conv2D, measured in turns in the same run.
 """
 
-import argparse
-import json
-import sys
-from pathlib import Path
-
+import common
+import contenders
 import numpy as np
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
-from benchmarks import contenders
 
 from gpraflow.models import backend
 
 
 def main():
     """Train both layers in turns."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = common.parser(__doc__)
     parser.add_argument("--backend", default="jax")
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--filters", type=int, default=64)
     parser.add_argument("--rows", type=int, default=2048)
-    arguments = parser.parse_args()
+    arguments = common.parse(parser, channels=8, filters=8, rows=256)
     backend.select_backend(arguments.backend)
     import keras
 
@@ -43,8 +36,8 @@ def main():
         return keras.Model(given, x)
 
     seconds = contenders.in_turns({"conv2d": layer(True), "conv1d": layer(False)}, strands, label, batch_size=256, rounds=3)
-    found = contenders.rates(seconds, 3 * arguments.rows) | {"ratio": round(seconds["conv2d"] / seconds["conv1d"], 2)}
-    print(json.dumps(vars(arguments) | found))
+    ratio = round(seconds["conv2d"] / seconds["conv1d"], 2)
+    common.finish(arguments, "Keras's Conv2D of kernel (2, 7)", ratio=ratio, **contenders.rates(seconds, 3 * arguments.rows))
 
 
 if __name__ == "__main__":

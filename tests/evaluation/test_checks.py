@@ -33,7 +33,7 @@ def probed(turned, plasmid, otherwise, n=400):
     }
     short = pl.int_range(n) % 4 == 0
     return rows.with_columns(
-        predicted_turned=guises["t"],
+        predicted_reverse_complement=guises["t"],
         predicted_in_plasmid=pl.when(short).then(guises["i"]),
         predicted_padded_otherwise=pl.when(short).then(guises["o"]),
     )
@@ -45,7 +45,7 @@ def finding(rows, check, both_strands=False):
 
 def test_strands_that_are_all_the_same_or_have_nothing_in_common_are_told():
     found = finding(probed(1.0, 0, 0), "strand asymmetry")
-    p, turned = (probed(1.0, 0, 0)[name].to_numpy() for name in ("predicted", "predicted_turned"))
+    p, turned = (probed(1.0, 0, 0)[name].to_numpy() for name in ("predicted", "predicted_reverse_complement"))
     assert found["value"] == pytest.approx(stats.pearsonr(p, turned)[0])
     assert f"({np.abs(p - turned).mean() / p.std():.2f} sd)" in found["text"]
     assert "400 inserts" in found["text"]

@@ -85,7 +85,7 @@ def test_other_guises_of_promoters_are_predicted(predictor):
     complement = str.maketrans("ACGT", "TGCA")
     turned = [s[:7] + s[7:-7].translate(complement)[::-1] + s[-7:] for s in [*short, damaged[1]]]
     turned.insert(30, damaged[0].translate(complement)[::-1])
-    assert found["predicted_turned"].to_numpy() == pytest.approx([toy.said(s) for s in turned], abs=1e-5)
+    assert found["predicted_reverse_complement"].to_numpy() == pytest.approx([toy.said(s) for s in turned], abs=1e-5)
     assert found["predicted_in_plasmid"].to_list()[:30] == pytest.approx([toy.said(upstream + s) for s in short], abs=1e-5)
     assert found["predicted_in_plasmid"].to_list()[30:] == [None, None]
     # the toy takes the mean over the window, wherever N are
@@ -99,7 +99,7 @@ def test_other_guises_of_promoters_are_predicted(predictor):
 
 def test_no_more_than_some_promoters_of_a_table_are_probed(predictor, monkeypatch):
     monkeypatch.setattr(prediction_predictor, "PROBED", 7)
-    found = predictor.probe(pl.Series(toy.promoters(100, 64)), "", "")["predicted_turned"]
+    found = predictor.probe(pl.Series(toy.promoters(100, 64)), "", "")["predicted_reverse_complement"]
     assert found.is_not_null().arg_true().to_list() == [0, 16, 33, 50, 66, 82, 99]
 
 

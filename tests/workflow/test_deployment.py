@@ -27,7 +27,7 @@ from gpraflow.core.errors import ConfigError
 from tests import toy
 from tests.conftest import ROOT, copy_workflow, snakemake
 
-SAMPLE_SHEET = "bins"  # the key of section counts
+SAMPLE_SHEET = "sample_sheet"  # the key of section counts
 FIVE, THREE = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
 # A run from a table of expression, as short as it gets; all other keys are the schema's defaults.
 SMALL = {

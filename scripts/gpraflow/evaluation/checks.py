@@ -8,7 +8,11 @@ import polars as pl
 
 from gpraflow.evaluation import metrics
 
-TURNED, IN_PLASMID, PADDED_OTHERWISE = "predicted_turned", "predicted_in_plasmid", "predicted_padded_otherwise"  # of `Predictor.probe`
+REVERSE_COMPLEMENT, IN_PLASMID, PADDED_OTHERWISE = (
+    "predicted_reverse_complement",
+    "predicted_in_plasmid",
+    "predicted_padded_otherwise",
+)  # of `Predictor.probe`
 _LEARNT = 0.1  # share of variance, more than which a model that was trained on permuted labels cannot explain by chance
 COLUMNS = {"dataset": pl.String, "check": pl.String, "value": pl.Float64, "verdict": pl.String, "text": pl.String}
 _CONSTANT = 0.05  # of the sd of measurements: predictions that vary less are as good as constant
@@ -149,13 +153,13 @@ def _differences(predictions: pl.DataFrame, other: str) -> tuple[int, float, flo
 
 
 def _strand(predictions: pl.DataFrame, both_strands: bool) -> dict[str, Any]:
-    n, size, share = _differences(predictions, TURNED)
+    n, size, share = _differences(predictions, REVERSE_COMPLEMENT)
     if n < 2 or not np.isfinite(share):
         return _not_applicable(
             "strand asymmetry", "no predictions of promoters whose inserts are turned around, or all predictions are the same"
         )
-    known = predictions.drop_nulls(TURNED)
-    r = metrics.pearson(known["predicted"].to_numpy(), known[TURNED].to_numpy())
+    known = predictions.drop_nulls(REVERSE_COMPLEMENT)
+    r = metrics.pearson(known["predicted"].to_numpy(), known[REVERSE_COMPLEMENT].to_numpy())
     text = f"{n} inserts turned around (reverse complement): r with their predictions as they are is {r:.3f}, mean difference {size:.2g}"
     text += f" ({share:.2f} sd)"
     blind = share < _SAME

@@ -18,7 +18,7 @@ from gpraflow.sequences.scaffold import PADDING, Scaffold, reverse_complement_se
 
 PREDICTED, SPREAD, LOW, HIGH, OUT_OF_DISTRIBUTION = "predicted", "predicted_sd", "predicted_low", "predicted_high", "out_of_distribution"
 MEMBERS = "predicted_members"
-TURNED, IN_PLASMID, PADDED_OTHERWISE = "predicted_turned", "predicted_in_plasmid", "predicted_padded_otherwise"
+REVERSE_COMPLEMENT, IN_PLASMID, PADDED_OTHERWISE = "predicted_reverse_complement", "predicted_in_plasmid", "predicted_padded_otherwise"
 PROBED = 200  # promoters of a data set, evenly spread, that `Predictor.probe` predicts in each other guise
 _NAMES = {PREDICTED: "expression", LOW: "expression_low", HIGH: "expression_high", SPREAD: "expression_sd"}  # of what users get
 
@@ -109,8 +109,8 @@ class Predictor:
         Returns
         -------
         polars.DataFrame
-            ``predicted_turned``: with the insert reverse-complemented between its flanks (all of a promoter whose flanks are not intact).
-            Of promoters that are shorter than the window ``predicted_in_plasmid``: with the plasmid in the place of N (null where the flank
+            ``predicted_reverse_complement``: with the insert reverse-complemented between its flanks (the whole promoter if its flanks
+            are not intact). Of promoters that are shorter than the window ``predicted_in_plasmid``: with the plasmid in the place of N (null where the flank
             at that end is not intact), and ``predicted_padded_otherwise``: with N at the other end.
         """
         five, three = self.flanks
@@ -121,7 +121,7 @@ class Predictor:
         begins, ends = pl.col("s").str.starts_with(five), pl.col("s").str.ends_with(three)
         in_plasmid = short.filter((begins if at_the_left else ends) & pl.lit(bool(upstream if at_the_left else downstream)))
         guises = {
-            TURNED: (rows, lambda text: _turned(text, five, three), self.window),
+            REVERSE_COMPLEMENT: (rows, lambda text: _reverse_complemented(text, five, three), self.window),
             IN_PLASMID: (
                 in_plasmid,
                 lambda text: text.to_frame("s").select(continued).to_series(),
@@ -249,7 +249,7 @@ class Predictor:
         return self.records(checked, "sequences", ledger, reads).drop("name")
 
 
-def _turned(sequences: pl.Series, five: str, three: str) -> pl.Series:
+def _reverse_complemented(sequences: pl.Series, five: str, three: str) -> pl.Series:
     """Return promoters with their inserts reverse-complemented between the flanks; all of a promoter whose flanks are not intact."""
     whole = pl.DataFrame({"s": sequences}).with_columns(intact=pl.col("s").str.starts_with(five) & pl.col("s").str.ends_with(three))
     insert = pl.col("s").str.slice(len(five), pl.col("s").str.len_bytes().cast(pl.Int64) - len(five) - len(three))
