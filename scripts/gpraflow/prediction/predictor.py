@@ -110,8 +110,8 @@ class Predictor:
         -------
         polars.DataFrame
             ``predicted_reverse_complement``: with the insert reverse-complemented between its flanks (the whole promoter if its flanks
-            are not intact). Of promoters that are shorter than the window ``predicted_in_plasmid``: with the plasmid in the place of N (null where the flank
-            at that end is not intact), and ``predicted_padded_otherwise``: with N at the other end.
+            are not intact). Of promoters that are shorter than the window ``predicted_in_plasmid``: with the plasmid in the place of N
+            (null where the flank at that end is not intact), and ``predicted_padded_otherwise``: with N at the other end.
         """
         five, three = self.flanks
         length, at_the_left = self.window["length"], self.window["pad"] == "left"
