@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from gpraflow.app import cli
+from gpraflow.core import files
 from gpraflow.formats import promoters, records
 from gpraflow.prediction import predictor
 from tests import toy
@@ -137,10 +138,13 @@ def test_a_full_disk_behind_standard_output_is_no_fault_of_the_program(folder, t
 
 def test_what_a_killed_process_left_is_removed(folder, tmp_path):
     (tmp_path / "in.fa").write_text(FASTA)
-    (tmp_path / ".parts-out.parquet-x1").mkdir()
-    (tmp_path / ".parts-out.parquet-x1" / "0.parquet").touch()
+    with subprocess.Popen(["true"]) as dead:  # a process that is there no longer, on this machine, and one of another machine
+        left = [f".parts-{host}-{dead.pid}-out.parquet" for host in (files.HOST, "node-17")]
+    for name in left:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.parquet").touch()
     assert run("predict", folder, tmp_path / "in.fa", "-o", tmp_path / "out.parquet") == cli.DONE
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.fa", "out.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [left[1], "in.fa", "out.parquet"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import google_crc32c
 from gpraflow.core.errors import GpraflowError, InputError
 
 BLOCK = 1 << 20
-_HOST = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
+HOST = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
 
 
 # Errors of writing itself; others that come up while a file is written have another cause.
@@ -73,7 +73,7 @@ def cause_of(error: OSError, target: str | os.PathLike, *written: str | os.PathL
 
 def _leftovers(path: Path, kind: str = "partial") -> Iterator[Path]:
     """Yield the temporary files or folders of ``path`` that processes of this machine left when they were killed."""
-    pattern = re.compile(rf"\.{kind}-{re.escape(_HOST)}-(\d+)-{re.escape(path.name)}")
+    pattern = re.compile(rf"\.{kind}-{re.escape(HOST)}-(\d+)-{re.escape(path.name)}")
     for entry in path.parent.iterdir():
         if (match := pattern.fullmatch(entry.name)) and not _is_alive(int(match[1])):
             yield entry
@@ -104,7 +104,7 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         If another file could not be read while this one was written.
     """
     path = Path(path)
-    temporary = path.with_name(f".partial-{_HOST}-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".partial-{HOST}-{os.getpid()}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for leftover in _leftovers(path):
@@ -129,7 +129,7 @@ def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     for leftover in _leftovers(path, "parts"):
         shutil.rmtree(leftover, ignore_errors=True)
-    folder = path.with_name(f".parts-{_HOST}-{os.getpid()}-{path.name}")
+    folder = path.with_name(f".parts-{HOST}-{os.getpid()}-{path.name}")
     folder.mkdir()
     try:
         yield folder
