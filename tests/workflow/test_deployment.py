@@ -75,6 +75,17 @@ rule summarize:
     script:
         "scripts/summarize.py"
 """
+# A project that is nothing but the workflow, as snakedeploy writes it.
+DECLARATION = """\
+module gpraflow:
+    snakefile:
+        {source}
+    config:
+        config
+
+
+use rule * from gpraflow
+"""
 SUMMARIZE = """\
 import json
 from pathlib import Path
@@ -208,7 +219,7 @@ def test_read_only_checkout_runs_in_another_folder(place, tmp_path):
     folder = project(tmp_path / "elsewhere")
     before = digest(place / "gpraflow")
     options = ["--snakefile", str(place / "gpraflow/workflow/Snakefile"), "--directory", str(folder)]
-    done = snakemake(tmp_path, *options, "--configfile", str(folder / "mine.yaml"), "results/small/upload.json")
+    done = snakemake(tmp_path, "results/small/upload.json", *options, "--configfile", str(folder / "mine.yaml"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert digest(place / "gpraflow") == before
     assert {path.name for path in folder.iterdir()} == {".snakemake", "mine.yaml", "promoters.tsv", "results"}
@@ -334,23 +345,41 @@ print(tensorflow.constant(3).numpy())
     assert done.stdout.split() == ["3"]
 
 
-def test_rules_alone_run_with_the_installed_package_of_their_version(installed, tmp_path):
-    """What Snakemake fetches of a module from GitHub: Snakefile, rules, captions, adapters and environments, but not the library."""
-    fetched = tmp_path / "fetched"
-    shutil.copytree(ROOT / "workflow", fetched / "workflow")
-    shutil.copytree(ROOT / "envs", fetched / "envs")
-    (fetched / "scripts").mkdir()
-    for script in (ROOT / "scripts").glob("*.py"):
-        shutil.copy(script, fetched / "scripts")
-    folder = project(tmp_path / "mine")
-    command = ["-m", "snakemake", "--cores", "2", "--snakefile", str(fetched / "workflow/Snakefile"), "--configfile", "mine.yaml"]
-    python = str(installed / "bin/python")
-    done = run(python, *command, "results/small/tables/library.parquet", folder=folder)
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A Git repository of the workflow: tag `now`, and tag `other` whose rules say that they are of another version."""
+    folder = copy_workflow(tmp_path_factory.mktemp("repository") / "gpraflow")
+    git = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    snakefile = folder / "workflow/Snakefile"
+    for tag in ("now", "other"):
+        for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", tag], ["tag", tag]):
+            subprocess.run([*git, *command], cwd=folder, check=True)
+        snakefile.write_text(snakefile.read_text().replace(f'VERSION = "{gpraflow.__version__}"', 'VERSION = "99.0"'))
+    return folder
+
+
+def fetching(folder, repository, tag):
+    """Make a project whose rules Snakemake fetches file by file from a repository, as it does with github(...)."""
+    project(folder)
+    source = f'gitfile("{repository}", path="workflow/Snakefile", tag="{tag}")'
+    (folder / "Snakefile").write_text(DECLARATION.format(source=source))
+    return folder
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs Git")
+def test_fetched_rules_run_with_the_installed_package_of_their_version(installed, bare, repository, tmp_path):
+    command = ["-m", "snakemake", "results/small/tables/library.parquet", "--cores", "2", "--configfile", "mine.yaml"]
+    python, folder = str(installed / "bin/python"), fetching(tmp_path / "now", repository, "now")
+    done = run(python, *command, folder=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert pl.read_parquet(folder / "results/small/tables/library.parquet").height == 300
-    snakefile = fetched / "workflow/Snakefile"
-    snakefile.write_text(snakefile.read_text().replace(f'VERSION = "{gpraflow.__version__}"', 'VERSION = "99.0"'))
-    other = run(python, *command, "-n", folder=folder)
+    assert str(installed) in done.stdout + done.stderr  # the built-in scaffolds of the package
+
+    absent = run(str(bare), *command, folder=folder)
+    assert absent.returncode != 0
+    assert f"install the library of the same version, {gpraflow.__version__}, beside Snakemake" in absent.stderr
+
+    other = run(python, *command, folder=fetching(tmp_path / "other", repository, "other"))
     assert other.returncode != 0
     assert f"These rules are of gpraflow 99.0, the installed library is {gpraflow.__version__}" in other.stderr
 
@@ -460,11 +489,8 @@ def test_snakedeploys_way(place):
     folder = place / "deployed"
     shutil.copytree(ROOT / "config", folder / "config")
     (folder / "workflow").mkdir()
-    (folder / "workflow/Snakefile").write_text(
-        'from snakemake.utils import min_version\n\n\nmin_version("6.10.0")\n\n\nconfigfile: "config/config.yaml"\n\n\n'
-        f'module gpraflow:\n    snakefile:\n        "{place}/gpraflow/workflow/Snakefile"\n    config:\n        config\n\n\n'
-        "use rule * from gpraflow\n"
-    )
+    first = 'from snakemake.utils import min_version\n\nmin_version("6.10.0")\n\nconfigfile: "config/config.yaml"\n\n'
+    (folder / "workflow/Snakefile").write_text(first + DECLARATION.format(source=f'"{place}/gpraflow/workflow/Snakefile"'))
     done = snakemake(folder, "-n")
     assert done.returncode == 0, done.stderr[-2000:]
     defaults = schemas.defaults(schemas.load("config"))
