@@ -304,19 +304,22 @@ def test_wheel_holds_what_a_checkout_has_beside_the_package(wheel):
     assert {name.split("/")[0] for name in inside} == {"gpraflow", f"gpraflow-{gpraflow.__version__}.dist-info"}
 
 
-def test_command_of_an_installed_package_finds_its_motifs(installed, tmp_path):
-    model = toy.write_whole(tmp_path / "model")
-    (tmp_path / "in.fa").write_text("".join(f">p{row}\n{sequence}\n" for row, sequence in enumerate(toy.promoters(4, 3))))
-    said = run(str(installed / "bin/gpraflow"), "predict", "model", "in.fa", folder=tmp_path)
-    assert said.returncode == 0, said.stderr[-2000:]
-    predicted = pl.read_csv(said.stdout.encode(), separator="\t")
-    assert predicted["expression"].to_list() == pytest.approx([toy.said(sequence) for sequence in toy.promoters(4, 3)], abs=1e-5)
-    done = run(str(installed / "bin/gpraflow"), "explain", "model", "in.fa", "-o", "explained", "--logos", "0", folder=tmp_path)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return toy.write_whole(tmp_path_factory.mktemp("model") / "toy", rows=100)
+
+
+def test_command_of_an_installed_package_finds_its_motifs(installed, model, tmp_path):
+    promoters = toy.promoters(4, 3)
+    (tmp_path / "in.fa").write_text("".join(f">p{row}\n{sequence}\n" for row, sequence in enumerate(promoters)))
+    done = run(str(installed / "bin/gpraflow"), "explain", str(model), "in.fa", "-o", "explained", "--logos", "0", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     effects = pl.read_csv(tmp_path / "explained/effects.tsv.gz", separator="\t")
-    assert effects["name"].n_unique() == 4
-    assert (tmp_path / "explained/motifs.tsv").is_file()
-    assert model.is_dir()
+    assert effects["name"].unique(maintain_order=True).to_list() == ["p0", "p1", "p2", "p3"]
+    motifs = pl.read_csv(tmp_path / "explained/motifs.tsv", separator="\t")
+    known = (ROOT / "resources/motifs/jaspar2026_yeast.jaspar").read_text()
+    assert motifs.height > 0
+    assert all(f">{matrix}" in known for matrix in motifs["matrix"])
 
 
 def test_installed_adapters_have_the_fingerprints_of_the_checkouts(installed, tmp_path):
@@ -331,18 +334,20 @@ for rule in ("ingest_table", "train_model", "write_report"):
     assert len(set(there.stdout.split())) == 3
 
 
-def test_tensorflow_can_be_imported_after_loading_a_model(installed, tmp_path):
-    toy.write_whole(tmp_path / "model")
+def test_tensorflow_can_be_imported_after_predictions(installed, model, tmp_path):
+    promoters = toy.promoters(4, 3)
     code = f"""
 import gpraflow
 assert gpraflow.__file__.startswith({str(installed)!r}), gpraflow.__file__
-model = gpraflow.load("model")
+print(*gpraflow.load({str(model)!r}).predict({promoters})["expression"])
 import tensorflow, matplotlib, pandas, sklearn
 print(tensorflow.constant(3).numpy())
 """
     done = run(str(installed / "bin/python"), "-c", code, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["3"]
+    predicted, three = done.stdout.splitlines()
+    assert [float(value) for value in predicted.split()] == pytest.approx([toy.said(sequence) for sequence in promoters], abs=1e-5)
+    assert three == "3"
 
 
 @pytest.fixture(scope="module")
