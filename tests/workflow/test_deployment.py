@@ -356,8 +356,9 @@ def repository(tmp_path_factory):
     folder = copy_workflow(tmp_path_factory.mktemp("repository") / "gpraflow")
     git = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
     snakefile = folder / "workflow/Snakefile"
+    subprocess.run([*git, "init", "--quiet"], cwd=folder, check=True)
     for tag in ("now", "other"):
-        for command in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "--message", tag], ["tag", tag]):
+        for command in (["add", "--all"], ["commit", "--quiet", "--message", tag], ["tag", tag]):
             subprocess.run([*git, *command], cwd=folder, check=True)
         snakefile.write_text(snakefile.read_text().replace(f'VERSION = "{gpraflow.__version__}"', 'VERSION = "99.0"'))
     return folder
@@ -369,6 +370,20 @@ def fetching(folder, repository, tag):
     source = f'gitfile("{repository}", path="workflow/Snakefile", tag="{tag}")'
     (folder / "Snakefile").write_text(DECLARATION.format(source=source))
     return folder
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs Git")
+def test_commit_is_that_of_the_code_and_not_of_a_repository_around_its_environment(installed, repository, tmp_path):
+    around = tmp_path / "project"
+    shutil.copytree(repository / ".git", around / ".git")
+    shutil.copytree(installed / "lib", around / ".venv/lib", symlinks=True)
+    site = next((around / ".venv/lib").glob("python3*/site-packages"))
+    code = "from gpraflow.core import provenance; print('commit', provenance.commit())"
+    assert run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(site)).stdout.split() == ["commit"]
+    own = run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(repository / "scripts")).stdout.split()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True).stdout
+    assert head.startswith(own[1].removesuffix("-dirty"))
+    assert len(own[1].removesuffix("-dirty")) == 12
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="needs Git")
