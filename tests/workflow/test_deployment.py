@@ -90,7 +90,7 @@ SUMMARIZE = """\
 import json
 from pathlib import Path
 
-assert snakemake.config["title"] == "importer", snakemake.config
+assert snakemake.config["title"] == "the importer's own", snakemake.config
 scores = json.loads(Path(snakemake.input.metrics).read_text())["datasets"]
 Path(snakemake.output[0]).write_text(Path(snakemake.input.reads).read_text() + f"{scores['test']['n']} promoters\\n")
 """
@@ -152,7 +152,7 @@ def place(tmp_path_factory):
 def imported(place):
     """A project that imports the workflow as a module with a prefix, and ran it to its end."""
     folder = project(place / "importer")
-    (folder / "config.yaml").write_text(yaml.safe_dump({"title": "importer", "gpraflow": SMALL}))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"title": "the importer's own", "gpraflow": SMALL}))
     (folder / "Snakefile").write_text(IMPORTER)
     (folder / "scripts").mkdir()
     (folder / "scripts/summarize.py").write_text(SUMMARIZE)
@@ -179,7 +179,7 @@ def test_report_of_a_module_shows_the_modules_config_and_captions(imported):
     page = (imported / "results/small/report.html").read_text()
     assert "baseline_kmer" in page
     assert "promoters.tsv" in page
-    assert "importer" not in re.sub(r"[^\s\"<>]*/importer[^\s\"<>]*", "", page)
+    assert "the importer's own" not in page
     caption = (ROOT / "workflow/report/scores.rst").read_text().split("{", 1)[0].split("\n")[0][:40]
     assert caption in page
     done = snakemake(imported, "--report", "report.zip")  # Snakemake's own report, with the same captions
