@@ -75,11 +75,22 @@ rule summarize:
     script:
         "scripts/summarize.py"
 """
+# A project that is nothing but the workflow, as snakedeploy writes it.
+DECLARATION = """\
+module gpraflow:
+    snakefile:
+        {source}
+    config:
+        config
+
+
+use rule * from gpraflow
+"""
 SUMMARIZE = """\
 import json
 from pathlib import Path
 
-assert snakemake.config["title"] == "importer", snakemake.config
+assert snakemake.config["title"] == "the importer's own", snakemake.config
 scores = json.loads(Path(snakemake.input.metrics).read_text())["datasets"]
 Path(snakemake.output[0]).write_text(Path(snakemake.input.reads).read_text() + f"{scores['test']['n']} promoters\\n")
 """
@@ -141,7 +152,7 @@ def place(tmp_path_factory):
 def imported(place):
     """A project that imports the workflow as a module with a prefix, and ran it to its end."""
     folder = project(place / "importer")
-    (folder / "config.yaml").write_text(yaml.safe_dump({"title": "importer", "gpraflow": SMALL}))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"title": "the importer's own", "gpraflow": SMALL}))
     (folder / "Snakefile").write_text(IMPORTER)
     (folder / "scripts").mkdir()
     (folder / "scripts/summarize.py").write_text(SUMMARIZE)
@@ -168,7 +179,7 @@ def test_report_of_a_module_shows_the_modules_config_and_captions(imported):
     page = (imported / "results/small/report.html").read_text()
     assert "baseline_kmer" in page
     assert "promoters.tsv" in page
-    assert "importer" not in re.sub(r"[^\s\"<>]*/importer[^\s\"<>]*", "", page)
+    assert "the importer's own" not in page
     caption = (ROOT / "workflow/report/scores.rst").read_text().split("{", 1)[0].split("\n")[0][:40]
     assert caption in page
     done = snakemake(imported, "--report", "report.zip")  # Snakemake's own report, with the same captions
@@ -208,7 +219,7 @@ def test_read_only_checkout_runs_in_another_folder(place, tmp_path):
     folder = project(tmp_path / "elsewhere")
     before = digest(place / "gpraflow")
     options = ["--snakefile", str(place / "gpraflow/workflow/Snakefile"), "--directory", str(folder)]
-    done = snakemake(tmp_path, *options, "--configfile", str(folder / "mine.yaml"), "results/small/upload.json")
+    done = snakemake(tmp_path, "results/small/upload.json", *options, "--configfile", str(folder / "mine.yaml"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert digest(place / "gpraflow") == before
     assert {path.name for path in folder.iterdir()} == {".snakemake", "mine.yaml", "promoters.tsv", "results"}
@@ -293,19 +304,22 @@ def test_wheel_holds_what_a_checkout_has_beside_the_package(wheel):
     assert {name.split("/")[0] for name in inside} == {"gpraflow", f"gpraflow-{gpraflow.__version__}.dist-info"}
 
 
-def test_command_of_an_installed_package_finds_its_motifs(installed, tmp_path):
-    model = toy.write_whole(tmp_path / "model")
-    (tmp_path / "in.fa").write_text("".join(f">p{row}\n{sequence}\n" for row, sequence in enumerate(toy.promoters(4, 3))))
-    said = run(str(installed / "bin/gpraflow"), "predict", "model", "in.fa", folder=tmp_path)
-    assert said.returncode == 0, said.stderr[-2000:]
-    predicted = pl.read_csv(said.stdout.encode(), separator="\t")
-    assert predicted["expression"].to_list() == pytest.approx([toy.said(sequence) for sequence in toy.promoters(4, 3)], abs=1e-5)
-    done = run(str(installed / "bin/gpraflow"), "explain", "model", "in.fa", "-o", "explained", "--logos", "0", folder=tmp_path)
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return toy.write_whole(tmp_path_factory.mktemp("model") / "toy", rows=100)
+
+
+def test_command_of_an_installed_package_finds_its_motifs(installed, model, tmp_path):
+    promoters = toy.promoters(4, 3)
+    (tmp_path / "in.fa").write_text("".join(f">p{row}\n{sequence}\n" for row, sequence in enumerate(promoters)))
+    done = run(str(installed / "bin/gpraflow"), "explain", str(model), "in.fa", "-o", "explained", "--logos", "0", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     effects = pl.read_csv(tmp_path / "explained/effects.tsv.gz", separator="\t")
-    assert effects["name"].n_unique() == 4
-    assert (tmp_path / "explained/motifs.tsv").is_file()
-    assert model.is_dir()
+    assert effects["name"].unique(maintain_order=True).to_list() == ["p0", "p1", "p2", "p3"]
+    motifs = pl.read_csv(tmp_path / "explained/motifs.tsv", separator="\t")
+    known = (ROOT / "resources/motifs/jaspar2026_yeast.jaspar").read_text()
+    assert motifs.height > 0
+    assert all(f">{matrix}" in known for matrix in motifs["matrix"])
 
 
 def test_installed_adapters_have_the_fingerprints_of_the_checkouts(installed, tmp_path):
@@ -320,37 +334,72 @@ for rule in ("ingest_table", "train_model", "write_report"):
     assert len(set(there.stdout.split())) == 3
 
 
-def test_tensorflow_can_be_imported_after_loading_a_model(installed, tmp_path):
-    toy.write_whole(tmp_path / "model")
+def test_tensorflow_can_be_imported_after_predictions(installed, model, tmp_path):
+    promoters = toy.promoters(4, 3)
     code = f"""
 import gpraflow
 assert gpraflow.__file__.startswith({str(installed)!r}), gpraflow.__file__
-model = gpraflow.load("model")
+print(*gpraflow.load({str(model)!r}).predict({promoters})["expression"])
 import tensorflow, matplotlib, pandas, sklearn
 print(tensorflow.constant(3).numpy())
 """
     done = run(str(installed / "bin/python"), "-c", code, folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["3"]
+    predicted, three = done.stdout.splitlines()
+    assert [float(value) for value in predicted.split()] == pytest.approx([toy.said(sequence) for sequence in promoters], abs=1e-5)
+    assert three == "3"
 
 
-def test_rules_alone_run_with_the_installed_package_of_their_version(installed, tmp_path):
-    """What Snakemake fetches of a module from GitHub: Snakefile, rules, captions, adapters and environments, but not the library."""
-    fetched = tmp_path / "fetched"
-    shutil.copytree(ROOT / "workflow", fetched / "workflow")
-    shutil.copytree(ROOT / "envs", fetched / "envs")
-    (fetched / "scripts").mkdir()
-    for script in (ROOT / "scripts").glob("*.py"):
-        shutil.copy(script, fetched / "scripts")
-    folder = project(tmp_path / "mine")
-    command = ["-m", "snakemake", "--cores", "2", "--snakefile", str(fetched / "workflow/Snakefile"), "--configfile", "mine.yaml"]
-    python = str(installed / "bin/python")
-    done = run(python, *command, "results/small/tables/library.parquet", folder=folder)
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """A Git repository of the workflow: tag `now`, and tag `other` whose rules say that they are of another version."""
+    folder = copy_workflow(tmp_path_factory.mktemp("repository") / "gpraflow")
+    git = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    snakefile = folder / "workflow/Snakefile"
+    subprocess.run([*git, "init", "--quiet"], cwd=folder, check=True)
+    for tag in ("now", "other"):
+        for command in (["add", "--all"], ["commit", "--quiet", "--message", tag], ["tag", tag]):
+            subprocess.run([*git, *command], cwd=folder, check=True)
+        snakefile.write_text(snakefile.read_text().replace(f'VERSION = "{gpraflow.__version__}"', 'VERSION = "99.0"'))
+    return folder
+
+
+def fetching(folder, repository, tag):
+    """Make a project whose rules Snakemake fetches file by file from a repository, as it does with github(...)."""
+    project(folder)
+    source = f'gitfile("{repository}", path="workflow/Snakefile", tag="{tag}")'
+    (folder / "Snakefile").write_text(DECLARATION.format(source=source))
+    return folder
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs Git")
+def test_commit_is_that_of_the_code_and_not_of_a_repository_around_its_environment(installed, repository, tmp_path):
+    around = tmp_path / "project"
+    shutil.copytree(repository / ".git", around / ".git")
+    shutil.copytree(installed / "lib", around / ".venv/lib", symlinks=True)
+    site = next((around / ".venv/lib").glob("python3*/site-packages"))
+    code = "from gpraflow.core import provenance; print('commit', provenance.commit())"
+    assert run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(site)).stdout.split() == ["commit"]
+    own = run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(repository / "scripts")).stdout.split()
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, check=True, capture_output=True, text=True).stdout
+    assert head.startswith(own[1].removesuffix("-dirty"))
+    assert len(own[1].removesuffix("-dirty")) == 12
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="needs Git")
+def test_fetched_rules_run_with_the_installed_package_of_their_version(installed, bare, repository, tmp_path):
+    command = ["-m", "snakemake", "results/small/tables/library.parquet", "--cores", "2", "--configfile", "mine.yaml"]
+    python, folder = str(installed / "bin/python"), fetching(tmp_path / "now", repository, "now")
+    done = run(python, *command, folder=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert pl.read_parquet(folder / "results/small/tables/library.parquet").height == 300
-    snakefile = fetched / "workflow/Snakefile"
-    snakefile.write_text(snakefile.read_text().replace(f'VERSION = "{gpraflow.__version__}"', 'VERSION = "99.0"'))
-    other = run(python, *command, "-n", folder=folder)
+    assert str(installed) in done.stdout + done.stderr  # the built-in scaffolds of the package
+
+    absent = run(str(bare), *command, folder=folder)
+    assert absent.returncode != 0
+    assert f"install the library of the same version, {gpraflow.__version__}, beside Snakemake" in absent.stderr
+
+    other = run(python, *command, folder=fetching(tmp_path / "other", repository, "other"))
     assert other.returncode != 0
     assert f"These rules are of gpraflow 99.0, the installed library is {gpraflow.__version__}" in other.stderr
 
@@ -460,11 +509,8 @@ def test_snakedeploys_way(place):
     folder = place / "deployed"
     shutil.copytree(ROOT / "config", folder / "config")
     (folder / "workflow").mkdir()
-    (folder / "workflow/Snakefile").write_text(
-        'from snakemake.utils import min_version\n\n\nmin_version("6.10.0")\n\n\nconfigfile: "config/config.yaml"\n\n\n'
-        f'module gpraflow:\n    snakefile:\n        "{place}/gpraflow/workflow/Snakefile"\n    config:\n        config\n\n\n'
-        "use rule * from gpraflow\n"
-    )
+    first = 'from snakemake.utils import min_version\n\nmin_version("6.10.0")\n\nconfigfile: "config/config.yaml"\n\n'
+    (folder / "workflow/Snakefile").write_text(first + DECLARATION.format(source=f'"{place}/gpraflow/workflow/Snakefile"'))
     done = snakemake(folder, "-n")
     assert done.returncode == 0, done.stderr[-2000:]
     defaults = schemas.defaults(schemas.load("config"))
