@@ -12,6 +12,7 @@ import importlib.util
 import sys
 
 import common
+
 from gpraflow.models import registry
 
 

@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import common
 import torch
-from gpraflow.models import registry
 from torch import nn
+
+from gpraflow.models import registry
 
 CHANNELS, BINS = 6, 18
 

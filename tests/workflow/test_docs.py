@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 import yaml
-
 from docs.hooks import api_reference, cli_reference, config_reference, github_markdown
+
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "config/README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -3,11 +3,11 @@
 import re
 import tomllib
 
-import gpraflow
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
 
+import gpraflow
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
