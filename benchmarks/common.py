@@ -18,6 +18,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -116,22 +117,23 @@ def run_rules(folder: Path | str, configs: Sequence[dict | str | Path], *argumen
     folder
         Where results go, and where relative paths begin.
     configs
-        Config files, or what is in them; later ones win.
+        Config files, paths from the current folder, or what is in them; later ones win.
     arguments
         Further ones of Snakemake: options, then ``--`` and the files to make.
     cores
         As Snakemake's.
     """
-    files = []
-    for number, config in enumerate(configs):
-        if isinstance(config, dict):  # JSON is YAML
-            path = Path(folder, f"benchmark-{number}.yaml")
-            path.write_text(json.dumps(config))
-            config = path
-        files.append(str(config))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
-    command += ["--cores", str(cores), "--configfile", *files, *arguments]
-    done = subprocess.run(command, text=True, capture_output=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        files = []
+        for number, config in enumerate(configs):
+            if isinstance(config, dict):
+                path = Path(temporary, f"{number}.yaml")
+                path.write_text(json.dumps(config))  # JSON is YAML
+                config = path
+            files.append(str(config))
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
+        command += ["--cores", str(cores), "--configfile", *files, *arguments]
+        done = subprocess.run(command, text=True, capture_output=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}:\n{done.stderr[-3000:]}")
 

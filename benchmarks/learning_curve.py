@@ -1,26 +1,24 @@
 """Which model for how much data: the workflow, run for several models and numbers of training promoters.
 
 python benchmarks/learning_curve.py --config config/yeast_real.yaml --data DIR --models compact slides baseline_kmer --rows 1000 10000 0
-    --table curve.tsv [--figure curve.png] [--set compact=overlay.yaml] [--epochs 8]
+    --table curve.tsv [--figure curve.png] [--set compact=overlay.yaml] [--epochs 8] [--folder .]
 Each pair is `snakemake results/curve/metrics.json` with `split.train_promoters` (0: all) and `model.name`; pairs that the table has already
 are not run again. Fewer promoters are seen more often in smaller batches: --epochs x (all / promoters)^.35 epochs of batches of
 --batch-size x (promoters / all)^.5, rounded to powers of two, at least 32. The best epoch on val is scored.
-The last line is JSON: r on each data set by model and promoters, as in the table.
+Paths in configs begin in --folder. --smallest makes a table of random promoters and trains a baseline on it. The last line is JSON: curve,
+r on each data set by model and promoters, as in the table.
 """
 
-import argparse
 import json
 import math
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+import common
 import polars as pl
-import yaml
+import synthetic
 
-ROOT = Path(__file__).parents[1]
-RUN = "curve"  # one for all, so that the table is read and its clusters are found once
+RUN = "curve"  # one for all, so that the table is read and its families are found once
 SCHEMA = {
     "model": pl.String,
     "promoters": pl.Int64,
@@ -33,7 +31,7 @@ SCHEMA = {
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 
 
-def run(arguments, model, rows, overlay):
+def run(arguments, folder, configs, model, rows):
     """Run the workflow for one model and number of promoters; return its lines of the table."""
     share = (rows or arguments.all) / arguments.all
     training = {
@@ -43,16 +41,10 @@ def run(arguments, model, rows, overlay):
     }
     content = {"run": RUN, "split": {"train_promoters": rows}, "model": {"name": model}, "training": training}
     content["evaluation"] = {"bootstrap": 100}  # intervals are not used
-    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump(content, file)
-        file.flush()
-        files = [*arguments.config, *overlay, file.name]
-        command = [sys.executable, "-m", "snakemake", "--cores", str(arguments.cores), "--configfile", *files]
-        command += ["--config", f"data={arguments.data}", "--", f"results/{RUN}/metrics.json"]
-        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}:\n{done.stderr[-3000:]}")
-    found = json.loads((ROOT / f"results/{RUN}/metrics.json").read_text())
+    content["data"] = arguments.data
+    target = f"results/{RUN}/metrics.json"
+    common.run_rules(folder, [*configs, content], "--", target, cores=arguments.cores)
+    found = json.loads((folder / target).read_text())
     about = found["model"]
     return [
         {
@@ -90,7 +82,7 @@ def draw(table, path):
 
 def main():
     """Run what the table does not have yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--config", nargs="+", default=["config/yeast_real.yaml"])
     parser.add_argument("--data", default="data")
     parser.add_argument("--models", nargs="+", default=["compact", "biochemical", "slides", "baseline_kmer", "baseline_motif"])
@@ -100,22 +92,44 @@ def main():
     parser.add_argument("--batch-size", type=int, default=128, help="batch size for all of them")
     parser.add_argument("--set", nargs="*", default=[], metavar="MODEL=FILE", help="config overlays of single models")
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=common.ROOT, help="where the runs are")
     parser.add_argument("--table", type=Path, default=Path("learning_curve.tsv"))
     parser.add_argument("--figure", type=Path)
-    arguments = parser.parse_args()
+    arguments = common.parse(parser, models=["baseline_kmer"], rows=[500], all=800, epochs=1, table=None)
+    if not arguments.smallest:
+        measure(arguments, arguments.folder, arguments.config)
+        return
+    small = {
+        "split": {"fractions": {"train": 0.8, "val": 0.1, "test": 0.1}},
+        "model": common.CONFIG["model"] | {"sizes": {"kmer": 3, "penalties": [100]}},
+    }
+    with tempfile.TemporaryDirectory() as temporary:
+        synthetic.write_table(Path(temporary, common.TABLE), 1_000)
+        measure(arguments, Path(temporary), [common.CONFIG | small])
+
+
+def measure(arguments, folder, configs):
+    """Run what the table does not have yet, and draw it."""
     overlays = dict(text.split("=", 1) for text in arguments.set)
-    table = pl.read_csv(arguments.table, separator="\t", schema=SCHEMA) if arguments.table.is_file() else pl.DataFrame(schema=SCHEMA)
+    table = (
+        pl.read_csv(arguments.table, separator="\t", schema=SCHEMA)
+        if arguments.table and arguments.table.is_file()
+        else pl.DataFrame(schema=SCHEMA)
+    )
     for rows in arguments.rows:
         for model in arguments.models:
             least = 0.9 * (rows or arguments.all)
             if table.filter(pl.col("model") == model, pl.col("promoters").is_between(least, rows or arguments.all)).height:
                 continue
-            table = table.vstack(pl.DataFrame(run(arguments, model, rows, [overlays[model]] if model in overlays else []), schema=SCHEMA))
-            table.write_csv(arguments.table, separator="\t")
+            found = run(arguments, folder, [*configs, *([overlays[model]] if model in overlays else [])], model, rows)
+            table = table.vstack(pl.DataFrame(found, schema=SCHEMA))
+            if arguments.table:
+                table.write_csv(arguments.table, separator="\t")
             print(table.tail(1).row(0), flush=True)
     if arguments.figure:
         draw(table, arguments.figure)
-    print(json.dumps(table.select("model", "promoters", "dataset", "r").to_dicts()))
+    curve = table.select("model", "promoters", "dataset", "r").to_dicts()
+    common.finish(arguments, None, "models are compared with each other", curve=curve)
 
 
 if __name__ == "__main__":
