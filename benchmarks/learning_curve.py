@@ -18,7 +18,7 @@ import common
 import polars as pl
 import synthetic
 
-RUN = "curve"  # one for all, so that the table is read and its families are found once
+RUN = "curve"  # one for all, so that the table is read and its clusters are found once
 SCHEMA = {
     "model": pl.String,
     "promoters": pl.Int64,

@@ -1,4 +1,4 @@
-"""Draw the way of the data: what went in, what was lost and why, what was used."""
+"""Draw reads and promoters retained at each step, and those lost with the reason."""
 
 from gpraflow.core import drawing, ledger, logs
 from gpraflow.report import accounting, figures
@@ -6,8 +6,8 @@ from gpraflow.report import accounting, figures
 
 def main(job):
     logs.log_to(job.log[0])
-    way = accounting.way(ledger.load([job.input.ledger]), job.params.splits, job.params.independent)
-    drawing.save(figures.waterfall(way), job.output.png, job.output.svg)
+    bars = accounting.retained(ledger.load([job.input.ledger]), job.params.splits, job.params.independent)
+    drawing.save(figures.waterfall(bars), job.output.png, job.output.svg)
 
 
 if __name__ == "__main__":

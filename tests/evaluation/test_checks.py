@@ -51,11 +51,11 @@ def test_strands_that_are_all_the_same_or_have_nothing_in_common_are_told():
     assert "400 inserts" in found["text"]
     same = probed(0.001, 0, 0)
     assert finding(same, "strand asymmetry")["verdict"] == "warning"
-    assert "does not know which way" in finding(same, "strand asymmetry")["text"]
+    assert "does not distinguish strands" in finding(same, "strand asymmetry")["text"]
     assert finding(same, "strand asymmetry", both_strands=True)["verdict"] == "ok"
     other = finding(probed(20.0, 0, 0), "strand asymmetry", both_strands=True)
     assert other["verdict"] == "warning"
-    assert "next to nothing in common" in other["text"]
+    assert "the two orientations are unrelated" in other["text"]
 
 
 def test_padding_that_decides_predictions_is_told():
@@ -79,7 +79,7 @@ def test_what_permuted_labels_teach_is_told():
     nothing, something = ({"n": 500, "epochs": 4, "r": 0.04, "val_loss": loss} for loss in (0.997, 0.6))
     assert checks.permuted_labels(nothing)["verdict"] == "ok"
     assert checks.permuted_labels(something)["verdict"] == "warning"
-    assert "r = 0.040 and explains 0.3 % of the variance of the 500 promoters of val" in checks.permuted_labels(nothing)["text"]
+    assert "r = 0.040 and explains 0.3 % of the variance of the 500 validation promoters" in checks.permuted_labels(nothing)["text"]
     assert checks.permuted_labels(nothing | {"r": None})["value"] == 0
 
 
@@ -97,7 +97,7 @@ def test_each_fault_is_found_and_no_other():
     for fault, rows in faults.items():
         assert {name for name, verdict in verdicts(rows).items() if verdict == "warning"} == {fault}
     text = next(row["text"] for row in checks.check(faults["scale"], "d") if row["check"] == "scale")
-    assert "Only r and rho mean something" in text
+    assert "Only r and rho are meaningful here, not R2, mse and slope" in text
 
 
 def test_partial_correlation_is_that_of_residuals():

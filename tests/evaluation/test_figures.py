@@ -97,7 +97,7 @@ def test_coverage_has_a_line_for_each_data_set(tmp_path):
     table = pl.DataFrame(rows, schema=calibration.COVERAGE, orient="row")
     figure = figures.coverage(table, {"b": "Set b", "a": "Set a", "c": "Set c"})
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["as promised", "Set b (n = 100)", "Set a (n = 100)"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["nominal", "Set b (n = 100)", "Set a (n = 100)"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["50", "80", "90", "95"]
     points = [line for line in axes.lines if line.get_marker() == "s"]
     assert list(points[0].get_ydata()) == pytest.approx([51, 81, 91, 96])

@@ -65,7 +65,7 @@ def test_demonstration_shows_the_runs_model_beside(tmp_path):
     figure = figures.demonstration(table, 0.8, 21)
     (axes,) = figure.axes
     assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"] == [0.95, 0.5, -0.1, 0.8]
-    assert {"0.950", "-0.100", "n = 10; 99 % also trained on", "n = 21; 0 % also trained on"} <= set(texts(axes))
+    assert {"0.950", "-0.100", "n = 10; 99 % also in training", "n = 21; 0 % also in training"} <= set(texts(axes))
     saved(tmp_path / "a", figure)
     saved(tmp_path / "b", figures.demonstration(table, None, 21))
 

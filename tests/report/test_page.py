@@ -81,13 +81,13 @@ ingest_table\tother\tout\trows\t10
 
 
 @pytest.fixture
-def way(tmp_path):
+def bars(tmp_path):
     (tmp_path / "ledger.tsv").write_text(LEDGER)
-    return accounting.way(ledger.load([tmp_path / "ledger.tsv"]), ["train", "val"], ["other"])
+    return accounting.retained(ledger.load([tmp_path / "ledger.tsv"]), ["train", "val"], ["other"])
 
 
-def test_the_way_of_the_data_adds_up(way):
-    assert way.rows() == [
+def test_rows_retained_and_lost_add_up(bars):
+    assert bars.rows() == [
         ("reads", "total", "reads", 160, 0),
         ("reads", "lost", "mates do not agree", 10, 150),
         ("reads", "lost", "quality", 11, 139),
@@ -106,8 +106,8 @@ def test_the_way_of_the_data_adds_up(way):
     ]
 
 
-def test_facts_say_what_went_in_what_was_used_and_what_was_lost(way):
-    found = dict(findings.facts(way, ABOUT, [{"core_hours": "0.25", "jobs": "3"}, {"core_hours": "0.5", "jobs": "1"}]))
+def test_facts_say_what_went_in_what_was_used_and_what_was_lost(bars):
+    found = dict(findings.facts(bars, ABOUT, [{"core_hours": "0.25", "jobs": "3"}, {"core_hours": "0.5", "jobs": "1"}]))
     assert found["Reads"] == "160 in, 130 used, 30 lost: 11 (6.88 %) quality; 10 (6.25 %) mates do not agree; 9 (5.62 %) no flank"
     assert found["Promoters"].startswith("40 in (distinct inserts), 27 used, 13 lost: 10 (25 %) sequencing error; 3 (7.50 %) near")
     assert found["Independent promoters"] == "12 in, 10 used, 2 lost: 2 (17 %) too long"
@@ -120,7 +120,7 @@ def test_a_table_without_reads_begins_with_its_rows(tmp_path):
     lines = LEDGER.splitlines()
     kept = [lines[0], *[line for line in lines if re.match("(ingest|split|shard)", line) and "other" not in line]]
     (tmp_path / "ledger.tsv").write_text("\n".join(kept))
-    found = accounting.way(ledger.load([tmp_path / "ledger.tsv"]), ["train", "val"], [])
+    found = accounting.retained(ledger.load([tmp_path / "ledger.tsv"]), ["train", "val"], [])
     assert found.rows()[0] == ("promoters", "total", "rows of the table", 30, 0)
     assert set(found["unit"]) == {"promoters"}
 
@@ -234,9 +234,9 @@ def test_warnings_say_of_which_data_set_and_what():
     found = findings.warnings_of(tables, {"restarts": 2}, {"a": "Set a", "b": "Set b"}, 3)
     assert [(each.of, each.text) for each in found] == [
         ("Set a", "scale: other scale."),
-        ("Set b", "leak: 7 of 1,000 promoters are within 3 edits of a training promoter, where scores are no test."),
-        ("Set a", "intervals: 95 % intervals hold 71.0 % of 50 measurements: they are too narrow here."),
-        ("Training", "diverged 2 times and was sent back to its best state with a smaller learning rate."),
+        ("Set b", "leakage: 7 of 1,000 promoters are within 3 edits of a training promoter; their scores do not test generalisation."),
+        ("Set a", "intervals: 95 % intervals contain 71.0 % of 50 measurements: they are too narrow here."),
+        ("Training", "diverged 2 times; the best weights were restored and the learning rate was lowered."),
     ]
     assert findings.warnings_of({}, {}, {}, 3) == []
     baseline = {"leak/demonstration.tsv": [{"condition": "index error", "r": "0.99"}, {"condition": "leakage-controlled", "r": "0.5"}]}
@@ -255,11 +255,11 @@ def test_notes_say_what_a_reviewer_would_ask():
         "no independent data set",
         "best epoch was the last",
         "no intervals",
-        "changed since commit abd,",
+        "uncommitted changes since commit abd.",
         "trained at commit abc",
     ):
         assert part in found
-    assert "no checkout of git" in findings.notes_of({"a": {"independent": True}}, ABOUT, **good | {"commit": ""})[0]
+    assert "not a git checkout" in findings.notes_of({"a": {"independent": True}}, ABOUT, **good | {"commit": ""})[0]
 
 
 def test_a_card_names_ceiling_and_the_best_of_others():
@@ -291,7 +291,7 @@ def test_digests_of_input_files(tmp_path):
     found = findings.digests(data)
     assert found[0]["sha256"] == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert (found[0]["bytes"], found[0]["published as"]) == ("3", "10.5281/x md5:1")
-    assert found[1]["sha256"] == "not there any more"
+    assert found[1]["sha256"] == "file no longer exists"
     assert findings.digests(data, largest=2)[0]["sha256"] == "not computed: larger than 2 bytes"
 
 
@@ -392,7 +392,7 @@ def test_the_page_holds_what_there_is_escaped_and_no_more(tmp_path):
     assert set(inside) <= set(page.ids)
     assert {"summary", "scores", "ledger", "predictions", "methods"} <= set(inside)
     assert not {"assay", "leak", "comparison", "factors"} & set(page.ids)  # a run without them; published_models.tsv has no rows
-    assert "1 warning: the scores mean less than they seem" in text
+    assert "1 warning: interpret the scores with care" in text
     assert text.index("1 warning") < text.index("Summary</h2>") < text.index('id="scores"') < text.index('id="methods"')
     assert not [link for link in page.links if not link["href"].startswith(("#", "data:"))]
     for link in page.links:
@@ -425,9 +425,9 @@ def test_the_page_is_written_for_other_configs_too(tmp_path):
     text = write(tmp_path, config)
     assert "No warnings." in text
     assert "{data}/x.tsv" in text
-    assert "share a piece of 24 bp" in text
-    assert "At most 99 promoters were trained on" in text
-    assert "3 networks of different seeds" in text
+    assert "share a k-mer of 24 bp" in text
+    assert "At most 99 promoters were used for training" in text
+    assert "ensemble of 3 seeds" in text
     assert "were searched for the flanks" not in text
     assert "Optimiser" not in text  # a baseline has none
 

@@ -1,4 +1,4 @@
-"""Checks of predictions that know the assay, with verdicts in plain words."""
+"""Automatic checks of predictions for known artefacts of the assay, with verdicts in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,28 +13,28 @@ REVERSE_COMPLEMENT, IN_PLASMID, PADDED_OTHERWISE = (
     "predicted_in_plasmid",
     "predicted_padded_otherwise",
 )  # of `Predictor.probe`
-_LEARNT = 0.1  # share of variance, more than which a model that was trained on permuted labels cannot explain by chance
+_LEARNT = 0.1  # share of variance; a model trained on permuted labels does not explain more by chance
 COLUMNS = {"dataset": pl.String, "check": pl.String, "value": pl.Float64, "verdict": pl.String, "text": pl.String}
-_CONSTANT = 0.05  # of the sd of measurements: predictions that vary less are as good as constant
-_SHIFT, _STRETCH = 2.0, 3.0  # sd by which means differ, and ratio of sd, from which on scales are others
-_GC_SHARE = 0.5  # of r that must be left when GC content is held fixed
-_SINGLETONS = 0.2  # share of promoters known by one bin or read only
-_SAME = 0.01  # of the sd of predictions: inserts whose prediction changes less when they are turned around are the same to the model
-_UNRELATED = 0.2  # r of predictions of promoters and of their turned inserts, below which they have nothing to do with each other
-_PADDING = 0.25  # of the sd of predictions, from which on what stands beside a short promoter matters too much
+_CONSTANT = 0.05  # ratio of standard deviations, predicted to measured, below which predictions count as constant
+_SHIFT, _STRETCH = 2.0, 3.0  # difference of means in sd, and ratio of sd, above which scales count as different
+_GC_SHARE = 0.5  # of r that must remain when GC content is controlled for
+_SINGLETONS = 0.2  # fraction of promoters observed in one bin or read only
+_SAME = 0.01  # of the sd of predictions: a model with smaller mean differences does not distinguish strands
+_UNRELATED = 0.2  # r between predictions for both insert orientations, below which they count as unrelated
+_PADDING = 0.25  # of the sd of predictions: larger mean changes with the padding are a warning
 
 
 def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -> list[dict[str, Any]]:
-    """Look for what makes scores mean less than they seem.
+    """Check predictions for artefacts that inflate or limit scores.
 
     Parameters
     ----------
     predictions
         A promoter table with ``predicted``.
     dataset
-        Its name.
+        Name of the data set.
     both_strands
-        Whether the model was trained on both strands of promoters, or predicts their mean.
+        Whether the model was trained on both strands of promoters, or averages predictions over both.
 
     Returns
     -------
@@ -57,16 +57,16 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
 
 
 def permuted_labels(control: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the finding of a training on shuffled labels: ``n`` promoters of val, ``epochs``, ``r`` and ``val_loss`` that were reached."""
-    r, explained = control["r"] or 0.0, 1 - control["val_loss"]  # r is none of constant predictions
+    """Return the check of a label-permutation control: ``n`` validation promoters, ``epochs``, and the ``r`` and ``val_loss`` reached."""
+    r, explained = control["r"] or 0.0, 1 - control["val_loss"]  # r is None for constant predictions
     text = f"trained on permuted labels for {control['epochs']} epochs, the model reaches r = {r:.3f} and explains {100 * explained:.1f} %"
-    text += f" of the variance of the {control['n']} promoters of val"
+    text += f" of the variance of the {control['n']} validation promoters"
     return {"dataset": "val"} | _finding(
         "label permutation",
         r,
         explained > _LEARNT,
-        f"{text}: nothing, as it must be",
-        f"{text}: there is nothing to learn from such labels; look for copies of val in train, and how labels came about",
+        f"{text}: nothing is learnt, as expected",
+        f"{text}: permuted labels cannot be learnt; look for copies of validation promoters in train, and check how labels were made",
     )
 
 
@@ -80,8 +80,8 @@ def _constant(p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
         "constant predictions",
         share,
         bool(share < _CONSTANT),
-        f"predictions vary by {share:.2f} of what measurements do (sd)",
-        f"predictions vary by only {share:.3f} of what measurements do (sd): the model says nearly the same of every promoter",
+        f"the standard deviation of predictions is {share:.2f} of that of measurements",
+        f"the standard deviation of predictions is only {share:.3f} of that of measurements: all predictions are nearly equal",
     )
 
 
@@ -94,7 +94,7 @@ def _scale(p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
         shift,
         bool(shift > _SHIFT or stretch > _STRETCH),
         f"same scale: {ranges}",
-        f"other scale: {ranges} (as bins 0 to 17 against MAUDE units). Only r and rho mean something here, R2, mse and slope do not",
+        f"different scale: {ranges} (for example bins 0 to 17 and MAUDE units). Only r and rho are meaningful here, not R2, mse and slope",
     )
 
 
@@ -107,13 +107,13 @@ def _gc(sequences: pl.Series, p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
         "GC content",
         partial,
         bool(partial < _GC_SHARE * r),
-        f"r is {r:.3f}, and {partial:.3f} with GC content held fixed (GC alone: {with_m:.3f}): not a matter of GC content",
-        f"r is {r:.3f}, but only {partial:.3f} with GC content held fixed (GC alone: {with_m:.3f}): most of the agreement is GC content",
+        f"r is {r:.3f}, and {partial:.3f} with GC content controlled for (GC alone: {with_m:.3f}): not explained by GC content",
+        f"r is {r:.3f}, but only {partial:.3f} with GC content controlled for (GC alone: {with_m:.3f}): mostly explained by GC content",
     )
 
 
 def partial_correlation(r_xy: float, r_xz: float, r_yz: float) -> float:
-    """Return the correlation of x and y with z held fixed; r_xy where z is constant, NaN where nothing is left."""
+    """Return the partial correlation of x and y given z; r_xy if z is constant, NaN if z determines x or y."""
     if not np.isfinite(r_xz) or not np.isfinite(r_yz):
         return r_xy
     left = (1 - r_xz**2) * (1 - r_yz**2)
@@ -126,14 +126,14 @@ def _singletons(predictions: pl.DataFrame) -> dict[str, Any]:
     elif not predictions["n_reads"].is_null().all():
         one, what = (predictions["n_reads"] == 1).fill_null(False), "have one read"
     else:
-        one, what = predictions["expression"] % 1 == 0, "have a whole number for expression, as of one bin"
+        one, what = predictions["expression"] % 1 == 0, "have a whole number as expression, which suggests a single bin"
     share = float(one.mean())  # type: ignore[arg-type]
     return _finding(
         "singletons",
         share,
         share > _SINGLETONS,
         f"{100 * share:.1f} % of promoters {what}",
-        f"{100 * share:.1f} % of promoters {what}: these are the noisiest labels, and r with them cannot be high (see the noise ceiling)",
+        f"{100 * share:.1f} % of promoters {what}: their labels are the noisiest, which limits r (see the noise ceiling)",
     )
 
 
@@ -142,7 +142,7 @@ def _not_applicable(name: str, text: str) -> dict[str, Any]:
 
 
 def _differences(predictions: pl.DataFrame, other: str) -> tuple[int, float, float]:
-    """Return for how many promoters another prediction is known, the mean absolute difference from the usual one, and that over its sd."""
+    """Return the number of promoters with the other prediction, the mean absolute difference, and this difference in sd of predictions."""
     if other not in predictions.columns:
         return 0, float("nan"), float("nan")
     known, sd = predictions.drop_nulls(other), predictions["predicted"].to_numpy().astype(np.float64).std()
@@ -155,21 +155,19 @@ def _differences(predictions: pl.DataFrame, other: str) -> tuple[int, float, flo
 def _strand(predictions: pl.DataFrame, both_strands: bool) -> dict[str, Any]:
     n, size, share = _differences(predictions, REVERSE_COMPLEMENT)
     if n < 2 or not np.isfinite(share):
-        return _not_applicable(
-            "strand asymmetry", "no predictions of promoters whose inserts are turned around, or all predictions are the same"
-        )
+        return _not_applicable("strand asymmetry", "no predictions for reverse-complemented inserts, or all predictions are equal")
     known = predictions.drop_nulls(REVERSE_COMPLEMENT)
     r = metrics.pearson(known["predicted"].to_numpy(), known[REVERSE_COMPLEMENT].to_numpy())
-    text = f"{n} inserts turned around (reverse complement): r with their predictions as they are is {r:.3f}, mean difference {size:.2g}"
+    text = f"{n} inserts reverse-complemented: r with the original predictions is {r:.3f}, mean difference {size:.2g}"
     text += f" ({share:.2f} sd)"
     blind = share < _SAME
     why = (
-        "the model does not know which way a promoter points, though it was trained on one strand"
+        "the model does not distinguish strands, although it was trained on one strand"
         if blind
-        else ("the two have next to nothing in common, though most factors bind either way around: the model goes by more than their sites")
+        else "predictions for the two orientations are unrelated, although most factors bind in either"
     )
     good = (
-        "as it is meant to be, for it was trained on both strands" if blind else "sites count either way around, and the direction matters"
+        "as intended, since the model was trained on both strands" if blind else "sites act in both orientations, and orientation matters"
     )
     return _finding("strand asymmetry", r, (blind and not both_strands) or r < _UNRELATED, f"{text}: {good}", f"{text}: {why}")
 
@@ -178,10 +176,10 @@ def _padding(predictions: pl.DataFrame) -> dict[str, Any]:
     n, size, share = _differences(predictions, PADDED_OTHERWISE)
     in_plasmid, plasmid_size, plasmid_share = _differences(predictions, IN_PLASMID)
     if not n or not np.isfinite(share):
-        return _not_applicable("padding", "no promoter is shorter than the window, or all predictions are the same")
-    text = f"{n} promoters shorter than the window: with N at the other end predictions change by {size:.2g} on average ({share:.2f} sd)"
+        return _not_applicable("padding", "no promoter is shorter than the window, or all predictions are equal")
+    text = f"{n} promoters shorter than the window: padding at the other end changes predictions by {size:.2g} on average ({share:.2f} sd)"
     if in_plasmid:
-        text += f", with the plasmid in the place of N by {plasmid_size:.2g} ({plasmid_share:.2f} sd, n = {in_plasmid})"
+        text += f", plasmid sequence in place of N by {plasmid_size:.2g} ({plasmid_share:.2f} sd, n = {in_plasmid})"
     worst = max(share, plasmid_share) if in_plasmid else share
-    bad = "what stands beside a short promoter decides too much of its prediction; do not compare promoters of different lengths"
+    bad = "predictions of short promoters depend too much on the padding; do not compare promoters of different lengths"
     return _finding("padding", worst, worst > _PADDING, f"{text}: padding matters little", f"{text}: {bad}")

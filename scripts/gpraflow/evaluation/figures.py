@@ -1,4 +1,4 @@
-"""Figures of scores: forest plots of data sets, of models side by side and of the parts of a data set; coverage of intervals."""
+"""Figures of scores: forest plots of data sets, models and subgroups; coverage of prediction intervals; scatter plots."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,9 +12,9 @@ from gpraflow.core.drawing import BLUE, STYLE, VERMILION, count_bar
 
 _SMALL = 7.5
 _COLUMNS = 2
-_SPAN = 0.1  # of an axis of r at least, so that next to nothing does not look like much
+_SPAN = 0.1  # least range of an axis of r, so that small differences do not look large
 _ROW, _HEAD = 0.22, 1.0  # inches
-# Okabe and Ito's colour-blind-safe palette, with markers for those who see no colours
+# Okabe and Ito's colour-blind-safe palette, with markers that differ too
 _SETS = ((BLUE, "o"), (VERMILION, "s"), ("#009E73", "D"), ("#CC79A7", "^"), ("#E69F00", "v"), ("#56B4E9", "P"), ("#000000", "X"))
 
 
@@ -81,18 +81,18 @@ def summary(datasets: Mapping[str, Mapping[str, Any]]) -> Any:
 
 
 def coverage(table: pl.DataFrame, titles: Mapping[str, str]) -> Any:
-    """Draw the share of measurements within intervals against what the intervals promise, a line for each data set.
+    """Draw the coverage of prediction intervals against their nominal level, one line per data set.
 
     Parameters
     ----------
     table
         `calibration.COVERAGE`.
     titles
-        Data set -> its title.
+        Title of each data set, by name.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(5.6, 3.6), layout="constrained")
-        axes.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, linestyle="--", label="as promised", zorder=0)
+        axes.plot([0, 100], [0, 100], color="0.6", linewidth=0.8, linestyle="--", label="nominal", zorder=0)
         drawn = [name for name in titles if name in set(table["dataset"])]
         for number, name in enumerate(drawn):
             rows = table.filter(dataset=name)
@@ -107,13 +107,13 @@ def coverage(table: pl.DataFrame, titles: Mapping[str, str]) -> Any:
         axes.set_xticks(levels, [f"{level:g}" for level in levels])
         lowest = 100 * float(table["low"].min()) if drawn else 0.0  # type: ignore[arg-type]
         axes.set(xlim=(min(levels, default=0) - 6, 100), ylim=(min(lowest - 5, min(levels, default=0) - 10), 101))
-        axes.set(xlabel="level of the interval (%)", ylabel="measurements inside (%),\n95 % interval")
+        axes.set(xlabel="nominal level (%)", ylabel="measurements inside (%),\n95 % interval")
         axes.legend(frameon=False, fontsize=_SMALL, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 
 def comparison(table: pl.DataFrame) -> Any:
-    """Draw r of every model on every data set, with 95 % intervals; the better of each data set's models stand higher.
+    """Draw r of every model on every data set, with 95 % intervals, best model first.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def comparison(table: pl.DataFrame) -> Any:
 
 
 def parts(table: pl.DataFrame, title: str, unit: str) -> Any:
-    """Draw r and the root mean squared error of the parts of a data set, a row of panels for what it is divided by.
+    """Draw r and root mean squared error in subgroups of a data set, one row of panels per grouping.
 
     Parameters
     ----------
@@ -208,13 +208,13 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
     predictions
         ``expression`` and ``predicted``.
     scores
-        What `metrics.evaluate` gave for them.
+        Scores of these predictions (`metrics.evaluate`).
     title
         Name of the data set.
     unit
         Of expression, for the axes.
     hexagons
-        How many across.
+        Number of hexagons across.
     """
     measured, predicted = predictions["expression"].to_numpy(), predictions["predicted"].to_numpy()
     low = float(min(measured.min(), predicted.min()))

@@ -1,4 +1,4 @@
-"""Read and sequence accounting: the ledgers of all steps as one table and as bars of a waterfall."""
+"""Read and sequence accounting: the ledgers of all steps as one table, and as the bars of a waterfall chart."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import polars as pl
 from gpraflow.core.ledger import load, write_lines
 
 OF_READS = ("merge_pairs", "count_reads", "merge_counts")  # rules whose rows are the reads (or pairs) of a bin, in their order
-# What the rows of the first step are called, and what is left after each
+# Names of the rows of the first step, and of the rows retained after each step
 _FIRST = {"merge_counts": "distinct inserts", "estimate_expression": "rows of counts", "ingest_table": "rows of the table"}
 _AFTER = {
     "merge_counts": "promoters",
@@ -18,16 +18,16 @@ _AFTER = {
     "group_neighbours": "in clusters",
     "split_promoters": "in splits",
 }
-_WAY = {"unit": pl.String, "kind": pl.String, "label": pl.String, "rows": pl.Int64, "start": pl.Int64}
+_BARS = {"unit": pl.String, "kind": pl.String, "label": pl.String, "rows": pl.Int64, "start": pl.Int64}
 
 
 def collect(paths: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
-    """Write the ledgers of all steps as one, and check that what one step of the reads gives is what the next one takes.
+    """Write the ledgers of all steps as one table, and check that each step takes all reads of the step before.
 
     Raises
     ------
     AssertionError
-        If a step's rows do not add up, or reads are lost between steps: a fault of the program, never of the data.
+        If the rows of a step do not add up, or reads are lost between steps: an error of the program, never of the data.
     """
     table = load(paths)
     sums = {
@@ -40,17 +40,17 @@ def collect(paths: Sequence[str | os.PathLike], path: str | os.PathLike) -> None
     }
     for (rule, dataset), rows in sums.items():
         if rows["in"] != rows["out"] + rows.get("dropped", 0):
-            raise AssertionError(f"{rule}, {dataset}: {rows}: rows in are not rows out and rows dropped")
+            raise AssertionError(f"{rule}, {dataset}: {rows}: rows in differ from rows out plus rows dropped")
     for before, after in pairwise(OF_READS):
         for dataset in (dataset for rule, dataset in sums if rule == before):
-            given, taken = sums[before, dataset]["out"], sums[after, dataset]["in"]
-            if given != taken:
-                raise AssertionError(f"{dataset}: {before} gave {given} reads, {after} took {taken}")
+            passed, taken = sums[before, dataset]["out"], sums[after, dataset]["in"]
+            if passed != taken:
+                raise AssertionError(f"{dataset}: {before} passed on {passed} reads, {after} took {taken}")
     write_lines(path, table.iter_rows())
 
 
-def way(table: pl.DataFrame, splits: Sequence[str], independent: Sequence[str]) -> pl.DataFrame:
-    """Return the way of the data as the bars of a waterfall.
+def retained(table: pl.DataFrame, splits: Sequence[str], independent: Sequence[str]) -> pl.DataFrame:
+    """Return reads and promoters retained at each step, as the bars of a waterfall chart.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ def way(table: pl.DataFrame, splits: Sequence[str], independent: Sequence[str]) 
     Returns
     -------
     polars.DataFrame
-        ``unit`` (reads, promoters, or independent promoters), ``kind`` (total, lost or part), ``label``, ``rows`` and ``start``, where the
-        bar begins. Within a unit each total is the one before less what was lost between them; parts share out the last total. Reasons that
-        lost nothing are left out; pairs count as reads.
+        ``unit`` (reads, promoters, or independent promoters), ``kind`` (total, lost or part), ``label``, ``rows`` and ``start``, the left
+        end of the bar. Within a unit, each total is the previous total minus the rows lost in between; parts divide the last total. Reasons
+        without losses are left out; a read pair counts as one read.
     """
     rows: list[tuple[str, str, str, int, int]] = []
 
@@ -106,4 +106,4 @@ def way(table: pl.DataFrame, splits: Sequence[str], independent: Sequence[str]) 
         scored = lose("independent promoters", "ingest_table", [dataset], left)
         if scored != left:
             rows.append(("independent promoters", "total", f"{dataset}, scored", scored, 0))
-    return pl.DataFrame(rows, schema=_WAY, orient="row")
+    return pl.DataFrame(rows, schema=_BARS, orient="row")

@@ -1,4 +1,4 @@
-"""Figures by which a run can be checked: what was lost on the way, what lies near training, what a leak would do, what it cost."""
+"""Figures for checking a run: losses at each step, distance to the training set, effect of data leakage, cost."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -27,12 +27,12 @@ DISTANCES = {
 
 
 def waterfall(bars: pl.DataFrame) -> Any:
-    """Draw the way of the data, a panel for each unit.
+    """Draw reads and promoters retained at each step, one panel per unit.
 
     Parameters
     ----------
     bars
-        What `ledger.way` gives.
+        Bars from `accounting.retained`.
     """
     units = bars["unit"].unique(maintain_order=True).to_list()
     heights = [_HEAD + (_ROW + 0.06) * bars.filter(unit=unit).height for unit in units]
@@ -68,7 +68,7 @@ def waterfall(bars: pl.DataFrame) -> Any:
 
 
 def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) -> pl.DataFrame:
-    """Return how near the promoters of data sets are to training.
+    """Return the distances of data sets to the training promoters.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) ->
     datasets
         Their names.
     max_edits
-        Of the leak guard.
+        Edits within which promoters count as near-duplicates (``neighbours.max_edits``).
 
     Returns
     -------
@@ -94,18 +94,18 @@ def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) ->
 
 
 def leak(nearest: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, str], max_edits: int) -> Any:
-    """Draw how far the promoters of each data set are from training, and r by that distance, a row of panels a data set.
+    """Draw the distance of each data set to the training promoters, and r by that distance, one row of panels per data set.
 
     Parameters
     ----------
     nearest
-        As for `distances`.
+        As in `distances`.
     subgroups
         `subgroups.COLUMNS`.
     titles
-        Data set -> its title.
+        Title of each data set, by name.
     max_edits
-        Of the leak guard.
+        Edits within which promoters count as near-duplicates (``neighbours.max_edits``).
     """
     parts = {name: subgroups.filter(dataset=name, by=_EDITS) for name in titles}
     heights = [max(1.55, _HEAD + _ROW * part.height) for part in parts.values()]
@@ -161,14 +161,14 @@ def leak(nearest: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, st
 
 
 def demonstration(table: pl.DataFrame, val_r: float | None, val_n: int) -> Any:
-    """Draw r of the cheap model with the slides' index error, on the run's own splits and with shuffled labels, and r of the run's model.
+    """Draw r of k-mer ridge regression with the index error, on leakage-controlled splits and with permuted labels, and r of the model.
 
     Parameters
     ----------
     table
         `leak.COLUMNS`.
     val_r, val_n
-        Of the run's model on the val split.
+        Pearson r of the run's model on the val split, and its number of promoters.
     """
     names = {
         "index error": "k-mer ridge regression, index error",
@@ -179,12 +179,12 @@ def demonstration(table: pl.DataFrame, val_r: float | None, val_n: int) -> Any:
         (
             names.get(condition, condition),
             r,
-            f"n = {n:,}; {100 * seen:.3g} % also trained on",
+            f"n = {n:,}; {100 * seen:.3g} % also in training",
             VERMILION if condition == "index error" else _GREY,
         )
         for condition, n, seen, r in table.select("condition", "test_records", "tested_and_trained", "r").iter_rows()
     ]
-    rows.append(("model of this run, splits of this run", val_r, f"n = {val_n:,}; 0 % also trained on", BLUE))
+    rows.append(("model of this run, splits of this run", val_r, f"n = {val_n:,}; 0 % also in training", BLUE))
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.3 * len(rows)), layout="constrained")
         for place, (_, r, text, colour) in enumerate(rows):
@@ -196,20 +196,20 @@ def demonstration(table: pl.DataFrame, val_r: float | None, val_n: int) -> Any:
         axes.set_yticks(-np.arange(len(rows)), [label for label, *_ in rows], fontsize=_SMALL)
         axes.set(ylim=(-len(rows) + 0.4, 0.6), xlim=(min(-0.05, *(r for _, r, *_ in rows if r is not None)) - 0.05, 1.15))
         axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
-        axes.set_xlabel("Pearson r on what was tested", fontsize=_SMALL + 0.5)
+        axes.set_xlabel("Pearson r on test records", fontsize=_SMALL + 0.5)
         axes.tick_params(axis="x", labelsize=_SMALL)
     return figure
 
 
 def cost(table: pl.DataFrame, most: int = 14) -> Any:
-    """Draw the time on processors of each rule.
+    """Draw the CPU time of each rule.
 
     Parameters
     ----------
     table
         `cost.COLUMNS`.
     most
-        Rules to draw; the others are put together.
+        Maximum number of rules to draw; the others are summed.
     """
     drawn = table.head(most).select("rule", "jobs", "wall_seconds", "core_seconds", "peak_memory_mb").rows()
     rest = table.slice(most)
@@ -239,5 +239,5 @@ def cost(table: pl.DataFrame, most: int = 14) -> Any:
         axes.tick_params(axis="x", labelsize=_SMALL)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(4))
         total = table["core_seconds"].sum() / scale
-        axes.set_xlabel(f"time on processors ({unit}); all rules: {total:,.2f}", fontsize=_SMALL + 0.5)
+        axes.set_xlabel(f"CPU time ({unit}); all rules: {total:,.2f}", fontsize=_SMALL + 0.5)
     return figure

@@ -12,12 +12,12 @@ from gpraflow.core import files
 from gpraflow.core.errors import shown_url
 from gpraflow.report.parts import interval, number, probability
 
-LARGEST_DIGEST = 4 << 30  # bytes of a file that is read for its digest
-COVERED = 0.9  # of measurements that must lie in 95 % intervals, lest it be a warning
+LARGEST_DIGEST = 4 << 30  # bytes; digests of larger files are not computed
+COVERED = 0.9  # coverage of 95 % intervals below which there is a warning
 
 
 def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) -> list[dict[str, str]]:
-    """Return ``file``, ``bytes`` and ``sha256`` of input files, or why there is none.
+    """Return ``file``, ``bytes`` and ``sha256`` of input files, or why a digest is missing.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) ->
     """
     found = []
     for entry in data:
-        path, row = Path(entry["path"]), {"what": entry["what"], "file": entry["path"], "bytes": "", "sha256": "not there any more"}
+        path, row = Path(entry["path"]), {"what": entry["what"], "file": entry["path"], "bytes": "", "sha256": "file no longer exists"}
         if path.is_file():
             size = path.stat().st_size
             row["bytes"] = str(size)
@@ -38,12 +38,12 @@ def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) ->
     return found
 
 
-# What is said in words
+# Findings in words
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a reader must know: of which data set (or of the run), and what."""
+    """A statement for the reader of the report: the data set (or step) that it concerns, and its text."""
 
     of: str
     text: str
@@ -52,7 +52,7 @@ class Finding:
 def warnings_of(
     tables: Mapping[str, Sequence[Mapping[str, str]]], about: Mapping[str, Any], titles: Mapping[str, str], max_edits: int
 ) -> list[Finding]:
-    """Return what makes the figures mean less than they seem.
+    """Return warnings about the scores: failed checks, leakage, poor calibration, a weak model, diverged training.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def warnings_of(
     titles
         Data set -> its title.
     max_edits
-        Of the leak guard.
+        Edits within which promoters count as near-duplicates (``neighbours.max_edits``).
     """
     found = [
         Finding(titles.get(row["dataset"], row["dataset"]), f"{row['check']}: {row['text']}.")
@@ -72,54 +72,53 @@ def warnings_of(
     ]
     for row in tables.get("leak/distances.tsv", ()):
         if within := int(row["within_max_edits"]):
-            text = (
-                f"{within:,} of {int(row['n']):,} promoters are within {max_edits} edits of a training promoter, where scores are no test."
-            )
-            found.append(Finding(titles.get(row["dataset"], row["dataset"]), "leak: " + text))
+            text = f"{within:,} of {int(row['n']):,} promoters are within {max_edits} edits of a training promoter"
+            text += "; their scores do not test generalisation."
+            found.append(Finding(titles.get(row["dataset"], row["dataset"]), "leakage: " + text))
     for row in tables.get("intervals.tsv", ()):
         if float(row["level"]) == 0.95 and float(row["high"]) < COVERED:
-            text = f"95 % intervals hold {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements: they are too narrow here."
+            text = f"95 % intervals contain {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements: they are too narrow here."
             found.append(Finding(titles.get(row["dataset"], row["dataset"]), "intervals: " + text))
     for row in tables.get("leak/demonstration.tsv", ()):
         if row["condition"] == "leakage-controlled" and row["r"] and (about["val_r"] is None or float(row["r"]) > about["val_r"]):
             ridge, model = number(float(row["r"])), number(about["val_r"])
-            text = f"ridge regression on 5-mers, trained on the same promoters, has r {ridge}, this model {model}."
+            text = f"ridge regression on 5-mers, trained on the same promoters, reaches r {ridge}; this model reaches {model}."
             found.append(Finding("val split", "baseline: " + text))
     if about.get("restarts"):
         times = "once" if about["restarts"] == 1 else f"{about['restarts']} times"
-        found.append(Finding("Training", f"diverged {times} and was sent back to its best state with a smaller learning rate."))
+        found.append(Finding("Training", f"diverged {times}; the best weights were restored and the learning rate was lowered."))
     return found
 
 
 def notes_of(
     datasets: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any], *, commit: str, covered: bool, simulated: bool
 ) -> list[str]:
-    """Return what a reviewer would ask about, though nothing is wrong with it.
+    """Return remarks on limitations that are not warnings.
 
     Parameters
     ----------
     datasets, about
-        Of metrics.json, and the content of ``model.json``.
+        Data sets in metrics.json, and the content of ``model.json``.
     commit
-        Of this report's code.
+        Commit of the code that writes the report.
     covered
         Whether predictions have intervals.
     simulated
-        Whether data were.
+        Whether the data are simulated.
     """
     found = []
     if simulated:
-        found.append("Data are simulated, with known truth: what is said here of promoters holds for no living cell.")
+        found.append("Data are simulated, with known ground truth: results do not describe living cells.")
     if not any(scored["independent"] for scored in datasets.values()):
-        found.append("There is no independent data set: all scores are of promoters of the library that the model was trained on.")
+        found.append("There is no independent data set: all scored promoters are from the library that the model was trained on.")
     if about.get("epochs", 1) > 1 and about.get("best_epoch") == about.get("epochs"):
         found.append("The best epoch was the last one: longer training might give a better model.")
     if not covered:
         found.append("Predictions have no intervals: there are fewer than 19 validation promoters.")
     if not commit:
-        found.append("The code was no checkout of git: which version of it made these results is not recorded.")
+        found.append("The code was not a git checkout, so its version is not recorded.")
     if commit.endswith("-dirty"):
-        found.append(f"The code was changed since commit {commit.removesuffix('-dirty')}, and the changes are in no commit.")
+        found.append(f"The code has uncommitted changes since commit {commit.removesuffix('-dirty')}.")
     if about.get("commit", "") != commit:
         found.append(
             f"The model was trained at commit {about.get('commit') or 'unknown'}; this report was written at {commit or 'an unknown one'}."
@@ -130,12 +129,12 @@ def notes_of(
 def card(
     name: str, scored: Mapping[str, Any], published: Sequence[Mapping[str, str]], runs: Sequence[Mapping[str, str]], run: str
 ) -> dict[str, Any]:
-    """Return what the summary says of one data set.
+    """Return the summary card of one data set.
 
     Parameters
     ----------
     name, scored
-        Of the data set, in metrics.json.
+        Name and scores of the data set, from metrics.json.
     published, runs
         Rows of ``published_models.tsv`` and ``comparison/scores.tsv``.
     run
@@ -151,7 +150,7 @@ def card(
         share = f"{100 * ceiling['share']:.1f} % of the noise ceiling" if ceiling["share"] is not None else "noise ceiling"
         lines.append(f"{share}, {number(ceiling['r'])} (from {ceiling['from']})")
     if scored.get("r_members_sd") is not None:
-        lines.append(f"single networks: r {number(scored['r_members_mean'])}, standard deviation {number(scored['r_members_sd'])}")
+        lines.append(f"ensemble members: r {number(scored['r_members_mean'])}, standard deviation {number(scored['r_members_sd'])}")
     known = {model: of for model, of in scored.get("published_models", {}).items() if of["r"] is not None}
     if known:
         best = max(known, key=lambda model: known[model]["r"])
@@ -176,13 +175,13 @@ def _difference(row: Mapping[str, str]) -> str:
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{p}"
 
 
-def facts(way: pl.DataFrame, about: Mapping[str, Any], costs: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+def facts(bars: pl.DataFrame, about: Mapping[str, Any], costs: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
     """Return data, losses, model, training and cost in a line each.
 
     Parameters
     ----------
-    way
-        What `ledger.way` gives.
+    bars
+        Bars from `accounting.retained`.
     about
         The content of ``model.json``.
     costs
@@ -190,24 +189,24 @@ def facts(way: pl.DataFrame, about: Mapping[str, Any], costs: Sequence[Mapping[s
     """
     found = []
     for unit, name in (("reads", "Reads"), ("promoters", "Promoters"), ("independent promoters", "Independent promoters")):
-        rows = way.filter(unit=unit)
+        rows = bars.filter(unit=unit)
         totals, lost = rows.filter(kind="total"), rows.filter(kind="lost")
         if not rows.height:
             continue
         if unit == "independent promoters":
-            given = sum(count for label, count in totals.select("label", "rows").iter_rows() if not label.endswith(", scored"))
+            total = sum(count for label, count in totals.select("label", "rows").iter_rows() if not label.endswith(", scored"))
         else:
-            given = totals["rows"][0]
-        used = given - lost["rows"].sum()
+            total = totals["rows"][0]
+        used = total - lost["rows"].sum()
         reasons = "; ".join(
-            f"{count:,} ({_percent(count / given)}) {what}"
+            f"{count:,} ({_percent(count / total)}) {what}"
             for what, count in lost.sort("rows", descending=True).select("label", "rows").iter_rows()
         )
         first = "" if unit == "independent promoters" else f" ({totals['label'][0]})" if totals["label"][0] != unit else ""
-        found.append((name, f"{given:,} in{first}, {used:,} used, {lost['rows'].sum():,} lost{': ' if reasons else ''}{reasons}"))
-    parts = way.filter(kind="part").select("label", "rows").iter_rows()
+        found.append((name, f"{total:,} in{first}, {used:,} used, {lost['rows'].sum():,} lost{': ' if reasons else ''}{reasons}"))
+    parts = bars.filter(kind="part").select("label", "rows").iter_rows()
     found.append(("Splits", ", ".join(f"{label} {count:,}" for label, count in parts)))
-    networks = f", {about['members']} networks" if about["members"] > 1 else ""
+    networks = f", {about['members']} ensemble members" if about["members"] > 1 else ""
     found.append(("Model", f"{about['architecture']}, preset {about['preset']}, {about['parameters']:,} parameters{networks}"))
     epochs = f"epoch {about['best_epoch']} of {about['epochs']} was kept; " if about["epochs"] > 1 else ""
     validation = f"r on the val split {number(about['val_r'])} (n = {about['promoters']['val']:,})"

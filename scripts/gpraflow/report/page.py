@@ -1,7 +1,7 @@
-"""The report of a run: one HTML page that needs nothing else, what matters first.
+"""The report of a run: one self-contained HTML page that begins with warnings and a summary.
 
-What is drawn and tabulated was made by other rules; here it is put in order, summed up in words and written, with all figures and tables
-inside for download. Figures and tables that a run does not have are left out, and a section with nothing in it.
+Other rules make the figures and tables. This module arranges them in sections, adds the summary, and embeds all files for download.
+Figures and tables that a run does not have are left out, and so are empty sections.
 """
 
 import base64
@@ -20,60 +20,60 @@ from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json
 
 SECTIONS = {
     "scores": "Scores",
-    "assay": "Quality of the assay",
-    "ledger": "The way of the data",
-    "leak": "Splits, and audit for leaks",
+    "assay": "Assay quality control",
+    "ledger": "Read and sequence accounting",
+    "leak": "Splits and leakage control",
     "training": "Training",
     "predictions": "Predictions",
-    "subsets": "Subsets",
+    "subsets": "Subgroups",
     "comparison": "Comparison with other models",
-    "intervals": "Calibration of intervals",
-    "explanation": "What the model goes by",
+    "intervals": "Calibration of prediction intervals",
+    "explanation": "Model interpretation",
     "factors": "Factors",
     "cost": "Cost",
 }
-# Figure below figures/, or a folder of one for each data set -> section, title ("" is that of the data set), caption
+# Figure below figures/, or folder with one figure per data set -> section, title ("": title of the data set), caption
 FIGURES = {
     "scores": ("scores", "Pearson r on every data set", "scores"),
-    "assay/yield": ("assay", "Reads that count, and losses", "yield"),
-    "assay/distinct": ("assay", "Reads and distinct inserts of each bin", "distinct"),
+    "assay/yield": ("assay", "Reads counted and lost", "yield"),
+    "assay/distinct": ("assay", "Reads and distinct inserts per bin", "distinct"),
     "assay/rarefaction": ("assay", "Rarefaction", "rarefaction"),
     "assay/inserts": ("assay", "Insert length and base composition", "inserts"),
     "assay/depth": ("assay", "Reads per promoter", "depth"),
     "assay/expression": ("assay", "Expression", "expression"),
-    "assay/profiles": ("assay", "Profiles over bins", "profiles"),
+    "assay/profiles": ("assay", "Distribution of promoters over bins", "profiles"),
     "assay/replicates": ("assay", "Replicates", "replicates"),
-    "ledger": ("ledger", "What went in, what was lost, what was used", "ledger_figure"),
-    "leak/distance": ("leak", "Distance to training, and scores by it", "distance"),
-    "leak/demonstration": ("leak", "What a leak would have made of the scores", "leak"),
+    "ledger": ("ledger", "Reads and promoters retained at each step", "ledger_figure"),
+    "leak/distance": ("leak", "Distance to the training set, and scores by distance", "distance"),
+    "leak/demonstration": ("leak", "Effect of data leakage on scores", "leak"),
     "training": ("training", "Training curves", "training"),
     "predictions": ("predictions", "", "predictions"),
     "subgroups": ("subsets", "", "subgroups_figure"),
     "comparison": ("comparison", "Runs and published models", "comparison"),
-    "intervals": ("intervals", "Measurements inside intervals", "intervals"),
+    "intervals": ("intervals", "Coverage of prediction intervals", "intervals"),
     "explain/motifs": ("explanation", "Motifs that explain the predictions", "motifs"),
     "explain/logos": ("explanation", "Contributions of bases", "logos"),
     "factors": ("factors", "Parameters of the factors", "factors"),
-    "cost": ("cost", "Time on processors", "cost"),
+    "cost": ("cost", "CPU time", "cost"),
 }
-# Table below results/<run> -> section, title, caption, whether it is unfolded
+# Table below results/<run> -> section, title, caption, whether it is shown open
 TABLES = {
     "metrics.tsv": ("scores", "Scores of each data set", "metrics", True),
     "checks.tsv": ("scores", "Checks", "checks", False),
     "ledger.tsv": ("ledger", "Ledger of all steps", "ledger", False),
     "leak/distances.tsv": ("leak", "Distance to the nearest training promoter", "distances", True),
-    "neighbours/overlaps.tsv": ("leak", "Independent data sets against the library", "overlaps", False),
-    "splits/summary.tsv": ("leak", "What each split got", "splits", False),
-    "leak/demonstration.tsv": ("leak", "What a leak would have made of the scores, in numbers", "leak", False),
-    "subgroups.tsv": ("subsets", "Scores in parts of each data set", "subgroups", False),
-    "published_models.tsv": ("comparison", "This model against published models", "published_models", True),
+    "neighbours/overlaps.tsv": ("leak", "Overlap of independent data sets with the library", "overlaps", False),
+    "splits/summary.tsv": ("leak", "Composition of the splits", "splits", False),
+    "leak/demonstration.tsv": ("leak", "Effect of data leakage on scores, table", "leak", False),
+    "subgroups.tsv": ("subsets", "Scores in subgroups of each data set", "subgroups", False),
+    "published_models.tsv": ("comparison", "Comparison with published models", "published_models", True),
     "comparison/scores.tsv": ("comparison", "Scores of all runs", "comparison_scores", False),
-    "comparison/tests.tsv": ("comparison", "Each two runs compared", "comparison_tests", True),
+    "comparison/tests.tsv": ("comparison", "Pairwise comparison of runs", "comparison_tests", True),
     "dream.tsv": ("comparison", "Score of the DREAM challenge 2022", "dream", True),
-    "intervals.tsv": ("intervals", "Measurements inside intervals, in numbers", "intervals", False),
-    "explain/motifs.tsv": ("explanation", "Motifs that explain the predictions, in numbers", "motifs_table", False),
+    "intervals.tsv": ("intervals", "Coverage of prediction intervals, table", "intervals", False),
+    "explain/motifs.tsv": ("explanation", "Motifs that explain the predictions, table", "motifs_table", False),
     "factors.tsv": ("factors", "Parameters of all factors", "factors", False),
-    "cost.tsv": ("cost", "Cost of each rule", "cost", False),
+    "cost.tsv": ("cost", "Cost per rule", "cost", False),
 }
 PACKAGES = ("gpraflow", "snakemake", "polars", "numpy", "scipy", "matplotlib", "jinja2", "docutils")  # of this report and its figures
 
@@ -91,22 +91,22 @@ def sections(
     explained: str,
     config: Mapping[str, Any],
 ) -> list[Section]:
-    """Return what is in the page, section by section; empty sections are left out.
+    """Return the sections of the page with their figures and tables; empty sections are left out.
 
     Parameters
     ----------
     figures, tables
-        SVG files below ``results``/figures and TSV files below ``results``.
+        SVG files below ``results``/figures, and TSV files below ``results``.
     captions
-        Name -> reStructuredText.
+        reStructuredText by name.
     results
         Folder of the run.
     titles
-        Data set -> its title.
+        Title of each data set, by name.
     explained
-        Data set of which figures of the explanation are; empty if there is none.
+        Data set that the model interpretation uses; empty if there is none.
     config
-        Of the run.
+        Config of the run.
     """
     found = {name: Section(name, title) for name, title in SECTIONS.items()}
     values = {
@@ -165,15 +165,15 @@ def page(
     template
         Jinja template of the page; ``report.css`` and ``report.js`` lie beside it.
     config
-        Of the run, complete.
+        Config of the run, with all keys.
     data
         Input files, see `digests`.
     datasets, independent
         Names of the scored data sets, in their order, and of the independent ones.
     explained
-        The data set that is explained; empty if there is none.
+        Data set that the model interpretation uses; empty if there is none.
     now
-        Time to write down.
+        Time shown on the page.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def page(
     simulated = any(Path(entry["path"]).is_relative_to(results / "simulated") for entry in data)
     rows = {Path(path).relative_to(results).as_posix(): read_table(path) for path in tables}
     texts = {Path(path).stem: Path(path).read_text(encoding="utf-8") for path in captions}
-    way = accounting.way(ledger.load([results / "ledger.tsv"]), config["split"]["names"], independent)
+    bars = accounting.retained(ledger.load([results / "ledger.tsv"]), config["split"]["names"], independent)
     commit = provenance.commit()
     script = (folder / "report.js").read_text(encoding="utf-8")
     columns, cells = shape(digests(data))
@@ -204,7 +204,7 @@ def page(
             card(name, of, rows.get("published_models.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"])
             for name, of in scored.items()
         ],
-        "facts": facts(way, about, rows.get("cost.tsv", ())),
+        "facts": facts(bars, about, rows.get("cost.tsv", ())),
         "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config),
         "config": config,
         "config_text": yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120),
