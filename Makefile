@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-tpu | lint | docs | lock; see README.md and CONTRIBUTING.md.
+# make setup | run | report | tpu-check | test | test-tpu | benchmarks | lint | docs | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -11,7 +11,7 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --q
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
 SNAKEMAKE = $(BIN)/snakemake --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 
-.PHONY: setup run report test test-tpu lint docs lock tpu-check
+.PHONY: setup run report test test-tpu benchmarks lint docs lock tpu-check
 
 setup: .venv/ready
 
@@ -54,6 +54,10 @@ test: setup
 test-tpu: .venv-tpu/ready
 	@$(BIN)/uv pip install --quiet --python .venv-tpu/bin/python --constraints requirements/gpraflow.lock pytest pytest-timeout
 	.venv-tpu/bin/python -m pytest tests/unit/test_tpu.py
+
+# Every program, at its smallest size: whether it works, not how fast anything is. `make test` does the same.
+benchmarks: setup
+	@for program in $$(grep -l __main__ benchmarks/*.py); do echo $$program && $(BIN)/python $$program --smallest || exit 1; done
 
 lint: setup
 	$(BIN)/ruff check .
