@@ -9,11 +9,14 @@ PyTorch's), ours_parameters and parameters (PyTorch's).
 """
 
 import importlib.util
+import json
 import sys
 
 import common
 
 from gpraflow.models import registry
+
+TINY = {"first_filters": 16, "first_kernel_sizes": [9], "block_filters": [8], "expansion": 1}
 
 
 def main():
@@ -21,25 +24,36 @@ def main():
     parser = common.parser(__doc__)
     parser.add_argument("--ours", help="Python that has gpraflow's dependencies; the one that runs this program, if there is no .venv")
     parser.add_argument("--preset", default="paper", choices=list(registry.describe("dream_cnn").presets))
+    parser.add_argument("--sizes", type=json.loads, default={}, help="sizes to be other than the preset's, as JSON")
     parser.add_argument("--backend", default="jax")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--compile", action="store_true", help="torch.compile, which needs a C++ compiler")
-    arguments = common.parse(parser, preset="small", batch_size=8, steps=1, rounds=1)
+    arguments = common.parse(parser, preset="small", sizes=TINY, batch_size=8, steps=1, rounds=1)
     there = importlib.util.find_spec("torch")
     python = common.ROOT / ".venv/bin/python"
     command = [arguments.ours or (python if there and python.exists() else sys.executable), common.ROOT / "benchmarks/training.py"]
     command += ["--smallest"] if arguments.smallest else []
-    command += ["--model", "dream_cnn", "--preset", arguments.preset, "--backend", arguments.backend]
+    command += [
+        "--model",
+        "dream_cnn",
+        "--preset",
+        arguments.preset,
+        "--sizes",
+        json.dumps(arguments.sizes),
+        "--backend",
+        arguments.backend,
+    ]
     command += ["--batch-size", arguments.batch_size, "--steps", arguments.steps]
+    sizes = registry.describe("dream_cnn").presets[arguments.preset] | arguments.sizes
     ours, theirs = [], []
     for _ in range(arguments.rounds):
         ours.append(common.last_line(command))
         if there:
             import dream_cnn_torch
 
-            theirs.append(dream_cnn_torch.train(arguments.preset, arguments.batch_size, arguments.steps, arguments.compile))
+            theirs.append(dream_cnn_torch.train(sizes, arguments.batch_size, arguments.steps, arguments.compile))
     speed = sum(found["train_per_s"] for found in ours) / len(ours)
     figures = {"ours_train_per_s": round(speed, 1), "ours_parameters": ours[0]["parameters"]}
     if not there:

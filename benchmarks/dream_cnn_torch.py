@@ -6,8 +6,6 @@ import common
 import torch
 from torch import nn
 
-from gpraflow.models import registry
-
 CHANNELS, BINS = 6, 18
 
 
@@ -68,10 +66,9 @@ class DreamCnn(nn.Module):
         return self.head(self.blocks(x)).mean(dim=2)
 
 
-def train(preset, batch_size, steps, compiled):
+def train(sizes, batch_size, steps, compiled):
     """Return sequences a second, and the number of parameters."""
     torch.manual_seed(0)
-    sizes = registry.describe("dream_cnn").presets[preset]
     model = DreamCnn(sizes).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
     call = torch.compile(model) if compiled else model

@@ -1,12 +1,13 @@
 """Training and prediction speed of a model, beside the machine's matrix multiplication.
 
-python benchmarks/training.py [--model slides] [--preset auto] [--backend jax|tensorflow] [--batch-size 256] [--steps 20]
+python benchmarks/training.py [--model slides] [--preset auto] [--sizes JSON] [--backend jax|tensorflow] [--batch-size 256] [--steps 20]
 Steps are those of `train_model`, predictions those of the model that it saves. The last line is JSON: train_per_s and predict_per_s
 (sequences), gflop_per_sequence (forward pass, counted by XLA; loops, as in an LSTM, once), achieved_gflops (three forward passes a training
 step: the backward pass costs two), sgemm_gflops (NumPy's float32 matrix product, all threads, in the same run), ratio_vs_sgemm,
 first_step_s (from the start of the process to the end of the first step), parameters.
 """
 
+import json
 import time
 
 import common
@@ -33,9 +34,9 @@ def sgemm_gflops(side, repeats=10):
     return repeats * 2 * side**3 / 1e9 / lap.seconds
 
 
-def plan_of(name, preset):
+def plan_of(name, preset, sizes):
     """Return the run whose model this is; the rest of its config has the defaults."""
-    return plans.Plan(common.CONFIG | {"model": common.CONFIG["model"] | {"name": name, "preset": preset}})
+    return plans.Plan(common.CONFIG | {"model": common.CONFIG["model"] | {"name": name, "preset": preset, "sizes": sizes}})
 
 
 def network(plan, rows):
@@ -52,13 +53,13 @@ def network(plan, rows):
     return core, [given[key] for key in plan.architecture.inputs]
 
 
-def gflop_per_sequence(name, preset):
+def gflop_per_sequence(name, preset, sizes):
     """Return GFLOP of a forward pass, as XLA counts them; for a process of its own, as the backend is JAX."""
     backend.select_backend("jax")
     import jax
 
     rows = 64
-    core, inputs = network(plan_of(name, preset), rows)
+    core, inputs = network(plan_of(name, preset, sizes), rows)
     values = [variable.value for variable in core.trainable_variables], [variable.value for variable in core.non_trainable_variables]
     lowered = jax.jit(lambda t, n, x: core.stateless_call(t, n, x, training=False)[0]).lower(*values, inputs)
     return lowered.compile().cost_analysis()["flops"] / rows / 1e9
@@ -69,15 +70,16 @@ def main():
     parser = common.parser(__doc__)
     parser.add_argument("--model", default="slides", choices=[name for name in registry.REGISTRY if not registry.describe(name).baseline])
     parser.add_argument("--preset", default="auto")
+    parser.add_argument("--sizes", type=json.loads, default={}, help="sizes to be other than the preset's, as JSON")
     parser.add_argument("--backend", default="jax", choices=["jax", "tensorflow"])
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--predictions", type=int, default=4096)
     parser.add_argument("--side", type=int, default=2048, help="of the matrices that are multiplied")
-    arguments = common.parse(parser, model="compact", batch_size=32, steps=2, predictions=1024, side=256)
+    arguments = common.parse(parser, model="biochemical", batch_size=32, steps=2, predictions=1024, side=256)
     backend.select_backend(arguments.backend)
 
-    size, plan = arguments.batch_size, plan_of(arguments.model, arguments.preset)
+    size, plan = arguments.batch_size, plan_of(arguments.model, arguments.preset, arguments.sizes)
     core, inputs = network(plan, size)
     objective = objectives.Objective("mse", 1, 1.0, 0.0)
     training = plan.training_options()
@@ -105,7 +107,7 @@ def main():
         predict(tokens)
     predict_per_s = len(tokens) / lap.seconds
     sgemm = sgemm_gflops(arguments.side)
-    gflop = common.call("training", "gflop_per_sequence", arguments.model, arguments.preset)
+    gflop = common.call("training", "gflop_per_sequence", arguments.model, arguments.preset, arguments.sizes)
     common.finish(
         arguments,
         "NumPy's float32 matrix product",

@@ -17,7 +17,7 @@ from gpraflow.models import directory, registry
 from gpraflow.prediction import predictor
 from gpraflow.shards import batches as shards_batches
 from gpraflow.training import data as training_data
-from gpraflow.training import objectives, range_test, run, schedules, steppers
+from gpraflow.training import network, objectives, range_test, run, schedules, steppers
 from gpraflow.training import options as training_options
 from gpraflow.training import train as training_train
 
@@ -400,3 +400,19 @@ def test_a_training_is_another_one_if_its_motifs_or_initial_weights_have_changed
         marks.append(training_train._mark(receipt, plan, options))
     assert len(set(marks)) == 3
     assert training_train._mark(receipt, plan, options) == marks[-1]
+
+
+def test_a_step_gives_back_a_state_as_it_took_it_so_that_jax_compiles_it_once():
+    import jax
+
+    core = network.build_core(blueprint(NAME), 110, 1, "core")
+    optimizer = steppers.optimizer_of("adamw", 0.01, 1.0)
+    optimizer.build(core.trainable_variables)
+    step = steppers.jax_step(core, optimizer, objectives.Objective("mse", 1, 1.0, 0.0), 0.99)
+    groups = (core.trainable_variables, core.non_trainable_variables, optimizer.variables, core.trainable_variables)
+    state = [[np.array(variable) for variable in group] for group in groups]
+    given = [np.zeros((4, 110), np.uint8)], np.zeros((4, 1), np.float32), np.ones(4, np.float32), np.float32(1e-3), np.float32(0.9), None
+    after, loss = jax.eval_shape(step, state, *given)
+    assert loss.shape == ()
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(after)] == [(x.shape, x.dtype) for x in jax.tree.leaves(state)]

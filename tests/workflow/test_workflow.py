@@ -418,7 +418,14 @@ def test_snakemakes_own_report_can_be_made_too(finished):
     done = snakemake(finished, "--configfile", "tiny.yaml", "--report", "snakemake.html")
     assert done.returncode == 0, done.stderr[-3000:]
     text = (finished / "snakemake.html").read_text()
-    for part in ("gpraflow run", "Measured against predicted expression of", "demonstration.svg", "intervals.tsv", "cost.tsv", "yield.svg"):
+    for part in (
+        "Results of gpraflow",
+        "Measured against predicted expression of",
+        "demonstration.svg",
+        "intervals.tsv",
+        "cost.tsv",
+        "yield.svg",
+    ):
         assert part in text
 
 

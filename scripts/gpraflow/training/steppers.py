@@ -103,7 +103,8 @@ def jax_step(model: Any, optimizer: Any, objective: Objective, ema: float) -> Ca
         if trained is not None:
             new = [jax.numpy.where(share > 0, one, old) for share, one, old in zip(trained, new, trainable, strict=True)]
         averages = [momentum * old + (1 - momentum) * one for old, one in zip(averages, new, strict=bool(ema))]
-        return (new, others, moments, averages), loss
+        # Of the same types as `state`: a tuple in place of a list would be another input, for which JAX compiles the step again.
+        return [list(new), list(others), list(moments), averages], loss
 
     return step
 

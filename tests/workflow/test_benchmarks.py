@@ -1,0 +1,105 @@
+"""Every program under benchmarks/ runs at its smallest size and ends with its line of JSON."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+PROGRAMS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text())
+FIGURES = {  # numbers above 0, some of which the documentation quotes
+    "bootstrap": {"seconds", "ratio", "peak_rss_mb"},
+    "dream_cnn_pytorch": {"ours_train_per_s", "ours_parameters"},
+    "expression": {"r_deep", "rmse_ratio_ml_vs_mean", "rmse_ratio_bound", "coverage_95", "rows_per_s", "peak_rss_mb"},
+    "full_scale": {"seconds", "seconds_with_snakemake", "peak_rss_mb"},
+    "grouped_convolution": {"conv1d_per_s", "products_per_s", "ratio"},
+    "learning_curve": set(),
+    "neighbours": {"seconds", "peak_rss_mb", "recall", "groups"},
+    "predict": {"raw_per_s", "ours_per_s", "ratio", "explain_per_s", "explain_ratio", "peak_rss_mb"},
+    "readers": {"memmap_per_s", "tfdata_per_s", "slides_per_s", "ratio_tfdata_vs_slides", "ratio_memmap_vs_slides"},
+    "reads": {"reads_per_s", "peak_rss_mb"},
+    "shards": {"rows_per_s", "example_per_s", "slides_per_s", "ratio_vs_example_writer", "ratio_vs_slides_writer", "peak_rss_mb"},
+    "storage": {"megabytes", "shards", "loop_mb_per_s", "ours_mb_per_s", "ratio_vs_copy"},
+    "training": {"train_per_s", "predict_per_s", "gflop_per_sequence", "sgemm_gflops", "ratio_vs_sgemm", "first_step_s", "parameters"},
+    "two_strand_convolution": {"conv2d_per_s", "conv1d_per_s", "ratio"},
+}
+COMPARED = {  # figures of the comparison with what need not be installed
+    "dream_cnn_pytorch": {"pytorch_train_per_s", "ratio", "parameters"},
+    "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
+    "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
+}
+ALONE = {"full_scale", "learning_curve"}  # compared with nothing
+
+
+def is_number(value):
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def run(program, folder):
+    """Run a program at its smallest size, in a folder that must stay empty; return its line of JSON."""
+    command = [sys.executable, str(program), "--smallest"]
+    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(command, cwd=folder, env=environment, text=True, capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert list(folder.iterdir()) == []
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_program_runs_at_its_smallest_size(program, tmp_path):
+    found, name = run(program, tmp_path), program.stem
+    assert found["benchmark"] == name
+    assert found["smallest"] is True
+    assert isinstance(found["settings"], dict)
+    expected = FIGURES[name]
+    if found["alternative"] is None:
+        assert name in ALONE | set(COMPARED)
+        assert found["skipped"]
+    else:
+        assert isinstance(found["alternative"], str)
+        assert "skipped" not in found
+        expected = expected | COMPARED.get(name, set())
+    for figure in expected:
+        assert is_number(found[figure]), figure
+        assert found[figure] > 0, figure
+    ratios = {key: value for key, value in found.items() if "ratio" in key and key != "ratios"}
+    assert all(is_number(value) and value > 0 for value in ratios.values()), ratios
+    if name in CHECKS:
+        CHECKS[name](found)
+
+
+def check_full_scale(found):
+    shards = {f"shard_tfrecords.{split}" for split in ("train", "val", "test")}
+    stages = {"ingest_table.library", "group_neighbours", "find_overlaps", "split_promoters", "upload_shards", "verify"}
+    assert set(found["stages"]) == stages | shards
+    assert all(stage["seconds"] > 0 for stage in found["stages"].values())
+    assert sum(split["promoters"] for split in found["splits"].values()) == found["settings"]["rows"]  # without one that is there twice
+    assert all(split["records_alike"] == 0 for split in found["splits"].values())
+
+
+def check_learning_curve(found):
+    (point,) = found["curve"]
+    assert (point["model"], point["dataset"]) == ("baseline_kmer", "test")
+    assert point["promoters"] == found["settings"]["rows"][0]
+    assert -1 <= point["r"] <= 1
+
+
+def check_neighbours(found):
+    assert found["recall"] == 1
+
+
+def check_reads(found):
+    if found["alternative"]:
+        assert found["counts_equal"] is True
+        assert found["agreement_with_errors"]["same_insert"] > 0.99
+
+
+CHECKS = {"full_scale": check_full_scale, "learning_curve": check_learning_curve, "neighbours": check_neighbours, "reads": check_reads}
+
+
+def test_every_program_has_its_figures_listed():
+    assert {path.stem for path in PROGRAMS} == set(FIGURES)
