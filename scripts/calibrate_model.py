@@ -1,4 +1,4 @@
-"""Find the spread of measurements around a model's predictions, and what its training promoters are like."""
+"""Calibrate prediction intervals on the val split, and describe the training distribution."""
 
 from pathlib import Path
 

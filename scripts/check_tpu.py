@@ -1,4 +1,4 @@
-"""Compile the train step for a TPU that is not there."""
+"""Compile the training step for a TPU without having one: memory use and estimated time per epoch."""
 
 from gpraflow.core import files, logs
 from gpraflow.training import options, tpu

@@ -1,4 +1,4 @@
-"""Collect the ledgers of all steps and check that they agree."""
+"""Collect the ledgers of all steps in one table, and check that they add up."""
 
 from gpraflow.core import logs
 from gpraflow.report import accounting

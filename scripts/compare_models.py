@@ -1,4 +1,4 @@
-"""Put the scores of several runs in one table and compare each two of them."""
+"""Collect the scores of several runs in one table, and compare runs pairwise."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Count the reads of each distinct insert of one sorted bin."""
+"""Count reads per distinct insert, the sequence between the flanks, in one bin."""
 
 from gpraflow.assay import inserts, reads
 from gpraflow.core import files, logs

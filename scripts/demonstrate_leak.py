@@ -1,4 +1,4 @@
-"""Show what the source slides' index error would have made of this library's scores."""
+"""Demonstrate the effect of data leakage: scores with the index error of the source slides, and with leakage-controlled splits."""
 
 from gpraflow.core import logs
 from gpraflow.evaluation import leak

@@ -1,4 +1,4 @@
-"""Score every data set as a whole and in parts."""
+"""Score predictions on every data set and on its subgroups, with bootstrap intervals, checks and published models."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Explain some promoters of a data set by the effects of all of their single mutants, and by known motifs."""
+"""Explain predictions for some promoters by in-silico mutagenesis (ISM) and known motifs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Bring a file of a public data set, or find the right one there."""
+"""Download a file of a public data set to {data}, or verify the existing one."""
 
 from gpraflow.core import files, logs
 from gpraflow.tables import downloads

@@ -1,4 +1,4 @@
-"""Train with a rising learning rate."""
+"""Learning-rate range test: train while the learning rate rises with each batch until the loss diverges."""
 
 from pathlib import Path
 

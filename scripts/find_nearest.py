@@ -1,4 +1,4 @@
-"""Find the training promoter that is nearest to each promoter of the data sets to score."""
+"""Find the nearest training promoter of each scored promoter."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""Find the promoters of the library that are near-duplicates of promoters of independent data sets or of listed test sequences."""
+"""Find library promoters that are near-duplicates of independent data sets or of listed test sequences."""
 
 from gpraflow.core import files, logs
 from gpraflow.formats import promoters, records

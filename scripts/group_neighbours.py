@@ -1,4 +1,4 @@
-"""Find the clusters of near-duplicate promoters, which must stay in one split."""
+"""Cluster near-duplicate promoters, which must stay in one split."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""Read a table of sequences and expression and write the promoter table."""
+"""Read and validate a table of sequences and expression, and write the promoter table."""
 
 from gpraflow.core import logs
 from gpraflow.core.ledger import Ledger

@@ -1,4 +1,4 @@
-"""Set the counts of all bins side by side and merge sequencing errors."""
+"""Merge counts across bins, and merge inserts that are sequencing errors into the insert they derive from."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""Merge the mates of read pairs of one sorted bin."""
+"""Merge paired reads of one bin into single reads that span the insert."""
 
 from gpraflow.assay import pairs
 from gpraflow.core import logs

@@ -1,4 +1,4 @@
-"""Draw and tabulate what the run cost: time on processors, wall time and memory of each rule."""
+"""Draw and tabulate the cost of each rule: CPU time, wall time and memory."""
 
 from gpraflow.core import drawing, logs
 from gpraflow.report import cost, figures

@@ -1,4 +1,4 @@
-"""Draw reads per promoter, expression, profiles over bins with the fitted curve, and replicates against each other."""
+"""Draw reads per promoter, expression, fitted distributions over bins, and replicates against each other."""
 
 import polars as pl
 

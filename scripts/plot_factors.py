@@ -1,4 +1,4 @@
-"""Draw activity, potentiation and concentration of the factors."""
+"""Draw activity, potentiation and concentration of transcription factors."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""Draw how near the scored promoters are to training, scores by that distance, and what a leak would have made of them."""
+"""Draw the distance of scored promoters to the training set, scores by distance, and the effect of data leakage."""
 
 import json
 from pathlib import Path

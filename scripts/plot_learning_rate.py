@@ -1,4 +1,4 @@
-"""Draw the loss against a rising learning rate."""
+"""Draw the loss of the learning-rate range test."""
 
 import json
 from pathlib import Path

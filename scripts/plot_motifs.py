@@ -1,4 +1,4 @@
-"""Draw the motifs that explain a model, and the contributions of the bases of a few promoters."""
+"""Draw motifs that explain the predictions, and contribution logos of a few promoters."""
 
 import json
 from pathlib import Path

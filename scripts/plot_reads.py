@@ -1,4 +1,4 @@
-"""Draw what became of the reads of each bin, how many inserts they hold, and what the inserts look like."""
+"""Draw reads counted and lost per bin, distinct inserts, rarefaction, and insert length and composition."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""Draw r on every data set, and what share of the measurements lies within the intervals of predictions."""
+"""Draw Pearson r on every data set, and the coverage of prediction intervals."""
 
 import json
 from pathlib import Path

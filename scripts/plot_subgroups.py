@@ -1,4 +1,4 @@
-"""Draw the scores of the parts of one data set."""
+"""Draw the scores in subgroups of one data set."""
 
 import polars as pl
 

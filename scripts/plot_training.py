@@ -1,4 +1,4 @@
-"""Draw the training curves."""
+"""Draw training curves."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Draw what the trials of a tuning reached, and which hyper-parameters mattered."""
+"""Draw the results of tuning trials, and the importance of hyper-parameters."""
 
 import polars as pl
 

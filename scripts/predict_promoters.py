@@ -1,4 +1,4 @@
-"""Predict the expression of one table of promoters."""
+"""Predict the expression of a split or an independent data set."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Score the predictions for the DREAM challenge's test promoters as the challenge did."""
+"""Compute the score of the DREAM challenge 2022 for the predictions of its test promoters."""
 
 from gpraflow.core import logs
 from gpraflow.evaluation import dream

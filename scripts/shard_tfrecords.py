@@ -1,4 +1,4 @@
-"""Write one split as TFRecord shards."""
+"""Write one split as TFRecord shards with a manifest."""
 
 from gpraflow.core import logs
 from gpraflow.core.ledger import Ledger

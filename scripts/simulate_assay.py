@@ -1,4 +1,4 @@
-"""Simulate a sorted and sequenced library with a known truth."""
+"""Simulate a sorted and sequenced library with known ground truth: reads and cell counts per bin, and an independent data set."""
 
 from gpraflow.assay import simulate, simulated_library
 from gpraflow.core import logs

@@ -1,4 +1,4 @@
-"""Send whole clusters of promoters to train, val and test."""
+"""Assign whole clusters of promoters to train, val and test."""
 
 import polars as pl
 

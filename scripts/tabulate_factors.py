@@ -1,4 +1,4 @@
-"""Write the parameters of the model as a table."""
+"""Write the parameters of transcription factors, for models with interpretable parameters."""
 
 from pathlib import Path
 

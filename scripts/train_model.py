@@ -1,4 +1,4 @@
-"""Train the model."""
+"""Train the model on the train split; the val split chooses the best epoch."""
 
 from pathlib import Path
 

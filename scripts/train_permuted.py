@@ -1,4 +1,4 @@
-"""Train the model on shuffled labels, and write what r it reaches on the val split: nothing may be learnt."""
+"""Label-permutation control: train on permuted labels (only with evaluation.permutation_epochs) and record r on the val split."""
 
 import tempfile
 from pathlib import Path

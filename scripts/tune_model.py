@@ -1,4 +1,4 @@
-"""Collect the trials of a tuning: table, importance, and the best one's config."""
+"""Collect tuning trials: table, importance of hyper-parameters, and the best configuration."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Train with one set of hyper-parameters."""
+"""Train one trial of the hyper-parameter tuning."""
 
 from gpraflow.core import logs
 from gpraflow.training import options, tuning

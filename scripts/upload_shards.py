@@ -1,4 +1,4 @@
-"""Bring all shards and manifests into the bucket."""
+"""Upload shards and manifests to the bucket that training reads from."""
 
 from gpraflow.core import logs
 from gpraflow.shards import upload

@@ -1,4 +1,4 @@
-"""Write the report: one HTML page with all figures and tables inside."""
+"""Write the report: one HTML page that embeds all figures and tables."""
 
 import datetime
 from pathlib import Path

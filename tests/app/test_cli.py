@@ -133,7 +133,7 @@ def test_a_full_disk_behind_standard_output_is_no_fault_of_the_program(folder, t
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT / "scripts", check=False)
     assert done.returncode == cli.FAILED
     assert "gpraflow: standard output: could not be written (No space left on device)" in done.stderr
-    assert "a fault of gpraflow" not in done.stderr
+    assert "a bug in gpraflow" not in done.stderr
 
 
 def test_what_a_killed_process_left_is_removed(folder, tmp_path):
@@ -218,7 +218,7 @@ def test_a_fault_is_told_from_bad_input(folder, tmp_path, monkeypatch, capsys):
     (tmp_path / "in.fa").write_text(FASTA)
     monkeypatch.setattr(predictor.Predictor, "members", lambda *_: 1 / 0)
     assert run("predict", folder, tmp_path / "in.fa", "-o", tmp_path / "out.tsv", "--quiet") == cli.FAILED
-    assert "gpraflow: ZeroDivisionError: division by zero (a fault of gpraflow; gpraflow --traceback" in capsys.readouterr().err
+    assert "gpraflow: ZeroDivisionError: division by zero (a bug in gpraflow; gpraflow --traceback" in capsys.readouterr().err
 
 
 def test_help_is_cheap():

@@ -290,7 +290,7 @@ def test_command(folder, tmp_path, capsys):
     embedded = toy.write_whole(tmp_path / "embedded")
     capsys.readouterr()
     assert cli.main(["explain", str(embedded), str(tmp_path / "in.fa"), "-o", str(tmp_path / "no"), "--gradients"]) == cli.REFUSED
-    assert re.search(r"--gradients: .*embedded has none; without this option all mutants are predicted", capsys.readouterr().err)
+    assert re.search(r"--gradients: the model .*embedded has no gradient; leave out this option", capsys.readouterr().err)
     assert not (tmp_path / "no/effects.tsv.gz").exists()
 
 

@@ -177,7 +177,7 @@ os.write(2, b"from C\\n")
 terminal.write("progress\\n")
 raise (InputError("a.tsv, row 3: wrong") if sys.argv[2] == "ours" else KeyError("x"))
 """
-    for kind, said in (("ours", "gpraflow: a.tsv, row 3: wrong"), ("other", "gpraflow: KeyError: 'x' (a fault of gpraflow; traceback in")):
+    for kind, said in (("ours", "gpraflow: a.tsv, row 3: wrong"), ("other", "gpraflow: KeyError: 'x' (a bug in gpraflow; traceback in")):
         log = tmp_path / "logs" / f"{kind}.log"
         done = subprocess.run(
             [sys.executable, "-c", code, str(log), kind],

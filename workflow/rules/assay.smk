@@ -1,5 +1,5 @@
 rule simulate_assay:
-    """Simulate a sorted library with a known truth: reads per bin, cells per bin, and an independent set of the same biology."""
+    """Simulate a sorted and sequenced library with known ground truth: reads and cell counts per bin, and an independent data set."""
     input:
         scaffolds=PLAN.scaffolds,
         motifs=PLAN.motif_file("simulate"),
@@ -34,7 +34,7 @@ rule simulate_assay:
 
 
 rule merge_pairs:
-    """Merge the mates of read pairs of one bin into reads of the whole insert."""
+    """Merge paired reads of one bin into single reads that span the insert."""
     input:
         reads=lambda wildcards: PLAN.files_of_bin(wildcards.column, "reads"),
         reads_2=lambda wildcards: PLAN.files_of_bin(wildcards.column, "reads_2"),
@@ -62,7 +62,7 @@ rule merge_pairs:
 
 
 rule count_reads:
-    """Count the reads of each distinct insert of one bin: what lies between the flanks."""
+    """Count reads per distinct insert, the sequence between the flanks, in one bin."""
     input:
         reads=reads_to_count,
         scaffolds=PLAN.scaffolds,
@@ -98,7 +98,7 @@ rule count_reads:
 
 
 rule merge_counts:
-    """Set the counts of all bins side by side and merge inserts that are sequencing errors of another one."""
+    """Merge counts across bins, and merge inserts that are sequencing errors into the insert they derive from."""
     input:
         counts=expand(
             "results/{{run}}/counts/bins/{column}.parquet", column=PLAN.columns
@@ -165,7 +165,7 @@ rule estimate_expression:
 
 
 rule plot_reads:
-    """Draw what became of the reads of each bin, how many inserts they hold, and what the inserts look like."""
+    """Draw reads counted and lost per bin, distinct inserts, rarefaction, and insert length and composition."""
     input:
         ledger=ledgers_of_reads,
         counts="results/{run}/counts/counts.parquet",
@@ -176,7 +176,7 @@ rule plot_reads:
             "results/{run}/figures/assay/yield.svg",
             caption="../report/yield.rst",
             category="Assay",
-            labels={"figure": "1 reads that count, and losses"},
+            labels={"figure": "1 reads counted and lost"},
         ),
         distinct_png="results/{run}/figures/assay/distinct.png",
         distinct_svg=report(
@@ -219,7 +219,7 @@ rule plot_reads:
 
 
 rule plot_expression:
-    """Draw reads per promoter, expression, profiles over bins with the fitted curve, and replicates against each other."""
+    """Draw reads per promoter, expression, fitted distributions over bins, and replicates against each other."""
     input:
         promoters="results/{run}/expression/promoters.parquet",
         cells=PLAN.cells,
@@ -244,7 +244,7 @@ rule plot_expression:
             "results/{run}/figures/assay/profiles.svg",
             caption="../report/profiles.rst",
             category="Assay",
-            labels={"figure": "7 profiles over bins"},
+            labels={"figure": "7 distributions over bins"},
         ),
     log:
         "results/{run}/logs/plot_expression.log",

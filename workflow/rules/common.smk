@@ -19,7 +19,7 @@ wildcard_constraints:
 
 
 def code_of(rule, *modules):
-    """Return a fingerprint of the code that decides a rule's result, as a parameter: editing it reruns the rule.
+    """Return a fingerprint of the code behind a rule's result; as a param it reruns the rule when that code changes.
 
     It is a function, so that the process of a job, which reads the Snakefile again, computes its own rule's only.
     """
@@ -33,10 +33,10 @@ def code_with_model(rule):
 
 
 def file_or_receipt(wildcards, name, path):
-    """Return a file, or the receipt that it is there if it is one of a public data set."""
+    """Return a file or, for a file of a public data set, the receipt of its download."""
     if name in PLAN.public:
         source = PLAN.public[name]
-        # What is in the file is settled by the params `fetched`: a receipt that is written again, as after another fetch.timeout, reruns nothing.
+        # The param `fetched` determines the content: a receipt that is written again, such as with another fetch.timeout, reruns nothing.
         return ancient(
             f"results/{wildcards.run}/fetched/{source['dataset']}/{source['file']}.json"
         )
@@ -44,13 +44,13 @@ def file_or_receipt(wildcards, name, path):
 
 
 def path_of_table(wildcards):
-    """Return the file that a promoter table is made from, or its receipt."""
+    """Return the source file of a promoter table, or its receipt."""
     table = PLAN.table_of(wildcards.dataset)["table"]
     return file_or_receipt(wildcards, wildcards.dataset, table)
 
 
 def dream_inputs(wildcards):
-    """Return the predictions and the files of the DREAM challenge that score_dream reads, or their receipts."""
+    """Return the inputs of score_dream: predictions and files of the DREAM challenge, or their receipts."""
     files = {
         role: file_or_receipt(wildcards, name, path) if path else []
         for role, (name, path) in PLAN.dream_files().items()
@@ -60,7 +60,7 @@ def dream_inputs(wildcards):
 
 
 def public_source(wildcards):
-    """Return what the registry says of a file."""
+    """Return the registry's entry of a public file."""
     return next(
         source
         for source in PLAN.public.values()
@@ -69,14 +69,14 @@ def public_source(wildcards):
 
 
 def reads_to_count(wildcards):
-    """Return the reads of a bin: as they are, or merged from pairs."""
+    """Return the reads of a bin to count: the FASTQ files, or pairs after merging."""
     if PLAN.files_of_bin(wildcards.column, "reads_2"):
         return [f"results/{wildcards.run}/merged/{wildcards.column}.fastq.gz"]
     return PLAN.files_of_bin(wildcards.column, "reads")
 
 
 def quality_offset_of(wildcards):
-    """Return the quality offset of the reads to count: merged pairs have Phred+33."""
+    """Return the Phred offset of the reads to count; merged pairs always have Phred+33."""
     merged = PLAN.files_of_bin(wildcards.column, "reads_2")
     return 33 if merged else PLAN.config["reads"]["quality_offset"]
 
@@ -109,7 +109,7 @@ def ledgers_of_run(wildcards):
 
 
 def replicate_figures():
-    """Return the outputs of the figure of replicates, if there are several."""
+    """Return the outputs of the figure of replicates, if there is more than one replicate."""
     if not PLAN.has_replicates:
         return {}
     return {

@@ -1,5 +1,5 @@
 rule evaluate_model:
-    """Score every data set as a whole, with bootstrap intervals."""
+    """Score predictions on every data set and on its subgroups, with bootstrap intervals, checks and published models."""
     input:
         predictions=expand(
             "results/{{run}}/predictions/{dataset}.parquet", dataset=PLAN.scored
@@ -57,7 +57,7 @@ rule evaluate_model:
 
 
 rule score_dream:
-    """Score the predictions for the DREAM challenge's test promoters as the challenge did."""
+    """Compute the score of the DREAM challenge 2022 for the predictions of its test promoters."""
     input:
         unpack(dream_inputs),
         published=resources.shown("dream_published.tsv"),
@@ -122,7 +122,7 @@ rule plot_predictions:
 
 
 rule plot_subgroups:
-    """Draw the scores of the parts of one data set."""
+    """Draw the scores in subgroups of one data set."""
     input:
         subgroups="results/{run}/subgroups.tsv",
     output:
@@ -152,7 +152,7 @@ rule plot_subgroups:
 
 
 rule compare_models:
-    """Put the scores of several runs in one table and compare each two of them."""
+    """Collect the scores of several runs in one table, and compare runs pairwise."""
     input:
         metrics=[
             "results/{run}/metrics.json",
@@ -225,7 +225,7 @@ rule plot_comparison:
 
 
 rule demonstrate_leak:
-    """Show what the source slides' index error would have made of this library's scores."""
+    """Demonstrate the effect of data leakage: scores with the index error of the source slides, and with leakage-controlled splits."""
     input:
         train="results/{run}/splits/train.parquet",
         val="results/{run}/splits/val.parquet",

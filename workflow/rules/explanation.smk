@@ -1,5 +1,5 @@
 rule explain_model:
-    """Explain some promoters by the effects of all of their single mutants, and by known motifs."""
+    """Explain predictions for some promoters by in-silico mutagenesis (ISM) and known motifs."""
     input:
         predictions=f"results/{{run}}/predictions/{PLAN.explained}.parquet",
         model="results/{run}/model/model.keras",
@@ -15,7 +15,7 @@ rule explain_model:
         motifs=report(
             "results/{run}/explain/motifs.tsv",
             caption="../report/motifs_table.rst",
-            category="Explanation",
+            category="Model interpretation",
         ),
         summary="results/{run}/explain/summary.json",
     log:
@@ -40,7 +40,7 @@ rule explain_model:
 
 
 rule plot_motifs:
-    """Draw the motifs that explain the model, and the contributions of the bases of a few promoters."""
+    """Draw motifs that explain the predictions, and contribution logos of a few promoters."""
     input:
         promoters="results/{run}/explain/promoters.tsv",
         contributions="results/{run}/explain/contributions.parquet",
@@ -52,15 +52,15 @@ rule plot_motifs:
         svg=report(
             "results/{run}/figures/explain/motifs.svg",
             caption="../report/motifs.rst",
-            category="Explanation",
+            category="Model interpretation",
             labels={"figure": "motifs"},
         ),
         logos_png="results/{run}/figures/explain/logos.png",
         logos_svg=report(
             "results/{run}/figures/explain/logos.svg",
             caption="../report/logos.rst",
-            category="Explanation",
-            labels={"figure": "contributions of bases"},
+            category="Model interpretation",
+            labels={"figure": "contribution logos"},
         ),
     log:
         "results/{run}/logs/plot_motifs.log",
@@ -82,7 +82,7 @@ rule plot_motifs:
 
 
 rule tabulate_factors:
-    """Write the parameters of the factors, for a model whose parameters can be read."""
+    """Write the parameters of transcription factors, for models with interpretable parameters."""
     input:
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
@@ -110,7 +110,7 @@ rule tabulate_factors:
 
 
 rule plot_factors:
-    """Draw activity, potentiation and concentration of the factors."""
+    """Draw activity, potentiation and concentration of transcription factors."""
     input:
         factors="results/{run}/factors.tsv",
     output:

@@ -1,5 +1,5 @@
 rule calibrate_model:
-    """Find the spread of validation promoters around their predictions, and what training promoters are like."""
+    """Calibrate prediction intervals on the val split, and describe the training distribution."""
     input:
         train="results/{run}/splits/train.parquet",
         validation="results/{run}/splits/val.parquet",

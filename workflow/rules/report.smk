@@ -1,12 +1,12 @@
 rule collect_ledger:
-    """Collect the ledgers of all steps in one table, and check that nothing is lost between them."""
+    """Collect the ledgers of all steps in one table, and check that they add up."""
     input:
         ledgers=ledgers_of_run,
     output:
         ledger=report(
             "results/{run}/ledger.tsv",
             caption="../report/ledger.rst",
-            category="Ledger",
+            category="Read and sequence accounting",
         ),
     log:
         "results/{run}/logs/collect_ledger.log",
@@ -25,7 +25,7 @@ rule collect_ledger:
 
 
 rule plot_scores:
-    """Draw r on every data set, and what share of the measurements lies within the intervals of predictions."""
+    """Draw Pearson r on every data set, and the coverage of prediction intervals."""
     input:
         metrics="results/{run}/metrics.json",
         predictions=expand(
@@ -50,7 +50,7 @@ rule plot_scores:
             "results/{run}/figures/intervals.svg",
             caption="../report/intervals.rst",
             category="Scores",
-            labels={"figure": "calibration of intervals"},
+            labels={"figure": "calibration of prediction intervals"},
         ),
     log:
         "results/{run}/logs/plot_scores.log",
@@ -70,7 +70,7 @@ rule plot_scores:
 
 
 rule plot_leak:
-    """Draw how near the scored promoters are to training, scores by that distance, and what a leak would have made of them."""
+    """Draw the distance of scored promoters to the training set, scores by distance, and the effect of data leakage."""
     input:
         nearest="results/{run}/neighbours/nearest.parquet",
         subgroups="results/{run}/subgroups.tsv",
@@ -87,14 +87,14 @@ rule plot_leak:
             "results/{run}/figures/leak/distance.svg",
             caption="../report/distance.rst",
             category="Leakage control",
-            labels={"figure": "distance to training"},
+            labels={"figure": "distance to the training set"},
         ),
         demonstration_png="results/{run}/figures/leak/demonstration.png",
         demonstration_svg=report(
             "results/{run}/figures/leak/demonstration.svg",
             caption="../report/leak.rst",
             category="Leakage control",
-            labels={"figure": "what a leak would do"},
+            labels={"figure": "effect of data leakage"},
         ),
     log:
         "results/{run}/logs/plot_leak.log",
@@ -115,7 +115,7 @@ rule plot_leak:
 
 
 rule plot_ledger:
-    """Draw the way of the data: what went in, what was lost and why, what was used."""
+    """Draw reads and promoters retained at each step, and those lost with the reason."""
     input:
         ledger="results/{run}/ledger.tsv",
     output:
@@ -123,8 +123,8 @@ rule plot_ledger:
         svg=report(
             "results/{run}/figures/ledger.svg",
             caption="../report/ledger_figure.rst",
-            category="Ledger",
-            labels={"figure": "the way of the data"},
+            category="Read and sequence accounting",
+            labels={"figure": "reads and promoters retained"},
         ),
     log:
         "results/{run}/logs/plot_ledger.log",
@@ -145,9 +145,9 @@ rule plot_ledger:
 
 
 rule plot_cost:
-    """Draw and tabulate what the run cost: time on processors, wall time and memory of each rule."""
+    """Draw and tabulate the cost of each rule: CPU time, wall time and memory."""
 
-    # The benchmark files are no outputs, so Snakemake does not know them: what the report needs stands for the rules that wrote them.
+    # Benchmark files are not outputs, so they cannot be inputs; the report's figures and tables stand for the rules that wrote them.
     input:
         tables=expand("results/{{run}}/{table}.tsv", table=PLAN.report_tables),
         figures=expand(
@@ -162,7 +162,7 @@ rule plot_cost:
             "results/{run}/figures/cost.svg",
             caption="../report/cost.rst",
             category="Cost",
-            labels={"figure": "time on processors"},
+            labels={"figure": "CPU time"},
         ),
     log:
         "results/{run}/logs/plot_cost.log",
@@ -182,9 +182,9 @@ rule plot_cost:
 
 
 rule write_report:
-    """Write the report: one HTML page with all figures and tables inside."""
+    """Write the report: one HTML page that embeds all figures and tables."""
 
-    # The config is shown as it is, but is no param: keys that decide nothing rerun nothing. So is the commit, which the script finds out.
+    # The report shows config and commit, but neither is a param: changing a key that affects no result must not rerun this rule.
     input:
         figures=expand(
             "results/{{run}}/figures/{figure}.svg",

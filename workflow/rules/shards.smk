@@ -1,5 +1,5 @@
 rule shard_tfrecords:
-    """Write one split as TFRecord shards and their manifest."""
+    """Write one split as TFRecord shards with a manifest."""
     input:
         promoters="results/{run}/splits/{split}.parquet",
     output:
@@ -30,7 +30,7 @@ rule shard_tfrecords:
 
 
 rule upload_shards:
-    """Bring all shards and manifests into the bucket that the trainer reads from."""
+    """Upload shards and manifests to the bucket that training reads from."""
     input:
         manifests=expand(
             "results/{{run}}/shards/{split}/manifest.json",

@@ -1,15 +1,15 @@
 rule fetch_dataset:
-    """Bring a file of a public data set to {data}, or find the right one there."""
+    """Download a file of a public data set to {data}, or verify the existing one."""
 
-    # The output is a receipt and the file itself is no output: Snakemake removes outputs before a job and after one that failed, and
-    # the file, its part and its record are to outlive that and are shared by all runs. No `lib`: the checksum decides what is fetched.
+    # The output is a receipt, not the file: Snakemake removes outputs before a job and after a failed one, but the file and its partial
+    # download must survive and are shared by all runs. No param `code`: the checksum determines the content.
     output:
         receipt="results/{run}/fetched/{public}/{file}.json",
     log:
         "results/{run}/logs/fetch_dataset.{public}.{file}.log",
     benchmark:
         "results/{run}/benchmarks/fetch_dataset.{public}.{file}.tsv"
-    # nodes of a cluster often have no way out
+    # compute nodes often have no internet access
     localrule: True
     conda:
         "../../envs/fetch.yaml"
@@ -34,7 +34,7 @@ rule fetch_dataset:
 
 
 rule ingest_table:
-    """Read a table of sequences and expression, check every row, write the promoter table."""
+    """Read and validate a table of sequences and expression, and write the promoter table."""
     input:
         table=path_of_table,
         scaffolds=PLAN.scaffolds,
@@ -83,7 +83,7 @@ rule ingest_table:
 
 
 rule group_neighbours:
-    """Find the clusters of near-duplicate promoters, which must stay in one split."""
+    """Cluster near-duplicate promoters, which must stay in one split."""
     input:
         promoters="results/{run}/tables/library.parquet",
         scaffolds=PLAN.scaffolds,
@@ -111,7 +111,7 @@ rule group_neighbours:
 
 
 rule find_overlaps:
-    """Find the promoters of the library that are near-duplicates of promoters of independent data sets."""
+    """Find library promoters that are near-duplicates of independent data sets or of listed test sequences."""
     input:
         promoters="results/{run}/tables/library.parquet",
         independent=expand(
@@ -147,7 +147,7 @@ rule find_overlaps:
 
 
 rule find_nearest:
-    """Find the training promoter that is nearest to each promoter of the data sets to score."""
+    """Find the nearest training promoter of each scored promoter."""
     input:
         training="results/{run}/splits/train.parquet",
         promoters=[
@@ -177,7 +177,7 @@ rule find_nearest:
 
 
 rule split_promoters:
-    """Send whole clusters of promoters to train, val and test."""
+    """Assign whole clusters of promoters to train, val and test."""
     input:
         promoters="results/{run}/tables/library.parquet",
         clusters="results/{run}/neighbours/library.parquet",

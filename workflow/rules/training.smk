@@ -1,5 +1,5 @@
 rule train_model:
-    """Train the model on the train split, choose the best epoch on the val split."""
+    """Train the model on the train split; the val split chooses the best epoch."""
     input:
         receipt="results/{run}/upload.json",
         scaffolds=PLAN.scaffolds,
@@ -23,7 +23,7 @@ rule train_model:
         runtime=480,
         processes=1,  # docs/slurm.md
         launcher="",
-        backup=PLAN.fill(PLAN.config["bucket"]["backup"]),  # no param: where copies lie decides nothing, so that another place reruns nothing
+        backup=PLAN.fill(PLAN.config["bucket"]["backup"]),  # not a param: another backup location must not rerun training
     params:
         code=code_with_model("train_model"),
         model=PLAN.model,
@@ -33,7 +33,7 @@ rule train_model:
 
 
 rule train_permuted:
-    """Train the model on shuffled labels, only if asked for (evaluation.permutation_epochs): nothing may be learnt from them."""
+    """Label-permutation control: train on permuted labels (only with evaluation.permutation_epochs) and record r on the val split."""
     input:
         receipt="results/{run}/upload.json",
         scaffolds=PLAN.scaffolds,
@@ -61,7 +61,7 @@ rule train_permuted:
 
 
 rule plot_training:
-    """Draw the training curves."""
+    """Draw training curves."""
     input:
         history="results/{run}/model/history.csv",
         about="results/{run}/model/model.json",
@@ -90,7 +90,7 @@ rule plot_training:
 
 
 rule find_learning_rate:
-    """Train with a rate that rises from batch to batch until the loss explodes."""
+    """Learning-rate range test: train while the learning rate rises with each batch until the loss diverges."""
     input:
         receipt="results/{run}/upload.json",
         scaffolds=PLAN.scaffolds,
@@ -118,7 +118,7 @@ rule find_learning_rate:
 
 
 rule plot_learning_rate:
-    """Draw the loss against the rising learning rate."""
+    """Draw the loss of the learning-rate range test."""
     input:
         rates="results/{run}/range_test/rates.tsv",
         suggestion="results/{run}/range_test/suggestion.json",
@@ -147,7 +147,7 @@ rule plot_learning_rate:
 
 
 rule tune_trial:
-    """Train with one set of hyper-parameters."""
+    """Train one trial of the hyper-parameter tuning."""
     input:
         receipt="results/{run}/upload.json",
         scaffolds=PLAN.scaffolds,
@@ -177,7 +177,7 @@ rule tune_trial:
 
 
 rule tune_model:
-    """Collect the trials of a tuning: table, importance, and the best one's config."""
+    """Collect tuning trials: table, importance of hyper-parameters, and the best configuration."""
     input:
         trials=expand(
             "results/{{run}}/tuning/trials/{trial}.json",
@@ -204,7 +204,7 @@ rule tune_model:
 
 
 rule plot_tuning:
-    """Draw what the trials reached, and which hyper-parameters mattered."""
+    """Draw the results of tuning trials, and the importance of hyper-parameters."""
     input:
         trials="results/{run}/tuning/trials.tsv",
         importance="results/{run}/tuning/importance.tsv",
@@ -233,7 +233,7 @@ rule plot_tuning:
 
 
 rule check_tpu:
-    """Compile the train step for a TPU that is not there: does it fit, and how long may an epoch take."""
+    """Compile the training step for a TPU without having one: memory use and estimated time per epoch."""
     input:
         scaffolds=PLAN.scaffolds,
         motifs=PLAN.motifs,

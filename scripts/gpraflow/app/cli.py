@@ -1,7 +1,7 @@
-"""The command `gpraflow`: what can be done with a trained model, and with buckets of shards, from a shell.
+"""The command `gpraflow`: predictions, variant effects and explanations of a trained model, and maintenance of buckets.
 
-Exit codes: 0 done; 2 input or options that cannot be used, as the message says; 1 any other failure; 130 interrupted.
-Each command imports what it needs when it runs: help costs nothing.
+Exit codes: 0 success; 2 invalid input or options; 1 any other failure; 130 interrupted. Each command imports its modules when it runs, so
+that ``--help`` is fast.
 """
 
 import argparse
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from gpraflow.prediction.predictor import Predictor
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
-_FORMATS = "TSV, CSV (both also .gz) or Parquet, by the file's name; - is standard output, as TSV (default)"
+_FORMATS = "output file; the extension selects TSV, CSV (also .gz) or Parquet; - is TSV on standard output (default)"
 
 
 def predict_command(commands: Any) -> None:
     """Add ``gpraflow predict``."""
     parser = commands.add_parser(
         "predict",
-        help="expression of promoters, with 95 %% intervals",
-        description="Predict the expression of promoters: name, sequence with flanks, expression, its 95 % interval, and in what a "
-        "promoter is unlike those that the model was trained on. docs/using.md says what these are.",
+        help="predict expression of promoters, with 95 %% intervals",
+        description="Predict the expression of promoters. Output columns: name, sequence with flanks, expression, its 95 % interval, and "
+        "why a promoter is out of distribution (empty if it is not). docs/using.md describes them.",
     )
     _add_model(parser)
     _add_input(parser)
     _add_output(parser)
     _add_columns(parser)
-    parser.add_argument("--reads", type=_positive, help="reads of the measurement that intervals are for (default: the median in training)")
+    parser.add_argument("--reads", type=_positive, help="reads per measurement that intervals assume (default: median in validation)")
     parser.set_defaults(run=_predict)
 
 
@@ -47,15 +47,13 @@ def variants_command(commands: Any) -> None:
     """Add ``gpraflow variants``."""
     parser = commands.add_parser(
         "variants",
-        help="effects of variants: expression of alt minus expression of ref",
-        description="Predict what variants do. Effects are the expression of the alternative promoter minus that of the reference: above 0 "
-        "the variant raises expression.",
+        help="predict variant effects: expression of alt minus expression of ref",
+        description="Predict variant effects: the expression of the alternative promoter minus that of the reference. Variants with "
+        "positive effects raise expression.",
     )
     _add_model(parser)
     parser.add_argument("ref", metavar="REF", help="reference promoters: FASTA or table, as for predict")
-    parser.add_argument(
-        "alt", metavar="ALT", help="the same promoters with variants, by the same names; or a VCF whose CHROM are names of REF"
-    )
+    parser.add_argument("alt", metavar="ALT", help="alternative promoters with the same names, or a VCF with names of REF as CHROM")
     _add_output(parser)
     _add_columns(parser)
     parser.set_defaults(run=_variants)
@@ -65,57 +63,61 @@ def explain_command(commands: Any) -> None:
     """Add ``gpraflow explain``."""
     parser = commands.add_parser(
         "explain",
-        help="effects of all single mutants, and the motifs that explain them",
-        description="Predict all single mutants of each insert (in-silico saturation mutagenesis), draw what each base adds to expression, "
-        "and find known motifs that explain the effects.",
+        help="in-silico mutagenesis (ISM), and motifs that explain the effects",
+        description="Predict all single substitutions in each insert (in-silico mutagenesis, ISM), draw contribution logos, and find known "
+        "motifs that explain the effects.",
     )
     _add_model(parser)
     _add_input(parser)
     parser.add_argument(
-        "-o", "--output", required=True, metavar="FOLDER", help="folder for effects.tsv.gz, motifs.tsv, sites.tsv and logos"
+        "-o", "--output", required=True, metavar="FOLDER", help="output folder for effects.tsv.gz, motifs.tsv, sites.tsv and logos"
     )
     _add_quiet(parser)
     parser.add_argument(
-        "--gradients", action="store_true", help="estimate effects by gradients instead of predicting mutants: much faster, less exact"
+        "--gradients", action="store_true", help="approximate effects by gradients: much faster than predicting mutants, less accurate"
     )
-    parser.add_argument("--motifs", default="", metavar="FILE", help="known motifs in JASPAR format (default: JASPAR 2026, yeast)")
+    parser.add_argument("--motifs", default="", metavar="FILE", help="known motifs: a JASPAR file or jaspar2026_yeast (default)")
     parser.add_argument(
-        "--motif-promoters", type=_positive, default=200, help="first promoters in which motifs are looked for (default 200)"
+        "--motif-promoters", type=_positive, default=200, metavar="N", help="search the first N promoters for motifs (default 200)"
     )
-    parser.add_argument("--logos", type=int, default=5, help="first promoters that are drawn (default 5)")
+    parser.add_argument("--logos", type=int, default=5, metavar="N", help="draw logos of the first N promoters (default 5)")
     _add_columns(parser)
     parser.set_defaults(run=_explain)
 
 
 def bucket_commands(commands: Any) -> None:
     """Add ``gpraflow bucket verify`` and ``gpraflow bucket delete``."""
-    parser = commands.add_parser("bucket", help="look after a bucket of shards")
+    parser = commands.add_parser("bucket", help="verify or delete the shards in a bucket")
     inner = parser.add_subparsers(required=True, metavar="verify|delete")
-    verify = inner.add_parser("verify", help="compare a bucket with the manifests in it, by sizes and checksums")
+    verify = inner.add_parser("verify", help="verify sizes and checksums of shards")
     verify.set_defaults(run=_verify_bucket)
-    delete = inner.add_parser("delete", help="remove shards and manifests from a bucket, and nothing else in it")
-    delete.add_argument("--yes", action="store_true", help="really; without it, only say what would be removed")
+    delete = inner.add_parser("delete", help="delete shards and manifests from a bucket, and nothing else")
+    delete.add_argument("--yes", action="store_true", help="delete; without this option, only list what would be deleted")
     delete.set_defaults(run=_delete_bucket)
     for command in (verify, delete):
-        command.add_argument("url", help="bucket.url of the config: file://folder or gs://bucket/folder")
+        command.add_argument("url", help="bucket, as bucket.url in the config: file://folder or gs://bucket/folder")
 
 
-# Each adds its commands to the parser.
+# Functions that add commands to the parser.
 COMMANDS: tuple[Callable[[Any], None], ...] = (predict_command, variants_command, explain_command, bucket_commands)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="model directory, such as results/sample/model")
-    parser.add_argument("--backend", default="auto", choices=["auto", "jax", "tensorflow"])
-    parser.add_argument("--batch-size", type=_positive, default=1024, help="promoters at a time (default 1024)")
+    parser.add_argument(
+        "--backend", default="auto", choices=["auto", "jax", "tensorflow"], help="Keras backend (default: JAX if installed)"
+    )
+    parser.add_argument("--batch-size", type=_positive, default=1024, help="promoters per batch (default 1024)")
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="INPUT", help="FASTA, TSV, CSV (.gz, .zst), Parquet, or - for standard input")
+    parser.add_argument(
+        "input", metavar="INPUT", help="promoters or inserts: FASTA, TSV, CSV (.gz, .zst), Parquet, or - for standard input"
+    )
 
 
 def _add_quiet(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="no progress and no summary, only errors")
+    parser.add_argument("--quiet", action="store_true", help="print errors only, no progress and no summary")
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -124,15 +126,20 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sequence-column", default="sequence", metavar="COLUMN", help="of a table; its number from 1 with --no-header")
-    parser.add_argument("--name-column", default="auto", metavar="COLUMN", help="of a table (default: name, if there is such a column)")
-    parser.add_argument("--no-header", action="store_true", help="the first row of a table is no header")
+    parser.add_argument(
+        "--sequence-column",
+        default="sequence",
+        metavar="COLUMN",
+        help="column with sequences (default sequence); with --no-header its number from 1",
+    )
+    parser.add_argument("--name-column", default="auto", metavar="COLUMN", help="column with names (default: name, if it exists)")
+    parser.add_argument("--no-header", action="store_true", help="the table has no header row")
 
 
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not at least 1")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text}'")
     return number
 
 
@@ -148,12 +155,12 @@ def _columns(options: argparse.Namespace) -> dict[str, Any]:
 def _working(
     options: argparse.Namespace, ledger: "Ledger", blocks: Iterator["pl.DataFrame"], at_a_time: int = 1 << 30
 ) -> Iterator[tuple["Predictor", Iterator["pl.DataFrame"]]]:
-    """Give the model and the blocks of input, with progress on standard error; say at the end what was done to how many."""
+    """Provide the model and blocks of input with a progress bar on standard error; print a summary at the end."""
     from tqdm import tqdm
 
     from gpraflow.prediction import predictor as prediction_predictor
 
-    first = next(blocks)  # before the model is loaded: what is wrong with the input is usually seen here
+    first = next(blocks)  # before the model is loaded, since most errors in the input appear here
     predictor = prediction_predictor.Predictor(options.model, options.backend, options.batch_size)
     interval = 0.5 if sys.stderr.isatty() else 30  # a log needs fewer lines
     with tqdm(desc="gpraflow", unit=" promoters", unit_scale=True, mininterval=interval, disable=options.quiet) as bar:
@@ -217,7 +224,7 @@ def _explain(options: argparse.Namespace) -> None:
     blocks = records.records(options.input, ledger, **_columns(options), ambiguous="n")
     with formats_text.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
         if options.gradients and not mutagenesis.has_gradient(predictor):
-            raise ConfigError(f"--gradients: {options.model} has none; without this option all mutants are predicted")
+            raise ConfigError(f"--gradients: the model {options.model} has no gradient; leave out this option")
         for old in [folder / "motifs.tsv", folder / "sites.tsv", *(folder / "logos").glob("[0-9]*_*.*g")]:  # of other promoters
             old.unlink(missing_ok=True)
         for rows in counted:
@@ -265,10 +272,10 @@ def _delete_bucket(options: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     main_parser = argparse.ArgumentParser(
-        prog="gpraflow", description="Use a trained sequence-to-expression model, and look after buckets of shards."
+        prog="gpraflow", description="Predictions, variant effects and explanations of a trained model; maintenance of buckets of shards."
     )
     main_parser.add_argument("--version", action="version", version=f"gpraflow {__version__}")
-    main_parser.add_argument("--traceback", action="store_true", help="show where in the code an error came up")
+    main_parser.add_argument("--traceback", action="store_true", help="print the Python traceback of an error")
     commands = main_parser.add_subparsers(required=True, metavar="COMMAND")
     for add in COMMANDS:
         add(commands)
@@ -285,14 +292,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gpraflow: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output has gone, as `head` does
+    except BrokenPipeError:  # the reader of the output has exited, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:  # noqa: BLE001 (the last place where a message can be made of it)
         if options.traceback:
             traceback.print_exc()
         ours = isinstance(error, GpraflowError)
-        message = str(error) if ours else f"{type(error).__name__}: {error} (a fault of gpraflow; gpraflow --traceback ... shows where)"
+        message = (
+            str(error) if ours else f"{type(error).__name__}: {error} (a bug in gpraflow; gpraflow --traceback ... prints the traceback)"
+        )
         print(f"gpraflow: {message}", file=sys.stderr)
         return REFUSED if isinstance(error, (InputError, ConfigError)) else FAILED
     return DONE

@@ -25,7 +25,7 @@ def log_to(path: str | os.PathLike) -> TextIO:
 
     def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         traceback.print_exception(kind, error, trace)
-        message = str(error) if isinstance(error, GpraflowError) else f"{kind.__name__}: {error} (a fault of gpraflow; traceback in {path})"
+        message = str(error) if isinstance(error, GpraflowError) else f"{kind.__name__}: {error} (a bug in gpraflow; traceback in {path})"
         terminal.write(f"\ngpraflow: {message}\n\n")
 
     sys.excepthook = report
