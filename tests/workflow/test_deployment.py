@@ -190,7 +190,7 @@ def test_report_of_a_module_shows_the_modules_config_and_captions(imported):
 def test_wrong_key_of_a_module_is_named(imported):
     done = snakemake(imported, "-n", "--config", "gpraflow={modle: {}}")
     assert done.returncode != 0
-    assert "config: 'modle' is not a key; did you mean 'model'?" in done.stderr
+    assert "config: 'modle' is not a key; did you mean 'model'?" in done.stdout + done.stderr
 
 
 def test_two_configs_are_two_modules(place):
