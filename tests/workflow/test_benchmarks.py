@@ -23,6 +23,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "readers": {"memmap_per_s", "tfdata_per_s", "slides_per_s", "ratio_tfdata_vs_slides", "ratio_memmap_vs_slides"},
     "reads": {"reads_per_s", "peak_rss_mb"},
     "shards": {"rows_per_s", "example_per_s", "slides_per_s", "ratio_vs_example_writer", "ratio_vs_slides_writer", "peak_rss_mb"},
+    "startup": {"light_import_s", "import_s", "read_s", "keras_read_s", "ratio_import", "ratio_read"},
     "storage": {"megabytes", "shards", "loop_mb_per_s", "ours_mb_per_s", "ratio_vs_copy"},
     "training": {"train_per_s", "predict_per_s", "gflop_per_sequence", "sgemm_gflops", "ratio_vs_sgemm", "first_step_s", "parameters"},
     "two_strand_convolution": {"conv2d_per_s", "conv1d_per_s", "ratio"},

@@ -24,7 +24,7 @@ def _without_draws(config: Any) -> Any:
     return [_without_draws(value) for value in config] if isinstance(config, list) else config
 
 
-def _read_model(path: Path) -> Any:
+def read_model(path: Path) -> Any:
     """Return the model of a ``.keras`` file.
 
     ``keras.saving.load_model`` draws initial weights, and JAX compiles that for each shape, before it overwrites them. Building the model
@@ -59,7 +59,7 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
             raise InputError(f"{directory / name}: this file does not exist; a model directory has model.keras and model.json")
     description = about.read(directory / "model.json")
     try:
-        model = _read_model(directory / "model.keras")
+        model = read_model(directory / "model.keras")
     except Exception as error:
         raise InputError(f"{directory / 'model.keras'}: not a readable Keras model ({error}); train it again") from error
     if model.count_params() != description["parameters"] or model.name != description["architecture"]:
