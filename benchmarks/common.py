@@ -28,16 +28,9 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]  # this checkout's library, no
 
 RUN = "benchmark"
 TABLE = "table.tsv.gz"
-# A table as `synthetic.write_table` writes it, built-in files, no independent data sets; other keys have their defaults.
-CONFIG = {
+CONFIG = {  # a table as `synthetic.write_table` writes it; other keys have their defaults
     "run": RUN,
     "input": {"table": TABLE, "header": False, "columns": {"sequence": 1, "expression": 2}, "duplicates": "mean"},
-    "scaffold": {"file": "built-in"},
-    "fetch": {"registry": "built-in"},
-    "simulate": {"motifs": "jaspar2026_yeast"},
-    "model": {"motifs": "jaspar2026_yeast"},
-    "explain": {"motifs": "jaspar2026_yeast"},
-    "evaluation": {"datasets": ""},
 }
 
 

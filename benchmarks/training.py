@@ -84,7 +84,7 @@ def main():
     objective = objectives.Objective("mse", 1, 1.0, 0.0)
     training = plan.training_options()
     optimizer = steppers.optimizer_of(training["optimizer"], training["weight_decay"], training["gradient_clip"])
-    momentum = training["ema"] if "ema" in training else training["average"]  # renamed in version 0.2
+    momentum = training["ema"]
     stepper = steppers.stepper(core, optimizer, objective, momentum)
     label, weight = np.random.default_rng(1).normal(size=(size, 1)).astype(np.float32), np.ones(size, np.float32)
 
