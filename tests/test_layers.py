@@ -1,4 +1,4 @@
-"""The packages of the library stand in one order: none imports a package above it, and no modules import each other in a circle."""
+"""The packages of the library stand in layers: each imports those of lower layers only, and no modules import each other in a circle."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 LIBRARY = ROOT / "scripts/gpraflow"
-# From the lowest to the highest; docs/architecture.md has the same order.
+# The lowest layer first, as in the tables of docs/architecture.md and CONTRIBUTING.md.
 LAYERS = (
     ("core",),
     ("sequences",),
@@ -69,7 +69,7 @@ def test_no_package_imports_one_above_it():
         for other in others
         if module and other and package(module) != package(other) and LEVEL[package(other)] >= LEVEL[package(module)]
     ]
-    assert not wrong
+    assert not wrong, "a package imports only packages of lower layers (LAYERS); move the function, or import it elsewhere"
 
 
 def test_no_modules_import_each_other_in_a_circle():

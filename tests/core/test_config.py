@@ -32,7 +32,7 @@ def test_config_yaml_is_the_schemas_defaults_with_every_key(root, schema):
     assert content["evaluation"].pop("datasets") == "config/sample_datasets.tsv"  # of the sample alone; the default is none
     defaults = schemas.defaults(schema)
     assert defaults["evaluation"].pop("datasets") == ""
-    assert content == defaults
+    assert content == defaults, "config/config.yaml has every key of config.schema.yaml with its default"
 
 
 def test_every_key_of_config_yaml_is_commented_or_says_itself(root, schema):
@@ -41,7 +41,7 @@ def test_every_key_of_config_yaml_is_commented_or_says_itself(root, schema):
         for key, inner in part.get("properties", {}).items():
             if "description" in inner and inner.get("type") != "object":
                 assert any(line.strip().startswith(f"{key}:") and inner["description"] in line for line in text.splitlines()), (
-                    f"{path}.{key}"
+                    f"config/config.yaml: {path}.{key} lacks the schema's description as comment"
                 )
 
 
@@ -115,7 +115,9 @@ def test_all_mistakes_are_told_at_once(schema):
 
 
 def test_the_registry_is_the_schema_s(schema):
-    assert schema["properties"]["model"]["properties"]["name"]["enum"] == list(models_registry.REGISTRY)
+    assert schema["properties"]["model"]["properties"]["name"]["enum"] == list(models_registry.REGISTRY), (
+        "workflow/schemas/config.schema.yaml: the enum of model.name has the names of REGISTRY in the same order"
+    )
 
 
 @pytest.mark.parametrize(

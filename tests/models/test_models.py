@@ -177,6 +177,7 @@ def upload(folder, extra_features=("singleton",), **tables):
 
 def blueprint(name, sizes=None):
     preset = "small" if "small" in registry.describe(name).presets else "auto"
+    assert name in TINY, f"add sizes of '{name}' that train within seconds to TINY in {__file__}"
     preset, full = registry.choose_sizes(name, preset, TINY[name] | (sizes or {}))
     motifs = Path(tempfile.gettempdir()) / f"gpraflow-{os.getpid()}.jaspar"
     motifs.write_text(MOTIFS)
@@ -266,7 +267,7 @@ def test_gradients_are_those_of_finite_differences(of_each, name, both_strands):
     objective = data.objective_of(library(64, 1)["expression"].to_numpy().astype("f4"), None, OPTIONS)
     tokens = np.random.default_rng(4).integers(0, 4, (3, 40)).astype("int32")
     step = 2e-4
-    # Maxima and ReLU have no derivative where numbers are equal, as they are at N.
+    # Maxima and ReLU have no derivative where numbers are equal, as they are at N; a new model with either belongs in this tuple.
     if name not in ("slides", "vaishnav_cnn", "vaishnav_transformer"):
         tokens[0, :5] = tokens[1, 20] = 4
         step = 2e-3
@@ -293,7 +294,9 @@ def test_gradients_are_those_of_finite_differences(of_each, name, both_strands):
         change = np.random.default_rng(seed).normal(size=found.shape).astype("f4")
         change /= np.abs(change).max()
         expected = (expression(step * change) - expression(-step * change)) / (2 * step)
-        assert (found * change).sum(axis=(1, 2)) == pytest.approx(expected, rel=0.02, abs=0.02 * float(np.abs(found).max())), name
+        assert (found * change).sum(axis=(1, 2)) == pytest.approx(expected, rel=0.02, abs=0.02 * float(np.abs(found).max())), (
+            f"gradient of '{name}'; if it has ReLU or a maximum over positions, add it to the tuple above"
+        )
 
 
 @pytest.mark.parametrize("name", ["baseline_kmer", "baseline_motif"])

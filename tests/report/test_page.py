@@ -188,7 +188,7 @@ def test_every_caption_is_right_and_hostile_titles_are_text():
         assert "problematic" not in found
     assert {name for _, _, name, *_ in [*report_page.FIGURES.values(), *report_page.TABLES.values()]} <= {
         path.stem for path in (ROOT / "workflow/report").glob("*.rst")
-    }
+    }, "every caption that FIGURES or TABLES names is a file of workflow/report"
     text = report_parts.caption("Of **{{ snakemake.params.title }}**.", unit="", bootstrap=1, max_edits=1, title="a*b_ & <c>")
     assert text == "<p>Of <strong>a*b_ &amp; &lt;c&gt;</strong>.</p>"
 
@@ -443,12 +443,13 @@ def test_all_of_a_runs_figures_and_tables_have_their_place():
     text = (ROOT / "scripts/gpraflow/app/plan.py").read_text()
     figures = text[text.index("def report_figures") : text.index("def report_tables")]
     named = {name.partition("/{")[0] for name in re.findall(r'"([a-z][\w/{}]*)"', figures)} - {"assay", "comparison", "runs"}
-    assert {"scores", "leak/distance", "predictions", "explain/motifs"} <= named <= set(report_page.FIGURES)
+    assert {"scores", "leak/distance", "predictions", "explain/motifs"} <= named
+    assert named <= set(report_page.FIGURES), "every figure of Plan.report_figures is in FIGURES of report/page.py"
     tables = {f"{name}.tsv" for name in re.findall(r'"([a-z][\w/]*)"', text[text.index("def report_tables") :])} - {
         "comparison.tsv",
         "runs.tsv",
     }
-    assert tables | {"cost.tsv"} == set(report_page.TABLES)
+    assert tables | {"cost.tsv"} == set(report_page.TABLES), "tables of Plan.report_tables are those of TABLES in report/page.py"
 
 
 def luminance(colour):

@@ -72,22 +72,22 @@ def code_behind(script):
 
 
 def test_every_rule_has_its_script_log_benchmark_and_env():
-    assert {path.stem for path in SCRIPTS} == set(RULES)
+    assert {path.stem for path in SCRIPTS} == set(RULES), "every rule has a script of its name, and every script a rule"
     for rule, body in RULES.items():
         assert body.lstrip().startswith('"""'), f"{rule}: docstring"
-        assert f'"../../scripts/{rule}.py"' in body
-        assert f'"results/{{run}}/logs/{rule}' in body
-        assert f'"results/{{run}}/benchmarks/{rule}' in body
+        for path in (f"../../scripts/{rule}.py", f"results/{{run}}/logs/{rule}", f"results/{{run}}/benchmarks/{rule}"):
+            assert f'"{path}' in body, f"{rule}: no path {path}"
         assert re.search(r'"\.\./\.\./envs/\w+\.yaml"', body), f"{rule}: conda"
         for directive in ("threads:", "resources:"):
             assert directive in body, f"{rule}: {directive}"
         code = "" if rule in WITHOUT_CODE else f'code_with_model("{rule}")' if rule in MODEL_RULES else f'code_of("{rule}"'
-        assert code in body, f"{rule}: code"
+        assert code in body, f"{rule}: params needs code={code.removesuffix(')')}); MODEL_RULES are those that build or load the model"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_adapters_are_thin(script):
-    assert len(script.read_text().splitlines()) <= 32
+    lines = len(script.read_text().splitlines())
+    assert lines <= 32, f"{script.name} has {lines} lines, more than 32: move code into the library"
     tree = ast.parse(script.read_text())
     assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == ["main"]
     first = tree.body[[type(n) for n in tree.body].index(ast.FunctionDef)].body[0]
@@ -146,7 +146,8 @@ def test_every_import_of_a_script_is_in_its_env(script):
     _, _, pip = env(ROOT / f"envs/{name}.yaml")
     installed = {requirement.name.lower() for requirement in pip}
     others = set().union(*(third_party(path) for path in code_behind(script) if path.is_file()))
-    assert {DISTRIBUTION.get(module, module).lower() for module in others} <= installed
+    missing = {DISTRIBUTION.get(module, module).lower() for module in others} - installed
+    assert not missing, f"envs/{name}.yaml lacks {missing}, which {script.name} or the library behind it imports"
 
 
 def test_no_script_imports_keras_jax_or_tensorflow_before_it_needs_them():

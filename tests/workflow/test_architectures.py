@@ -11,7 +11,7 @@ from gpraflow.sequences import scaffold
 from tests.conftest import ROOT, copy_workflow, snakemake
 
 PROMOTERS = 500
-# What CI=true leaves out; `slides` is what test_workflow.py runs, and tests/unit/test_models.py trains, saves and reloads all of them.
+# Left to `make test-slow`: these take minutes. tests/models/test_models.py trains, saves and reloads all of them.
 SLOW = ("slides", "legnet", "dream_cnn", "dream_rnn", "dream_attn", "vaishnav_transformer", "vaishnav_cnn", "baseline_motif")
 CONFIG = """\
 run: mine

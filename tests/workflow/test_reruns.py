@@ -405,7 +405,8 @@ def leaves(part, path=""):
 
 def test_every_key_has_its_case():
     schema = schemas.load("config")
-    assert set(leaves(schema)) == {key for key in CHANGES if not key.startswith("model.sizes")} | set(UNTESTED)
+    tested = {key for key in CHANGES if not key.startswith("model.sizes")} | set(UNTESTED)
+    assert set(leaves(schema)) == tested, "CHANGES or UNTESTED has every key of the config schema"
 
 
 def described(rules):
@@ -421,7 +422,8 @@ def described(rules):
 def test_the_docs_hold_the_same_table():
     text = Path(ROOT / "docs/reruns.md").read_text()
     rows = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|$", text, flags=re.MULTILINE))
-    assert rows == {key: described(rules) for key, (_, rules) in CHANGES.items()} | UNTESTED
+    expected = {key: described(rules) for key, (_, rules) in CHANGES.items()} | UNTESTED
+    assert rows == expected, "docs/reruns.md differs; python -m tests.workflow.test_reruns prints the rows"
 
 
 if __name__ == "__main__":  # python -m tests.workflow.test_reruns: the rows of docs/reruns.md

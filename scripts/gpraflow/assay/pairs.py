@@ -47,11 +47,11 @@ def merge(
     ledger
         Takes pairs in and those that do not overlap.
     min_overlap
-        Least overlap in bp.
+        Minimum overlap in bp.
     quality_offset
         33 or 64; merged reads have 33.
     min_yield
-        Least share of pairs that is to be merged (`reads.check_yield`).
+        Minimum fraction of pairs that must merge (`reads.check_yield`).
     threads
         Of fastp.
 

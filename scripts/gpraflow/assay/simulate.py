@@ -108,7 +108,7 @@ def write(
 
 
 def independent(library: Library, inner: np.ndarray, assay: Assay, seed: int) -> pl.DataFrame:
-    """Measure the independent promoters through ``independent_cells`` cells each, sorted like the library but counted one by one."""
+    """Measure the independent promoters: sort ``independent_cells`` cells of each like the library, and count cells instead of reads."""
     rng = randomness.generator(seed, "simulate_assay", "independent")
     part, count, cells = slice(assay.promoters, None), assay.independent, assay.independent_cells
     bins = sort_cells(library.signal[part], library.cell_sd[part], np.full(count, cells), inner, assay.sorting_errors, rng)

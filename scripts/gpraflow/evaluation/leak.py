@@ -37,7 +37,7 @@ def wrong_rows(rows: int, files_: int) -> np.ndarray:
 
 
 def files_of(rows: int) -> int:
-    """Return how many files to write: the slides' 68, or for small tables so many that the error is of the same kind."""
+    """Return the number of files to write: the cube root of ``rows``, at least 2, at most the slides' 68."""
     return max(2, min(FILES, int(np.cbrt(rows))))
 
 

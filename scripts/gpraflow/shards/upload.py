@@ -1,4 +1,4 @@
-"""Buckets: where the trainer gets its shards from. One interface: ``file://``, a folder that behaves like a bucket, and ``gs://``."""
+"""Uploading shards to the bucket that the trainer reads them from: ``gs://``, or ``file://``, a folder that behaves like a bucket."""
 
 import json
 import os

@@ -41,7 +41,7 @@ class TrainingData:
         self.val = shards_batches.load(receipt, "val")
 
     def weights(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return what the promoters of a batch count, ``(rows,)`` float32: 1, the column ``weight``, or n / (n + half) of n reads."""
+        """Return the sample weights of a batch, ``(rows,)`` float32: 1, the column ``weight``, or n / (n + reads_half) for n reads."""
         return sample_weights(batch, self.options.sample_weight, self.options.reads_half)
 
     def batches(self, batch_size: int, seed: int, epoch: int, start: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
