@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib import cm, colors, ticker
 from matplotlib import pyplot as plt
 
+from gpraflow.assay.estimators import Replicate, expected_profile, reads_per_cell
 from gpraflow.core.drawing import STYLE, count_bar
 from gpraflow.sequences.scaffold import Scaffold
 
@@ -528,3 +529,38 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
                 cells.set_clim(1, max(fullest.get_array().max(), 2))
             count_bar(figure, panels, fullest)
     return figure
+
+
+def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str) -> dict[str, Any]:
+    """Draw all figures of a table of expression (`expression.to_table`).
+
+    Parameters
+    ----------
+    table
+        Expression with counts per bin.
+    bins
+        The bins of each replicate; fitted distributions are drawn for the first one.
+    unit
+        Unit of expression.
+
+    Returns
+    -------
+    dict
+        ``depth``, ``expression``, ``profiles`` and, with several replicates, ``replicates``: matplotlib figures.
+    """
+    first = bins[0]
+    counts = table.select(f"reads_{column}" for column in first.columns).to_numpy()
+    per_cell = reads_per_cell(counts, bins[:1])
+    rows = choose_examples(table["expression"].to_numpy(), counts.sum(axis=1))
+    mean, sd, low, high = table[rows].select("expression", "cell_sd", "low", "high").to_numpy().T
+    expected, seen = expected_profile(mean, sd, first, per_cell > 0), cell_shares(counts[rows], per_cell)
+    of_first = f"{unit}, replicate {first.name}" if first.name else unit
+    figures = {
+        "depth": depth(table["n_reads"].to_numpy()),
+        "expression": expression(table["expression"].to_numpy(), table["singleton"].to_numpy(), unit),
+        "profiles": profiles(first.edges, seen, expected, mean, low, high, counts[rows].sum(axis=1), of_first),
+    }
+    if len(bins) > 1:
+        measured, reads = ({each.name: table[f"{what}_{each.name}"].to_numpy() for each in bins} for what in ("expression", "n_reads"))
+        figures["replicates"] = replicates(measured, reads, unit)
+    return figures

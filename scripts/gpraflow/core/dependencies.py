@@ -16,7 +16,7 @@ PACKAGE = "gpraflow"
 _ROOT = Path(__file__).parents[1]
 
 # Modules that decide no result, with the reason. Editing them reruns nothing.
-UNDECISIVE = {
+IGNORED_MODULES = {
     "gpraflow": "the version and `load` for notebooks",
     "gpraflow.core.dependencies": "computes fingerprints",
     "gpraflow.core.errors": "wording of messages",
@@ -134,15 +134,15 @@ def closure(script: Path, *modules: str) -> set[str]:
 
 
 def fingerprint(script: Path, *modules: str) -> str:
-    """Return a hash of the code that decides what a script writes: the script and its `closure` without `UNDECISIVE`."""
-    paths = [path for module in sorted(closure(script, *modules) - UNDECISIVE.keys()) if (path := _path(module))]
+    """Return a hash of the code that decides what a script writes: the script and its `closure` without `IGNORED_MODULES`."""
+    paths = [path for module in sorted(closure(script, *modules) - IGNORED_MODULES.keys()) if (path := _path(module))]
     return _combined([script, *paths])
 
 
 def fingerprint_of(*modules: str) -> str:
-    """Return a hash of modules of this package and of what they import, without `UNDECISIVE`."""
+    """Return a hash of modules of this package and of what they import, without `IGNORED_MODULES`."""
     reached = set(modules).union(*(closure(path) for module in modules if (path := _path(module))))
-    return _combined(path for module in sorted(reached - UNDECISIVE.keys()) if (path := _path(module)))
+    return _combined(path for module in sorted(reached - IGNORED_MODULES.keys()) if (path := _path(module)))
 
 
 def _combined(paths: Iterable[Path]) -> str:

@@ -1,7 +1,9 @@
 """All that is scored on one data set: the whole, its parts, effects of mutations, the noise ceiling, and other models beside."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import polars as pl
 
 from gpraflow.core import files
 from gpraflow.evaluation import ceiling, checks, comparisons, metrics, subgroups
+from gpraflow.formats import promoters
 from gpraflow.sequences.parents import PREDICTED_PARENT
 
 
@@ -73,6 +76,56 @@ def evaluate(
         compared.append(comparisons.compare(measured, both, {one: of["r"] for one, of in drawn.items()}, dataset=name))
     parts = subgroups.parts_of(predictions, extras["groups"], distance)
     return scored, subgroups.score(predictions, parts, dataset=name, seed=seed, **options), compared
+
+
+def evaluate_all(
+    paths: Mapping[str, str | os.PathLike],
+    *,
+    run: str,
+    independent: Sequence[str],
+    titles: Sequence[str],
+    extras: Sequence[Mapping[str, Any]],
+    nearest: str | os.PathLike,
+    about: Mapping[str, Any],
+    permuted_labels: str | os.PathLike | None,
+    options: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[dict], list[dict]]:
+    """Score all data sets of a run.
+
+    Parameters
+    ----------
+    paths
+        Data set -> its predictions.
+    run, independent
+        Name of the run, and of the data sets that are no splits of the library.
+    titles, extras
+        Of the data sets, in the order of ``paths``; see `evaluate`.
+    nearest
+        Distances to the nearest training promoters (`neighbours.NEAREST`).
+    about
+        Content of ``model.json``.
+    permuted_labels
+        Scores of the label-permutation control, if there are any.
+    options
+        ``resamples``, ``seed`` and ``threads``, as for `evaluate`.
+
+    Returns
+    -------
+    tuple
+        Content of ``metrics.json``, then rows of `subgroups.COLUMNS` and of `comparisons.COLUMNS`.
+    """
+    both_strands = any(about["training"][key] for key in ("rc_augmentation", "rc_averaging"))
+    distances, scores, parts, compared = pl.read_parquet(Path(nearest)), {}, [], []
+    for (name, path), title, extra in zip(paths.items(), titles, extras, strict=True):
+        rows = promoters.read(path)
+        distance = distances_of(rows, distances, name)
+        own, of_parts, others = evaluate(rows, name=name, model=run, extras=extra, distance=distance, both_strands=both_strands, **options)
+        scores[name] = {"title": title, "independent": name in independent, **own}
+        parts += of_parts
+        compared += others
+    content: dict[str, Any] = {"run": run, "datasets": scores, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": about}
+    content["permuted_labels"] = json.loads(Path(permuted_labels).read_text(encoding="utf-8")) if permuted_labels else None
+    return content, parts, compared
 
 
 def _of_parents(model: str, columns: Sequence[str]) -> str:
