@@ -55,7 +55,7 @@ class Policy:
             flank = getattr(self, key)
             if set(flank) - set("ACGT") or len(flank) > _LONGEST_FLANK:
                 raise ConfigError(
-                    f"reads.{key}: '{flank}' must hold A, C, G and T only; give the {_LONGEST_FLANK} bp next to the insert at most"
+                    f"reads.{key}: '{flank}' may contain A, C, G and T only; give the {_LONGEST_FLANK} bp next to the insert at most"
                 )
 
 

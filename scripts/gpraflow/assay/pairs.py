@@ -78,7 +78,7 @@ def merge(
         for one, two in zip(first, second, strict=True):
             pairs, mates = fastq.count_records(one), fastq.count_records(two)
             if pairs != mates:
-                raise InputError(f"{one} has {pairs:,} reads, {two} has {mates:,}; pairs need as many: one of the files is not whole")
+                raise InputError(f"{one} has {pairs:,} reads, {two} has {mates:,}; mates must match: one of the files is incomplete")
             ledger.read(pairs)
             if not pairs:
                 continue

@@ -68,13 +68,11 @@ def check_comparison(runs: Sequence[str], own: str) -> None:
     """
     for run in runs:
         if run == own:
-            raise ConfigError(f"comparison.runs: '{run}' is this run itself, which is always in; leave it out")
+            raise ConfigError(f"comparison.runs: '{run}' is this run itself, which is always included; remove it")
         if not (path := Path("results") / run / "metrics.json").is_file():
             there = sorted(found.parent.name for found in Path("results").glob("*/metrics.json") if found.parent.name != own)
             hint = nearest(run, there) if there else ""
-            raise ConfigError(
-                f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(there) or 'none'}); run it to its end first"
-            )
+            raise ConfigError(f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(there) or 'none'}); finish it first")
 
 
 def choose_explained(wanted: str, scored: Sequence[str]) -> str:
@@ -106,10 +104,10 @@ def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
     name = dream["dataset"]
     if name and name not in datasets:
         there = ", ".join(datasets) or "none"
-        raise ConfigError(f"evaluation.dream.dataset: '{name}' is no independent data set{nearest(name, datasets)} (there are {there})")
+        raise ConfigError(f"evaluation.dream.dataset: '{name}' is not an independent data set{nearest(name, datasets)} (known: {there})")
     if name and datasets[name]["header"]:
         raise ConfigError(
-            f"evaluation.dream.dataset: '{name}' has a header; the challenge's test table has none, and its rows are positions"
+            f"evaluation.dream.dataset: '{name}' has a header; the challenge's test table has none, since rows are addressed by position"
         )
     if name and not dream["subsets"]:
         raise ConfigError("evaluation.dream.subsets: give the folder or .tar.gz of the challenge's test_subset_ids")
@@ -130,9 +128,9 @@ def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], 
             raise ConfigError(f"tuning.space: '{key}' is not a key that can be tuned{nearest(key, known)}")
         if "choices" in values:
             if set(values) != {"choices"} or not values["choices"]:
-                raise ConfigError(f"tuning.space.{key}: choices stand alone and are not empty, found {values}")
+                raise ConfigError(f"tuning.space.{key}: choices must not be empty or combined with other keys, found {values}")
         elif not {"low", "high"} <= set(values) <= {"low", "high", "log"} or not values["low"] < values["high"]:
-            raise ConfigError(f"tuning.space.{key}: low, high (greater than low) and perhaps log, or choices; found {values}")
+            raise ConfigError(f"tuning.space.{key}: expected low, high (greater than low) and optionally log, or choices; found {values}")
         elif values.get("log") and values["low"] <= 0:
             raise ConfigError(f"tuning.space.{key}: low must be above 0 for log, found {values['low']}")
 
@@ -151,14 +149,14 @@ def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, 
     except FileNotFoundError:
         raise ConfigError(f"fetch.registry: {path} does not exist") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: this is no YAML ({error})") from None
+        raise ConfigError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: this is no registry of data sets, which maps names to descriptions")
+        raise ConfigError(f"{path}: not a registry of data sets, which maps names to entries")
     registry = schemas.validate(content, schema, str(path))
     for dataset, entry in registry.items():
         for role, file in entry["files"].items():
             if not entry["doi"] and not (file["checksum"] and file["mirrors"]):
-                raise ConfigError(f"{path}, {dataset}.files.{role}: without a doi of Zenodo's a file needs a checksum and mirrors")
+                raise ConfigError(f"{path}, {dataset}.files.{role}: without a Zenodo doi, a file needs a checksum and mirrors")
     return registry
 
 

@@ -63,14 +63,14 @@ def _message(error: jsonschema.ValidationError) -> str:
     if error.validator == "enum":
         allowed = [str(value) for value in error.validator_value]  # type: ignore[union-attr]
         hint = nearest(str(error.instance), allowed)
-        return f"{key}: '{error.instance}' is none of {', '.join(allowed)}{hint}"
+        return f"{key}: '{error.instance}' is not one of {', '.join(allowed)}{hint}"
     if error.validator == "type":
-        wanted = error.validator_value
-        wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
+        types = error.validator_value
+        types = " or ".join(types) if isinstance(types, list) else types
         hint = ""
-        if "number" in str(wanted) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
-            hint = f" but a text in YAML; write {re.sub('[eE]', '.0e', error.instance)}"
-        return f"{key}: {error.instance!r} is no {wanted}{hint}"
+        if "number" in str(types) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
+            hint = f" (text in YAML); write {re.sub('[eE]', '.0e', error.instance)}"
+        return f"{key}: {error.instance!r} is not of type {types}{hint}"
     return f"{key}: {error.message}"
 
 
@@ -103,7 +103,7 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
         If a row has more cells than the sheet has columns.
     """
     if not Path(path).is_file():
-        raise ConfigError(f"{path}: this sheet does not exist")
+        raise ConfigError(f"{path}: this file does not exist")
     with open(path, encoding="utf-8-sig", newline="") as handle:
         lines = [(number, line) for number, line in enumerate(handle, start=1) if not line.startswith("#")]
         reader = csv.DictReader((line for _, line in lines), delimiter="\t", restkey="")
@@ -131,7 +131,7 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     for outer, name in names:
         if (times := names.count((outer, name))) > 1:
             where = f" of {within} '{outer}'" if within != key and outer else ""
-            raise ConfigError(f"{path}: the {key} '{name}'{where} is there {times} times; each may be there once")
+            raise ConfigError(f"{path}: the {key} '{name}'{where} is listed {times} times; each may be listed once")
     return rows
 
 

@@ -89,7 +89,7 @@ def parameters(directory: str | os.PathLike, backend: str = "auto") -> pl.DataFr
     name = description["architecture"]
     if not describe(name).parameters:
         able = [other for other in REGISTRY if describe(other).parameters]
-        raise ConfigError(f"{directory}: parameters of '{name}' mean nothing by themselves; train {' or '.join(able)} (model.name)")
+        raise ConfigError(f"{directory}: parameters of '{name}' cannot be interpreted; train {' or '.join(able)} (model.name)")
     read = importlib.import_module(describe(name).module).parameters
     tables = [read(model.get_layer(f"member_{member}")) for member in range(description["members"])]
     return pl.concat(table.select(pl.lit(member, pl.Int64).alias("member"), pl.all()) for member, table in enumerate(tables))

@@ -63,7 +63,7 @@ def describe(name: str) -> Architecture:
         If there is none of this name.
     """
     if name not in REGISTRY:
-        raise ConfigError(f"model.name: no architecture '{name}'{nearest(name, REGISTRY)} (there are {', '.join(REGISTRY)})")
+        raise ConfigError(f"model.name: no architecture '{name}'{nearest(name, REGISTRY)} (available: {', '.join(REGISTRY)})")
     tree = ast.parse((Path(__file__).parent / "zoo" / f"{name}.py").read_text(encoding="utf-8"))
     literals = {
         node.targets[0].id: ast.literal_eval(node.value)
@@ -131,7 +131,7 @@ def choose_sizes(name: str, preset: str, changes: Mapping[str, Any]) -> tuple[st
         known = type(sizes[key])
         if type(value) is not known and not (known is float and type(value) is int):
             raise ConfigError(
-                f"model.sizes.{key}: {value!r} should be a {type(sizes[key]).__name__}, as {sizes[key]!r} of preset '{preset}'"
+                f"model.sizes.{key}: {value!r} should be of type {type(sizes[key]).__name__}, as {sizes[key]!r} of preset '{preset}'"
             )
         sizes[key] = value
     return preset, sizes

@@ -315,7 +315,7 @@ def read(directory: str | os.PathLike) -> Calibration | None:
         return None
     found = load(path)
     if found.model_sha256 != files.digests(Path(directory) / "model.keras")["sha256"]:
-        raise InputError(f"{path}: this is the calibration of another model than model.keras beside it; make it again: {advice(directory)}")
+        raise InputError(f"{path}: belongs to another model than model.keras in the same folder; make it again: {advice(directory)}")
     return found
 
 
@@ -332,7 +332,7 @@ def load(path: str | os.PathLike) -> Calibration:
         lists = {name: tuple(content[name]) for name in ("lengths", "kmer_shares", "quantiles")}
         return Calibration(**content | lists)
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: this is no calibration of this version ({error}); make it again: {advice(Path(path).parent)}") from error
+        raise InputError(f"{path}: not a calibration of this version ({error}); make it again: {advice(Path(path).parent)}") from error
 
 
 def advice(directory: str | os.PathLike) -> str:

@@ -192,7 +192,7 @@ class Predictor:
         if self.calibration is None:
             where = self.directory / calibration.FILE
             raise InputError(
-                f"{where}: this file does not exist; it says what flanks and intervals are: {calibration.advice(self.directory)}"
+                f"{where}: this file does not exist; it holds flanks and intervals. Make it with: {calibration.advice(self.directory)}"
             )
         known = self.calibration
         if not known.five_prime and not known.three_prime:
@@ -237,9 +237,9 @@ class Predictor:
             If a sequence holds other letters or is empty; it is called by its number from 1.
         """
         if isinstance(sequences, str):
-            raise InputError("sequences: one text was given; give a list of sequences, such as ['ACGT']")
+            raise InputError("sequences: expected a list of sequences, such as ['ACGT'], found one string")
         if reads is not None and not reads >= 1:
-            raise InputError(f"reads: {reads} is not at least 1")
+            raise InputError(f"reads: expected a number of at least 1, found {reads}")
         text = pl.Series("sequence", list(sequences), pl.String, strict=True)
         rows = pl.DataFrame(
             {"row": pl.int_range(1, len(text) + 1, eager=True), "name": "", "sequence": text}, schema_overrides={"name": pl.String}

@@ -50,7 +50,7 @@ def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: An
         if not policy.add_missing_flanks:
             row = odd["row"][int(absent.argmax())]
             raise InputError(
-                f"{path}, row {row}: neither {five} nor {three} is there{and_more(int(absent.sum()))}; check scaffold.name, or set "
+                f"{path}, row {row}: neither {five} nor {three} was found{and_more(int(absent.sum()))}; check scaffold.name, or set "
                 "scaffold.add_missing_flanks: true if the table holds inserts only"
             )
         for index in np.flatnonzero(absent).tolist():

@@ -40,7 +40,7 @@ class GoogleBucket:
         self.url = url.rstrip("/")
         match = re.fullmatch(rf"gs://({_NAME})(?:/(.+))?", self.url)
         if not match:
-            raise ConfigError(f"bucket.url: '{url}' is no bucket of Google's; it should look like gs://name or gs://name/folder")
+            raise ConfigError(f"bucket.url: '{url}' is not a Google bucket URL; expected gs://name or gs://name/folder")
         self._prefix = f"{match[2]}/" if match[2] else ""
         self._where = f"gs://{match[1]}"
         with _told(self._where):

@@ -71,7 +71,7 @@ def ingest(
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
     table = _distinct(pl.concat(parts), policy.duplicates, path, ledger)
     if not table.height:
-        raise InputError(f"{path}: no row is left after the checks (see the ledger); look at the scaffold and its policies")
+        raise InputError(f"{path}: no row passed the checks (see the ledger); check the scaffold and its policies")
     return table.select(*SCHEMA).hstack(_with_numbers(table.drop("row", *SCHEMA)))
 
 
@@ -81,7 +81,7 @@ def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], h
         raise ConfigError(f"{path}: without a header there is no column '{keep[0]}' to keep; give the file a header, or leave it out")
     for name in keep:
         if name in SCHEMA:
-            raise ConfigError(f"{path}: '{name}' is a column of the promoter table itself; give the file's column another name")
+            raise ConfigError(f"{path}: '{name}' is a column of the promoter table; rename the column in the file")
         if name not in names:
             raise ConfigError(f"{path}, row 1: no column '{name}' to keep{nearest(name, names)} (the file has {', '.join(names[:12])})")
     return [*dict.fromkeys([*keep, *(name for name in keep_if_there if name in names and name not in SCHEMA)])]
@@ -129,7 +129,7 @@ def _checked(
         row, cells, count = hit
         raise InputError(
             f"{path}, row {row}: expression {cells['expression']:g} is outside {low:g} .. {high:g}{and_more(count)}; "
-            "mend the row, or set input.expression_min and input.expression_max to the scale of your assay"
+            "correct the row, or set input.expression_min and input.expression_max to the scale of your assay"
         )
     return rows.select(
         "row", *((pl.col(name) if name in columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items())
@@ -147,7 +147,7 @@ def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
     if hit := first_row(rows, pl.col("_text").is_not_null() & wrong.fill_null(True)):
         row, cells, count = hit
         found = ",".join(map(str, cells["_text"]))
-        raise InputError(f"{path}, row {row}: bin_cells '{found}'{and_more(count)}; numbers of at least 0 are needed, commas between them")
+        raise InputError(f"{path}, row {row}: bin_cells '{found}'{and_more(count)}; expected numbers of at least 0, separated by commas")
     return rows.drop("_text")
 
 
@@ -201,7 +201,7 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.
             pair = spread.filter(pl.col("sequence") == spread["sequence"][0]).unique(role, keep="first", maintain_order=True)
             raise InputError(
                 f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
-                f"'{pair[role][1]}'; mend the column, or leave it out (input.columns.{role}: '')"
+                f"'{pair[role][1]}'; correct the column, or leave it out (input.columns.{role}: '')"
             )
     first = [pl.col(name).first() for name in rows.columns if name != "sequence"]
     if policy == "mean":

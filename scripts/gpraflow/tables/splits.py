@@ -65,7 +65,7 @@ def draw(cluster: pl.Series, promoters: int, seed: int, origin: str) -> pl.Serie
     taken = order[np.cumsum(sizes["rows"].to_numpy()[order]) <= promoters]
     if not len(taken):
         raise InputError(
-            f"{origin}: the first cluster that is drawn has more than split.train_promoters ({promoters}); set a larger number"
+            f"{origin}: the first cluster drawn has more promoters than split.train_promoters ({promoters}); set a larger number"
         )
     return cluster.is_in(sizes[cluster.name].gather(taken).implode())
 
@@ -84,8 +84,8 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
     wrong = table.with_row_index("promoter", offset=1).filter(pl.col("split").is_null() | ~pl.col("split").is_in(list(labels.values())))
     if wrong.height:
         raise InputError(
-            f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is none of {', '.join(labels.values())} "
-            f"({wrong.height} such rows); mend the column, or set split.names or split.labels"
+            f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is not one of {', '.join(labels.values())} "
+            f"({wrong.height} such rows); correct the column, or set split.names or split.labels"
         )
     return given.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
 
@@ -98,7 +98,7 @@ def _apart(assigned: pl.Series, cluster: pl.Series, names: Sequence[str], across
         example = torn.row(0, named=True)
         raise InputError(
             f"{origin}: cluster '{example['cluster']}' is in {' and '.join(example['splits'])} ({torn.height} such clusters): "
-            "near-copies of test promoters would be trained on; mend the split column, or set split.across: drop, or split.method: hash"
+            "test promoters would leak into training; correct the split column, or set split.across: drop, or split.method: hash"
         )
     rank = assigned.replace_strict({name: number for number, name in enumerate(SPLITS)}, return_dtype=pl.Int8)
     keep = rank == pl.DataFrame({"cluster": cluster, "rank": rank}).select(pl.col("rank").max().over("cluster")).to_series()
@@ -120,7 +120,7 @@ def by_list(
     """
     listed = overlaps.filter(dataset=LISTED, equal=True)["sequence"]
     if not len(listed):
-        raise InputError(f"{origin}: none of the sequences of split.test_sequences is in the library; is it the right file?")
+        raise InputError(f"{origin}: no sequence of split.test_sequences is in the library; check the file")
     others = by_hash(cluster, {name: fraction for name, fraction in fractions.items() if name != "test"}, seed)
     return table.select(
         pl.when(pl.col("sequence").is_in(listed.implode())).then(pl.lit("test")).otherwise(others).alias("split")
@@ -142,7 +142,7 @@ def _overlapping(
         if independent == "error":
             example = overlaps.filter(sequence=table.filter(found)["sequence"][0]).row(0, named=True)
             raise InputError(
-                f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of one of the independent set "
+                f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of a promoter of "
                 f"'{example['dataset']}' ({found.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
             )
         for name in ("train", "val"):
@@ -225,16 +225,16 @@ def split(
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
         if not part.height:
-            clusters, mend = cluster.n_unique(), "set a larger split.fractions"
+            clusters, advice = cluster.n_unique(), "set a larger split.fractions"
             if method == "column":
-                mend = "mend the split column or take it out of split.names"
+                advice = "correct the split column or remove the split from split.names"
             elif clusters < 2 * len(names):
                 number = "one cluster" if clusters == 1 else f"{clusters} clusters"
-                mend = (
-                    f"they are {number}, which a split does not take apart: give promoters that are less alike, look at the column group, "
+                advice = (
+                    f"they form {number}, and clusters stay in one split: use more diverse promoters, check the column group, "
                     "or lower neighbours.max_edits"
                 )
-            raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {mend}")
+            raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {advice}")
         ledger.note(f"to {name}", part.height)
     return parts
 

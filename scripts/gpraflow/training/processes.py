@@ -65,7 +65,7 @@ def train(
         training_train.train(receipt_path, directory, blueprint=blueprint, options=options, backup=backup, terminal=terminal)
         return
     if options.backend == "tensorflow":
-        raise ConfigError("training.backend: several processes train with jax only; set jax, or the resource processes to 1")
+        raise ConfigError("training.backend: only jax trains with several processes; set jax, or the resource processes to 1")
     task = {"receipt": str(receipt_path), "directory": str(directory), "blueprint": asdict(blueprint), "options": asdict(options)}
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".json", dir=Path(directory).parent))

@@ -191,7 +191,7 @@ class MemberTraining:
         now = self.now
         if now["restarts"] == _RESTARTS:
             raise TrainingError(
-                f"{reason}: training has diverged, also from its best state with {_SHRINK} of the rate, {_RESTARTS} times; "
+                f"{reason}: training diverged after {_RESTARTS} restarts from the best weights, each with {_SHRINK} of the learning rate; "
                 "set a smaller training.learning_rate or a training.gradient_clip, and run again"
             )
         state, saved = self._read("best.npz")
@@ -246,7 +246,7 @@ def batch_size_of(wanted: int, rows: int, devices: int) -> int:
     """
     size = min(wanted, rows) // devices * devices
     if not size:
-        raise TrainingError(f"{rows} training promoters in batches of {wanted} cannot be shared out to {devices} devices")
+        raise TrainingError(f"{rows} training promoters in batches of {wanted} cannot be distributed over {devices} devices")
     return size
 
 

@@ -168,7 +168,7 @@ def run_trial(
         As `training.train`, for all trials alike. Divergence only fails the trial.
     """
     if registry.describe(blueprint.name).baseline:
-        raise ConfigError(f"model.name: '{blueprint.name}' has nothing that tuning could change")
+        raise ConfigError(f"model.name: '{blueprint.name}' has no hyper-parameters to tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(result_path).parent.parent
     receipt = upload.read_receipt(receipt_path)
