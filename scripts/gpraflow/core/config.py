@@ -1,4 +1,4 @@
-"""Config and sheets against closed schemas: defaults filled in, every message with the key and, if misspelt, the nearest right one."""
+"""Validation of the config and of sheets: defaults, checks across keys, and messages that name the key and the nearest valid one."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ from gpraflow.core.errors import ConfigError, nearest
 
 
 def load(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config with the schema's defaults, checked against the schema.
+    """Return a config with all defaults, validated against the schema.
 
     Raises
     ------
     ConfigError
-        With one line for each key that is wrong.
+        With one line for each invalid key.
     """
     return schemas.validate(dict(content), schemas.load("config"), "config")
 
 
 def check_splits(content: dict[str, Any]) -> None:
-    """Check that every split to score is one of the splits to make, and that a listed test split has its list.
+    """Check that every split to score is made, and that ``split.method: list`` has its list of test sequences.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def check_splits(content: dict[str, Any]) -> None:
 
 
 def extras_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a row of the sheet of independent data sets says of columns beside those of the promoter table.
+    """Return the columns that a row of the sheet of independent data sets names beside those of the promoter table.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def extras_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_comparison(runs: Sequence[str], own: str) -> None:
-    """Check that the runs to compare with are finished, and none of them is this one.
+    """Check that the runs to compare with are finished and differ from this run.
 
     Raises
     ------
@@ -75,26 +75,26 @@ def check_comparison(runs: Sequence[str], own: str) -> None:
             raise ConfigError(f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(there) or 'none'}); finish it first")
 
 
-def choose_explained(wanted: str, scored: Sequence[str]) -> str:
-    """Return the data set whose promoters are explained: ``auto`` is the first one that is scored; empty if there is none.
+def choose_explained(requested: str, scored: Sequence[str]) -> str:
+    """Return the data set for model interpretation: ``auto`` is the first scored one; empty for none.
 
     Raises
     ------
     ConfigError
-        If it is none that is scored.
+        If the data set is not scored.
     """
-    if wanted == "auto":
+    if requested == "auto":
         return scored[0] if scored else ""
-    if wanted and wanted not in scored:
+    if requested and requested not in scored:
         there = ", ".join(scored) or "none"
         raise ConfigError(
-            f"explain.dataset: '{wanted}' is not scored{nearest(wanted, scored)} (evaluation.splits and datasets are {there})"
+            f"explain.dataset: '{requested}' is not scored{nearest(requested, scored)} (evaluation.splits and datasets are {there})"
         )
-    return wanted
+    return requested
 
 
 def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
-    """Check that the DREAM challenge's test table is one of the independent data sets and has its subsets.
+    """Check that the DREAM challenge's test table is an independent data set and that its subsets are given.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], 
     Raises
     ------
     ConfigError
-        If a key is neither ``training.<key>`` nor ``model.sizes.<size>`` of the chosen architecture, or its range is none.
+        If a key is neither ``training.<key>`` nor ``model.sizes.<size>`` of the chosen architecture, or its range is invalid.
     """
     known = [f"training.{key}" for key in options] + [f"model.sizes.{key}" for key in sizes]
     for entry in space:
@@ -141,7 +141,7 @@ def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, 
     Raises
     ------
     ConfigError
-        If the file is missing or does not fit ``schema``, or a file of a data set can neither be asked of Zenodo nor checked.
+        If the file is missing or invalid, or the checksum of a file is neither given nor available from Zenodo.
     """
     try:
         with open(path, encoding="utf-8") as handle:
@@ -161,23 +161,23 @@ def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, 
 
 
 def public_file(table: str, data: str, registry: dict[str, Any], origin: str) -> dict[str, Any] | None:
-    """Return what `downloads.Source` needs of the table ``<data>/<data set>/<file>``; None if it is no file of a public data set.
+    """Return the arguments of `downloads.Source` for the table ``<data>/<data set>/<file>``; None if it belongs to no public data set.
 
     Parameters
     ----------
     table
-        Path as the config gives it, ``{data}`` filled in.
+        Path from the config, with ``{data}`` filled in.
     data
-        The config's folder of data.
+        Data folder of the config.
     registry
         See `load_registry`.
     origin
-        Its path.
+        Path of the registry.
 
     Raises
     ------
     ConfigError
-        If the data set is in the registry, but not the file, and no such file is there either.
+        If the registry has the data set but not the file, and the file does not exist.
     """
     path = os.path.normpath(table)
     dataset, name = os.path.basename(os.path.dirname(path)), os.path.basename(path)

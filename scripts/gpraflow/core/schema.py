@@ -15,7 +15,7 @@ from gpraflow.core.errors import ConfigError, InputError, nearest
 
 
 class Row(dict):
-    """A row of a sheet, with the number of its line in the file."""
+    """A row of a sheet, with its line number in the file."""
 
     line: int
 
@@ -26,12 +26,12 @@ def load(name: str) -> dict[str, Any]:
 
 
 def defaults(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the content that a schema of nested objects gives where nothing is set."""
+    """Return the defaults of a schema of nested objects."""
     return fill({}, schema)
 
 
 def fill(content: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``content`` with the schema's defaults for all that is not set, at every level."""
+    """Return a copy of ``content`` with the schema's defaults for missing keys, at every level."""
     filled = copy.deepcopy(content)
     for key, part in schema.get("properties", {}).items():
         if "default" in part and key not in filled:
@@ -75,12 +75,12 @@ def _message(error: jsonschema.ValidationError) -> str:
 
 
 def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Return ``content`` with defaults, checked against ``schema``.
+    """Return ``content`` with defaults, validated against ``schema``.
 
     Raises
     ------
     ConfigError
-        With one line for each thing that is wrong: ``origin``, the key, what was found, what is expected.
+        With one line for each error: ``origin``, the key, what was found, what is expected.
     """
     filled = fill(content, schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -91,9 +91,9 @@ def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> di
 
 
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
-    """Read a tab-separated sheet; each row is checked against ``schema``, empty cells take the schema's default.
+    """Read a tab-separated sheet; each row is validated against ``schema``, and empty cells take the schema's default.
 
-    The first required column names the row and may not repeat itself, or not within a value of the column ``x-unique-within``.
+    Values of the first required column, which names rows, must be unique, or unique within each value of the column ``x-unique-within``.
 
     Raises
     ------
@@ -136,7 +136,7 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
 
 
 def _typed(cell: str, part: dict[str, Any]) -> Any:
-    """Return the cell of a sheet as the type that the schema asks for, or as it is where that fails."""
+    """Return the cell of a sheet converted to the type in the schema; unchanged if that fails."""
     if part.get("type") == "number":
         try:
             return float(cell)

@@ -66,7 +66,7 @@ def evaluate(
         if promoters not in of_run:
             of_run[promoters] = metrics.bootstrap(mine, measured, resamples, own, threads)
         drawn = {model: of_run[promoters], published: metrics.bootstrap(theirs, measured, resamples, own, threads)}
-        scores = {"n": rows.height} | metrics.described(theirs, measured, drawn[published])
+        scores: dict[str, Any] = {"n": rows.height} | metrics.described(theirs, measured, drawn[published])
         of_parents = _of_parents(published, predictions.columns)
         scores["effects"] = _effects(predictions, published, of_parents, extras["parent_expression"], seed=own, **options)
         scored["published_models"][published] = scores
