@@ -186,8 +186,8 @@ def fit(
     Residuals r = measured - predicted are modelled with the variance
     ``spread_factor spread^2 + model_variance + read_variance / n_reads``, where spread is that between ensemble members; the three
     parameters maximise the likelihood of normal residuals. Intervals do not rely on normality: for a level such as .95, their half-width is
-    the value of rank ``ceil(.95 (n + 1))`` among the n sorted ``|r| / sd``, which guarantees this coverage for exchangeable promoters (split
-    conformal prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
+    the value of rank ``ceil(.95 (n + 1))`` among the n sorted ``|r| / sd``, which guarantees this coverage for exchangeable promoters
+    (split conformal prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
 
     Parameters
     ----------

@@ -149,8 +149,8 @@ class Predictor:
         -------
         polars.DataFrame
             ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference; null if they differ outside the model's
-            window only) and, with a calibration, ``effect_low`` and ``effect_high`` (95 % interval of the true difference, taking the errors
-            of the two predictions as independent), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
+            window only) and, with a calibration, ``effect_low`` and ``effect_high`` (95 % interval of the true difference, taking errors of
+            the two predictions as independent), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
         """
         tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
         unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
