@@ -1,4 +1,4 @@
-"""Figures of the assay: what became of the reads, how deep the library was read, what expression was estimated from it, how well."""
+"""Figures of assay quality control: read losses, sequencing depth, inserts, expression and replicates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Finding the insert of a read between the two flanks, exactly or with edits, on either strand."""
+"""Extraction of the insert between the flanks of a read, exactly or with edits, on either strand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

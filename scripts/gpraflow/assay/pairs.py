@@ -1,4 +1,4 @@
-"""Merging the two mates of read pairs into one read of the whole insert, with fastp."""
+"""Merging of paired reads into single reads that span the insert, with fastp."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The sheet of sorted bins: names of bins, their files, gates and cells. Without third-party imports: Snakemake reads it too."""
+"""The sample sheet: bins with their files, gates and cell counts. Standard library only, since the Snakefile imports it."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""A sorted promoter library from sequence to FASTQ, with a known truth, for the sample run and for tests."""
+"""Simulation of a sorted promoter library from sequence to FASTQ, with known ground truth, for the sample run and for tests."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -34,10 +34,10 @@ REGISTRY = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is known of an architecture without importing it.
+    """Description of an architecture, available without importing it.
 
-    ``stages``: (name, names of the layers that are trained, share of the epochs) in their order, empty if all is trained at once.
-    ``baseline``: it has ``fit`` instead of ``build``. ``motifs``: it starts from a file of motifs. ``parameters``: they can be read.
+    ``stages``: (name, names of trained layers, share of the epochs) in order; empty if all layers are trained together. ``baseline``: has
+    ``fit`` instead of ``build``. ``motifs``: starts from a file of motifs. ``parameters``: has interpretable parameters.
     """
 
     name: str
@@ -55,12 +55,12 @@ class Architecture:
 
 
 def describe(name: str) -> Architecture:
-    """Return what is known of an architecture.
+    """Return the description of an architecture.
 
     Raises
     ------
     ConfigError
-        If there is none of this name.
+        If there is no architecture of this name.
     """
     if name not in REGISTRY:
         raise ConfigError(f"model.name: no architecture '{name}'{nearest(name, REGISTRY)} (available: {', '.join(REGISTRY)})")

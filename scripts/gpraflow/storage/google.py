@@ -1,4 +1,4 @@
-"""Buckets of Google Cloud Storage, ``gs://``; imported where one is used only.
+"""Buckets of Google Cloud Storage, ``gs://``; imported only if needed.
 
 Transfers, their retries and their sessions are those of Google's own library. What is added: every write says which version of the object
 it may replace, checksums are compared by both ends whatever the size, and errors say what to do.

@@ -1,4 +1,4 @@
-"""Public data sets: files of Zenodo's records and of mirrors, fetched once, checked, and never taken for what they are not."""
+"""Public data sets: download of files from Zenodo and mirrors, once for all runs, with verified checksums."""
 
 import hashlib
 import json

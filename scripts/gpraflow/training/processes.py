@@ -1,4 +1,4 @@
-"""One training in several processes, on one machine or on several: each has a part of every batch.
+"""Data-parallel training in several processes, on one or several machines.
 
 JAX only. Every process runs the whole of `training.train` on its own part of the data; the steps wait for each other. The first one's files
 are the result; the others write to a scratch folder of their own, so that nothing but the first batch needs to be on a shared disk.

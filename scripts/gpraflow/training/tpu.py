@@ -1,4 +1,4 @@
-"""What a TPU would make of a training, found without one: its train step is compiled for the TPU here, by Google's own compiler in libtpu.
+"""Check of a training for a TPU without having one: Google's compiler in libtpu compiles the training step for the TPU.
 
 That shows that it compiles, in which precision it computes, that gradients are added up over the chips, and whether it fits into memory. It
 shows neither numbers nor speed: times are estimates from the chips' published peak figures.

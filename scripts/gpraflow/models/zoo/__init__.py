@@ -1,1 +1,1 @@
-"""One module an architecture; their names are those of `gpraflow.models.registry.REGISTRY`."""
+"""One module per architecture, named as in `gpraflow.models.registry.REGISTRY`."""
