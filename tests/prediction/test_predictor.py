@@ -225,7 +225,7 @@ def test_a_calibration_of_another_model_is_refused(folder, tmp_path):
     other = toy.write_model(tmp_path / "model", spread=(1.0,))
     text = (folder / calibration.FILE).read_text()
     (other / calibration.FILE).write_text(text)
-    with pytest.raises(InputError, match="belongs to another model than model.keras"):
+    with pytest.raises(InputError, match=r"belongs to another model than model\.keras"):
         gpraflow.load(other)
     (other / calibration.FILE).write_text(json.dumps(json.loads(text) | {"quantil": 1}))
     with pytest.raises(InputError, match="not a calibration of this version"):

@@ -24,7 +24,7 @@ _EXPLAINED = 0.9  # share of the variance of expression that a model is taken to
 
 
 def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
-    """Return the sheet of bins with the cells that another table gives: TSV, columns ``bin``, ``cells`` and, if used, ``replicate``.
+    """Return the sample sheet with the cells that another table gives: TSV, columns ``bin``, ``cells`` and, if used, ``replicate``.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
 
 
 def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.PathLike) -> list[Replicate]:
-    """Return the bins of each replicate that a sheet of bins describes; without a column ``replicate`` there is one.
+    """Return the bins of each replicate that a sample sheet describes; without a column ``replicate`` there is one.
 
     Parameters
     ----------

@@ -117,7 +117,7 @@ def check_simulated(rows: Sequence[Row], simulated: str, wanted: dict[str, str],
     Parameters
     ----------
     rows
-        Of the sheet of bins.
+        Of the sample sheet.
     simulated
         Folder of simulated files.
     wanted
