@@ -1,4 +1,4 @@
-"""gpraflow: from a sorted promoter library to an honestly tested sequence-to-expression model."""
+"""gpraflow: from a sorted promoter library to a sequence-to-expression model tested without data leakage."""
 
 from __future__ import annotations
 

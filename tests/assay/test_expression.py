@@ -294,11 +294,11 @@ BARE = bins(lower=[None] * 3, upper=[None] * 3)
         (bins(upper=[None, 2, None]), "gate", r"row 2: bin 'b0' has no upper gate; only the last bin may be open there"),
         (bins(cells=[1, None, 1]), "gate", r"row 3: cells of bin 'b1' are missing; give them or set counts\.cells: reads"),
         (BARE, "gate", r"counts\.scale: gate needs the columns lower and upper"),
-        (bins()[:1], "bin", r"1 bins; 2 to 64 are possible"),
-        ([], "bin", r"0 bins; 2 to 64 are possible"),
-        ([{"bin": str(i), "cells": 1} for i in range(65)], "bin", r"65 bins; 2 to 64 are possible"),
-        (bins() + bins()[1:2], "bin", r"row 5: bin 'b1' is there already in row 3"),
-        (replicated("r1", "r2", "r1"), "bin", r"row 8: bin 'r1\.b0' is there already in row 2"),
+        (bins()[:1], "bin", r"1 bins; 2 to 64 are supported"),
+        ([], "bin", r"0 bins; 2 to 64 are supported"),
+        ([{"bin": str(i), "cells": 1} for i in range(65)], "bin", r"65 bins; 2 to 64 are supported"),
+        (bins() + bins()[1:2], "bin", r"row 5: bin 'b1' is already listed in row 3"),
+        (replicated("r1", "r2", "r1"), "bin", r"row 8: bin 'r1\.b0' is already listed in row 2"),
         (replicated("r1") + bins(), "bin", r"row 5: replicate is empty; name it in every row or in none"),
         (replicated("r1") + replicated("r2")[:1], "bin", r"1 bins in replicate 'r2'; 2 to 64"),
         (
@@ -373,10 +373,10 @@ def test_cells_from_another_table(tmp_path):
     ("text", "message"),
     [
         ("bin\tcells\nb0\t1\nb1\t2\n", r"cells of bin 'b2' are missing; did you mean 'b1'\?; add a row"),
-        ("bin\tcells\nb0\t1\nb0\t2\n", r"row 3: bin 'b0' is there again"),
+        ("bin\tcells\nb0\t1\nb0\t2\n", r"row 3: bin 'b0' is listed again"),
         ("bin\tcells\nb0\tmany\n", r"row 2: cells of bin 'b0': 'many' is not a number"),
         ("bin\tcells\nb0\t\n", r"row 2: cells of bin 'b0': '' is not a number"),
-        ("bin\tcells\nb0\t-1\n", r"row 2: cells of bin 'b0' are -1; a number from 0 is needed"),
+        ("bin\tcells\nb0\t-1\n", r"row 2: cells of bin 'b0' are -1; expected a number of at least 0"),
         ("bin\tcells\nb0\tnan\n", r"row 2: cells of bin 'b0' are nan"),
         ("bin\tnumber\nb0\t1\n", r"row 1: no column 'cells' \(the file has bin, number\)"),
         ("", r"not a readable TSV"),
@@ -433,7 +433,7 @@ def test_parquet_of_any_type_of_numbers(tmp_path, kind):
         ("sequence\ta\tb\nACGT\t\t2\n", r"row 2: bin a is empty"),
         ("sequence\ta\tc\nACGT\t1\t2\n", r"row 1: no column 'b' for bin b"),
         ("sequence\ta\tb\nAC*T\t1\t2\n", r"row 2: letter '\*'"),
-        ("sequence\ta\tb\tsplit\nACGT\t1\t2\ttrain\nACGT\t1\t2\ttest\n", r"the same sequence is there again with another split"),
+        ("sequence\ta\tb\tsplit\nACGT\t1\t2\ttrain\nACGT\t1\t2\ttest\n", r"the same sequence occurs again with another split"),
         ("sequence\ta\tb\n", r"the table has no rows"),
     ],
 )
@@ -447,9 +447,9 @@ def test_bad_counts(tmp_path, name, text, message):
 @pytest.mark.parametrize("method", ["weighted_mean", "maximum_likelihood"])
 def test_bins_without_reads_or_cells(method):
     replicate = bins_of([-0.5, 0.5, 1.5, 2.5], np.array([4.0, 0.0, 2.0]))
-    with pytest.raises(InputError, match=r"^1 of 3 bins have reads; expression needs at least two"):
+    with pytest.raises(InputError, match=r"^only 1 of 3 bins have reads; expression needs at least two"):
         run([[0, 0, 3]], [replicate], method)
-    with pytest.raises(InputError, match=r"^replicate 'q': 1 of 3 bins have reads"):
+    with pytest.raises(InputError, match=r"^replicate 'q': only 1 of 3 bins have reads"):
         run([[1, 0, 3, 0, 0, 1]], [replicate, bins_of(replicate.gates, replicate.cells, "q")], method)
     with pytest.raises(InputError, match=r"cells\.tsv: bin '1' has 2 reads but 0 cells"):
         run([[1, 2, 3]], [replicate], method)

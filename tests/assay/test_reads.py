@@ -316,14 +316,14 @@ RECORD = "@r0\nACGT\n+\nFFFF\n"
         (RECORD + "@r1\nAC", r"ends in the middle of read 2 \(line 5\)"),
         (RECORD + "@r1\nACGT\n+\nFF", r"read 2 \(line 5, '@r1'\): sequence and quality differ in length"),
         (RECORD + "@r1\nACGT\n+\nFFFFF\n" + RECORD, r"read 2 \(line 5, '@r1'\): sequence and quality differ in length"),
-        (RECORD + RECORD[4:] + RECORD + "@\n", r"read 2 \(line 5, 'ACGT'\): a FASTQ record begins with @"),
+        (RECORD + RECORD[4:] + RECORD + "@\n", r"read 2 \(line 5, 'ACGT'\): a FASTQ record must begin with @"),
         (RECORD + "@r1\nACGT\nACGT\nFFFF\n", r"read 2 \(line 5, '@r1'\): the third line"),
-        (">r0\nACGT\n>r1\nACGT\n", r"read 1 \(line 1, '>r0'\): a FASTQ record begins with @"),
-        (RECORD + "@r1\nAC-T\n+\nFFFF\n", "read 2: sequence 'AC-T' holds letters other than A, C, G, T and N"),
-        (RECORD + "@r1\nAC.T\n+\nFFFF\n", "read 2: sequence .* holds letters other"),
-        (RECORD + "@r1\nACUT\n+\nFFFF\n", "read 2: sequence 'ACUT' holds letters other"),
-        (RECORD + "@r1\nAC T\n+\nFFFF\n", "read 2: sequence 'AC T' holds letters other"),
-        (RECORD + "@r1\nACGT\n+\nF F\x1f\n", "read 2: quality .* goes below Phred[+]33"),
+        (">r0\nACGT\n>r1\nACGT\n", r"read 1 \(line 1, '>r0'\): a FASTQ record must begin with @"),
+        (RECORD + "@r1\nAC-T\n+\nFFFF\n", "read 2: sequence 'AC-T' contains letters other than A, C, G, T and N"),
+        (RECORD + "@r1\nAC.T\n+\nFFFF\n", "read 2: sequence .* contains letters other"),
+        (RECORD + "@r1\nACUT\n+\nFFFF\n", "read 2: sequence 'ACUT' contains letters other"),
+        (RECORD + "@r1\nAC T\n+\nFFFF\n", "read 2: sequence 'AC T' contains letters other"),
+        (RECORD + "@r1\nACGT\n+\nF F\x1f\n", "read 2: quality .* is below Phred[+]33"),
         ("@r0\nACGT\n+\nhhdB\n" * 2, "Phred[+]64 .* set reads.quality_offset: 64"),
     ],
 )
@@ -349,7 +349,7 @@ def test_cut_gzip_and_missing_files(tmp_path):
     whole = Path(path).read_bytes()
     for size in (len(whole) - 1, len(whole) // 2, 15):
         Path(path).write_bytes(whole[:size])
-        with pytest.raises(InputError, match=r"a\.fastq\.gz: the gzip file is cut off or damaged"):
+        with pytest.raises(InputError, match=r"a\.fastq\.gz: the gzip file is truncated or damaged"):
             counted(path)
     Path(path).write_bytes(whole[:3000] + b"xxxx" + whole[3004:])
     with pytest.raises(InputError, match=r"a\.fastq\.gz: "):

@@ -16,8 +16,8 @@ def test_columns_and_files():
     [
         ({}, "s.tsv, row 3: bin '2' has no reads"),
         ({"reads": "b,c", "reads_2": "d"}, "s.tsv, row 3: bin '2' has 2 files in reads, but 1 in reads_2"),
-        ({"reads": "a"}, "s.tsv, row 3: bin '2': a is there already, for bin '1'"),
-        ({"reads": "b", "reads_2": "b"}, "s.tsv, row 3: bin '2': b is there already, for bin '2'"),
+        ({"reads": "a"}, "s.tsv, row 3: bin '2': a is already listed for bin '1'"),
+        ({"reads": "b", "reads_2": "b"}, "s.tsv, row 3: bin '2': b is already listed for bin '2'"),
     ],
 )
 def test_files_of_bins_are_checked(row, message):
@@ -26,14 +26,14 @@ def test_files_of_bins_are_checked(row, message):
 
 
 def test_a_file_is_the_same_however_it_is_written():
-    with pytest.raises(ConfigError, match=r"\./a/b is there already, for bin '1'"):
+    with pytest.raises(ConfigError, match=r"\./a/b is already listed for bin '1'"):
         sheet.check_reads([{"bin": "1", "reads": "a/b"}, {"bin": "2", "reads": "./a/b"}], "s.tsv")
 
 
 @pytest.mark.parametrize("row", [{"bin": "library"}, {"bin": "source"}, {"bin": "2", "replicate": "sd"}])
 def test_names_of_columns_of_our_own_are_refused(row):
     rows = [{"bin": "1", **({"replicate": "x"} if "replicate" in row else {})}, row]
-    with pytest.raises(ConfigError, match=r"s.tsv, row 3: '(library|source|sd)' is the name of a column of gpraflow's own"):
+    with pytest.raises(ConfigError, match=r"s.tsv, row 3: '(library|source|sd)' is a reserved column name"):
         sheet.replicates_of(rows, False, "s.tsv")
 
 
@@ -60,10 +60,10 @@ def test_a_bin_may_be_there_once_in_each_replicate(root, tmp_path):
     path.write_text("bin\treads\treplicate\n1\ta\tx\n1\tb\ty\n2\tc\ty\n")
     assert [sheet.column_of(row) for row in schemas.load_sheet(path, schema)] == ["x.1", "y.1", "y.2"]
     path.write_text("bin\treads\treplicate\n1\ta\tx\n2\tb\ty\n1\tc\tx\n")
-    with pytest.raises(ConfigError, match="the bin '1' of replicate 'x' is there 2 times"):
+    with pytest.raises(ConfigError, match="the bin '1' of replicate 'x' is listed 2 times"):
         schemas.load_sheet(path, schema)
     path.write_text("bin\treads\n1\ta\n1\tb\n")
-    with pytest.raises(ConfigError, match="the bin '1' is there 2 times"):
+    with pytest.raises(ConfigError, match="the bin '1' is listed 2 times"):
         schemas.load_sheet(path, schema)
     path.write_text("bin\treplicate\na/b\tx\n")
     with pytest.raises(ConfigError, match="row 2: bin"):

@@ -565,7 +565,7 @@ def test_an_empty_bin_gives_an_empty_file(tmp_path, root):
         ({3: {"upper": -2.4}}, "gate between bins 'bin_3' and 'bin_4': found -2.5 and -2.4"),
         ({3: {"upper": -3.0}, 4: {"lower": -3.0}}, "with rising gates"),
         ({3: {"reads": None}}, "bin 'bin_3' has no reads"),
-        ({3: {"reads": "a.gz"}, 4: {"reads": "a.gz"}}, "a.gz is there already"),
+        ({3: {"reads": "a.gz"}, 4: {"reads": "a.gz"}}, "a.gz is already listed"),
     ],
 )
 def test_a_sheet_that_cannot_be_simulated_is_refused(tmp_path, change, message):

@@ -98,7 +98,7 @@ def test_a_copy_that_cannot_be_made_ends_a_training_only_at_its_beginning(proxy,
     proxy.faults = [Fault("POST", "/upload/", answer=refused, times=99, skip=1)]
     about = train(receipt, tmp_path / "other", url)
     assert about["epochs"] == OPTIONS.epochs
-    assert "no copy of this checkpoint was made, training goes on" in capsys.readouterr().out
+    assert "this checkpoint was not copied, training continues" in capsys.readouterr().out
 
 
 def test_a_folder_can_hold_copies_too(tmp_path):

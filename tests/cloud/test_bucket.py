@@ -252,7 +252,7 @@ def test_an_object_that_another_process_removed_meanwhile(proxy, bucket_name, tm
 
 @pytest.mark.parametrize("bad", ["gs://", "gs://Upper/x", "gs://x", "gs:///x", "gs://under_score-/x"])
 def test_urls_that_name_no_bucket(bad):
-    with pytest.raises(ConfigError, match="should look like gs://name"):
+    with pytest.raises(ConfigError, match="expected gs://name"):
         connect.connect(bad)
 
 

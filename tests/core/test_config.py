@@ -67,13 +67,13 @@ def test_overlays_are_valid(root, schema):
         ({"trainning": {}}, r"config: 'trainning' is not a key; did you mean 'training'\?"),
         ({"training": {"learning_rat": 1}}, r"config: 'training\.learning_rat' is not a key; did you mean 'learning_rate'\?"),
         ({"input": {"columns": {"Sequence": "x"}}}, r"'input\.columns\.Sequence' is not a key; did you mean 'sequence'\?"),
-        ({"model": {"name": "slide"}}, r"model\.name: 'slide' is none of compact, biochemical, slides, .*; did you mean 'slides'\?"),
-        ({"training": {"learning_rate": "1e-3"}}, r"'1e-3' is no number but a text in YAML; write 1\.0e-3"),
-        ({"training": {"epochs": "ten"}}, r"training\.epochs: 'ten' is no integer"),
+        ({"model": {"name": "slide"}}, r"model\.name: 'slide' is not one of compact, biochemical, slides, .*; did you mean 'slides'\?"),
+        ({"training": {"learning_rate": "1e-3"}}, r"'1e-3' is not of type number \(text in YAML\); write 1\.0e-3"),
+        ({"training": {"epochs": "ten"}}, r"training\.epochs: 'ten' is not of type integer"),
         ({"training": {"epochs": 0}}, r"training\.epochs: 0 is less than"),
-        ({"training": {"epochs": None}}, r"training\.epochs: None is no integer"),
-        ({"training": None}, r"training: None is no object"),
-        ({"input": {"header": "yes"}}, r"input\.header: 'yes' is no boolean"),
+        ({"training": {"epochs": None}}, r"training\.epochs: None is not of type integer"),
+        ({"training": None}, r"training: None is not of type object"),
+        ({"input": {"header": "yes"}}, r"input\.header: 'yes' is not of type boolean"),
         ({"split": {"names": ["train", "test"]}}, r"split\.names: "),
         ({"run": "../up"}, r"run: "),
     ],
@@ -125,7 +125,7 @@ def test_the_registry_is_the_schema_s(schema):
     [
         ("slides", "smal", {}, r"'slides' has no preset 'smal'; did you mean 'small'\? \(it has paper, small\)"),
         ("slides", "small", {"dropot": 0.1}, r"model\.sizes: 'slides' has no size 'dropot'; did you mean 'dropout'\?"),
-        ("slides", "small", {"kernel_size": 7.5}, r"model\.sizes\.kernel_size: 7\.5 should be a int, as 7 of preset 'small'"),
+        ("slides", "small", {"kernel_size": 7.5}, r"model\.sizes\.kernel_size: 7\.5 should be of type int, as 7 of preset 'small'"),
         ("slids", "small", {}, r"no architecture 'slids'; did you mean 'slides'\?"),
     ],
 )
@@ -161,10 +161,10 @@ def test_sheet(tmp_path, sheet_schema):
     ("text", "message"),
     [
         ("name\ttabel\na\tx\n", r"'tabel' is not a column of this sheet; did you mean 'table'\?"),
-        ("name\ttable\na\tx\na\ty\n", r"the name 'a' is there 2 times; each may be there once"),
+        ("name\ttable\na\tx\na\ty\n", r"the name 'a' is listed 2 times; each may be listed once"),
         ("name\ttable\na\n", r"row 2: it: 'table' is a required property"),
         ("name\ttable\na\tx\tz\n", r"row 2: more cells"),
-        ("name\ttable\texpression_min\na\tx\tlow\n", r"row 2: expression_min: 'low' is no number"),
+        ("name\ttable\texpression_min\na\tx\tlow\n", r"row 2: expression_min: 'low' is not of type number"),
         ("name\ttable\ntest\tx\n", r"row 2: name: "),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_renamed_column_is_an_error_that_names_the_new_column(tmp_path, sheet_
 
 
 def test_missing_sheet(tmp_path, sheet_schema):
-    with pytest.raises(ConfigError, match=r"none\.tsv: this sheet does not exist"):
+    with pytest.raises(ConfigError, match=r"none\.tsv: this file does not exist"):
         schemas.load_sheet(tmp_path / "none.tsv", sheet_schema)
 
 
@@ -264,10 +264,10 @@ def test_a_file_that_the_registry_lacks(tmp_path, registry_schema):
         (REGISTRY.replace("licence: CC BY 4.0", "citation: x"), r"dream: 'licence' is a required property"),
         (REGISTRY.replace('"md5:00"', '"crc32:00"'), r"dream\.files\.test\.checksum: 'crc32:00' does not match"),
         (REGISTRY.replace("name: train.txt", "name: a/train.txt"), r"dream\.files\.train\.name: 'a/train\.txt' does not match"),
-        (REGISTRY.replace("  doi: 10.5281/zenodo.1\n", ""), r"dream\.files\.train: without a doi of Zenodo's a file needs a checksum and"),
+        (REGISTRY.replace("  doi: 10.5281/zenodo.1\n", ""), r"dream\.files\.train: without a Zenodo doi, a file needs a checksum and"),
         (REGISTRY.replace("dream:", "../dream:"), r"'\.\./dream' does not match"),
-        ("- dream", "this is no registry of data sets"),
-        ("a: [", "this is no YAML"),
+        ("- dream", "not a registry of data sets"),
+        ("a: [", "not valid YAML"),
     ],
 )
 def test_a_registry_that_cannot_be_used(tmp_path, registry_schema, text, message):
@@ -305,7 +305,7 @@ def test_the_dream_test_table_is_an_independent_set_without_header():
     sets = {"dream": {"header": False}, "other": {"header": True}}
     configs.check_dream({"dataset": "dream", "subsets": "x", "public": ""}, sets)
     for dataset, subsets, message in (
-        ("draem", "x", "'draem' is no independent data set; did you mean 'dream'"),
+        ("draem", "x", "'draem' is not an independent data set; did you mean 'dream'"),
         ("other", "x", "'other' has a header"),
         ("dream", "", "evaluation.dream.subsets: give the folder"),
     ):

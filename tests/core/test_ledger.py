@@ -47,12 +47,12 @@ def test_rows_that_do_not_add_up_are_a_fault(tmp_path):
     assert not (tmp_path / "a.tsv").exists()
     paths = written(tmp_path, of("count_reads", "1", 9, 7, flank=2))
     paths[0].write_text(paths[0].read_text().replace("flank\t2", "flank\t1"))
-    with pytest.raises(AssertionError, match="rows in are not rows out and rows dropped"):
+    with pytest.raises(AssertionError, match="rows in differ from rows out plus rows dropped"):
         accounting.collect(paths, tmp_path / "ledger.tsv")
 
 
 @pytest.mark.parametrize("taken", [6, 8])
 def test_reads_lost_between_steps_are_a_fault(tmp_path, taken):
     paths = written(tmp_path, of("count_reads", "1", 9, 7, flank=2), of("merge_counts", "1", taken, taken))
-    with pytest.raises(AssertionError, match=f"1: count_reads gave 7 reads, merge_counts took {taken}"):
+    with pytest.raises(AssertionError, match=f"1: count_reads passed on 7 reads, merge_counts took {taken}"):
         accounting.collect(paths, tmp_path / "ledger.tsv")

@@ -107,9 +107,9 @@ def test_what_is_not_there_is_not_scored():
     found = dream.evaluate(positions, predicted, measured, dream.Subsets(subsets.singles, {}))
     assert found["SNVs"] == {"n": 0, "r": None, "r2": None, "rho": None}
     assert found["score"] == {"n": 400, "r": None, "r2": None, "rho": None}
-    with pytest.raises(InputError, match=r"subset 'high' holds position \d+, which the predictions lack"):
+    with pytest.raises(InputError, match=r"subset 'high' holds position \d+, which has no prediction"):
         dream.evaluate(positions[:30], predicted[:30], measured[:30], subsets)
-    with pytest.raises(InputError, match="position 7 is there more than once"):
+    with pytest.raises(InputError, match="position 7 occurs more than once"):
         dream.evaluate(np.append(positions, 7), np.append(predicted, 0), np.append(measured, 0), subsets)
 
 
@@ -164,13 +164,13 @@ def test_wrong_files_are_named(tmp_path):
     *_, subsets, public = challenge()
     published(tmp_path, subsets, public, "motif_perturbation")
     (tmp_path / "low_exp_seqs.csv").write_text("pos\n1\nx\n")
-    with pytest.raises(InputError, match=r"low_exp_seqs\.csv, row 3: position 'x' is no whole number"):
+    with pytest.raises(InputError, match=r"low_exp_seqs\.csv, row 3: position 'x' is not a whole number"):
         dream.read_subsets(tmp_path)
     (tmp_path / "low_exp_seqs.csv").unlink()
     with pytest.raises(InputError, match=r"no low_exp_seqs\.csv for the subset 'low'"):
         dream.read_subsets(tmp_path)
     (tmp_path / "yeast_exp_indices.json").write_text("[1, 2]")
-    with pytest.raises(InputError, match=r"yeast_exp_indices\.json is no JSON object"):
+    with pytest.raises(InputError, match=r"yeast_exp_indices\.json is not a JSON object"):
         dream.read_public(tmp_path)
     with pytest.raises(InputError, match="neither a folder nor a file"):
         dream.read_subsets(tmp_path / "none")
@@ -276,5 +276,5 @@ def test_flags_and_pairs_of_several_files_are_one(tmp_path):
     assert subsets.pairs["SNVs"].tolist() == [[3, 4]]
     assert subsets.pairs["motif_tiling"].tolist() == [[9, 3]]
     (tmp_path / "p.tsv").write_text("alt_pos\tref_pos\ttype\n3\t4\tindel\n")
-    with pytest.raises(InputError, match="type 'indel' of a pair is none of snv"):
+    with pytest.raises(InputError, match="type 'indel' of a pair is not one of snv"):
         dream.read_tables([tmp_path / "a.tsv"], [tmp_path / "p.tsv"])

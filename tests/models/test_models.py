@@ -214,7 +214,7 @@ def test_parameters_that_can_be_read_are_those_of_the_saved_members(of_each):
     model, _ = models_directory.load(folder)
     (activities, _) = model.get_layer("member_0").get_layer("activities").get_weights()
     assert table["activity"].to_list() == activities[:, 0].tolist()
-    with pytest.raises(ConfigError, match=r"parameters of 'slides' mean nothing by themselves; train biochemical \(model\.name\)"):
+    with pytest.raises(ConfigError, match=r"parameters of 'slides' cannot be interpreted; train biochemical \(model\.name\)"):
         models_directory.parameters(of_each("slides")[0])
 
 

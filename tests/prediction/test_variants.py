@@ -107,14 +107,14 @@ def test_a_variant_where_the_model_does_not_look_has_no_effect_to_tell(folder, t
         ("v.vcf", vcf(("p1", 1, ".", "NN", "A")), r"v\.vcf, line 3: REF is 'NN', but 'p1' of .*ref\.fa has '..' at 1; POS counts from 1"),
         ("v.vcf", vcf(("p1", 27, ".", "A", "C")), r"line 3: POS '27' is not in 'p1', which has 26 bp \(counted from 1\)"),
         ("v.vcf", vcf(("p1", 0, ".", "A", "C")), "line 3: POS '0' is not in 'p1'"),
-        ("v.vcf", vcf(("p_1", 1, ".", "A", "C")), r"line 3: CHROM 'p_1' is no name in .*; did you mean 'p1'\?"),
-        ("v.vcf", vcf(("p1", 1, ".", INSERTS[1][0], "<DEL>")), "line 3: ALT '<DEL>' is no sequence of A, C, G, T and N"),
+        ("v.vcf", vcf(("p_1", 1, ".", "A", "C")), r"line 3: CHROM 'p_1' is not a name in .*; did you mean 'p1'\?"),
+        ("v.vcf", vcf(("p1", 1, ".", INSERTS[1][0], "<DEL>")), "line 3: ALT '<DEL>' is not a sequence of A, C, G, T and N"),
         ("v.vcf", vcf(("p1", 1, ".", "", "A")), "line 3: REF is empty"),
         ("v.vcf", vcf(("p1", 1, ".")), "line 3: 3 columns; a VCF has at least 5"),
         ("v.vcf", vcf(), "no variant found"),
         ("v.vcf", "p1\t1\t.\tA\tC\n", "line 1: a record before the line #CHROM"),
         ("v.vcf", "#CHROM POS\n", "line 1: columns #CHROM POS; a VCF has #CHROM POS ID REF ALT"),
-        ("alt.fa", f">q1\n{INSERTS[1]}\n", r"alt\.fa, record 1: 'q1' is no name in .*ref\.fa; did you mean"),
+        ("alt.fa", f">q1\n{INSERTS[1]}\n", r"alt\.fa, record 1: 'q1' is not a name in .*ref\.fa; did you mean"),
         ("alt.fa", ">p1\nMKVLEF\n", r"alt\.fa, record 1 \('p1'\): letter 'L'"),
     ],
 )
@@ -127,4 +127,4 @@ def test_what_does_not_fit_is_an_error_that_names_line_or_record(tmp_path, name,
 
 def test_a_name_twice_among_references_and_exit_code(folder, tmp_path, capsys):
     assert effects(folder, tmp_path, "alt.fa", REF, REF + REF) == cli.REFUSED
-    assert "ref.fa: the name 'p0' is there 2 times (records 1 and 4); names must differ" in capsys.readouterr().err
+    assert "ref.fa: the name 'p0' occurs 2 times (records 1 and 4); names must be unique" in capsys.readouterr().err

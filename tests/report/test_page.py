@@ -309,7 +309,7 @@ def test_cost_is_summed_by_rule(tmp_path):
     assert found.rows() == [("count_reads", 2, 15.0, 10800.0, 3.0, 300.0), ("quick", 1, 0.5, 0.5, pytest.approx(0.5 / 3600), None)]
     assert cost.read(tmp_path / "none").height == 0
     (tmp_path / "quick.tsv").write_text("seconds\n1\n")
-    with pytest.raises(InputError, match=r"quick\.tsv: this is no benchmark file"):
+    with pytest.raises(InputError, match=r"quick\.tsv: not a benchmark file"):
         cost.read(tmp_path)
 
 

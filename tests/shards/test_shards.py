@@ -176,7 +176,7 @@ def test_damaged_records_are_told():
 
 def test_bad_extra_features(tmp_path):
     uneven = library(5).with_columns(bin_cells=pl.Series([[1.0], [1.0, 2.0], [1.0], [1.0], [1.0]]))
-    with pytest.raises(InputError, match="the lists of column 'bin_cells' are not equally long"):
+    with pytest.raises(InputError, match="the lists of column 'bin_cells' differ in length"):
         write(uneven, tmp_path, extra_features=["bin_cells"])
     with pytest.raises(InputError, match=r"'bin_cells' has empty cells \(split 'train', promoters 1 to 2\)"):
         write(
@@ -184,7 +184,7 @@ def test_bad_extra_features(tmp_path):
             tmp_path,
             extra_features=["bin_cells"],
         )
-    with pytest.raises(InputError, match="'weight' is no numeric column"):
+    with pytest.raises(InputError, match="'weight' is not a numeric column"):
         write(library(5), tmp_path, extra_features=["weight"])
     with pytest.raises(InputError, match="column 'n_reads' has empty cells"):
         write(library(5).with_columns(n_reads=pl.lit(None, pl.Int64)), tmp_path, extra_features=["n_reads"])
@@ -259,7 +259,7 @@ def test_second_upload_sends_nothing_and_a_damaged_object_is_sent_again(uploaded
 
 def test_upload_refuses_damaged_local_shards(uploaded, tmp_path):
     damage(tmp_path / "shards/train/train-00000-of-00003.tfrecord", "bit")
-    with pytest.raises(InputError, match=r"train-00000-of-00003\.tfrecord: missing or not what its manifest says"):
+    with pytest.raises(InputError, match=r"train-00000-of-00003\.tfrecord: missing or different from its manifest"):
         upload.upload({"train": tmp_path / "shards/train/manifest.json"}, f"file://{tmp_path}/new", tmp_path / "new.json")
     assert not (tmp_path / "new.json").exists()
     assert not (tmp_path / "new/train/manifest.json").exists()

@@ -74,7 +74,9 @@ def test_spellings_of_a_doi_and_the_doi_of_all_versions(server, path, doi):
 
 
 def test_another_doi_is_refused(server, path):
-    with pytest.raises(ConfigError, match=r"datasets\.yaml, dream\.doi: '10\.1038/x' is no DOI of Zenodo's.*10\.5281/zenodo\.1234567"):
+    with pytest.raises(
+        ConfigError, match=r"datasets\.yaml, dream\.doi: '10\.1038/x' is not a Zenodo DOI, such as 10\.5281/zenodo\.1234567"
+    ):
         downloads.fetch(path, source(doi="10.1038/x"), network(server))
     assert server.requests == []
 
@@ -140,11 +142,11 @@ def test_offline_with_the_registrys_checksum(server, path):
 
 
 def test_offline_without_file_or_checksum_says_what_to_do(server, path):
-    with pytest.raises(GpraflowError, match=r"is not there, and fetch\.offline is true.*bring train\.txt of doi\.org/10\.5281"):
+    with pytest.raises(GpraflowError, match=r"is missing, and fetch\.offline is true.*copy train\.txt of doi\.org/10\.5281"):
         downloads.fetch(path, source(), network(server, offline=True))
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
-    with pytest.raises(GpraflowError, match=r"checksum is not known.*datasets\.yaml, dream.*train\.txt\.fetched\.json"):
+    with pytest.raises(GpraflowError, match=r"checksum is unknown.*datasets\.yaml, dream.*train\.txt\.fetched\.json"):
         downloads.fetch(path, source(), network(server, offline=True))
     assert server.requests == []
 
@@ -168,7 +170,7 @@ def test_a_connection_that_always_breaks_keeps_what_came(server, path):
     server.drops = [200_000, 0, 0, 0, 0, 0]
     with pytest.raises(GpraflowError, match=r"the connection broke 3 times at .* bytes") as caught:
         downloads.fetch(path, source(), network(server, retries=2))
-    assert "the same command goes on from there" in str(caught.value)
+    assert "the same command resumes from there" in str(caught.value)
     part = path.with_name("train.txt.part")
     kept = part.stat().st_size
     assert part.read_bytes() == CONTENT[:kept]

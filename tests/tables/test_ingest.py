@@ -109,7 +109,7 @@ def test_further_columns_are_kept(tmp_path):
     assert promoters.read(tmp_path / "a.parquet")["peer"].to_list() == [0.5, 1.5, 2.5]
     with pytest.raises(ConfigError, match="no column 'pear' to keep; did you mean 'peer'"):
         ingest(tmp_path / "a.tsv", keep=["pear"])
-    with pytest.raises(ConfigError, match="'n_reads' is a column of the promoter table itself"):
+    with pytest.raises(ConfigError, match="'n_reads' is a column of the promoter table; rename"):
         ingest(tmp_path / "a.tsv", keep=["n_reads"])
 
 
@@ -128,7 +128,7 @@ def test_all_roles_are_read(tmp_path):
 @pytest.mark.parametrize("cells", ["1,,2", "1,x", "1,-2", "1,nan", "inf"])
 def test_bad_cells_of_bins(tmp_path, cells):
     (tmp_path / "a.tsv").write_text(f"sequence\texpression\tbin_cells\n{ROWS[0][0]}\t1\t1,2\n{ROWS[1][0]}\t2\t{cells}\n")
-    with pytest.raises(InputError, match=rf"row 3: bin_cells '{cells}'; numbers of at least 0 are needed"):
+    with pytest.raises(InputError, match=rf"row 3: bin_cells '{cells}'; expected numbers of at least 0, separated by commas"):
         ingest(tmp_path / "a.tsv")
 
 
@@ -381,7 +381,7 @@ def test_damaged_flank_as_error_names_the_row(tmp_path):
 
 
 def test_missing_flanks_may_be_refused(tmp_path):
-    with pytest.raises(InputError, match=r"row 3: neither TGCATTTTTTTCACATC nor GGTTACGGCTGTT is there"):
+    with pytest.raises(InputError, match=r"row 3: neither TGCATTTTTTTCACATC nor GGTTACGGCTGTT was found"):
         ingest(mixed(tmp_path)[1], policy=Policy(add_missing_flanks=False))
 
 

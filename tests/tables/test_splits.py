@@ -93,7 +93,7 @@ def test_fewer_promoters_to_train_on_are_whole_clusters_and_part_of_more():
     assert set(run(table, train_promoters=100, seed=8)["train"]["sequence"]) - set(every["train"]["sequence"])
     with pytest.raises(InputError, match=r"a\.parquet: split\.train_promoters is 901, but train has \d+ promoters; set it to 0 for all"):
         run(table, train_promoters=901)
-    with pytest.raises(InputError, match=r"the first cluster that is drawn has more than split\.train_promoters \(5\)"):
+    with pytest.raises(InputError, match=r"the first cluster drawn has more promoters than split\.train_promoters \(5\)"):
         run(table, train_promoters=5)
 
 
@@ -135,7 +135,7 @@ def test_near_duplicates_of_independent_sets_are_not_trained_on():
         parts = run(table, independent=policy, ledger=ledger, **options)
         assert [part.height for part in parts.values()] == kept
         assert (ledger.counts[kind, f"from train: {what}"], ledger.counts[kind, f"from val: {what}"]) == (1, 1)
-    with pytest.raises(InputError, match=r"is within 2 edits of one of the independent set 's' \(2 such promoters in train and val\)"):
+    with pytest.raises(InputError, match=r"is within 2 edits of a promoter of 's' \(2 such promoters in train and val\)"):
         run(table, independent="error", **options)
 
 
@@ -166,7 +166,7 @@ def test_listed_promoters_are_the_test_split_and_their_near_duplicates_go():
 
 
 def test_a_list_of_other_promoters_is_refused():
-    with pytest.raises(InputError, match=r"none of the sequences of split\.test_sequences is in the library"):
+    with pytest.raises(InputError, match=r"no sequence of split\.test_sequences is in the library"):
         run(library(9), method="list")
 
 
@@ -204,7 +204,7 @@ def test_empty_split_is_an_error():
 
 
 def test_one_cluster_is_said_to_be_one():
-    with pytest.raises(InputError, match=r"\(3 promoters in all\); they are one cluster, which a split does not take apart"):
+    with pytest.raises(InputError, match=r"\(3 promoters in all\); they form one cluster, and clusters stay in one split"):
         run(library(3, group="one"))
 
 
@@ -223,8 +223,8 @@ def test_own_column_with_other_labels():
     ("table", "message"),
     [
         (library(3), "the table has no split column"),
-        (library(3, split=["train", "tset", "val"]), "promoter 2: split 'tset' is none of train, val, test"),
-        (library(3, split=["train", None, "val"]), "promoter 2: split 'None' is none of"),
+        (library(3, split=["train", "tset", "val"]), "promoter 2: split 'tset' is not one of train, val, test"),
+        (library(3, split=["train", None, "val"]), "promoter 2: split 'None' is not one of"),
         (library(3, split=["train", "val", "val"]), "the split 'test' is empty"),
         (library(3, group=["a", "b", "a"], split=["train", "val", "test"]), "cluster 'a' is in test and train"),
     ],

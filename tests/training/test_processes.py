@@ -59,5 +59,5 @@ def test_a_process_that_fails_ends_all(tmp_path):
 
 
 def test_tensorflow_trains_in_one_process(tmp_path):
-    with pytest.raises(ConfigError, match="several processes train with jax only"):
+    with pytest.raises(ConfigError, match="only jax trains with several processes"):
         in_two(tmp_path / "receipt.json", tmp_path / "model", backend="tensorflow")

@@ -352,7 +352,7 @@ def test_eight_devices_give_the_losses_of_one():
 
 def test_a_batch_is_a_multiple_of_the_devices():
     assert run.batch_size_of(100, 90, 8) == 88
-    with pytest.raises(TrainingError, match="5 training promoters in batches of 100 cannot be shared out to 8 devices"):
+    with pytest.raises(TrainingError, match="5 training promoters in batches of 100 cannot be distributed over 8 devices"):
         run.batch_size_of(100, 5, 8)
 
 

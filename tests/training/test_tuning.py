@@ -100,7 +100,7 @@ def test_a_killed_trial_is_made_again(receipt, tmp_path, monkeypatch):
 
 
 def test_a_baseline_has_nothing_to_tune(tmp_path):
-    with pytest.raises(ConfigError, match="'baseline_kmer' has nothing that tuning could change"):
+    with pytest.raises(ConfigError, match="'baseline_kmer' has no hyper-parameters to tune"):
         trial(tmp_path / "receipt.json", tmp_path, 0, blueprint=replace(blueprint("vaishnav_cnn"), name="baseline_kmer"))
 
 
@@ -113,9 +113,9 @@ def test_no_complete_trial_is_an_error():
     ("entry", "message"),
     [
         ({"key": "training.learning_rat", "low": 1, "high": 2}, r"'training\.learning_rat' is not a key .*; did you mean"),
-        ({"key": "training.epochs", "low": 2, "high": 1}, r"training\.epochs: low, high \(greater than low\)"),
+        ({"key": "training.epochs", "low": 2, "high": 1}, r"training\.epochs: expected low, high \(greater than low\)"),
         ({"key": "training.learning_rate", "low": 0, "high": 1, "log": True}, "low must be above 0 for log, found 0"),
-        ({"key": "training.optimizer", "choices": ["adam"], "low": 1}, "choices stand alone"),
+        ({"key": "training.optimizer", "choices": ["adam"], "low": 1}, "choices must not be empty or combined with other keys"),
         ({"key": "model.sizes.filters"}, "low, high"),
     ],
 )

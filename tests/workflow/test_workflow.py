@@ -282,7 +282,7 @@ SEQUENCE = "TGCATTTTTTTCACATC" + "ACGT" * 20 + "GGTTACGGCTGTT"
         (f"sequence\texpression\n{SEQUENCE}\t99\n", "", r"mine\.tsv, row 2: expression 99 is outside -4 \.\. 21"),
         (f"sequence\texpression\n{SEQUENCE}\t1\n", "training: {learning_rat: 1}", r"'training\.learning_rat' is not a key; did you mean"),
         (f"sequence\texpression\n{SEQUENCE}\t1\n", "model: {preset: smal}", r"no preset 'smal'; did you mean 'small'\?"),
-        (f"sequence\texpression\n{SEQUENCE}\t1\n", "evaluation: {datasets: none.tsv}", r"none\.tsv: this sheet does not exist"),
+        (f"sequence\texpression\n{SEQUENCE}\t1\n", "evaluation: {datasets: none.tsv}", r"none\.tsv: this file does not exist"),
         (f"sequence\texpression\n{SEQUENCE}\t1\n", "", r"the split '\w+' is empty \(1 promoters in all\)"),
     ],
     ids=["missing file", "empty file", "range", "misspelt key", "unknown preset", "missing sheet", "empty split"],
@@ -403,8 +403,8 @@ def test_the_sheet_of_bins_is_checked_before_anything_runs(workflow_folder):
     good = sheet.read_text()
     for wrong, right, message in (
         ("\t-1\t1\ta", "\t-2\t1\ta", r"tiny_bins\.tsv, row 3: bin 'a\.1' \(-2 to 1\) overlaps the one before, which ends at -1"),
-        ("\ta\n1", "\ta\n0", r"tiny_bins\.tsv: the bin '0' of replicate 'a' is there 2 times"),
-        ("a_1.fastq.gz", "a_0.fastq.gz", r"row 3: bin 'a\.1': .*a_0\.fastq\.gz is there already, for bin 'a\.0'"),
+        ("\ta\n1", "\ta\n0", r"tiny_bins\.tsv: the bin '0' of replicate 'a' is listed 2 times"),
+        ("a_1.fastq.gz", "a_0.fastq.gz", r"row 3: bin 'a\.1': .*a_0\.fastq\.gz is already listed for bin 'a\.0'"),
         ("bin\treads\t", "bin\treeds\t", r"'reeds' is not a column of this sheet; did you mean 'reads'\?"),
     ):
         assert good.count(wrong) == 1

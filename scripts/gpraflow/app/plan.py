@@ -1,4 +1,4 @@
-"""What a run will do, from its config: data sets, bins, model, and the figures and tables of its report.
+"""The plan of a run, derived from its config: data sets, bins, model, and the figures and tables of its report.
 
 The Snakefile makes one `Plan` of the validated config and its sheets; rules take their inputs and parameters from it. Nothing here depends
 on Snakemake, and only on packages that Snakemake brings along.

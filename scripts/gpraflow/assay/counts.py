@@ -1,4 +1,4 @@
-"""Counts of sequence x bin from the inserts of each bin: bins side by side, sequencing errors with the insert they come from."""
+"""Merging of counts across bins, and of sequencing errors into the insert they derive from."""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -24,7 +24,7 @@ _EXPLAINED = 0.9  # share of the variance of expression that a model is taken to
 
 
 def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
-    """Return the sheet of bins with the cells that another table gives: TSV, columns ``bin``, ``cells`` and, if used, ``replicate``.
+    """Return the sample sheet with the cells that another table gives: TSV, columns ``bin``, ``cells`` and, if used, ``replicate``.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
         If the table or a column is missing, a number is none, or a bin is missing or there twice.
     """
     if not Path(path).is_file():
-        raise InputError(f"{path}: this table of cells does not exist; check counts.cells")
+        raise InputError(f"{path}: this table of cell counts does not exist; check counts.cells")
     try:
         table = pl.read_csv(Path(path), separator="\t", comment_prefix="#", infer_schema=False)
     except pl.exceptions.PolarsError as error:
@@ -45,13 +45,13 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
         row = {name: (cell or "").strip() for name, cell in row.items()}
         name = column_of(row)
         if name in found:
-            raise InputError(f"{path}, row {number}: bin '{name}' is there again; each may be there once")
+            raise InputError(f"{path}, row {number}: bin '{name}' is listed again; each may be listed once")
         try:
             found[name] = float(row["cells"])
         except ValueError:
             raise InputError(f"{path}, row {number}: cells of bin '{name}': '{row['cells']}' is not a number") from None
         if not 0 <= found[name] < np.inf:
-            raise InputError(f"{path}, row {number}: cells of bin '{name}' are {row['cells']}; a number from 0 is needed")
+            raise InputError(f"{path}, row {number}: cells of bin '{name}' are {row['cells']}; expected a number of at least 0")
     for row in sheet:
         if column_of(row) not in found:
             raise InputError(f"{path}: cells of bin '{column_of(row)}' are missing{nearest(column_of(row), found)}; add a row")
@@ -59,7 +59,7 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
 
 
 def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.PathLike) -> list[Replicate]:
-    """Return the bins of each replicate that a sheet of bins describes; without a column ``replicate`` there is one.
+    """Return the bins of each replicate that a sample sheet describes; without a column ``replicate`` there is one.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def read_counts(
         for name in labels:
             spread = table.filter(pl.col(name).n_unique().over("sequence") > 1)
             if spread.height:
-                raise InputError(f"{path}, row {spread['row'][0]}: the same sequence is there again with another {name}; mend the column")
+                raise InputError(f"{path}, row {spread['row'][0]}: the same sequence occurs again with another {name}; correct the column")
         merged = table.group_by("sequence", maintain_order=True).agg(pl.col(labels).first(), pl.col(list(roles)).sum())
         ledger.drop("same sequence again, reads added up", table.height - merged.height)
         table = merged
@@ -197,10 +197,10 @@ def estimate(
         reads = counts[:, part].sum(axis=0)
         if (reads > 0).sum() < 2:
             where = f"replicate '{each.name}': " if each.name else ""
-            raise InputError(f"{where}{(reads > 0).sum()} of {len(reads)} bins have reads; expression needs at least two")
+            raise InputError(f"{where}only {(reads > 0).sum()} of {len(reads)} bins have reads; expression needs at least two")
         for bin_reads, name, cells in zip(reads, each.columns, reads if each.cells is None else each.cells, strict=True):
             if bin_reads and not cells:
-                raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but 0 cells; mend its cells or leave the bin out")
+                raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but 0 cells; correct its cells or leave the bin out")
             if not bin_reads:
                 ledger.note(f"bin without reads: {name}", 1)
 

@@ -23,9 +23,9 @@ def _decompressed(path: str) -> Iterator[bytes]:
                 while block := handle.read(_BLOCK):
                     yield block
     except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"{path}: this file of reads does not exist") from None
+        raise InputError(f"{path}: this FASTQ file does not exist") from None
     except (EOFError, zlib.error, gzip.BadGzipFile, isal_zlib.IsalError) as error:  # type: ignore[misc]
-        raise InputError(f"{path}: the gzip file is cut off or damaged ({error}); copy it again") from None
+        raise InputError(f"{path}: the gzip file is truncated or damaged ({error}); copy it again") from None
 
 
 def whole_records(path: str) -> Iterator[tuple[list[bytes | memoryview], int, int]]:
@@ -87,8 +87,8 @@ def locate_fields(text: np.ndarray, first: int, path: str) -> _Fields:
             name = text[starts[row] : ends[row, 0]].tobytes().decode(errors="replace")
             raise InputError(f"{path}: read {number:,} (line {4 * number - 3:,}, '{name[:60]}'): {fault}")
 
-    refuse(text[starts] != ord("@"), "a FASTQ record begins with @; the file is no FASTQ, or a line is missing before this read")
-    refuse(text[ends[:, 1] + 1] != ord("+"), "the third line of a FASTQ record begins with +; a line is missing or too much here")
+    refuse(text[starts] != ord("@"), "a FASTQ record must begin with @; the file is not FASTQ, or a line is missing before this read")
+    refuse(text[ends[:, 1] + 1] != ord("+"), "the third line of a FASTQ record must begin with +; a line is missing or duplicated here")
     refuse(ends[:, 3] - ends[:, 2] - 1 != length, "sequence and quality differ in length; the file is damaged")
     return _Fields(ends[:, 0] + 1, ends[:, 2] + 1, length)
 

@@ -1,4 +1,4 @@
-"""Figures of the assay: what became of the reads, how deep the library was read, what expression was estimated from it, how well."""
+"""Figures of assay quality control: read losses, sequencing depth, inserts, expression and replicates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -458,7 +458,7 @@ def profiles(
             if i >= len(mean):
                 axes.set_visible(False)
                 continue
-            axes.bar(edges[:-1], 100 * observed[i], np.diff(edges), align="edge", color="0.75", label="cells seen")
+            axes.bar(edges[:-1], 100 * observed[i], np.diff(edges), align="edge", color="0.75", label="cells inferred from reads")
             axes.plot(middle, 100 * expected[i], color=_VERMILION, linewidth=1, label="cells expected from the fit", **marks)
             axes.axvspan(low[i], high[i], color=_BLUE, alpha=0.3, linewidth=0, label="expression, 95 % interval")
             axes.set_title(f"{n_reads[i]:,} reads", fontsize=_SMALL + 0.5)

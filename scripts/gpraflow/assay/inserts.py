@@ -1,4 +1,4 @@
-"""Finding the insert of a read between the two flanks, exactly or with edits, on either strand."""
+"""Extraction of the insert between the flanks of a read, exactly or with edits, on either strand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Policy:
             flank = getattr(self, key)
             if set(flank) - set("ACGT") or len(flank) > _LONGEST_FLANK:
                 raise ConfigError(
-                    f"reads.{key}: '{flank}' must hold A, C, G and T only; give the {_LONGEST_FLANK} bp next to the insert at most"
+                    f"reads.{key}: '{flank}' may contain A, C, G and T only; give the {_LONGEST_FLANK} bp next to the insert at most"
                 )
 
 

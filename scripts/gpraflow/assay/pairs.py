@@ -1,4 +1,4 @@
-"""Merging the two mates of read pairs into one read of the whole insert, with fastp."""
+"""Merging of paired reads into single reads that span the insert, with fastp."""
 
 import json
 import shutil
@@ -78,7 +78,7 @@ def merge(
         for one, two in zip(first, second, strict=True):
             pairs, mates = fastq.count_records(one), fastq.count_records(two)
             if pairs != mates:
-                raise InputError(f"{one} has {pairs:,} reads, {two} has {mates:,}; pairs need as many: one of the files is not whole")
+                raise InputError(f"{one} has {pairs:,} reads, {two} has {mates:,}; mates must match: one of the files is incomplete")
             ledger.read(pairs)
             if not pairs:
                 continue

@@ -174,7 +174,7 @@ def _good_quality(rows: np.ndarray, length: np.ndarray, numbers: np.ndarray, pat
     if below.any():
         row = int(below.any(axis=1).argmax())
         text = rows[row, : length[row]].tobytes().decode(errors="replace")
-        raise InputError(f"{path}: read {numbers[row]:,}: quality '{text[:40]}' goes below Phred+{offset}; see reads.quality_offset")
+        raise InputError(f"{path}: read {numbers[row]:,}: quality '{text[:40]}' is below Phred+{offset}; check reads.quality_offset")
     # Phred+64 goes from 59 (Solexa's -5) to 105; good reads in Phred+33 end below 90, or, of long-read machines, go beyond 105.
     if numbers[0] == 1 and offset == 33 and 90 <= rows.max() <= 105 and rows[rows > 0].min() >= 59:
         raise InputError(f"{path}: qualities look like Phred+64 (Illumina before 2011); set reads.quality_offset: 64")
@@ -189,7 +189,7 @@ def _upper_case(rows: np.ndarray, numbers: np.ndarray, path: str) -> np.ndarray:
     if bad.any():
         row = int(bad.any(axis=1).argmax())
         text = rows[row].tobytes().rstrip(b"\0").decode(errors="replace")
-        raise InputError(f"{path}: read {numbers[row]:,}: sequence '{text[:60]}' holds letters other than A, C, G, T and N")
+        raise InputError(f"{path}: read {numbers[row]:,}: sequence '{text[:60]}' contains letters other than A, C, G, T and N")
     return upper
 
 

@@ -1,4 +1,4 @@
-"""The sheet of sorted bins: names of bins, their files, gates and cells. Without third-party imports: Snakemake reads it too."""
+"""The sample sheet: bins with their files, gates and cell counts. Standard library only, since the Snakefile imports it."""
 
 import math
 import os
@@ -43,11 +43,11 @@ def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
         if not first:
             raise ConfigError(f"{where} has no reads; fill in the column reads, or give a table of counts as counts.table")
         if second and len(first) != len(second):
-            raise ConfigError(f"{where} has {len(first)} files in reads, but {len(second)} in reads_2; pairs need as many")
+            raise ConfigError(f"{where} has {len(first)} files in reads, but {len(second)} in reads_2; their numbers must match")
         for name in first + second:
             path_of_file = os.path.normpath(name)
             if path_of_file in owner:
-                raise ConfigError(f"{where}: {name} is there already, for bin '{owner[path_of_file]}'; each file may be there once")
+                raise ConfigError(f"{where}: {name} is already listed for bin '{owner[path_of_file]}'; each file may be listed once")
             owner[path_of_file] = column_of(row)
 
 
@@ -68,14 +68,14 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
     for number, row in _numbered(rows):
         name, replicate = column_of(row), row.get("replicate") or ""
         if name in _RESERVED_BINS or replicate in _RESERVED_REPLICATES:
-            raise ConfigError(f"{path}, row {number}: '{replicate or name}' is the name of a column of gpraflow's own; choose another")
+            raise ConfigError(f"{path}, row {number}: '{replicate or name}' is a reserved column name; choose another")
         if name in seen:
-            raise ConfigError(f"{path}, row {number}: bin '{name}' is there already in row {seen[name]}")
+            raise ConfigError(f"{path}, row {number}: bin '{name}' is already listed in row {seen[name]}")
         seen[name] = number
         found.setdefault(replicate, []).append((number, row))
     for replicate, numbered in found.items() or [("", [])]:
         if not 2 <= len(numbered) <= 64:
-            raise ConfigError(f"{path}: {len(numbered)} bins{f' in replicate {replicate!r}' if replicate else ''}; 2 to 64 are possible")
+            raise ConfigError(f"{path}: {len(numbered)} bins{f' in replicate {replicate!r}' if replicate else ''}; 2 to 64 are supported")
         gates_of(numbered, path)
         for number, row in numbered:
             if cells_needed and not row.get("cells", -1) >= 0:
@@ -117,7 +117,7 @@ def check_simulated(rows: Sequence[Row], simulated: str, wanted: dict[str, str],
     Parameters
     ----------
     rows
-        Of the sheet of bins.
+        Of the sample sheet.
     simulated
         Folder of simulated files.
     wanted

@@ -1,4 +1,4 @@
-"""A sorted promoter library from sequence to FASTQ, with a known truth, for the sample run and for tests."""
+"""Simulation of a sorted promoter library from sequence to FASTQ, with known ground truth, for the sample run and for tests."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def write(
     paths: Mapping[str, str],
     threads: int = 1,
 ) -> None:
-    """Simulate a sorted and sequenced library and write its reads, sheet of bins and truth.
+    """Simulate a sorted and sequenced library and write its reads, sample sheet and truth.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def write(
     motif_file
         Matrices in JASPAR format.
     sheet
-        Rows of the sheet of bins: ``bin``, ``reads``, ``lower``, ``upper``; ``reads_2`` for read pairs; ``replicate`` if there are any.
+        Rows of the sample sheet: ``bin``, ``reads``, ``lower``, ``upper``; ``reads_2`` for read pairs; ``replicate`` if there are any.
         ``reads`` may name several files separated by commas; the bin's reads are then dealt out to them.
     assay
         Sizes and noise.
@@ -54,11 +54,11 @@ def write(
     ConfigError
         If the sheet lacks gates or files of reads, names a file twice, or one that is not in ``reads``.
     """
-    check_reads(list(sheet), "sheet of bins")
+    check_reads(list(sheet), "sample sheet")
     for row in sheet:
         for name in (*split_files(row["reads"]), *split_files(row.get("reads_2", ""))):
             if name not in reads:
-                raise ConfigError(f"sheet of bins: {name} is not one of the simulated files; it is left as it is")
+                raise ConfigError(f"sample sheet: {name} is not one of the simulated files; it is left as it is")
     replicates = replicate_gates(sheet)
     inner = next(iter(replicates.values()))
     library = make_library(scaffold, motif_file, inner, assay, seed)

@@ -154,7 +154,7 @@ def write_bin(
     Parameters
     ----------
     row
-        Of the sheet of bins.
+        Of the sample sheet.
     owner
         The promoter of each cell.
     reads

@@ -1,4 +1,4 @@
-"""Config and sheets against closed schemas: defaults filled in, every message with the key and, if misspelt, the nearest right one."""
+"""Validation of the config and of sheets: defaults, checks across keys, and messages that name the key and the nearest valid one."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,18 @@ from gpraflow.core.errors import ConfigError, nearest
 
 
 def load(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config with the schema's defaults, checked against the schema.
+    """Return a config with all defaults, validated against the schema.
 
     Raises
     ------
     ConfigError
-        With one line for each key that is wrong.
+        With one line for each invalid key.
     """
     return schemas.validate(dict(content), schemas.load("config"), "config")
 
 
 def check_splits(content: dict[str, Any]) -> None:
-    """Check that every split to score is one of the splits to make, and that a listed test split has its list.
+    """Check that every split to score is made, and that ``split.method: list`` has its list of test sequences.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def check_splits(content: dict[str, Any]) -> None:
 
 
 def extras_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a row of the sheet of independent data sets says of columns beside those of the promoter table.
+    """Return the columns that a row of the sheet of independent data sets names beside those of the promoter table.
 
     Returns
     -------
@@ -59,7 +59,7 @@ def extras_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_comparison(runs: Sequence[str], own: str) -> None:
-    """Check that the runs to compare with are finished, and none of them is this one.
+    """Check that the runs to compare with are finished and differ from this run.
 
     Raises
     ------
@@ -68,35 +68,33 @@ def check_comparison(runs: Sequence[str], own: str) -> None:
     """
     for run in runs:
         if run == own:
-            raise ConfigError(f"comparison.runs: '{run}' is this run itself, which is always in; leave it out")
+            raise ConfigError(f"comparison.runs: '{run}' is this run itself, which is always included; remove it")
         if not (path := Path("results") / run / "metrics.json").is_file():
             there = sorted(found.parent.name for found in Path("results").glob("*/metrics.json") if found.parent.name != own)
             hint = nearest(run, there) if there else ""
-            raise ConfigError(
-                f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(there) or 'none'}); run it to its end first"
-            )
+            raise ConfigError(f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(there) or 'none'}); finish it first")
 
 
-def choose_explained(wanted: str, scored: Sequence[str]) -> str:
-    """Return the data set whose promoters are explained: ``auto`` is the first one that is scored; empty if there is none.
+def choose_explained(requested: str, scored: Sequence[str]) -> str:
+    """Return the data set for model interpretation: ``auto`` is the first scored one; empty for none.
 
     Raises
     ------
     ConfigError
-        If it is none that is scored.
+        If the data set is not scored.
     """
-    if wanted == "auto":
+    if requested == "auto":
         return scored[0] if scored else ""
-    if wanted and wanted not in scored:
+    if requested and requested not in scored:
         there = ", ".join(scored) or "none"
         raise ConfigError(
-            f"explain.dataset: '{wanted}' is not scored{nearest(wanted, scored)} (evaluation.splits and datasets are {there})"
+            f"explain.dataset: '{requested}' is not scored{nearest(requested, scored)} (evaluation.splits and datasets are {there})"
         )
-    return wanted
+    return requested
 
 
 def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
-    """Check that the DREAM challenge's test table is one of the independent data sets and has its subsets.
+    """Check that the DREAM challenge's test table is an independent data set and that its subsets are given.
 
     Raises
     ------
@@ -106,10 +104,10 @@ def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
     name = dream["dataset"]
     if name and name not in datasets:
         there = ", ".join(datasets) or "none"
-        raise ConfigError(f"evaluation.dream.dataset: '{name}' is no independent data set{nearest(name, datasets)} (there are {there})")
+        raise ConfigError(f"evaluation.dream.dataset: '{name}' is not an independent data set{nearest(name, datasets)} (known: {there})")
     if name and datasets[name]["header"]:
         raise ConfigError(
-            f"evaluation.dream.dataset: '{name}' has a header; the challenge's test table has none, and its rows are positions"
+            f"evaluation.dream.dataset: '{name}' has a header; the challenge's test table has none, since rows are addressed by position"
         )
     if name and not dream["subsets"]:
         raise ConfigError("evaluation.dream.subsets: give the folder or .tar.gz of the challenge's test_subset_ids")
@@ -121,7 +119,7 @@ def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], 
     Raises
     ------
     ConfigError
-        If a key is neither ``training.<key>`` nor ``model.sizes.<size>`` of the chosen architecture, or its range is none.
+        If a key is neither ``training.<key>`` nor ``model.sizes.<size>`` of the chosen architecture, or its range is invalid.
     """
     known = [f"training.{key}" for key in options] + [f"model.sizes.{key}" for key in sizes]
     for entry in space:
@@ -130,9 +128,9 @@ def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], 
             raise ConfigError(f"tuning.space: '{key}' is not a key that can be tuned{nearest(key, known)}")
         if "choices" in values:
             if set(values) != {"choices"} or not values["choices"]:
-                raise ConfigError(f"tuning.space.{key}: choices stand alone and are not empty, found {values}")
+                raise ConfigError(f"tuning.space.{key}: choices must not be empty or combined with other keys, found {values}")
         elif not {"low", "high"} <= set(values) <= {"low", "high", "log"} or not values["low"] < values["high"]:
-            raise ConfigError(f"tuning.space.{key}: low, high (greater than low) and perhaps log, or choices; found {values}")
+            raise ConfigError(f"tuning.space.{key}: expected low, high (greater than low) and optionally log, or choices; found {values}")
         elif values.get("log") and values["low"] <= 0:
             raise ConfigError(f"tuning.space.{key}: low must be above 0 for log, found {values['low']}")
 
@@ -143,7 +141,7 @@ def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, 
     Raises
     ------
     ConfigError
-        If the file is missing or does not fit ``schema``, or a file of a data set can neither be asked of Zenodo nor checked.
+        If the file is missing or invalid, or the checksum of a file is neither given nor available from Zenodo.
     """
     try:
         with open(path, encoding="utf-8") as handle:
@@ -151,35 +149,35 @@ def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, 
     except FileNotFoundError:
         raise ConfigError(f"fetch.registry: {path} does not exist") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: this is no YAML ({error})") from None
+        raise ConfigError(f"{path}: not valid YAML ({error})") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: this is no registry of data sets, which maps names to descriptions")
+        raise ConfigError(f"{path}: not a registry of data sets, which maps names to entries")
     registry = schemas.validate(content, schema, str(path))
     for dataset, entry in registry.items():
         for role, file in entry["files"].items():
             if not entry["doi"] and not (file["checksum"] and file["mirrors"]):
-                raise ConfigError(f"{path}, {dataset}.files.{role}: without a doi of Zenodo's a file needs a checksum and mirrors")
+                raise ConfigError(f"{path}, {dataset}.files.{role}: without a Zenodo doi, a file needs a checksum and mirrors")
     return registry
 
 
 def public_file(table: str, data: str, registry: dict[str, Any], origin: str) -> dict[str, Any] | None:
-    """Return what `downloads.Source` needs of the table ``<data>/<data set>/<file>``; None if it is no file of a public data set.
+    """Return the arguments of `downloads.Source` for the table ``<data>/<data set>/<file>``; None if it belongs to no public data set.
 
     Parameters
     ----------
     table
-        Path as the config gives it, ``{data}`` filled in.
+        Path from the config, with ``{data}`` filled in.
     data
-        The config's folder of data.
+        Data folder of the config.
     registry
         See `load_registry`.
     origin
-        Its path.
+        Path of the registry.
 
     Raises
     ------
     ConfigError
-        If the data set is in the registry, but not the file, and no such file is there either.
+        If the registry has the data set but not the file, and the file does not exist.
     """
     path = os.path.normpath(table)
     dataset, name = os.path.basename(os.path.dirname(path)), os.path.basename(path)

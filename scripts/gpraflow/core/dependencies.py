@@ -1,7 +1,7 @@
-"""What code decides a result: the modules that a script imports, directly or not, and a fingerprint of them.
+"""Which code affects a result: the modules that a script imports, directly or indirectly, and a fingerprint of them.
 
 Snakemake reruns a job if its parameters change. Each rule has the fingerprint of its script as a parameter, so that editing an estimator
-reruns what it decides. The fingerprint is a hash over syntax trees without docstrings, comments and layout: rewording a comment reruns
+reruns the rules it affects. The fingerprint is a hash over syntax trees without docstrings, comments and layout: rewording a comment reruns
 nothing. Only the standard library is needed, since the Snakefile computes fingerprints where Snakemake alone may be installed.
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 PACKAGE = "gpraflow"
 _ROOT = Path(__file__).parents[1]
 
-# Modules that decide no result, with the reason. Editing them reruns nothing.
+# Modules that do not affect results, with the reason. Editing them reruns nothing.
 IGNORED_MODULES = {
     "gpraflow": "the version and `load` for notebooks",
     "gpraflow.core.dependencies": "computes fingerprints",

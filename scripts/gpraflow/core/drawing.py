@@ -1,4 +1,4 @@
-"""Figures: PNG for the screen, SVG for the paper; the same data give the same bytes."""
+"""Saving of figures as PNG and SVG; equal data give equal bytes."""
 
 import os
 from pathlib import Path
@@ -34,7 +34,7 @@ def save(figure: Any, png: str | os.PathLike, svg: str | os.PathLike) -> None:
 
 
 def count_bar(figure: Any, axes: Any, cells: Any) -> None:
-    """Add the colour bar of hexagons that show the logarithm of a number of promoters."""
+    """Add a logarithmic colour bar for the number of promoters per hexagon."""
     bar = figure.colorbar(cells, ax=axes, label="promoters per hexagon", shrink=0.85)
     bar.outline.set_visible(False)
     counts = np.asarray(cells.get_array())

@@ -1,4 +1,4 @@
-"""What a user is told: one message, no traceback."""
+"""Errors that are shown to users as one message without a traceback."""
 
 import difflib
 import re
@@ -7,23 +7,23 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 class GpraflowError(Exception):
-    """A problem that the user can mend; the message says where, what was found and what to do."""
+    """A problem that the user can solve; the message names the place, what was found, what was expected and what to do."""
 
 
 class InputError(GpraflowError):
-    """A table, sheet, shard or model that cannot be used as it is."""
+    """An invalid table, sheet, shard or model."""
 
 
 class ConfigError(GpraflowError):
-    """A key or value of the config that cannot be used."""
+    """An invalid key or value of the config."""
 
 
 class ConflictError(GpraflowError):
-    """An object in a bucket that is no longer as it was seen."""
+    """An object in a bucket that another process changed in the meantime."""
 
 
 class TrainingError(GpraflowError):
-    """Training that cannot go on."""
+    """Training that cannot continue."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -49,4 +49,5 @@ def reason_of(error: BaseException) -> str:
 
 
 def and_more(count: int) -> str:
+    """Return a remark on the number of affected rows in the same block, or an empty string if there is only one."""
     return f" ({count} such rows near here)" if count > 1 else ""

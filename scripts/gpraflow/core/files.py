@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and digests of them."""
+"""Atomic writing of files, and digests of files."""
 
 import errno
 import gzip
@@ -36,11 +36,11 @@ _ADVICE = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "the folder was removed meanwhile",
 }
-_WITHOUT_NAME = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a write to an open file raises
+_WITHOUT_NAME = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # errors of writes to an open file, which do not name the file
 
 
 def cause_of(error: OSError, target: str | os.PathLike, *written: str | os.PathLike) -> Exception:
-    """Return the error to raise for an ``OSError`` that came up while ``target`` was written.
+    """Return the error to raise for an ``OSError`` that occurred while ``target`` was written.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def cause_of(error: OSError, target: str | os.PathLike, *written: str | os.PathL
 
 
 def _leftovers(path: Path, kind: str = "partial") -> Iterator[Path]:
-    """Yield the temporary files or folders of ``path`` that processes of this machine left when they were killed."""
+    """Yield temporary files or folders of ``path`` that killed processes of this machine left behind."""
     pattern = re.compile(rf"\.{kind}-{re.escape(HOST)}-(\d+)-{re.escape(path.name)}")
     for entry in path.parent.iterdir():
         if (match := pattern.fullmatch(entry.name)) and not _is_alive(int(match[1])):
@@ -91,10 +91,10 @@ def _is_alive(process: int) -> bool:
 
 @contextmanager
 def whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary name beside ``path`` to write to; on success fsync it and rename it to ``path``, else remove it.
+    """Provide a temporary path next to ``path``; on success fsync it and rename it to ``path``, otherwise remove it.
 
-    The temporary name keeps the suffixes of ``path``, for writers that go by them, and names machine and process: another process that
-    writes the same file has its own.
+    The temporary name keeps the suffixes of ``path``, for writers that depend on them, and contains machine and process, so that another
+    process that writes the same file uses another one.
 
     Raises
     ------
@@ -119,13 +119,13 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
             raise
         raise cause from error
     finally:
-        with suppress(OSError):  # it is not there, or its folder is not
+        with suppress(OSError):  # the file or its folder does not exist
             temporary.unlink()
 
 
 @contextmanager
 def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` for its parts, and remove it at the end."""
+    """Provide a temporary folder next to ``path`` for its parts; it is removed at the end."""
     path = Path(path)
     for leftover in _leftovers(path, "parts"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -138,30 +138,30 @@ def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write ``text`` as UTF-8 under ``path``, whole or not at all."""
+    """Write ``text`` as UTF-8 to ``path``, atomically."""
     with whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def json_text(content: Any) -> str:
-    """Return ``content`` as indented JSON with sorted keys; the same content gives the same text. NaN is refused."""
+    """Return ``content`` as indented JSON with sorted keys, so that equal content gives equal text. NaN raises an error."""
     return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_json(path: str | os.PathLike, content: Any) -> None:
-    """Write ``content`` as `json_text`."""
+    """Write ``content`` as JSON (`json_text`), atomically."""
     write_text(path, json_text(content))
 
 
 def write_gzip(path: str | os.PathLike, content: bytes) -> None:
-    """Write ``content`` gzip-compressed, without time stamp or file name; the same content gives the same bytes."""
+    """Write ``content`` gzip-compressed, without time stamp and file name, so that equal content gives equal bytes."""
     with whole(path) as temporary:
         temporary.write_bytes(gzip.compress(content, compresslevel=6, mtime=0))
 
 
 def write_parquet(path: str | os.PathLike, table: Any) -> None:
-    """Write a Polars table as Parquet, whole or not at all; the same rows give the same bytes."""
-    content = io.BytesIO()  # through memory: Polars' own file writer does not say why a write failed
+    """Write a Polars table as Parquet, atomically; equal rows give equal bytes."""
+    content = io.BytesIO()  # in memory first, since Polars' file writer does not report why a write failed
     table.write_parquet(content, compression="zstd")
     with whole(path) as temporary:
         temporary.write_bytes(content.getvalue())

@@ -1,4 +1,4 @@
-"""Counts of what each step did with the rows that it was given: nothing is lost without a line here."""
+"""Ledgers: how many rows each step read, dropped (with the reason) and kept, so that no loss goes unrecorded."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ COLUMNS = ("rule", "dataset", "kind", "what", "rows")
 
 
 class Ledger:
-    """The rows of one data set on their way through one rule.
+    """The ledger of one data set in one rule.
 
     ``read`` and ``drop`` count rows in and rows lost, ``note`` counts rows that stay but were changed or are worth knowing,
     ``write`` adds the rows out and checks that the sums agree.
@@ -28,19 +28,19 @@ class Ledger:
         self.counts[kind, what] = self.counts.get((kind, what), 0) + int(rows)
 
     def read(self, rows: int) -> None:
-        """Count rows that came in."""
+        """Count rows read."""
         self._add("in", "rows", rows)
 
     def drop(self, what: str, rows: int) -> None:
-        """Count rows that leave the data set here."""
+        """Count rows dropped, with the reason."""
         self._add("dropped", what, rows)
 
     def note(self, what: str, rows: int) -> None:
-        """Count rows that stay."""
+        """Count rows that are kept, with a remark."""
         self._add("noted", what, rows)
 
     def note_window(self, sequences: pl.Series, length: int, keep: str, pad: str) -> None:
-        """Count the sequences that `scaffold.fit` cuts or pads."""
+        """Count sequences that are cut or padded to the model's window."""
         lengths = sequences.str.len_bytes()
         self.note(f"longer than {length} bp, {keep} end kept", int((lengths > length).sum()))
         self.note(f"shorter than {length} bp, padded with N on the {pad}", int((lengths < length).sum()))
@@ -79,5 +79,5 @@ def write_lines(path: str | os.PathLike, lines: Iterable[tuple]) -> None:
 
 def load(paths: Sequence[str | os.PathLike]) -> pl.DataFrame:
     """Read ledgers as one table with the columns `COLUMNS`."""
-    text = {"dataset": pl.String, "what": pl.String}  # names of bins may be numbers
+    text = {"dataset": pl.String, "what": pl.String}  # names of bins can be numbers
     return pl.concat([pl.read_csv(Path(path), separator="\t", schema_overrides=text) for path in paths])

@@ -1,4 +1,4 @@
-"""What long transfers say: a bar on a terminal, a line every few seconds elsewhere."""
+"""Progress of long transfers: a bar on a terminal, a line every few seconds elsewhere."""
 
 import threading
 import time
@@ -6,11 +6,11 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-LINE_EVERY = 5.0  # seconds between lines of progress where there is no terminal
+LINE_EVERY = 5.0  # seconds between lines of progress without a terminal
 
 
 class Progress:
-    """Count bytes, from several threads if need be.
+    """Count transferred bytes; thread-safe.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Progress:
         self._alone = threading.Lock()
 
     def __enter__(self) -> "Progress":
-        """Return it."""
+        """Return this counter."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,7 +38,7 @@ class Progress:
         self.bar.close()
 
     def add(self, count: int) -> None:
-        """Count bytes that came or went."""
+        """Count transferred bytes."""
         with self._alone:
             self.at += count
             self.bar.update(count)
@@ -51,5 +51,5 @@ class Progress:
 
 
 def amount(count: int) -> str:
-    """Return a number of bytes as people read it."""
+    """Return a number of bytes with a unit, such as 3.2 MB."""
     return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count:,} bytes"

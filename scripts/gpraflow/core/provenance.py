@@ -1,4 +1,4 @@
-"""What made a result: versions of packages, and the commit of the code."""
+"""Provenance of results: package versions and the commit of the code."""
 
 import contextlib
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Return the versions of Python and of those packages that are installed."""
+    """Return the versions of Python and of the installed ones among some packages."""
     found = {"python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(PackageNotFoundError):

@@ -15,7 +15,7 @@ from gpraflow.core.errors import ConfigError, InputError, nearest
 
 
 class Row(dict):
-    """A row of a sheet, with the number of its line in the file."""
+    """A row of a sheet, with its line number in the file."""
 
     line: int
 
@@ -30,12 +30,12 @@ def load(name: str) -> dict[str, Any]:
 
 
 def defaults(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the content that a schema of nested objects gives where nothing is set."""
+    """Return the defaults of a schema of nested objects."""
     return fill({}, schema)
 
 
 def fill(content: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy of ``content`` with the schema's defaults for all that is not set, at every level."""
+    """Return a copy of ``content`` with the schema's defaults for missing keys, at every level."""
     filled = copy.deepcopy(content)
     for key, part in schema.get("properties", {}).items():
         if "default" in part and key not in filled:
@@ -67,24 +67,24 @@ def _message(error: jsonschema.ValidationError) -> str:
     if error.validator == "enum":
         allowed = [str(value) for value in error.validator_value]  # type: ignore[union-attr]
         hint = nearest(str(error.instance), allowed)
-        return f"{key}: '{error.instance}' is none of {', '.join(allowed)}{hint}"
+        return f"{key}: '{error.instance}' is not one of {', '.join(allowed)}{hint}"
     if error.validator == "type":
-        wanted = error.validator_value
-        wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
+        types = error.validator_value
+        types = " or ".join(types) if isinstance(types, list) else types
         hint = ""
-        if "number" in str(wanted) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
-            hint = f" but a text in YAML; write {re.sub('[eE]', '.0e', error.instance)}"
-        return f"{key}: {error.instance!r} is no {wanted}{hint}"
+        if "number" in str(types) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
+            hint = f" (text in YAML); write {re.sub('[eE]', '.0e', error.instance)}"
+        return f"{key}: {error.instance!r} is not of type {types}{hint}"
     return f"{key}: {error.message}"
 
 
 def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Return ``content`` with defaults, checked against ``schema``.
+    """Return ``content`` with defaults, validated against ``schema``.
 
     Raises
     ------
     ConfigError
-        With one line for each thing that is wrong: ``origin``, the key, what was found, what is expected.
+        With one line for each error: ``origin``, the key, what was found, what is expected.
     """
     filled = fill(content, schema)
     validator = jsonschema.Draft202012Validator(schema)
@@ -95,9 +95,9 @@ def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> di
 
 
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
-    """Read a tab-separated sheet; each row is checked against ``schema``, empty cells take the schema's default.
+    """Read a tab-separated sheet; each row is validated against ``schema``, and empty cells take the schema's default.
 
-    The first required column names the row and may not repeat itself, or not within a value of the column ``x-unique-within``.
+    Values of the first required column, which names rows, must be unique, or unique within each value of the column ``x-unique-within``.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
         If a row has more cells than the sheet has columns.
     """
     if not Path(path).is_file():
-        raise ConfigError(f"{path}: this sheet does not exist")
+        raise ConfigError(f"{path}: this file does not exist")
     with open(path, encoding="utf-8-sig", newline="") as handle:
         lines = [(number, line) for number, line in enumerate(handle, start=1) if not line.startswith("#")]
         reader = csv.DictReader((line for _, line in lines), delimiter="\t", restkey="")
@@ -135,12 +135,12 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     for outer, name in names:
         if (times := names.count((outer, name))) > 1:
             where = f" of {within} '{outer}'" if within != key and outer else ""
-            raise ConfigError(f"{path}: the {key} '{name}'{where} is there {times} times; each may be there once")
+            raise ConfigError(f"{path}: the {key} '{name}'{where} is listed {times} times; each may be listed once")
     return rows
 
 
 def _typed(cell: str, part: dict[str, Any]) -> Any:
-    """Return the cell of a sheet as the type that the schema asks for, or as it is where that fails."""
+    """Return the cell of a sheet converted to the type in the schema; unchanged if that fails."""
     if part.get("type") == "number":
         try:
             return float(cell)

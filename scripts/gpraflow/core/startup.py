@@ -15,11 +15,11 @@ from pathlib import Path
 
 LIGHT_KERAS = "GPRAFLOW_LIGHT_KERAS"
 _TUNABLES, _HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
-_UNUSED = ("matplotlib", "pandas", "sklearn")  # what Keras imports for features that no job uses
+_UNUSED = ("matplotlib", "pandas", "sklearn")  # imported by Keras for features that no job uses
 
 
 def prepare(environment: MutableMapping[str, str]) -> bool:
-    """Ask for huge pages and a light import of Keras in processes that start with ``environment``.
+    """Request huge pages and a light import of Keras for processes that start with ``environment``.
 
     Returns
     -------

@@ -131,7 +131,8 @@ def evaluate(
     order = np.argsort(positions, kind="stable")
     ordered = positions[order]
     if len(ordered) and (ordered[1:] == ordered[:-1]).any():
-        raise InputError(f"DREAM score: position {ordered[1:][ordered[1:] == ordered[:-1]][0]} is there more than once; give each once")
+        repeated = ordered[1:][ordered[1:] == ordered[:-1]][0]
+        raise InputError(f"DREAM score: position {repeated} occurs more than once; positions must be distinct")
     predicted, measured = np.asarray(predicted, np.float64), np.asarray(measured, np.float64)
 
     def rows(wanted: np.ndarray, name: str) -> np.ndarray:
@@ -139,7 +140,7 @@ def evaluate(
         missing = wanted[ordered[place] != wanted] if len(ordered) else wanted
         if len(missing):
             raise InputError(
-                f"DREAM score: subset '{name}' holds position {missing.flat[0]}, which the predictions lack ({missing.size} such); "
+                f"DREAM score: subset '{name}' holds position {missing.flat[0]}, which has no prediction ({missing.size} such positions); "
                 "give the whole test table, public part included"
             )
         return order[place]
@@ -190,7 +191,7 @@ def read_tables(paths: Sequence[str | os.PathLike], pairs: Sequence[str | os.Pat
         rows = _read_tsv(path, ("alt_pos", "ref_pos", "type"))
         for (kind,), part in rows.group_by("type", maintain_order=True):
             if kind not in names:
-                raise InputError(f"{path}: type '{kind}' of a pair is none of {', '.join(names)}; mend the column type")
+                raise InputError(f"{path}: type '{kind}' of a pair is not one of {', '.join(names)}; correct the column type")
             of_pairs[names[str(kind)]].append(part.select("alt_pos", "ref_pos").to_numpy().astype(np.int64))
     singles = {name: np.unique(table.filter(pl.col(name) == 1)["pos"].to_numpy().astype(np.int64)) for name in SINGLES}
     return table, Subsets(singles, {name: np.unique(np.concatenate(each), axis=0) for name, each in of_pairs.items()})
@@ -245,7 +246,7 @@ def read_subsets(path: str | os.PathLike) -> Subsets:
         rows = list(csv.DictReader(io.StringIO(text)))
         columns = ("alt_pos", "ref_pos") if name in PAIRS else ("pos",)
         if not rows or any(column not in rows[0] for column in columns):
-            raise InputError(f"{path}: {file} has no rows with {' and '.join(columns)}; is it the challenge's file?")
+            raise InputError(f"{path}: {file} has no rows with {' and '.join(columns)}; check that it is the challenge's file")
         numbers = np.array([[_position(row[column], path, file, i) for column in columns] for i, row in enumerate(rows, start=2)])
         if name in PAIRS:
             pairs[name] = np.unique(numbers, axis=0)
@@ -269,11 +270,11 @@ def read_public(path: str | os.PathLike) -> Subsets:
         try:
             keys = [key.strip("()[] ").split(",") for key in json.loads(text)]
         except (json.JSONDecodeError, AttributeError):
-            raise InputError(f"{path}: {file} is no JSON object with positions as keys; is it the challenge's file?") from None
+            raise InputError(f"{path}: {file} is not a JSON object with positions as keys; check that it is the challenge's file") from None
         width = 2 if name in PAIRS else 1
         if any(len(key) != width for key in keys):
             raise InputError(
-                f"{path}: {file} has keys of another form than {'alt,ref' if width == 2 else 'a position'}; is it the right file?"
+                f"{path}: {file} has keys that are not of the form {'alt,ref' if width == 2 else 'a position'}; check the file"
             )
         numbers = np.array([[_position(cell, path, file, i) for cell in key] for i, key in enumerate(keys, start=1)], np.int64)
         if width == 2:
@@ -286,7 +287,7 @@ def read_public(path: str | os.PathLike) -> Subsets:
 def _position(cell: str | None, path: Any, file: str, row: int) -> int:
     text = (cell or "").strip().removesuffix(".0")
     if not text.isdigit():
-        raise InputError(f"{path}: {file}, row {row}: position '{cell}' is no whole number; mend the file")
+        raise InputError(f"{path}: {file}, row {row}: position '{cell}' is not a whole number; correct the file")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""All that is scored on one data set: the whole, its parts, effects of mutations, the noise ceiling, and other models beside."""
+"""Scores of one data set: overall, in subgroups, effects of mutations, noise ceiling, checks and published models."""
 
 import json
 import os
@@ -32,17 +32,17 @@ def evaluate(
     Parameters
     ----------
     predictions
-        What `prediction.predict` gives.
+        Predictions of the data set (`predictor.predict`).
     name, model
-        Of the data set, and of the model in comparisons.
+        Name of the data set, and of the model in comparisons.
     extras
-        What `config.extras_of` gives.
+        Further columns of the data set (`config.extras_of`).
     distance
         Edits to the nearest training promoter, see `subgroups.parts_of`.
     resamples, seed, threads
-        As `metrics.evaluate`.
+        As in `metrics.evaluate`.
     both_strands
-        As `checks.check`.
+        As in `checks.check`.
 
     Returns
     -------
@@ -136,7 +136,7 @@ def _of_parents(model: str, columns: Sequence[str]) -> str:
 def _effects(
     predictions: pl.DataFrame, predicted: str, predicted_parent: str, measured_parent: str, *, resamples: int, seed: int, threads: int
 ) -> dict[str, Any] | None:
-    """Score predicted against measured changes, variant minus parent, where all four are known.
+    """Score predicted against measured effects, variant minus parent, for variants with all four values.
 
     Returns
     -------
@@ -157,7 +157,7 @@ def _effects(
 
 
 def distances_of(predictions: pl.DataFrame, nearest: pl.DataFrame, name: str) -> pl.Series:
-    """Return the edits to the nearest training promoter for each promoter of a data set; null where none is near."""
+    """Return the edits from each promoter of a data set to its nearest training promoter; null if none is near."""
     mine = nearest.filter(dataset=name).select("sequence", "distance")
     return predictions.select("sequence").join(mine, on="sequence", how="left", maintain_order="left")["distance"]
 
@@ -173,9 +173,9 @@ def write(
     published_models_path: str | os.PathLike,
     checks_path: str | os.PathLike,
 ) -> None:
-    """Write scores, parts, comparisons and checks, each whole or not at all; the JSON, which others wait for, last.
+    """Write scores, subgroups, comparisons and checks, atomically; the JSON, on which other rules depend, last.
 
-    ``content["permuted_labels"]``, if it is there and not None, is a training on shuffled labels, see `checks.permuted_labels`.
+    ``content["permuted_labels"]``, if present and not None, is the label-permutation control (`checks.permuted_labels`).
     """
     checked = [row for scored in content["datasets"].values() for row in scored["checks"]]
     if content.get("permuted_labels"):

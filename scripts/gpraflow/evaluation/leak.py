@@ -1,9 +1,9 @@
-"""What a leak is worth: the source slides' index error on one's own promoters, next to a leakage-controlled split and permuted labels.
+"""Effect of data leakage on scores: the index error of the source slides, next to a leakage-controlled split and permuted labels.
 
-The slides' writer takes rows ``index * files .. index * files + rows_per_file`` for file ``index`` where it should take ``index *
-rows_per_file ..``. Its files so hold few distinct rows, nearly each of them many times, and a random split of the records puts copies of
-nearly every test row into training. The model here is the cheapest that can show it: ridge regression on counts of 5-mers, except that a
-promoter which was trained on is given the label that it was trained with, as by a network that is large enough to know it by heart.
+For file ``index``, the slides' writer takes rows ``index * files .. index * files + rows_per_file`` instead of ``index *
+rows_per_file ..``. Its files therefore repeat few distinct rows many times, and a random split of the records puts copies of nearly
+every test row into training. The model is the simplest that shows the effect: ridge regression on 5-mer counts, except that training
+promoters are predicted with their training label, as by a network large enough to memorise them.
 """
 
 import os
@@ -16,7 +16,7 @@ from gpraflow.core import files, randomness
 from gpraflow.evaluation import metrics
 from gpraflow.models import backend as models_backend
 
-FILES, FRACTION = 68, 0.025  # of the slides: files, and share of records to test on
+FILES, FRACTION = 68, 0.025  # number of files and fraction of test records in the slides
 COLUMNS = {
     "condition": pl.String,
     "training_records": pl.Int64,
@@ -27,11 +27,11 @@ COLUMNS = {
     "r": pl.Float64,
 }
 _KMER = 5
-_MOST = 50_000  # promoters that are taken; more change nothing but the time
+_MOST = 50_000  # maximum promoters; more only take longer
 
 
 def wrong_rows(rows: int, files_: int) -> np.ndarray:
-    """Return the rows that the slides' writer puts into its files, one after the other, of a table of so many rows."""
+    """Return the rows that the slides' writer puts into its files, in order, for a table of ``rows`` rows."""
     per_file = rows // files_
     return np.concatenate([np.arange(file * files_, file * files_ + per_file).clip(max=rows - 1) for file in range(files_)])
 
@@ -42,16 +42,16 @@ def files_of(rows: int) -> int:
 
 
 def demonstrate(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.ndarray], seed: int, backend: str = "auto") -> pl.DataFrame:
-    """Score the same model three ways.
+    """Score the same model under three conditions.
 
     Parameters
     ----------
     train, val
         Tokens ``(n, length)`` and expression ``(n,)`` of two splits that share no cluster.
     seed
-        Of the random split and the shuffling.
+        Seed of the random split and of the permutation.
     backend
-        Keras's.
+        Keras backend.
 
     Returns
     -------
@@ -62,8 +62,8 @@ def demonstrate(train: tuple[np.ndarray, np.ndarray], val: tuple[np.ndarray, np.
     """
     train = train[0][:_MOST], train[1][:_MOST]
     tokens, expression = np.concatenate([train[0], val[0]]), np.concatenate([train[1], val[1]]).astype(np.float64)
-    rng = randomness.generator(seed, "reenact_leak")
-    mixed = rng.permutation(len(tokens))  # a library's rows are in no order
+    rng = randomness.generator(seed, "reenact_leak")  # name of the random stream since version 0.1: same seed, same result
+    mixed = rng.permutation(len(tokens))  # rows of a library are in random order
     records = mixed[wrong_rows(len(tokens), files_of(len(tokens)))]
     drawn = rng.permutation(records)
     size = max(2, round(FRACTION * len(records)))
@@ -97,5 +97,5 @@ def _ridge(tokens: np.ndarray, labels: np.ndarray, others: np.ndarray, backend: 
 
 
 def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
-    """Write what `demonstrate` gives as TSV."""
+    """Write the table of `demonstrate` as TSV."""
     files.write_text(path, table.write_csv(separator="\t", float_precision=4))

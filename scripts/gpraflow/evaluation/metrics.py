@@ -22,8 +22,8 @@ MEANING = {
     "slope": "slope of the regression of measured on predicted expression; above 1: predicted differences are too small",
 }
 INTERVALS = "95 %, percentiles 2.5 and 97.5 of bootstrap resamples of promoters"
-MEMBERS = "predicted_members"  # column of `prediction.predict`: one number for each network of an ensemble
-_CHUNK_CELLS = 100_000  # of a block of resamples: it stays in a core's cache
+MEMBERS = "predicted_members"  # column of `prediction.predict`: predictions of each ensemble member
+_CHUNK_CELLS = 100_000  # elements of a block of resamples, which fits a core's cache
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
@@ -148,7 +148,7 @@ def finite(value: float) -> float | None:
 
 
 def of_members(members: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
-    """Return ``<score>_members_mean`` and ``<score>_members_sd`` over the networks of an ensemble, ``members`` is ``(n, networks)``."""
+    """Return ``<score>_members_mean`` and ``<score>_members_sd`` over ensemble members; ``members`` has shape ``(n, members)``."""
     each = [scores(column, measured) for column in members.T]
     found = {}
     for score in SCORES:
@@ -163,19 +163,19 @@ def evaluate(predictions: pl.DataFrame, *, resamples: int, seed: int, name: str,
     Parameters
     ----------
     predictions
-        Columns ``predicted`` and ``expression``; of an ensemble also `MEMBERS`.
+        Columns ``predicted`` and ``expression``; for an ensemble also `MEMBERS`.
     resamples
         Bootstrap resamples of promoters; intervals are percentiles 2.5 and 97.5.
     seed, name
-        Seed of the config and name of the data set: the resamples of one set do not depend on which others there are.
+        Seed of the config, and name of the data set; resamples of one data set do not depend on the others.
     threads
-        For the resamples.
+        Threads for resampling.
 
     Returns
     -------
     dict
-        ``n`` and for each score its value, ``<score>_low`` and ``<score>_high``; of an ensemble also ``<score>_members_mean`` and
-        ``<score>_members_sd``; None where not defined.
+        ``n`` and for each score its value, ``<score>_low`` and ``<score>_high``; for an ensemble also ``<score>_members_mean``
+        and ``<score>_members_sd``; None if undefined.
 
     Raises
     ------
@@ -193,12 +193,12 @@ def evaluate(predictions: pl.DataFrame, *, resamples: int, seed: int, name: str,
 
 
 def seed_of(seed: int, name: str) -> int:
-    """Return the seed of the resamples of a data set, which all that is scored on it shares: differences between models are then paired."""
+    """Return the seed of the resamples of a data set, shared by all models scored on it, so that their differences are paired."""
     return randomness.derive(seed, "evaluate_model", name)
 
 
 def write(content: Mapping[str, Any], json_path: str | os.PathLike, tsv_path: str | os.PathLike) -> None:
-    """Write scores of data sets as JSON (all of ``content``) and as TSV (one line a data set of ``content["datasets"]``)."""
+    """Write scores of data sets as JSON (all of ``content``) and as TSV (one row per data set in ``content["datasets"]``)."""
     text = files.json_text(content)
     nested = ("ceiling", "effects", "published_models", "checks")
     flat = {name: {key: value for key, value in of.items() if key not in nested} for name, of in content["datasets"].items()}

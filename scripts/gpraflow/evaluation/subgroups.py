@@ -1,4 +1,4 @@
-"""Scores within parts of a data set: by depth, expression, length, distance to training, and the user's groups."""
+"""Scores in subgroups of a data set: by reads, expression, length, distance to the training set, and the user's groups."""
 
 from collections.abc import Sequence
 
@@ -7,18 +7,18 @@ import polars as pl
 
 from gpraflow.evaluation import metrics
 
-READS = (1, 2, 10, 100)  # a part begins at each
+READS = (1, 2, 10, 100)  # lower ends of subgroups
 DISTANCES = (0, 1, 4, 9, 17, 25, 33)
 DECILES, FIFTHS = 10, 5
-_LEAST = 20  # promoters of a part that is scored: an interval from fewer means nothing
-_MOST = 20  # values of a column that are parts of their own
+_LEAST = 20  # promoters of a subgroup that is scored; intervals from fewer are meaningless
+_MOST = 20  # distinct values of a column that form subgroups of their own
 _ORDER = ("reads", "expression decile", "length (bp)", "edits to nearest training promoter")
 COLUMNS = {"dataset": pl.String, "by": pl.String, "part": pl.String, "n": pl.Int64, "mean_error": pl.Float64}
 COLUMNS |= {f"{score}{end}": pl.Float64 for score in metrics.SCORES for end in ("", "_low", "_high")}
 
 
 def by_edges(values: pl.Series, edges: Sequence[int]) -> pl.Series:
-    """Return which part, such as "2 to 9" or "100 or more", each whole number is in; null below the first edge and for null."""
+    """Return the subgroup of each whole number, such as "2 to 9" or "100 or more"; null below the first edge and for null."""
     parts = pl.Series([None] * len(values), dtype=pl.String)
     for low, following in zip(edges, [*edges[1:], None], strict=True):
         inside = values >= low if following is None else (values >= low) & (values < following)
@@ -28,9 +28,9 @@ def by_edges(values: pl.Series, edges: Sequence[int]) -> pl.Series:
 
 
 def by_quantiles(values: pl.Series, number: int) -> pl.Series:
-    """Return which of ``number`` parts of equal size each number is in; equal values stay together.
+    """Return the quantile, of ``number`` quantiles, of each value; equal values stay together.
 
-    A part is called ``1: least to greatest`` by the numbers that are in it.
+    Quantiles are named ``1: least to greatest`` by the values in them.
     """
     known = values.is_not_null() & values.is_finite() if values.dtype.is_float() else values.is_not_null()
     numbers = values.cast(pl.Float64).to_numpy()
@@ -45,7 +45,7 @@ def by_quantiles(values: pl.Series, number: int) -> pl.Series:
 
 
 def by_values(values: pl.Series) -> pl.Series:
-    """Return the parts of a user's column: its values, fifths of a number with more than 20, the 19 most frequent labels and "other"."""
+    """Return subgroups by a user's column: its values; fifths of more than 20 numbers; else the 19 most frequent labels and "other"."""
     if values.dtype.is_numeric() and values.n_unique() > _MOST:
         return by_quantiles(values, FIFTHS)
     text = values.cast(pl.Float64).cast(pl.String).str.strip_suffix(".0") if values.dtype.is_float() else values.cast(pl.String)
@@ -59,7 +59,7 @@ def by_values(values: pl.Series) -> pl.Series:
 
 
 def parts_of(predictions: pl.DataFrame, groups: Sequence[str], distance: pl.Series | None) -> dict[str, pl.Series]:
-    """Return what a data set is divided by -> the part of each promoter (null: in none); what all promoters share, or lack, is left out.
+    """Return the subgroup of each promoter (null: none) by grouping; groupings with a single subgroup are left out.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def parts_of(predictions: pl.DataFrame, groups: Sequence[str], distance: pl.Seri
     groups
         The user's columns.
     distance
-        Edits to the nearest training promoter, null where none is near; None if it was not looked for.
+        Edits to the nearest training promoter, null if none is near; None if not computed.
     """
     lengths = predictions["sequence"].str.len_bytes().cast(pl.Int64)
     found = {"reads": by_edges(predictions["n_reads"], READS)} if "n_reads" in predictions.columns else {}
@@ -83,12 +83,12 @@ def parts_of(predictions: pl.DataFrame, groups: Sequence[str], distance: pl.Seri
 def score(
     predictions: pl.DataFrame, parts: dict[str, pl.Series], *, dataset: str, resamples: int, seed: int, threads: int = 1
 ) -> list[dict]:
-    """Score each part as a data set of its own.
+    """Score each subgroup as a data set of its own.
 
     Returns
     -------
     list of dict
-        Columns `COLUMNS`; ``mean_error`` is the mean of predicted - measured. Parts of fewer than 20 promoters have no scores.
+        Columns `COLUMNS`; ``mean_error`` is the mean of predicted - measured. Subgroups of fewer than 20 promoters have no scores.
     """
     rows = []
     for by, of in parts.items():
@@ -107,7 +107,7 @@ def score(
 
 
 def _natural(name: str) -> tuple[int, float, str]:
-    """Order parts by the number that they begin with; those without one come last."""
+    """Order subgroups by the number that their name begins with; others come last."""
     first = name.split()[0].rstrip(":")
     try:
         return 0, float(first), name

@@ -1,4 +1,4 @@
-"""Why a model predicts what it predicts: effects of all single mutants of promoters, and the known motifs that explain them."""
+"""Model interpretation for a data set: in-silico mutagenesis (ISM) of some promoters, and known motifs that explain the effects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ CONTRIBUTIONS = {"name": pl.String, "position": pl.Int64, "base": pl.String, "co
 
 @dataclass(frozen=True)
 class Explanation:
-    """Of some promoters of a data set: ``promoters`` (name, sequence, measured and predicted expression), and what was found in them.
+    """Results for some promoters of a data set: ``promoters`` (name, sequence, measured and predicted expression) and tables about them.
 
-    ``contributions`` has the columns `CONTRIBUTIONS` and A, C, G and T, what that base in the place of the promoter's own adds to
-    expression (null for positions that were not mutated); ``gradient_x_input`` is null if the model has no gradient. ``seqlets`` are
-    those of `find_seqlets`, ``sites`` of `find_sites`, ``motifs`` of `summarize` and, where the truth is known, ``planted``, the activity
-    of the factor in it (null if it is not active).
+    ``contributions`` has the columns `CONTRIBUTIONS`, and A, C, G and T, the effects of substituting that base (null for positions that
+    were not mutated); ``gradient_x_input`` is null if the model has no gradient. ``seqlets`` are
+    those of `find_seqlets`, ``sites`` of `find_sites`, ``motifs`` of `summarize` and, where the truth is known, ``planted``, the true
+    activity of the factor (null if it is inactive).
     """
 
     promoters: pl.DataFrame
@@ -37,7 +37,7 @@ class Explanation:
 
 
 def choose(predicted: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """Return rows of promoters that are spread over predicted expression, lowest first: one drawn from each of ``number`` equal parts."""
+    """Return rows of promoters that cover the range of predicted expression, lowest first: one drawn from each of ``number`` quantiles."""
     parts = np.array_split(np.argsort(predicted, kind="stable"), min(number, len(predicted)))
     rng = randomness.generator(seed, "explain", "promoters")
     return np.array([rng.choice(part) for part in parts], np.int64)
@@ -53,15 +53,15 @@ def explain_some(
     predictor
         The model.
     predictions
-        What `prediction.predict` gave for the data set.
+        Predictions for the data set (`predictor.predict`).
     known
-        Motifs to look for; there may be none.
+        Motifs to search for; may be empty.
     number
-        Promoters to explain, see `choose`.
+        Number of promoters to explain, see `choose`.
     seed
-        For their choice, and for what sites are replaced by.
+        Seed of the choice of promoters and of the sequences that replace sites.
     truth
-        ``matrix`` and ``activity`` of the factors that are active, where that is known, for `recovery`.
+        ``matrix`` and ``activity`` of the truly active factors, for `recovery`; None if unknown.
     """
     rows = choose(predictions[PREDICTED].to_numpy(), number, seed)
     some = predictions[rows].select(pl.Series("name", [str(row + 1) for row in rows], pl.String), "sequence", "expression", PREDICTED)
@@ -87,7 +87,7 @@ def explain_some(
 
 
 def _agreement(effects: np.ndarray, estimated: np.ndarray) -> float | None:
-    """Return Pearson's r of the contributions by both over the positions that were mutated; None if either is constant."""
+    """Return Pearson's r between contributions from ISM and from gradients, over mutated positions; None if either is constant."""
     there = np.isfinite(effects).any(axis=-1)
     if not there.any():
         return None
@@ -96,7 +96,7 @@ def _agreement(effects: np.ndarray, estimated: np.ndarray) -> float | None:
 
 
 def _contributions_table(promoters: pl.DataFrame, effects: np.ndarray, estimated: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
-    """Return what `Explanation` says of ``contributions``."""
+    """Return the table ``contributions`` of `Explanation`."""
     values = {"contribution": contributions(effects)}
     values["gradient_x_input"] = np.where(np.isfinite(estimated).any(), contributions(estimated), np.nan)
     parts = []

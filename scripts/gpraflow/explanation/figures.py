@@ -51,7 +51,7 @@ def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
         panels[0].set_yticks(range(len(drawn)), drawn, fontsize=7)
         panels[0].set_ylim(-1, len(drawn))
         of = f"{len(drawn)} of {len(mean)} factors with a known motif"
-        figure.suptitle(of + (f", {members} networks" if members > 1 else ""), x=0.01, ha="left", fontsize=9, fontweight="bold")
+        figure.suptitle(of + (f", {members} ensemble members" if members > 1 else ""), x=0.01, ha="left", fontsize=9, fontweight="bold")
     return figure
 
 
@@ -106,7 +106,7 @@ def _contribution_logo(figure: Any, sequence: str, values: np.ndarray, begin: in
     top.set(ylabel=f"contribution\n({unit})", title=title)
     top.set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
     if not sites.height:
-        bottom.text(0.5, 0.5, "no site of a motif found", ha="center", va="center", color="0.4", transform=bottom.transAxes)
+        bottom.text(0.5, 0.5, "no motif site found", ha="center", va="center", color="0.4", transform=bottom.transAxes)
     for site in sites.sort("start").iter_rows(named=True):
         lane = next((index for index, end in enumerate(lanes) if end < site["start"] - 1), len(lanes))
         lanes[lane : lane + 1] = [site["end"]]

@@ -11,8 +11,8 @@ from gpraflow.models import backend
 from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING, tokenize
 
-_WITH_GRADIENT = 256  # promoters at a time, at most: all that is between input and output is kept
-_PLACES = 1 << 14  # mutated at a time: three mutants each, whole batches
+_WITH_GRADIENT = 256  # maximum promoters per gradient batch, which keeps all activations in memory
+_PLACES = 1 << 14  # positions mutated together, with three mutants each
 EFFECTS = {
     "name": pl.String,
     "position": pl.Int64,
@@ -24,14 +24,14 @@ EFFECTS = {
 
 
 def offsets(predictor: Predictor, sequences: pl.Series) -> np.ndarray:
-    """Return the position in the model's window of the first base of promoters (below 0 where it was cut off), ``(promoters,)``."""
+    """Return the position of each promoter's first base in the model's window (negative if it is cut off), ``(promoters,)``."""
     window, lengths = predictor.window, sequences.str.len_bytes().to_numpy().astype(np.int64)
     at_the_right = np.where(lengths > window["length"], window["keep"] == "right", window["pad"] == "left")
     return np.where(at_the_right, window["length"] - lengths, 0)
 
 
 def places(predictor: Predictor, sequences: pl.Series) -> np.ndarray:
-    """Return which positions of the window to mutate, the insert where both flanks are intact, else all: ``(promoters, length)``."""
+    """Return the positions of the window to mutate: the insert if both flanks are intact, else all, ``(promoters, length)`` bool."""
     five, three = predictor.flanks
     intact = (sequences.str.starts_with(five) & sequences.str.ends_with(three)).to_numpy()
     begin = offsets(predictor, sequences)
@@ -42,7 +42,7 @@ def places(predictor: Predictor, sequences: pl.Series) -> np.ndarray:
 
 
 def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarray) -> np.ndarray:
-    """Return what each single mutant has more than its promoter: in-silico saturation mutagenesis.
+    """Return the effects of all single substitutions (in-silico mutagenesis, ISM).
 
     Parameters
     ----------
@@ -51,13 +51,13 @@ def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.nda
     tokens
         ``(promoters, length)``.
     mutated
-        ``(promoters, length)`` bool: positions to mutate; N is left alone.
+        ``(promoters, length)`` bool: positions to mutate; N is never mutated.
 
     Returns
     -------
     numpy.ndarray
-        ``(promoters, length, 4)`` float32: expression with A, C, G or T there minus expression as it is; 0 for the promoter's own base,
-        NaN at positions that were not mutated.
+        ``(promoters, length, 4)`` float32: expression with A, C, G or T at the position minus that of the promoter; 0 for the promoter's
+        own base, NaN at positions that were not mutated.
     """
     found = np.full((*tokens.shape, BASES), np.nan, np.float32)
     reference = predictor.members(tokens).mean(axis=1)
@@ -75,7 +75,7 @@ def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.nda
 
 
 def gradients(predictor: Predictor, tokens: np.ndarray) -> np.ndarray | None:
-    """Return the gradient of expression, the mean of the members, by one-hot promoters, ``(promoters, length, 4)`` float32.
+    """Return the gradient of expression (ensemble mean) with respect to one-hot promoters, ``(promoters, length, 4)`` float32.
 
     None if the model has no gradient (the baselines).
     """
@@ -89,7 +89,7 @@ def gradients(predictor: Predictor, tokens: np.ndarray) -> np.ndarray | None:
 
 
 def has_gradient(predictor: Predictor) -> bool:
-    """Return whether there are `gradients`."""
+    """Return whether the model has `gradients`."""
     return _gradient_of(predictor) is not None
 
 
@@ -101,16 +101,16 @@ def _gradient_of(predictor: Predictor) -> Callable[[np.ndarray], np.ndarray] | N
 
 
 def gradient_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarray) -> np.ndarray:
-    """Return `mutational_effects` to first order: the gradient at another base minus that at the promoter's own.
+    """Return a first-order approximation of `mutational_effects`: the gradient at another base minus that at the promoter's own.
 
-    One gradient a promoter instead of three predictions a base. Their `contributions` are gradient x input: 4/3 of what remains of the
-    gradient at the promoter's own base when the mean over the four bases is taken off. That mean points away from one-hot promoters, where
-    nothing was learnt (Majdandzic et al. 2023, doi:10.1186/s13059-023-02956-3).
+    It needs one gradient per promoter instead of three predictions per base. Its `contributions` are gradient x input: 4/3 of the gradient
+    at the promoter's own base, centred by the mean over the four bases. That mean is a direction off the simplex of one-hot inputs, in
+    which the model was never trained (Majdandzic et al. 2023, doi:10.1186/s13059-023-02956-3).
 
     Parameters
     ----------
     predictor, tokens, mutated
-        As there.
+        As in `mutational_effects`.
 
     Returns
     -------
@@ -127,12 +127,12 @@ def gradient_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarr
 
 
 def contributions(effects: np.ndarray) -> np.ndarray:
-    """Return what each base of promoters adds to their expression: minus the mean effect of its three mutants; ``(promoters, length)``."""
+    """Return the contribution of each base: minus the mean effect of its three substitutions, ``(promoters, length)``."""
     return -np.nan_to_num(effects).sum(axis=-1) / (BASES - 1)
 
 
 def effects_table(names: pl.Series, sequences: pl.Series, effects: np.ndarray, estimated: np.ndarray, begin: np.ndarray) -> pl.DataFrame:
-    """Return `mutational_effects` and `gradient_effects` as a table with the columns `EFFECTS`, null where they are not known.
+    """Return `mutational_effects` and `gradient_effects` as a table with the columns `EFFECTS`; unknown values are null.
 
     Positions count from 1 in the promoter with its flanks.
     """

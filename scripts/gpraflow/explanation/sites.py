@@ -1,4 +1,4 @@
-"""Known motifs that explain ISM effects: occupancy, matching pursuit, sites, seqlets and recovery of planted motifs."""
+"""Known motifs that explain ISM effects: occupancy, orthogonal matching pursuit, sites, seqlets and recovery of planted motifs."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,10 +14,10 @@ from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.motifs import Motif, likeness
 from gpraflow.sequences.scaffold import BASES, PADDING
 
-_CHANCE = 0.01  # of finding any motif where the model uses none
-_LEAST = 0.003  # of the sum of squared effects, that a factor has to explain beyond all others
-_OCCUPIED = 0.05  # least occupancy of a site that is listed; the best site has 1/2
-_ALIKE = 0.5  # least correlation of the model's effects with the motif's
+_CHANCE = 0.01  # probability of finding any motif if the model uses none
+_LEAST = 0.003  # least share of the sum of squared effects that a factor explains in addition to all others
+_OCCUPIED = 0.05  # least occupancy of a listed site; the best possible site has 1/2
+_ALIKE = 0.5  # least absolute correlation between ISM effects and those expected from the motif
 FACTORS = {"factor": pl.String, "matrix": pl.String, "activity": pl.Float64, "z": pl.Float64, "explained": pl.Float64}
 SITES = {
     "name": pl.String,
@@ -32,17 +32,17 @@ SITES = {
 }
 SUMMARY = FACTORS | {"sites": pl.Int64, "mean_effect": pl.Float64, "promoters": pl.Float64}
 SEQLETS = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "contribution": pl.Float64}
-_LIKENESS = 0.9  # of motifs that pass for one another
-_SHORTEST = 3  # bp of a seqlet
-_SMOOTHED = 5  # bp over which contributions are averaged to find seqlets
-_REPLACED = 8  # random sequences that a site is replaced by
+_LIKENESS = 0.9  # similarity above which motifs count as interchangeable
+_SHORTEST = 3  # least length of a seqlet in bp
+_SMOOTHED = 5  # window in bp over which contributions are averaged to find seqlets
+_REPLACED = 8  # random sequences that replace a site
 
 
 # Motifs
 
 
 def site_scores(tokens: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
-    """Return the score minus that of the best site at each start, ``(promoters, starts)``; very low where a site covers an N."""
+    """Return the log-odds score at each start minus that of the best possible site, ``(promoters, starts)``; very low at an N."""
     starts = tokens.shape[1] - len(log_odds) + 1
     with_n = np.pad(log_odds, ((0, 0), (0, 1)), constant_values=-1000.0)
     found = np.full((len(tokens), starts), -log_odds.max(axis=1).sum(), np.float64)
@@ -52,19 +52,20 @@ def site_scores(tokens: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
 
 
 def strands(motif: Motif) -> tuple[np.ndarray, np.ndarray]:
-    """Return a motif's log-odds as the forward strand reads sites on either strand."""
+    """Return a motif's log-odds for sites on the forward and on the reverse strand, both read along the forward strand."""
     return motif.log_odds, motif.log_odds[::-1, ::-1]
 
 
 def occupancy_changes(tokens: np.ndarray, motif: Motif) -> np.ndarray:
-    """Return how each single mutant changes the summed occupancy of a factor, ``(promoters, length, 4)`` float32.
+    """Return the change in a factor's total occupancy caused by each single substitution, ``(promoters, length, 4)`` float32.
 
-    The occupancy of a site is 1 / (1 + exp(best score - score)), that of the best one 1/2; sites on both strands, each by itself.
+    The occupancy of a site is 1 / (1 + exp(best score - score)), 1/2 for the best possible site. Occupancies are summed over all starts on
+    both strands; competition between sites is neglected.
     """
     found = np.zeros((*tokens.shape, BASES), np.float32)
     if len(motif.log_odds) > tokens.shape[1]:
         return found
-    known = np.minimum(tokens, PADDING - 1)  # the score at an N is very low anyway
+    known = np.minimum(tokens, PADDING - 1)  # any row will do for N, whose score is very low
     for log_odds in strands(motif):
         score = site_scores(tokens, log_odds)
         occupied = special.expit(score)
@@ -76,27 +77,27 @@ def occupancy_changes(tokens: np.ndarray, motif: Motif) -> np.ndarray:
 
 
 def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif]) -> pl.DataFrame:
-    """Return the factors whose occupancy explains the effects of mutations, the one that explains most first.
+    """Return the factors whose occupancy explains ISM effects, best first.
 
-    Effects are regressed on `occupancy_changes`, one factor after the other (orthogonal matching pursuit; Pati et al. 1993): of those that
-    are related to what is left, the one that explains most is taken, and all that were taken are fitted anew. So of several matrices that
-    are alike the best is named. A relation is the sum over
-    mutants of the product of both, z that sum over its standard error (White 1980, doi:10.2307/1912934); z has to be larger than expected
-    once in 100 times among all motifs (Bonferroni). A factor stays if it explains at least .3 % of the sum of squared effects that all
-    others leave.
+    Effects are regressed on `occupancy_changes` by orthogonal matching pursuit (Pati et al. 1993): each round selects the factor that
+    explains most of the residual effects among those with a significant relation to them, then refits all selected factors together. Of
+    several similar matrices, the best one is thus selected. The relation is the sum over mutants of residual effect times occupancy change;
+    z is this sum over its heteroscedasticity-consistent standard error (White 1980, doi:10.2307/1912934). It must exceed the level that is
+    reached by chance once in 100 searches over all motifs (Bonferroni). A factor is kept if it explains at least .3 % of the sum of squared
+    effects in addition to all others.
 
     Parameters
     ----------
     tokens, effects
-        ``(promoters, length)``, and of `mutational_effects`.
+        ``(promoters, length)``, and effects from `mutational_effects`.
     motifs
         Known motifs.
 
     Returns
     -------
     polars.DataFrame
-        Columns `FACTORS`: ``activity`` is expression for each molecule that is bound, ``explained`` the share of the sum of squared effects
-        that this factor and those before it explain.
+        Columns `FACTORS`: ``activity`` is expression per bound molecule; ``explained`` is the variance of ISM effects explained by this
+        factor and those before it, as a share of the sum of squared effects.
     """
     if not motifs:
         return pl.DataFrame(schema=FACTORS)
@@ -104,12 +105,13 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     target = np.where(known, effects, 0).reshape(len(effects), -1).astype(np.float64)
     features = np.stack([np.where(known, occupancy_changes(tokens, motif), 0).reshape(len(effects), -1) for motif in motifs])
     size = np.sqrt(np.einsum("fpi,fpi->f", features, features, dtype=np.float64)).clip(1e-12)
-    least, left = stats.norm.isf(_CHANCE / 2 / len(motifs)), target
+    least, left = stats.norm.isf(_CHANCE / 2 / len(motifs)), target  # two-sided, Bonferroni; left: residual effects
     taken: list[int] = []
     of_z: dict[int, float] = {}
     while len(taken) < len(motifs):
         total = np.einsum("fpi,pi->f", features, left)
         z = total / np.sqrt(np.einsum("fpi,pi->f", features**2, left**2)).clip(1e-12)
+        # |x . residual| / |x| is the root of the sum of squares that feature x alone would explain.
         gain = np.where(np.abs(z) >= least, np.abs(total) / size, -1)
         gain[taken] = -1
         best = int(gain.argmax())
@@ -121,7 +123,8 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
             break
         taken.append(best)
         of_z[best] = float(z[best])
-    while taken:  # the first ones may stand for several others that were found since
+    # Backward elimination: an early factor may have stood for several similar ones that were selected later.
+    while taken:
         left = _fitted(features, target, taken)[1]
         without = [(_fitted(features, target, [other for other in taken if other != one])[1] ** 2).sum() for one in taken]
         if min(without) - (left**2).sum() >= _LEAST * (target**2).sum():
@@ -137,7 +140,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
 
 
 def _fitted(features: np.ndarray, target: np.ndarray, taken: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the activities of some factors that fit effects best, and what they leave."""
+    """Return the least-squares activities of some factors, and the residual effects."""
     chosen = features[list(taken)].reshape(len(taken), target.size).T.astype(np.float64)
     activity = np.linalg.lstsq(chosen, target.ravel(), rcond=None)[0]
     return activity, target - (chosen @ activity).reshape(target.shape)
@@ -152,12 +155,12 @@ def find_sites(
     motifs: Sequence[Motif],
     seed: int = 0,
 ) -> pl.DataFrame:
-    """Return the sites of motifs at which mutations have the effects that the motif makes expect, columns `SITES`.
+    """Return the sites at which ISM effects agree with the motif, columns `SITES`.
 
-    A site is listed if its occupancy is at least .05 and the correlation between effects and changes of its own occupancy over all of its
-    mutants (``similarity``: positive if the factor activates, negative if it represses) at least .5 either way. ``start`` and ``end`` count
-    from 1 in the promoter with its flanks. ``effect`` is predicted expression less the mean of what is predicted with 8 random sequences
-    (of ``seed``) in the place of the site.
+    A site is listed if its occupancy is at least .05 and if, over all of its mutants, effects and changes of its own occupancy correlate
+    with an absolute value of at least .5 (``similarity``: positive for activators, negative for repressors). ``start`` and ``end`` count
+    from 1 in the promoter with its flanks. ``effect`` is the site ablation effect: predicted expression minus the mean prediction with 8
+    random sequences (from ``seed``) in place of the site.
     """
     found, at = [], []
     for motif in motifs:
@@ -185,7 +188,7 @@ def find_sites(
 
 
 def _effects_of_sites(predictor: Predictor, tokens: np.ndarray, at: Sequence[tuple[int, int, int]], seed: int) -> np.ndarray:
-    """Return expression less its mean with random sequences in the place of sites, given as row, start and width; ``(sites,)``."""
+    """Return site ablation effects for sites given as row, start and width, ``(sites,)``."""
     if not at:
         return np.empty(0)
     rng = randomness.generator(seed, "explain", "sites")
@@ -197,10 +200,10 @@ def _effects_of_sites(predictor: Predictor, tokens: np.ndarray, at: Sequence[tup
 
 
 def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.DataFrame:
-    """Return factors (`FACTORS`) with what their sites in so many promoters do, columns `SUMMARY`.
+    """Return factors (`FACTORS`) with statistics of their sites, columns `SUMMARY`.
 
-    ``sites`` is their number, ``mean_effect`` the mean of what they do to expression (null without sites), ``promoters`` the share of
-    promoters that have one.
+    ``sites`` is the number of sites, ``mean_effect`` their mean site ablation effect (null without sites), ``promoters`` the fraction of
+    promoters with a site.
     """
     of_each = sites.group_by("matrix").agg(
         pl.len().cast(pl.Int64).alias("sites"),
@@ -212,7 +215,7 @@ def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.
 
 
 def find_seqlets(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: pl.DataFrame) -> pl.DataFrame:
-    """Return where contributions are large, and the site that lies there if any: columns `SEQLETS`, ``factor``, ``matrix``, ``strand``.
+    """Return seqlets, runs of high contribution, and the site at each if any: columns `SEQLETS`, ``factor``, ``matrix``, ``strand``.
 
     A seqlet (as in TF-MoDISco, arXiv:1811.00416) is a run of at least 3 positions at which the mean contribution of 5 bp has one sign and
     is at least its root mean square over all positions of all promoters. Its ``contribution`` is the mean over its bases. The site named
@@ -241,9 +244,9 @@ def find_seqlets(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites
 
 
 def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] = ()) -> dict[str, Any]:
-    """Return precision and recall of found factors (`FACTORS`) against those that are active, both by ``matrix``.
+    """Return precision and recall of the factors found (`FACTORS`) against the truly active ones, matched by ``matrix``.
 
-    Precision is None if none was found. ``precision_with_alike`` also takes those for right whose motif is all but that of an active factor
+    Precision is None if no factor was found. ``precision_with_alike`` also accepts factors with nearly the same motif as an active factor
     (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` counts the half of the active factors with
     the largest absolute activity only.
     """

@@ -1,4 +1,4 @@
-"""The promoter table: reading what users have, checking it, and the one form in which the workflow keeps it."""
+"""The promoter table, the workflow's common format of sequences and expression: schema, reading and writing."""
 
 import os
 from pathlib import Path

@@ -31,4 +31,4 @@ def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, up
     try:
         return importlib.import_module(architecture.module).build(length, outputs=outputs, upstream=upstream, **given)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"model.{name}: these sizes cannot be built: {error}") from error
+        raise ConfigError(f"model.{name}: no model can be built from these sizes: {error}") from error

@@ -1,9 +1,10 @@
-"""Grouped convolutions and dense layers over positions with gradients of their own, for JAX on a CPU.
+"""Grouped convolutions and dense layers over positions with custom gradients, for JAX on a CPU.
 
-XLA's CPU compiler computes sums over a batch one number at a time where products go into them, and computes a sum of products again in each
-place that uses it. So it does with what comes back to a dense layer, through a normalisation or an activation: once more for the transposed
-copy that the gradient of the kernel takes, column by column. Written down by itself the gradient takes neither way. The saved model keeps
-its stock operations: `faster` returns the same network, made of the same layers, with these in their place.
+Two habits of XLA's CPU compiler make the stock gradients slow. It fuses products into sums over a batch and then evaluates such sums
+element by element, instead of calling a matrix product. And it fuses a sum of products into every operation that uses it, which computes
+the sum once per use: the gradient that reaches a dense layer through a normalisation or an activation is computed again for each column of
+the transposed copy that the kernel's gradient needs. The gradients written here avoid both. Saved models keep the stock layers: `faster`
+returns the same network with the same variables, with these layers substituted.
 """
 
 import re
@@ -14,23 +15,23 @@ from keras import layers, ops
 
 from gpraflow.models.layers import blocks
 
-_SPAN = 50  # positions whose products with a gradient are summed in one go
+_SPAN = 50  # positions whose products with a gradient are summed in one fused operation
 _NAME = re.compile(re.escape(blocks.GROUPED).replace(r"\{\}", "(.+)", 1).replace(r"\{\}", r"(\d+)"))
 
 
 def faster(model: keras.Model) -> keras.Model:
-    """Return the same network with the same variables, whose grouped convolutions and dense layers train fast on a CPU.
+    """Return the same network with the same variables, with grouped convolutions and dense layers that train fast on a CPU.
 
     Parameters
     ----------
     model
-        Any functional model. One without `blocks.grouped_convolution` and without dense layers over positions, in models inside it too,
-        is returned as it is; so is any on TensorFlow, and any on JAX on another device than a CPU.
+        Any functional model. It is returned unchanged if neither it nor a nested model has a `blocks.grouped_convolution` or a dense layer
+        over positions, with TensorFlow, and with JAX on another device than a CPU.
 
     Raises
     ------
     RuntimeError
-        If the variables come in another order, so that states of the two could not be exchanged.
+        If the order of variables differs, so that states of the two networks could not be exchanged.
     """
     if keras.backend.backend() != "jax" or not _is_slow(model):
         return model
@@ -38,7 +39,7 @@ def faster(model: keras.Model) -> keras.Model:
 
     if jax.default_backend() != "cpu":
         return model
-    inner: dict[int, Any] = {}  # what is called twice has one stand-in
+    inner: dict[int, Any] = {}  # a layer that is called twice has one substitute
 
     def stand_in(layer: Any) -> Any:
         if not isinstance(layer, keras.Model):
@@ -55,19 +56,19 @@ def faster(model: keras.Model) -> keras.Model:
     same = keras.models.clone_model(model, clone_function=lambda layer: layer, call_function=call)
     for kind in ("trainable_variables", "non_trainable_variables"):
         if list(map(id, getattr(same, kind))) != list(map(id, getattr(model, kind))):
-            raise RuntimeError(f"{model.name}: {kind} come in another order with layers exchanged")
+            raise RuntimeError(f"{model.name}: {kind} differ in order after substituting layers")
     return same
 
 
 def _is_slow(layer: Any) -> bool:
-    """Whether it is a layer that `faster` exchanges, or a model that has one."""
+    """Return whether `faster` substitutes this layer, or a layer of this model."""
     if isinstance(layer, keras.Model):
         return bool(_NAME.fullmatch(layer.name)) or any(map(_is_slow, layer.layers))
     return type(layer) is layers.Dense and len(layer.output.shape) == 3
 
 
 class _Dense(layers.Layer):
-    """Stands for a dense layer over positions, with its weights."""
+    """Substitute for a dense layer over positions, with its weights."""
 
     def __init__(self, dense: Any, name: str):
         super().__init__(name=name, dtype=dense.dtype_policy)
@@ -97,13 +98,13 @@ def _dense(x: Any, kernel: Any) -> Any:
     def of_kernel(given: Any) -> Any:
         channels, units = kernel.shape
         rows, columns = ops.reshape(given, (-1, units)), ops.reshape(x, (-1, channels))
-        return ops.transpose(ops.matmul(ops.transpose(rows), columns))  # this way round it is a fast product
+        return ops.transpose(ops.matmul(ops.transpose(rows), columns))  # XLA calls a matrix product for this order of operands only
 
     return ops.matmul(x, kernel), gradient
 
 
 class _Grouped(layers.Layer):
-    """Stands for a model that `blocks.grouped_convolution` made, with its weights."""
+    """Substitute for a model made by `blocks.grouped_convolution`, with its weights."""
 
     def __init__(self, model: keras.Model, name: str):
         (embedding,) = (layer for layer in model.layers if isinstance(layer, layers.Embedding))
@@ -114,7 +115,7 @@ class _Grouped(layers.Layer):
         self.built = True
 
     def call(self, x: Any) -> Any:
-        """Return ``(batch, length, channels)`` of the same."""
+        """Return the convolution, ``(batch, length, channels)``."""
         kernel = ops.cast(self.embedding.embeddings, x.dtype)
         return _convolution(x, blocks.by_output(kernel, self.kernel_size, self.filters_per_group))
 
@@ -136,9 +137,10 @@ def _convolution(x: Any, kernel: Any) -> Any:
 
 
 def _once(compute: Any, *like: Any) -> Any:
-    """Return what ``compute`` returns, arrays of the shapes of ``like``, computed in a loop, which XLA does not take apart.
+    """Return the results of ``compute``, arrays of the shapes of ``like``, computed inside a loop, which XLA does not fuse with its users.
 
-    The loop has one turn. XLA must not know that, or it would be none: a first number that is not a number makes it two, with one result.
+    The loop has a single iteration, but XLA must not know this, or it would remove the loop. The number of iterations therefore depends on
+    the data: it is 2 if the first element is NaN, and the second iteration repeats the same computation.
     """
     turns = 1 + ops.cast(ops.isnan(ops.reshape(like[-1], (-1,))[0]), "int32")
     return ops.fori_loop(0, turns, lambda _, before: compute(), tuple(ops.zeros_like(each) for each in like))
@@ -167,7 +169,7 @@ def _products(x: Any, kernel: Any, backwards: bool = False) -> Any:
 
 
 def _kernel_gradient(x: Any, upstream: Any, shape: Any) -> Any:
-    """Return the kernel's gradient: products over positions added up promoter by promoter, in pieces, then over the batch."""
+    """Return the kernel's gradient: products summed over positions for each promoter, in pieces, then over the batch."""
     inputs, kernel_size, outputs, groups = shape
     length = x.shape[1]
     padded = ops.cast(_padded(x, kernel_size, inputs), "float32")

@@ -1,4 +1,4 @@
-"""Model directories: loading them, and the parameters of models that can be interpreted."""
+"""Model directories: loading of models, and parameters of interpretable models."""
 
 import importlib
 import json
@@ -71,25 +71,25 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
 
 
 def parameters(directory: str | os.PathLike, backend: str = "auto") -> pl.DataFrame:
-    """Return the parameters of a trained model that can be read, one row a factor and member of the ensemble.
+    """Return the parameters of an interpretable model, one row per factor and ensemble member.
 
     Returns
     -------
     polars.DataFrame
-        ``member``, from 0, and what the architecture's own ``parameters`` gives.
+        ``member``, from 0, and the columns of the architecture's ``parameters``.
 
     Raises
     ------
     ConfigError
-        If the architecture's parameters mean nothing by themselves.
+        If the architecture's parameters cannot be interpreted.
     InputError
-        As `load`.
+        As in `load`.
     """
     model, description = load(directory, backend)
     name = description["architecture"]
     if not describe(name).parameters:
         able = [other for other in REGISTRY if describe(other).parameters]
-        raise ConfigError(f"{directory}: parameters of '{name}' mean nothing by themselves; train {' or '.join(able)} (model.name)")
+        raise ConfigError(f"{directory}: parameters of '{name}' cannot be interpreted; train {' or '.join(able)} (model.name)")
     read = importlib.import_module(describe(name).module).parameters
     tables = [read(model.get_layer(f"member_{member}")) for member in range(description["members"])]
     return pl.concat(table.select(pl.lit(member, pl.Int64).alias("member"), pl.all()) for member, table in enumerate(tables))

@@ -34,10 +34,10 @@ REGISTRY = (
 
 @dataclass(frozen=True)
 class Architecture:
-    """What is known of an architecture without importing it.
+    """Description of an architecture, available without importing it.
 
-    ``stages``: (name, names of the layers that are trained, share of the epochs) in their order, empty if all is trained at once.
-    ``baseline``: it has ``fit`` instead of ``build``. ``motifs``: it starts from a file of motifs. ``parameters``: they can be read.
+    ``stages``: (name, names of trained layers, share of the epochs) in order; empty if all layers are trained together. ``baseline``: has
+    ``fit`` instead of ``build``. ``motifs``: starts from a file of motifs. ``parameters``: has interpretable parameters.
     """
 
     name: str
@@ -55,15 +55,15 @@ class Architecture:
 
 
 def describe(name: str) -> Architecture:
-    """Return what is known of an architecture.
+    """Return the description of an architecture.
 
     Raises
     ------
     ConfigError
-        If there is none of this name.
+        If there is no architecture of this name.
     """
     if name not in REGISTRY:
-        raise ConfigError(f"model.name: no architecture '{name}'{nearest(name, REGISTRY)} (there are {', '.join(REGISTRY)})")
+        raise ConfigError(f"model.name: no architecture '{name}'{nearest(name, REGISTRY)} (available: {', '.join(REGISTRY)})")
     tree = ast.parse((Path(__file__).parent / "zoo" / f"{name}.py").read_text(encoding="utf-8"))
     literals = {
         node.targets[0].id: ast.literal_eval(node.value)
@@ -131,7 +131,7 @@ def choose_sizes(name: str, preset: str, changes: Mapping[str, Any]) -> tuple[st
         known = type(sizes[key])
         if type(value) is not known and not (known is float and type(value) is int):
             raise ConfigError(
-                f"model.sizes.{key}: {value!r} should be a {type(sizes[key]).__name__}, as {sizes[key]!r} of preset '{preset}'"
+                f"model.sizes.{key}: {value!r} should be of type {type(sizes[key]).__name__}, as {sizes[key]!r} of preset '{preset}'"
             )
         sizes[key] = value
     return preset, sizes

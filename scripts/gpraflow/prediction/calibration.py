@@ -1,6 +1,6 @@
-"""What a model's predictions are worth: the spread of measurements around them, and which promoters are like those it was trained on.
+"""Calibration of a trained model: prediction intervals, and criteria for promoters outside the training distribution.
 
-Found once on the validation and training split and kept beside the model, with the scaffold that inserts have to be completed with.
+It is computed once from the validation and training splits and saved next to the model, with the flanks to add to inserts.
 """
 
 import json
@@ -18,40 +18,40 @@ from gpraflow.core.errors import InputError
 from gpraflow.sequences.scaffold import BASES, PADDING, Scaffold, Side, tokenize
 
 FILE = "calibration.json"
-LEVELS = (0.5, 0.8, 0.9, 0.95)  # of which the spread is known; the last is that of the intervals
+LEVELS = (0.5, 0.8, 0.9, 0.95)  # calibrated levels; predictions get intervals of the last one
 COVERAGE = {"dataset": pl.String, "level": pl.Float64, "n": pl.Int64, "inside": pl.Float64, "low": pl.Float64, "high": pl.Float64}
-UNUSUAL = 0.001  # of the training promoters, by each criterion
+UNUSUAL = 0.001  # share of training promoters that each criterion calls out of distribution
 _KMER = 3
-_SAMPLED = 200_000  # training promoters, evenly spread, that say what is usual
+_SAMPLED = 200_000  # training promoters, evenly spaced, that define the training distribution
 _CHUNK = 16_384  # promoters whose k-mers are counted at a time
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Content of `FILE`.
+    """Content of `calibration.json`.
 
     Attributes
     ----------
     model_sha256
-        Of the ``model.keras`` that it belongs to.
+        SHA-256 of the ``model.keras`` that it belongs to.
     scaffold, five_prime, three_prime, damaged_flanks, max_flank_edits
-        How sequences become promoters.
+        How inserts are completed to promoters.
     lengths
-        Least and greatest usual length of a promoter in bp, with flanks.
+        Range of promoter lengths in training, in bp, flanks included.
     unknown
-        Greatest usual number of N in a promoter.
+        Largest number of N in a training promoter.
     kmer_shares, composition
-        Share of each 3-mer in training promoters, ``AAA, AAC, ... TTT``, and the greatest usual distance from them (`divergence`).
+        Share of each 3-mer in training promoters, ``AAA, AAC, ... TTT``, and the largest distance from them in training (`divergence`).
     validation
-        Promoters that residuals were taken from.
+        Number of validation promoters used for intervals.
     spread_factor, model_variance, read_variance
-        The variance of a residual at n reads is ``spread_factor spread^2 + model_variance + read_variance / n``, squared units of
-        expression, spread being the standard deviation between the members of an ensemble.
+        The variance of a residual with n reads is ``spread_factor spread^2 + model_variance + read_variance / n``, squared units of
+        expression, spread being the standard deviation between ensemble members.
     quantiles
-        Half the width of an interval over the standard deviation, for each of `LEVELS`; .67, 1.28, 1.64 and 1.96 if residuals were normal.
-        None where there are too few of them.
+        Half the width of an interval in standard deviations, for each of `LEVELS`; .67, 1.28, 1.64 and 1.96 for normal residuals. None if
+        there are too few validation promoters.
     reads
-        Median of the validation promoters; None if their reads are not known.
+        Median reads of the validation promoters; None if unknown.
     """
 
     model_sha256: str
@@ -73,18 +73,18 @@ class Calibration:
 
     @property
     def quantile(self) -> float | None:
-        """Of the 95 % intervals."""
+        """Half the width of 95 % intervals in standard deviations."""
         return self.quantiles[-1]
 
     def half_width(self, spread: np.ndarray, reads: np.ndarray | float | None = None) -> np.ndarray:
-        """Return half the width of the interval in which a measurement of a promoter lies in 95 of 100 cases.
+        """Return half the width of the 95 % interval of a measurement.
 
         Parameters
         ----------
         spread
-            ``(promoters,)`` standard deviation between the members of an ensemble, 0 for a single model.
+            ``(promoters,)`` standard deviation between ensemble members, 0 for a single model.
         reads
-            Reads of the measurement; one number for all, or one each, where NaN stands for unknown. None, or unknown: `reads`.
+            Reads of the measurement, one number for all or one per promoter. None or NaN: the median of the validation promoters.
 
         Returns
         -------
@@ -98,25 +98,25 @@ class Calibration:
         return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + self.model_variance + noise)
 
     def half_width_of_effect(self, spread: np.ndarray) -> np.ndarray:
-        """Return half the width of the interval of a true difference between two promoters.
+        """Return half the width of the 95 % interval of the true difference between two promoters.
 
-        The model's errors of both are taken for independent, and reads for unlimited: for variants of one promoter, whose errors are alike,
-        the interval is wider than need be.
+        Errors of the two predictions are taken as independent and reads as unlimited. For variants of one promoter, whose errors are
+        correlated, the interval is wider than necessary.
 
         Parameters
         ----------
         spread
-            ``(pairs,)`` standard deviation of the difference between the members of an ensemble, 0 for a single model.
+            ``(pairs,)`` standard deviation of the difference between ensemble members, 0 for a single model.
         """
         return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + 2 * self.model_variance)
 
     def out_of_distribution(self, lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-        """Return in what promoters are unlike those of training: ``length``, ``unknown bases``, ``composition``, or several with commas.
+        """Return why promoters lie outside the training distribution: ``length``, ``unknown bases``, ``composition``, or several (commas).
 
         Parameters
         ----------
         lengths
-            ``(promoters,)`` in bp, before they were cut or padded.
+            ``(promoters,)`` in bp, before cutting and padding.
         tokens
             ``(promoters, length)``.
 
@@ -138,12 +138,12 @@ class Calibration:
 
 
 def unknown_bases(lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Return the N of promoters that are no padding, ``(promoters,)``."""
+    """Return the number of N in promoters, padding excluded, ``(promoters,)``."""
     return (tokens == PADDING).sum(axis=1) - np.maximum(tokens.shape[1] - lengths, 0)
 
 
 def count_kmers(tokens: np.ndarray) -> np.ndarray:
-    """Return how often each 3-mer without N is in promoters, ``(promoters, 64)`` int64."""
+    """Return counts of each 3-mer without N, ``(promoters, 64)`` int64."""
     kinds, starts = BASES**_KMER, tokens.shape[1] - _KMER + 1
     counts = np.empty((len(tokens), kinds), np.int64)
     for begin in range(0, len(tokens), _CHUNK):
@@ -159,9 +159,9 @@ def count_kmers(tokens: np.ndarray) -> np.ndarray:
 
 
 def divergence(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return how far 3-mers of promoters are from the usual shares: chi-squared, ``(promoters,)`` float64.
+    """Return the chi-squared distance of 3-mer counts from those in training, ``(promoters,)`` float64.
 
-    Infinite where there is no 3-mer without N.
+    Infinite for promoters without a 3-mer free of N.
     """
     number = counts.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
@@ -181,13 +181,13 @@ def fit(
     keep: Side,
     pad: Side,
 ) -> Calibration:
-    """Return what is usual in training promoters, and the spread of validation promoters around their predictions.
+    """Calibrate prediction intervals on validation promoters, and describe the training distribution.
 
-    Residuals r = measured - predicted are taken as having the variance
-    ``spread_factor spread^2 + model_variance + read_variance / n_reads``, spread being that between members of an ensemble; the three
-    numbers are the most likely for normal residuals. The quantile of a level, such as .95, is that of ``|r| / sd`` which gives intervals
-    with at least that coverage on exchangeable promoters, whatever the distribution: of n in order the one at ``ceil(.95 (n + 1))`` (split
-    conformal prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
+    Residuals r = measured - predicted are modelled with the variance
+    ``spread_factor spread^2 + model_variance + read_variance / n_reads``, where spread is that between ensemble members; the three
+    parameters maximise the likelihood of normal residuals. Intervals do not rely on normality: for a level such as .95, their half-width is
+    the value of rank ``ceil(.95 (n + 1))`` among the n sorted ``|r| / sd``, which guarantees this coverage for exchangeable promoters
+    (split conformal prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
 
     Parameters
     ----------
@@ -198,16 +198,16 @@ def fit(
     model
         The file ``model.keras``.
     scaffold, damaged_flanks, max_flank_edits
-        As the library was read.
+        As used when the library was read.
     length, keep, pad
-        The model's window (`scaffold.fit`).
+        The model's input window.
     """
     rows = train.select(pl.len()).collect().item()
     sequences = train.select("sequence").gather_every(max(1, -(-rows // _SAMPLED))).collect()["sequence"]
     lengths = sequences.str.len_bytes().to_numpy().astype(np.int64)
     tokens = tokenize(sequences, length, keep, pad)
     counts = count_kmers(tokens)
-    total = counts.sum(axis=0) + 1.0  # no 3-mer is impossible
+    total = counts.sum(axis=0) + 1.0  # pseudocount, so that no expected count is 0
     shares = total / total.sum()
     ends = np.quantile(lengths, [UNUSUAL / 2, 1 - UNUSUAL / 2], method="inverted_cdf")
 
@@ -315,7 +315,7 @@ def read(directory: str | os.PathLike) -> Calibration | None:
         return None
     found = load(path)
     if found.model_sha256 != files.digests(Path(directory) / "model.keras")["sha256"]:
-        raise InputError(f"{path}: this is the calibration of another model than model.keras beside it; make it again: {advice(directory)}")
+        raise InputError(f"{path}: belongs to another model than model.keras in the same folder; make it again: {advice(directory)}")
     return found
 
 
@@ -332,7 +332,7 @@ def load(path: str | os.PathLike) -> Calibration:
         lists = {name: tuple(content[name]) for name in ("lengths", "kmer_shares", "quantiles")}
         return Calibration(**content | lists)
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: this is no calibration of this version ({error}); make it again: {advice(Path(path).parent)}") from error
+        raise InputError(f"{path}: not a calibration of this version ({error}); make it again: {advice(Path(path).parent)}") from error
 
 
 def advice(directory: str | os.PathLike) -> str:

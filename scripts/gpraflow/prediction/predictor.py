@@ -29,16 +29,16 @@ class Predictor:
     Parameters
     ----------
     directory
-        Model directory (`models.load`), with its calibration if there is one.
+        Model directory (`directory.load`), with its calibration if it exists.
     backend
         ``auto``, ``jax`` or ``tensorflow``.
     batch_size
-        Promoters that the model is given at a time.
+        Promoters per batch.
 
     Raises
     ------
     InputError
-        If the model or its calibration cannot be read, or do not belong together.
+        If the model or its calibration is unreadable, or they do not belong together.
     """
 
     def __init__(self, directory: str | os.PathLike, backend: str = "auto", batch_size: int = 1024):
@@ -51,18 +51,18 @@ class Predictor:
 
     @property
     def window(self) -> dict:
-        """``length``, ``keep`` and ``pad`` of the promoters that the model sees."""
+        """Input window of the model: ``length``, ``keep`` and ``pad``."""
         return {key: self.about["input"][key] for key in ("length", "keep", "pad")}
 
     def members(self, tokens: np.ndarray) -> np.ndarray:
-        """Return what each member of the ensemble says of ``(promoters, length)`` tokens, ``(promoters, members)`` float64.
+        """Return predictions of each ensemble member for ``(promoters, length)`` tokens, ``(promoters, members)`` float64.
 
-        Batches are filled up to one size, so that nothing is compiled twice: that of the last one is a power of two if it is the only one.
+        All batches are padded to one size, so that the model is compiled once: the batch size or, for fewer promoters, a power of two.
 
         Raises
         ------
         InputError
-            If the model gives something else than numbers.
+            If a prediction is NaN or infinite.
         """
         if not len(tokens):
             return np.empty((0, self.about["members"]))
@@ -74,12 +74,12 @@ class Predictor:
         return found.astype(np.float64)
 
     def promoters(self, sequences: pl.Series, reads: np.ndarray | float | None = None) -> pl.DataFrame:
-        """Return predictions for whole promoters: ``predicted``, and what else is known of them.
+        """Return predictions for whole promoters: ``predicted`` and further columns.
 
-        ``predicted_sd`` is the standard deviation between the members of an ensemble, ``predicted_members`` has one number for each. With a
-        calibration ``predicted_low`` and
-        ``predicted_high`` bound the 95 % interval of a measurement with so many ``reads`` (`Calibration.half_width`), null if it has none,
-        and ``out_of_distribution`` says in what a promoter is unlike those of training (`Calibration.out_of_distribution`).
+        For an ensemble, ``predicted_sd`` is the standard deviation between members and ``predicted_members`` the prediction of each. With
+        a calibration, ``predicted_low`` and ``predicted_high`` bound the 95 % interval of a measurement with ``reads`` reads
+        (`Calibration.half_width`), null without intervals, and ``out_of_distribution`` says why a promoter lies outside the training
+        distribution (`Calibration.out_of_distribution`).
         """
         tokens = tokenize(sequences, **self.window)
         members = self.members(tokens)
@@ -95,23 +95,23 @@ class Predictor:
         return pl.DataFrame(columns)
 
     def probe(self, sequences: pl.Series, upstream: str, downstream: str) -> pl.DataFrame:
-        """Return what the model says of promoters in other guises, for checks.
+        """Return predictions for modified promoters, for the checks of strand asymmetry and padding.
 
-        At most 200 promoters, evenly spread, are predicted in each guise; null for others, and where a guise is none.
+        At most 200 promoters, evenly spaced, are predicted for each modification; null for others, and if it does not apply.
 
         Parameters
         ----------
         sequences
             Whole promoters.
         upstream, downstream
-            Plasmid before and behind them, 5' to 3'; empty if not known.
+            Plasmid sequence before and after the promoter, 5' to 3'; empty if unknown.
 
         Returns
         -------
         polars.DataFrame
-            ``predicted_reverse_complement``: with the insert reverse-complemented between its flanks (the whole promoter if its flanks
-            are not intact). Of promoters that are shorter than the window ``predicted_in_plasmid``: with the plasmid in the place of N
-            (null where the flank at that end is not intact), and ``predicted_padded_otherwise``: with N at the other end.
+            ``predicted_reverse_complement``: with the insert reverse-complemented between its flanks (the whole promoter if flanks are not intact).
+            For promoters shorter than the window, ``predicted_in_plasmid``: with plasmid sequence in place of N (null if the flank at
+            that end is not intact), and ``predicted_padded_otherwise``: padded with N at the other end.
         """
         five, three = self.flanks
         length, at_the_left = self.window["length"], self.window["pad"] == "left"
@@ -143,14 +143,14 @@ class Predictor:
         return pl.DataFrame(found)
 
     def effects(self, ref: pl.Series, alt: pl.Series) -> pl.DataFrame:
-        """Return what changes from promoters to others.
+        """Return variant effects: predictions for reference and alternative promoters, and their difference.
 
         Returns
         -------
         polars.DataFrame
-            ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference, null where all that differs is cut off), and
-            with a calibration ``effect_low`` and ``effect_high`` (95 % interval of the true difference, taking the errors of the two
-            predictions as independent), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
+            ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference; null if they differ outside the model's
+            window only) and, with a calibration, ``effect_low`` and ``effect_high`` (95 % interval of the true difference, taking errors of
+            the two predictions as independent), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
         """
         tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
         unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
@@ -171,7 +171,7 @@ class Predictor:
         return pl.DataFrame(columns)
 
     def out_of_distribution(self, sequences: pl.Series) -> pl.Series:
-        """Return in what promoters are unlike those of training (`Calibration.out_of_distribution`); the model has a calibration."""
+        """Return why promoters lie outside the training distribution (`Calibration.out_of_distribution`); needs a calibration."""
         assert self.calibration is not None
         lengths = sequences.str.len_bytes().to_numpy().astype(np.int64)
         return pl.Series(OUT_OF_DISTRIBUTION, self.calibration.out_of_distribution(lengths, tokenize(sequences, **self.window)), pl.String)
@@ -182,17 +182,17 @@ class Predictor:
         return (self.calibration.five_prime, self.calibration.three_prime) if self.calibration else ("", "")
 
     def complete(self, rows: pl.DataFrame, path: str | os.PathLike, ledger: Ledger) -> pl.DataFrame:
-        """Return a block of `tables.records` with the flanks of the model's scaffold on sequences that have none.
+        """Return a block of records with the flanks of the model's scaffold added to sequences without flanks.
 
         Raises
         ------
         InputError
-            If the model directory has no calibration, which says what the flanks are.
+            If the model directory has no calibration, which holds the flanks.
         """
         if self.calibration is None:
             where = self.directory / calibration.FILE
             raise InputError(
-                f"{where}: this file does not exist; it says what flanks and intervals are: {calibration.advice(self.directory)}"
+                f"{where}: this file does not exist; it holds flanks and intervals. Make it with: {calibration.advice(self.directory)}"
             )
         known = self.calibration
         if not known.five_prime and not known.three_prime:
@@ -201,7 +201,7 @@ class Predictor:
         return sequences_flanks.mend_flanks(rows, Scaffold(known.scaffold, known.five_prime, known.three_prime), policy, path, ledger)
 
     def records(self, rows: pl.DataFrame, path: str | os.PathLike, ledger: Ledger, reads: float | None = None) -> pl.DataFrame:
-        """Return ``name``, ``sequence`` (as predicted, with flanks) and predictions, named as users see them, for a block of records."""
+        """Return ``name``, ``sequence`` (with flanks) and predictions, under the column names of output files, for a block of records."""
         rows = self.complete(rows, path, ledger)
         ledger.note_window(rows["sequence"], **self.window)
         if reads is not None and self.calibration is not None and self.calibration.reads is None:
@@ -219,27 +219,26 @@ class Predictor:
         Parameters
         ----------
         sequences
-            DNA, 5' to 3' on the strand of the reporter gene, whole promoters or inserts only; upper or lower case; letters for one of
-            several bases count as N.
+            DNA, 5' to 3' on the strand of the reporter gene, whole promoters or inserts; upper or lower case; ambiguity codes count as N.
         reads
-            Reads of the measurement that the interval is for; None: as many as the validation promoters had (median).
+            Reads of the measurement that intervals refer to; None: the median of the validation promoters.
 
         Returns
         -------
         polars.DataFrame
-            One row a sequence, in their order: ``sequence`` (with flanks), ``expression``, ``expression_low``, ``expression_high``
+            One row per sequence, in input order: ``sequence`` (with flanks), ``expression``, ``expression_low``, ``expression_high``
             (95 % interval), ``expression_sd`` (between ensemble members), and ``out_of_distribution``: why the promoter lies outside the
             training distribution (length, N content, k-mer composition); empty if it does not.
 
         Raises
         ------
         InputError
-            If a sequence holds other letters or is empty; it is called by its number from 1.
+            If a sequence contains other letters or is empty; the message gives its index from 1.
         """
         if isinstance(sequences, str):
-            raise InputError("sequences: one text was given; give a list of sequences, such as ['ACGT']")
+            raise InputError("sequences: expected a list of sequences, such as ['ACGT'], found one string")
         if reads is not None and not reads >= 1:
-            raise InputError(f"reads: {reads} is not at least 1")
+            raise InputError(f"reads: expected a number of at least 1, found {reads}")
         text = pl.Series("sequence", list(sequences), pl.String, strict=True)
         rows = pl.DataFrame(
             {"row": pl.int_range(1, len(text) + 1, eager=True), "name": "", "sequence": text}, schema_overrides={"name": pl.String}
@@ -249,8 +248,8 @@ class Predictor:
         return self.records(checked, "sequences", ledger, reads).drop("name")
 
 
-def _reverse_complemented(sequences: pl.Series, five: str, three: str) -> pl.Series:
-    """Return promoters with their inserts reverse-complemented between the flanks; all of a promoter whose flanks are not intact."""
+def _turned(sequences: pl.Series, five: str, three: str) -> pl.Series:
+    """Return promoters with the insert reverse-complemented between its flanks; the whole promoter if its flanks are not intact."""
     whole = pl.DataFrame({"s": sequences}).with_columns(intact=pl.col("s").str.starts_with(five) & pl.col("s").str.ends_with(three))
     insert = pl.col("s").str.slice(len(five), pl.col("s").str.len_bytes().cast(pl.Int64) - len(five) - len(three))
     turned = reverse_complement_sequences(whole.select(pl.when("intact").then(insert).otherwise("s")).to_series())

@@ -42,7 +42,7 @@ def read(
     twice = known.filter(pl.col("name").is_duplicated())
     if twice.height:
         at = twice.filter(pl.col("name") == twice["name"][0])["row"]
-        raise InputError(f"{ref}: the name '{twice['name'][0]}' is there {len(at)} times (records {at[0]} and {at[1]}); names must differ")
+        raise InputError(f"{ref}: the name '{twice['name'][0]}' occurs {len(at)} times (records {at[0]} and {at[1]}); names must be unique")
     sequences = dict(known.select("name", "sequence").iter_rows())
     if is_vcf(alt):
         yield from _from_vcf(Path(alt), Path(ref), sequences, ledger)
@@ -52,7 +52,7 @@ def read(
         pairs = rows.rename({"sequence": "alt"}).join(known.select("name", ref="sequence"), on="name", how="left", maintain_order="left")
         if (lost := pairs.filter(pl.col("ref").is_null())).height:
             row, name = lost.row(0)[:2]
-            raise InputError(f"{alt}, record {row}: '{name}' is no name in {ref}{nearest(name, sequences)}; pairs are found by their names")
+            raise InputError(f"{alt}, record {row}: '{name}' is not a name in {ref}{nearest(name, sequences)}; pairs are matched by name")
         seen.update(rows["name"])
         yield pairs.select("row", "name", "ref", "alt")
     ledger.note("references without an alternative", len(sequences) - len(seen))
@@ -97,10 +97,10 @@ def _alternatives(cells: list[str], where: str, origin: Path, sequences: dict[st
         raise InputError(f"{where}: {len(cells)} columns; a VCF has at least {len(_VCF)}, with tabs between them")
     chrom, position, identifier, reference, alternatives = cells[: len(_VCF)]
     if chrom not in sequences:
-        raise InputError(f"{where}: CHROM '{chrom}' is no name in {origin}{nearest(chrom, sequences)}")
+        raise InputError(f"{where}: CHROM '{chrom}' is not a name in {origin}{nearest(chrom, sequences)}")
     whole, reference = sequences[chrom], reference.upper()
     if not reference:
-        raise InputError(f"{where}: REF is empty; write the base before an insertion as REF, as VCF wants it")
+        raise InputError(f"{where}: REF is empty; write the base before an insertion as REF, as VCF requires")
     if not position.isdigit() or not 1 <= int(position) <= len(whole):
         raise InputError(f"{where}: POS '{position}' is not in '{chrom}', which has {len(whole)} bp (counted from 1)")
     begin = int(position) - 1
@@ -113,7 +113,7 @@ def _alternatives(cells: list[str], where: str, origin: Path, sequences: dict[st
     for alternative in alternatives.upper().split(","):
         if not alternative or set(alternative) - set("ACGTN"):
             raise InputError(
-                f"{where}: ALT '{alternative}' is no sequence of A, C, G, T and N; write the allele out or leave the record away"
+                f"{where}: ALT '{alternative}' is not a sequence of A, C, G, T and N; write the allele out or leave the record away"
             )
         name = identifier if identifier not in ("", ".") and "," not in alternatives else f"{chrom}:{position}:{reference}>{alternative}"
         yield name, whole, whole[:begin] + alternative + whole[begin + len(reference) :]

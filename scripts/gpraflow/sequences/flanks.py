@@ -1,4 +1,4 @@
-"""Constant flanks of promoters: inserts without them, and repairing damaged ones."""
+"""Constant flanks of promoters: adding, recognising, repairing and removing them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from gpraflow.core.errors import InputError, and_more
 from gpraflow.core.ledger import Ledger
 from gpraflow.sequences.scaffold import Scaffold, bytes_matrix
 
-_LEAST_EVIDENCE = 10  # exact bases of the flanks; less is an insert without flanks
+_LEAST_EVIDENCE = 10  # equivalent exact bases of flanks below which a sequence counts as an insert without flanks
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What to do with rows that are not as they should be; keys of the config's sections ``scaffold`` and ``input``."""
+    """Treatment of invalid rows: keys of the config's sections ``scaffold`` and ``input``."""
 
     damaged_flanks: Literal["keep", "repair", "drop", "error"] = "keep"
     add_missing_flanks: bool = True
@@ -27,7 +27,7 @@ class Policy:
 
 
 def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
-    """Return a block (``row``, ``sequence``) with missing flanks added and damaged ones treated as the policy says."""
+    """Return a block (``row``, ``sequence``) with missing flanks added and damaged flanks treated according to the policy."""
     five, three, sequence = scaffold.five_prime, scaffold.three_prime, pl.col("sequence")
     intact = rows.select(sequence.str.starts_with(five) & sequence.str.ends_with(three)).to_series()
     ledger.note("both flanks intact", int(intact.sum()))
@@ -36,8 +36,8 @@ def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: An
     odd = rows.filter(~intact)
     five_edits, five_length = flank_ends(odd["sequence"], five, policy.max_flank_edits)
     three_edits, three_length = flank_ends(odd["sequence"].str.reverse(), three[::-1], policy.max_flank_edits)
-    # A chance match must not pass for a damaged flank. Each edit can be made in about 4^4 ways, so that a flank of n bp with e edits is
-    # as telling as n - 4 e exact bases; both ends together must tell more than 10 bases would.
+    # A chance match must not count as a damaged flank. Each edit can be made in about 4^4 ways, so that a match of n bp with e edits is
+    # as significant as n - 4 e exact bases; both flanks together must reach the significance of 10 exact bases.
     evidence = np.zeros(odd.height, np.int64)
     for flank, edits in ((five, five_edits), (three, three_edits)):
         evidence += np.where(edits <= policy.max_flank_edits, np.maximum(len(flank) - 4 * edits, 0), 0)
@@ -50,7 +50,7 @@ def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: An
         if not policy.add_missing_flanks:
             row = odd["row"][int(absent.argmax())]
             raise InputError(
-                f"{path}, row {row}: neither {five} nor {three} is there{and_more(int(absent.sum()))}; check scaffold.name, or set "
+                f"{path}, row {row}: neither {five} nor {three} was found{and_more(int(absent.sum()))}; check scaffold.name, or set "
                 "scaffold.add_missing_flanks: true if the table holds inserts only"
             )
         for index in np.flatnonzero(absent).tolist():
@@ -71,7 +71,7 @@ def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: An
         elif policy.damaged_flanks == "keep":
             ledger.note("flank damaged, kept as measured", count)
         else:
-            # Where one end shows no flank at all, what stands there may be insert: there is nothing to go by.
+            # If a flank was not found at one end, the sequence there may be insert, so that nothing can be repaired.
             mendable = damaged & (five_edits <= policy.max_flank_edits) & (three_edits <= policy.max_flank_edits)
             for index in np.flatnonzero(mendable).tolist():
                 end = len(mended[index]) - int(three_length[index])
@@ -83,7 +83,7 @@ def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: An
 
 
 def inserts(sequences: pl.Series, scaffold: Scaffold, max_edits: int) -> pl.Series:
-    """Return what lies between the flanks; a flank that is not there within ``max_edits`` edits (`flank_ends`) is not cut off."""
+    """Return the sequences between the flanks; a flank not found within ``max_edits`` edits (`flank_ends`) is not removed."""
     five, three = scaffold.five_prime, scaffold.three_prime
     intact = sequences.str.starts_with(five) & sequences.str.ends_with(three)
     lengths = sequences.str.len_bytes().cast(pl.Int64)
@@ -97,7 +97,7 @@ def inserts(sequences: pl.Series, scaffold: Scaffold, max_edits: int) -> pl.Seri
 
 
 def flank_ends(sequences: pl.Series, flank: str, max_edits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find where a 5' flank ends in sequences that ought to start with it, allowing substitutions and indels.
+    """Find the end of a 5' flank in sequences that should start with it, allowing substitutions and indels.
 
     Parameters
     ----------
@@ -106,18 +106,18 @@ def flank_ends(sequences: pl.Series, flank: str, max_edits: int) -> tuple[np.nda
     flank
         The constant sequence.
     max_edits
-        Edits (Levenshtein) that are allowed at most.
+        Maximum edits (Levenshtein).
 
     Returns
     -------
     tuple of numpy.ndarray
-        Edits of the best match and its length in bp, int64 of shape ``(rows,)``. Of equally good matches the one nearest to the
+        Edits of the best match and its length in bp, int64 of shape ``(rows,)``. Among equally good matches, the one nearest to the
         flank's own length is taken. Rows beyond ``max_edits`` have edits ``max_edits + 1`` and length 0.
     """
     width = len(flank) + max_edits
     text = bytes_matrix(sequences.str.head(width).str.pad_end(width, "-"))
     rows = len(text)
-    # Levenshtein's table of flank against every prefix of the text, one column of all rows at a time.
+    # Dynamic programming of the Levenshtein distance between flank and prefixes of the text, one column for all rows at a time.
     column = np.broadcast_to(np.arange(len(flank) + 1), (rows, len(flank) + 1)).copy()
     best = column[:, -1].copy()
     length = np.zeros(rows, np.int64)

@@ -1,4 +1,4 @@
-"""Transcription-factor motif matrices: reading them and scanning promoters with them on both strands."""
+"""Transcription-factor motifs: reading of matrices, and scanning of both strands of promoters."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Near-duplicate sequences: which are within a few edits of each other, found exactly and without comparing all pairs.
+"""Near-duplicate sequences: exact search for pairs within a few edits, without comparing all pairs.
 
 Two sequences within k edits share, in one of k + 1 segments of either, an exact match that is shifted by few positions (pigeonhole
 principle; the shifts are those of Pass-Join, Li et al. 2011, doi:10.14778/2078331.2078340). Sequences are joined by hashes of such
@@ -208,10 +208,10 @@ def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, g
 
 
 def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int = 0, threads: int = 1) -> pl.Series:
-    """Return the name of each promoter's cluster: its group by `groups`, joined with those of the same ``group`` in the table.
+    """Return the cluster of each promoter: its near-duplicates (`groups`), joined with promoters of the same ``group`` in the table.
 
-    A cluster is called by its smallest ``group`` name or, without one, by its smallest insert or reverse complement, so that its name
-    does not depend on rows of other clusters, nor on the order of rows.
+    A cluster is named after its first ``group`` in alphabetical order or, without groups, after its first insert or reverse complement, so
+    that its name depends neither on other clusters nor on the order of rows.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What variants were made from: the promoters that effects of mutations are changes of."""
+"""Parent sequences of variants, relative to which effects of mutations are defined."""
 
 from typing import Any
 
@@ -11,17 +11,17 @@ PARENT, PREDICTED_PARENT = "parent_sequence", "predicted_parent"
 
 
 def consensus(sequences: pl.Series, of: pl.Series) -> pl.Series:
-    """Return for each variant the promoter that it was made from: the commonest base at each position of all variants of one name.
+    """Return the parent sequence of each variant: the consensus of all variants with the same parent name.
 
     Parameters
     ----------
     sequences, of
-        Variants, and the name of the promoter that each was made from.
+        Variants, and the name of each variant's parent.
 
     Returns
     -------
     polars.Series
-        Null where that is not certain: variants of one name differ in length, or at a position no base has more than half of them.
+        Null if the consensus is uncertain: variants of one parent differ in length, or at some position no base has a majority.
     """
     found: dict[Any, str | None] = {}
     for (name,), part in pl.DataFrame({"s": sequences, "of": of}).group_by("of"):
@@ -35,16 +35,16 @@ def consensus(sequences: pl.Series, of: pl.Series) -> pl.Series:
 
 
 def with_parents(table: pl.DataFrame, of: str, sequence: str) -> pl.DataFrame:
-    """Return the table with `PARENT`, if there is a column that says what each promoter was made from.
+    """Return the table with the column `PARENT`, if a column gives the parents' names or sequences.
 
     Parameters
     ----------
     table
-        ``sequence``, and the columns that are named.
+        Table with ``sequence`` and the named columns.
     of
-        Column with the name of the promoter that each was made from (see `consensus`), or empty.
+        Column with the name of each variant's parent (see `consensus`), or empty.
     sequence
-        Column with that promoter's sequence, or empty.
+        Column with the parent's sequence, or empty.
     """
     if sequence:
         return table.with_columns(pl.col(sequence).str.to_uppercase().alias(PARENT))

@@ -57,7 +57,7 @@ def load(path: str | os.PathLike, name: str) -> Scaffold:
     constant = {key: entry.get(key, "") for key in ("five_prime", "three_prime", "upstream", "downstream")}
     for key, text in constant.items():
         if set(text) - set("ACGT"):
-            raise ConfigError(f"{path}, {name}.{key}: '{text}' must hold A, C, G and T only")
+            raise ConfigError(f"{path}, {name}.{key}: '{text}' may contain A, C, G and T only")
     return Scaffold(name, **constant)
 
 
@@ -93,7 +93,7 @@ def tokenize(sequences: pl.Series, length: int, keep: Side = "right", pad: Side 
     bad = (tokens == 255).any(axis=1)
     if bad.any():
         row = int(bad.argmax())
-        raise InputError(f"sequence {row + 1}: '{sequences[row]}' holds letters other than {ALPHABET}")
+        raise InputError(f"sequence {row + 1}: '{sequences[row]}' contains letters other than {ALPHABET}")
     return tokens
 
 

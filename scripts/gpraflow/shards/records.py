@@ -1,4 +1,13 @@
-"""TFRecord records of fixed width, encoded and decoded as arrays."""
+"""TFRecord records of fixed width, encoded and decoded as arrays.
+
+All records of a data set have the same features of the same sizes. Their serialised ``tf.train.Example`` then has the same length and the
+same field headers; only values and checksums differ. A block of records is therefore a byte matrix, ``(rows, record bytes)``, made from one
+template by writing values into fixed columns. The result is byte for byte what TensorFlow writes with deterministic serialisation.
+
+A record is ``length (8 bytes) | masked CRC32C of length (4) | Example | masked CRC32C of Example (4)``. CRC32C is linear over XOR: the
+checksum of a message is that of the template XOR one term for each byte, which depends on the byte and its position only. With these terms
+in tables, checksums of all rows are computed column by column.
+"""
 
 import struct
 from collections.abc import Sequence
@@ -10,9 +19,9 @@ import numpy as np
 from gpraflow.sequences.scaffold import ALPHABET
 
 SEQUENCE, EXPRESSION = "sequence", "expression"
-_CACHED_ROWS = 4096  # whose checksums are looked up at a time, so that they stay in the processor's cache
-_TOKENS = 3  # that are looked up at a time
-_HEADER, _FOOTER = 12, 4  # length and its checksum before the Example, the Example's checksum behind it
+_CACHED_ROWS = 4096  # rows whose checksums are computed together, so that they stay in the processor's cache
+_TOKENS = 3  # tokens per table look-up
+_HEADER, _FOOTER = 12, 4  # bytes before the Example (length and its checksum) and after it (the Example's checksum)
 
 # CRC32C
 
@@ -20,7 +29,7 @@ _HEADER, _FOOTER = 12, 4  # length and its checksum before the Example, the Exam
 def _crc_table() -> np.ndarray:
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
-        table = np.where(table & 1, (table >> 1) ^ np.uint32(0x82F63B78), table >> 1)
+        table = np.where(table & 1, (table >> 1) ^ np.uint32(0x82F63B78), table >> 1)  # Castagnoli polynomial, bits reversed
     return table
 
 
@@ -35,20 +44,20 @@ def _crc32c(data: bytes, crc: int = 0xFFFFFFFF) -> int:
 
 
 def _mask(crc: Any) -> Any:
-    """Return TFRecord's masked form of a finished checksum (uint32 scalar or array)."""
+    """Return TFRecord's masked form of a finished checksum (uint32 scalar or array): rotated right by 15 bits, plus a constant."""
     crc = np.asarray(crc, np.uint64)
     return ((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF).astype(np.uint32)
 
 
 def _position_tables(width: int, positions: np.ndarray) -> np.ndarray:
-    """Return ``(positions, 256)``: what a byte at a position of a message of ``width`` bytes adds (XOR) to the checksum."""
+    """Return the XOR term of each byte value at each position of a message of ``width`` bytes, ``(positions, 256)``."""
     tables = np.zeros((len(positions), 256), np.uint32)
     current = _TABLE.copy()  # the last byte
     wanted = {int(position): row for row, position in enumerate(positions)}
     for position in range(width - 1, -1, -1):
         if position in wanted:
             tables[wanted[position]] = current
-        current = _TABLE[current & 0xFF] ^ (current >> np.uint32(8))
+        current = _TABLE[current & 0xFF] ^ (current >> np.uint32(8))  # one more byte follows: advance the register by a zero byte
     return tables
 
 
@@ -57,7 +66,7 @@ def _position_tables(width: int, positions: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature of the record: ``bytes`` (tokens) or ``float`` values, how many, and where they stand in the record."""
+    """One feature of the record: its kind, ``bytes`` (tokens) or ``float``, number of values, and byte offset in the record."""
 
     name: str
     kind: str
@@ -95,11 +104,11 @@ def layout(length: int, float_features: dict[str, int]) -> tuple[bytes, list[Fea
     Returns
     -------
     tuple
-        The record as bytes with zeros where values go, framing included, and its features in the order of the record (that of
+        Template of the record with zeros in place of values, framing included, and its features in their order in the record (that of
         deterministic serialisation).
     """
     example, found = b"", []
-    # The order of protobuf's deterministic maps: by bytes, but of two names of which one begins the other the longer comes first.
+    # The order of protobuf's deterministic maps: by bytes, except that a name comes after longer names that begin with it.
     for name in sorted([SEQUENCE, *float_features], key=lambda name: name.encode() + b"\xff"):
         size = length if name == SEQUENCE else float_features[name]
         kind = "bytes" if name == SEQUENCE else "float"
@@ -126,7 +135,7 @@ class Encoder:
         positions = np.concatenate([np.arange(f.offset, f.offset + f.width) for f in self.features])
         payload = len(record) - _HEADER - _FOOTER
         tables = dict(zip(positions.tolist(), _position_tables(payload, positions - _HEADER), strict=True))
-        # Tokens are below 5, so three of them have one of 125 values: one look-up for three bytes.
+        # Tokens are below 5, so that three tokens have 125 combinations: one table look-up for three bytes.
         starts = [
             (f.offset, f.offset + f.width // _TOKENS * _TOKENS if f.kind == "bytes" else f.offset, f.offset + f.width)
             for f in self.features
@@ -168,7 +177,7 @@ class Encoder:
         return crc
 
     def damaged(self, records: np.ndarray) -> np.ndarray:
-        """Return which of ``(rows, record bytes)`` records are not as `encode` writes them: another frame or checksum, bool ``(rows,)``."""
+        """Return which of ``(rows, record bytes)`` records differ from what `encode` writes (framing or checksum), bool ``(rows,)``."""
         values = decode_columns(records, self.features)
         strange = (values[SEQUENCE] >= len(ALPHABET)).any(axis=1)
         values[SEQUENCE][strange] = 0

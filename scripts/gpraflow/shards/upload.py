@@ -94,7 +94,7 @@ class _Upload:
             if crc32c != self.expected[name]:
                 path = self.local.parent / name
                 raise InputError(
-                    f"{path}: missing or not what its manifest says; write the shards again (snakemake --forcerun shard_tfrecords)"
+                    f"{path}: missing or different from its manifest; write the shards again (snakemake --forcerun shard_tfrecords)"
                 )
         there = [name.removeprefix(f"{self.split}/") for name in self.bucket.names(f"{self.split}/")]
         stale = [name for name in there if shards_manifest.is_shard_name(name, self.split) and name not in self.expected]
@@ -189,10 +189,10 @@ def verify(url: str, say: Callable[[str], None] = print) -> None:
                 amount_of_all = amount(sum(shard["bytes"] for shard in expected.values()))
                 say(f"{where}: {len(expected)} shards, {manifest['rows']:,} promoters, {amount_of_all}: as the manifest says")
     if not splits:
-        raise InputError(f"{bucket.url}: no shards here; correct the URL or upload first")
+        raise InputError(f"{bucket.url}: no shards found; correct the URL or upload first")
     if faults:
         raise InputError(
-            f"{bucket.url}: not what was uploaded:\n" + "\n".join(faults) + "\nUpload again (snakemake --forcerun upload_shards)"
+            f"{bucket.url}: differs from what was uploaded:\n" + "\n".join(faults) + "\nUpload again (snakemake --forcerun upload_shards)"
         )
 
 

@@ -45,12 +45,12 @@ def float_features(table: pl.LazyFrame, extra: Sequence[str]) -> dict[str, int]:
             length = pl.col(name).list.len()
             least, most = table.select(length.min().alias("least"), length.max().alias("most")).collect().row(0)
             if not least or least != most:
-                raise InputError(f"shards.extra_features: the lists of column '{name}' are not equally long; leave it out")
+                raise InputError(f"shards.extra_features: the lists of column '{name}' differ in length; leave it out")
             found[name] = least
         elif dtype is not None and (dtype.is_numeric() or dtype == pl.Boolean):
             found[name] = 1
         else:
-            raise InputError(f"shards.extra_features: '{name}' is no numeric column of the promoter table ({', '.join(schema)})")
+            raise InputError(f"shards.extra_features: '{name}' is not a numeric column of the promoter table ({', '.join(schema)})")
     return found
 
 

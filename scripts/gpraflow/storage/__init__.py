@@ -1,1 +1,1 @@
-"""Buckets: folders and Google Cloud Storage behind one interface."""
+"""Buckets: folders and Google Cloud Storage with one interface."""

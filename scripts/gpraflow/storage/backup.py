@@ -49,5 +49,5 @@ class Backup:
         except GpraflowError as error:
             if not self._works:
                 raise
-            print(f"no copy of this checkpoint was made, training goes on: {error}", flush=True)
+            print(f"this checkpoint was not copied, training continues: {error}", flush=True)
         self._works = True

@@ -1,4 +1,4 @@
-"""What every bucket can do: the interface, its entries, and the error of a conflicting upload."""
+"""Interface of buckets, their entries, and the error of a conflicting upload."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""From a URL to the bucket that it names."""
+"""Opening of buckets by URL."""
 
 from gpraflow.core.errors import ConfigError
 from gpraflow.storage.base import Bucket

@@ -1,4 +1,4 @@
-"""Buckets of Google Cloud Storage, ``gs://``; imported where one is used only.
+"""Buckets of Google Cloud Storage, ``gs://``; imported only if needed.
 
 Transfers, their retries and their sessions are those of Google's own library. What is added: every write says which version of the object
 it may replace, checksums are compared by both ends whatever the size, and errors say what to do.
@@ -40,7 +40,7 @@ class GoogleBucket:
         self.url = url.rstrip("/")
         match = re.fullmatch(rf"gs://({_NAME})(?:/(.+))?", self.url)
         if not match:
-            raise ConfigError(f"bucket.url: '{url}' is no bucket of Google's; it should look like gs://name or gs://name/folder")
+            raise ConfigError(f"bucket.url: '{url}' is not a Google bucket URL; expected gs://name or gs://name/folder")
         self._prefix = f"{match[2]}/" if match[2] else ""
         self._where = f"gs://{match[1]}"
         with _told(self._where):

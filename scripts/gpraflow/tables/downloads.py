@@ -1,4 +1,4 @@
-"""Public data sets: files of Zenodo's records and of mirrors, fetched once, checked, and never taken for what they are not."""
+"""Public data sets: download of files from Zenodo and mirrors, once for all runs, with verified checksums."""
 
 import hashlib
 import json
@@ -107,7 +107,7 @@ def record_id(doi: str, where: str) -> str:
     match = re.fullmatch(r"(?:https?://(?:dx\.)?doi\.org/|doi:)?10\.5281/zenodo\.(\d+)", doi.strip(), flags=re.IGNORECASE)
     if not match:
         raise ConfigError(
-            f"{where}: '{doi}' is no DOI of Zenodo's, which look like 10.5281/zenodo.1234567; files from elsewhere need no doi, but "
+            f"{where}: '{doi}' is not a Zenodo DOI, such as 10.5281/zenodo.1234567; files from elsewhere need no doi, but "
             "mirrors and a checksum"
         )
     return match[1]
@@ -180,7 +180,7 @@ class _Fetch:
                 if self.network.offline:
                     origin = f"doi.org/{self.source.doi}" if self.source.doi else " or ".join(map(shown_url, self.source.mirrors))
                     raise GpraflowError(
-                        f"{self.path}: this file is not there, and fetch.offline is true; set it to false, or bring "
+                        f"{self.path}: this file is missing, and fetch.offline is true; set it to false, or copy "
                         f"{self.source.file} of {origin} there by hand"
                     )
                 if (found := self._download()) is not None:
@@ -227,7 +227,7 @@ class _Fetch:
         try:
             entries = {entry["key"]: entry for entry in response.json().get("files") or []}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise GpraflowError(f"{shown_url(url)}: this is no record of Zenodo's API; correct fetch.api") from error
+            raise GpraflowError(f"{shown_url(url)}: not a record of Zenodo's API; correct fetch.api") from error
         if self.source.file not in entries:
             has = f"it has {', '.join(sorted(entries))}" if entries else "it shows no files; is it restricted?"
             raise InputError(
@@ -247,7 +247,7 @@ class _Fetch:
         expected = self._given() or self._recorded()
         if expected is None and (self.network.offline or not self.source.doi):
             raise GpraflowError(
-                f"{self.path}: this file is there, but its checksum is not known and fetch.offline is true; give it in "
+                f"{self.path}: this file exists, but its checksum is unknown and fetch.offline is true; give it in "
                 f"{self.where}, or copy {self.about.name} too"
             )
         expected = expected or self._ask()[0]
@@ -297,7 +297,7 @@ class _Fetch:
                 self.say(f"{self.path}: {amount(size)}, {expected.checksum}")
                 return about
             kept = handle.tell()
-        rest = f"{amount(kept)} are kept in {self.part.name}: the same command goes on from there" if kept else "nothing is kept"
+        rest = f"{amount(kept)} are kept in {self.part.name}: the same command resumes from there" if kept else "nothing is kept"
         raise GpraflowError(
             f"{self.path}: no place gives {self.source.file} with {expected.checksum}:\n" + "\n".join(faults) + f"\n{rest}. Try again "
             f"later, name other mirrors (fetch.mirrors), or correct {self.where} if the checksum there is wrong"
@@ -325,7 +325,7 @@ class _Fetch:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             handle = open(self.part, "a+b", buffering=0)  # noqa: SIM115 (closed below); unbuffered: what a killed process got is there
         except OSError as error:
-            raise GpraflowError(f"{self.part}: {error.strerror}; choose another folder (key data) or mend this one") from error
+            raise GpraflowError(f"{self.part}: {error.strerror}; choose another folder (key data) or repair this one") from error
         with handle:
             _lock(handle, lambda: self.say(f"another process is fetching {self.path}; waiting for it"))
             if not self.part.exists() or not os.path.samestat(os.fstat(handle.fileno()), os.stat(self.part)):
@@ -341,7 +341,7 @@ class _Fetch:
             except OSError as error:
                 raise GpraflowError(
                     f"{self.part}: could not be written ({error.strerror or error}) at {amount(handle.seek(0, os.SEEK_END))}; free space "
-                    "or choose another folder (key data), then give the same command, which goes on from there"
+                    "or choose another folder (key data), then run the same command, which resumes from there"
                 ) from error
             finally:
                 with suppress(OSError):
@@ -393,7 +393,7 @@ class _Fetch:
             if begin and not offered.startswith(f"bytes {begin}-"):
                 if response.status_code not in (200, 206, 416):
                     raise _FaultError(f"answers {response.status_code} {response.reason}")
-                self.say(f"{shown_url(url)} does not go on at {amount(begin)}; starting anew")
+                self.say(f"{shown_url(url)} does not resume at {amount(begin)}; starting again")
                 begin = _empty(handle)
                 if response.status_code != 200:  # a range that was not asked for, or none
                     return self._stream(url, handle, expected)
@@ -422,7 +422,7 @@ class _Fetch:
         if total is not None and total - begin > free:
             raise GpraflowError(
                 f"{self.path}: needs {amount(total - begin)} more, but {amount(free)} are free in {self.path.parent}; "
-                "free space or choose another folder (key data), then give the same command"
+                "free space or choose another folder (key data), then run the same command"
             )
 
 

@@ -1,4 +1,4 @@
-"""From a user's table to the promoter table: every row checked, flanks completed, duplicates resolved."""
+"""Ingestion of a user's table into the promoter table: validation of rows, completion of flanks, resolution of duplicates."""
 
 import os
 from collections.abc import Sequence
@@ -31,35 +31,35 @@ def ingest(
     keep_if_there: Sequence[str] = (),
     ledger: Ledger | None = None,
 ) -> pl.DataFrame:
-    """Read a user's table, check every row and bring it into the form of the promoter table.
+    """Read and validate a user's table, and return it as a promoter table.
 
     Parameters
     ----------
     path
         TSV, CSV (plain, .gz or .zst) or Parquet. Windows line ends and a byte order mark are accepted.
     scaffold, policy
-        Flanks, and what to do with rows that lack or damage them, are far too long or short, or come twice.
+        Flanks, and the treatment of missing or damaged flanks, invalid lengths and duplicates.
     columns
-        Role (a column of `SCHEMA`) -> column name, or number from 1 where there is no header; ``"auto"``: the column of the role's
-        name if there is one; ``""``: none.
+        Role (a column of `SCHEMA`) -> column name, or number from 1 without a header; ``"auto"``: the column with the role's
+        name if it exists; ``""``: none.
     file_format
-        ``tsv``, ``csv``, ``parquet``, or ``auto`` to go by the file's name.
+        ``tsv``, ``csv``, ``parquet``, or ``auto`` to use the file extension.
     header
-        Whether the first row of a text file names the columns.
+        Whether the first row of a text file holds column names.
     expression_range
-        Least and greatest expression that is accepted, in the units of the table.
+        Valid range of expression, in the units of the table.
     keep, keep_if_there
-        Further columns to keep under their own names: numbers (float64) if all that is in them is, else text; null where empty. Of a
-        sequence that is there more than once the first row's are kept.
+        Further columns to keep under their own names, as float64 if all values are numbers, else as text; empty cells are null. Repeated
+        sequences keep the values of the first row. Columns of ``keep_if_there`` may be missing.
     ledger
-        Takes the counts.
+        Ledger that counts rows; a new one by default.
 
     Raises
     ------
     InputError
         With file, row (line number of a text file, record number of a Parquet file; both from 1), what was found and what to do.
     ConfigError
-        If a column is not there.
+        If a column is missing.
     """
     ledger = ledger or Ledger("ingest_table", str(path))
     parts = []
@@ -71,24 +71,24 @@ def ingest(
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
     table = _distinct(pl.concat(parts), policy.duplicates, path, ledger)
     if not table.height:
-        raise InputError(f"{path}: no row is left after the checks (see the ledger); look at the scaffold and its policies")
+        raise InputError(f"{path}: no row passed the checks (see the ledger); check the scaffold and its policies")
     return table.select(*SCHEMA).hstack(_with_numbers(table.drop("row", *SCHEMA)))
 
 
 def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], header: bool, path: Any) -> list[str]:
-    """Return the further columns to keep; those of `SCHEMA` have their own ways."""
+    """Return the further columns to keep, without those of `SCHEMA`."""
     if keep and not header:
         raise ConfigError(f"{path}: without a header there is no column '{keep[0]}' to keep; give the file a header, or leave it out")
     for name in keep:
         if name in SCHEMA:
-            raise ConfigError(f"{path}: '{name}' is a column of the promoter table itself; give the file's column another name")
+            raise ConfigError(f"{path}: '{name}' is a column of the promoter table; rename the column in the file")
         if name not in names:
             raise ConfigError(f"{path}, row 1: no column '{name}' to keep{nearest(name, names)} (the file has {', '.join(names[:12])})")
     return [*dict.fromkeys([*keep, *(name for name in keep_if_there if name in names and name not in SCHEMA)])]
 
 
 def _with_numbers(kept: pl.DataFrame) -> pl.DataFrame:
-    """Return further columns as float64 where all that is in them is a number, blank cells null."""
+    """Return further columns as float64 if all values are numbers, with blank cells as null."""
     for name, dtype in kept.schema.items():
         if dtype == pl.String:
             cells = kept.select(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name).str.strip_chars()))[name]
@@ -106,7 +106,7 @@ def _checked(
     ledger: Ledger,
     keep: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """Return one block with the columns of `SCHEMA`, those to keep and ``row``, every value checked."""
+    """Return one validated block with the columns of `SCHEMA`, the columns to keep, and ``row``."""
     ledger.read(rows.height)
     kept = rows.select(keep)
     rows = select_columns(rows, columns, path)
@@ -129,7 +129,7 @@ def _checked(
         row, cells, count = hit
         raise InputError(
             f"{path}, row {row}: expression {cells['expression']:g} is outside {low:g} .. {high:g}{and_more(count)}; "
-            "mend the row, or set input.expression_min and input.expression_max to the scale of your assay"
+            "correct the row, or set input.expression_min and input.expression_max to the scale of your assay"
         )
     return rows.select(
         "row", *((pl.col(name) if name in columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items())
@@ -137,7 +137,7 @@ def _checked(
 
 
 def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
-    """Return the block with ``bin_cells`` as lists of numbers, from a list column or from numbers behind commas."""
+    """Return the block with ``bin_cells`` as lists of numbers, from a list column or from numbers separated by commas."""
     text = pl.col("bin_cells")
     if rows.schema["bin_cells"] == pl.String:
         text = pl.when(text.str.strip_chars() != "").then(text.str.split(",").list.eval(pl.element().str.strip_chars()))
@@ -147,7 +147,7 @@ def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
     if hit := first_row(rows, pl.col("_text").is_not_null() & wrong.fill_null(True)):
         row, cells, count = hit
         found = ",".join(map(str, cells["_text"]))
-        raise InputError(f"{path}, row {row}: bin_cells '{found}'{and_more(count)}; numbers of at least 0 are needed, commas between them")
+        raise InputError(f"{path}, row {row}: bin_cells '{found}'{and_more(count)}; expected numbers of at least 0, separated by commas")
     return rows.drop("_text")
 
 
@@ -155,7 +155,7 @@ def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
 
 
 def _with_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
-    """Return the block with both flanks on every sequence as far as the policy asks, and without rows that it drops."""
+    """Return the block with flanks completed, and rows dropped, according to the policy."""
     five, three = scaffold.five_prime, scaffold.three_prime
     if five or three:
         rows = mend_flanks(rows, scaffold, policy, path, ledger)
@@ -182,7 +182,7 @@ def _longest(rows: pl.DataFrame) -> int:
 
 
 def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.DataFrame:
-    """Return one row a distinct sequence, in the order of first appearance, expression as float32."""
+    """Return one row per distinct sequence, in order of first appearance, with expression as float32."""
     rows = rows.with_columns(pl.col("expression").cast(pl.Float32))
     twice = pl.col("sequence").is_duplicated()
     duplicates = rows.filter(twice)
@@ -201,7 +201,7 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.
             pair = spread.filter(pl.col("sequence") == spread["sequence"][0]).unique(role, keep="first", maintain_order=True)
             raise InputError(
                 f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
-                f"'{pair[role][1]}'; mend the column, or leave it out (input.columns.{role}: '')"
+                f"'{pair[role][1]}'; correct the column, or leave it out (input.columns.{role}: '')"
             )
     first = [pl.col(name).first() for name in rows.columns if name != "sequence"]
     if policy == "mean":

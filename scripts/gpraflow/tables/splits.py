@@ -1,4 +1,4 @@
-"""Which promoter goes to train, val and test."""
+"""Assignment of promoters to train, val and test by whole clusters."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
 
 SPLITS = ("train", "val", "test")
-LISTED = "split.test_sequences"  # what overlaps call the user's list of test sequences
+LISTED = "split.test_sequences"  # name of the user's list of test sequences in the table of overlaps
 _QUANTILES = 5
 _READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 2**62)}
 _MOST_SOURCES = 20
@@ -21,21 +21,21 @@ _MOST_SOURCES = 20
 def by_hash(cluster: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.Series:
     """Assign clusters to splits by a keyed hash of their names.
 
-    A cluster's place depends on its name, the seed and the fractions, not on the other rows: it stays when rows are added.
+    The split of a cluster depends on its name, the seed and the fractions only, so that it does not change when rows are added.
 
     Parameters
     ----------
     cluster
-        Name of the cluster of each row.
+        Cluster of each row.
     fractions
-        Share of clusters for each split, in order.
+        Fraction of clusters in each split, in order.
     seed
         Key of the hash.
 
     Returns
     -------
     polars.Series
-        Name of the split of each row.
+        Split of each row.
     """
     unique = cluster.unique(maintain_order=True)
     place = _places(unique, seed)
@@ -45,18 +45,18 @@ def by_hash(cluster: pl.Series, fractions: Mapping[str, float], seed: int) -> pl
 
 
 def _places(names: pl.Series, seed: int) -> np.ndarray:
-    """Return a place in 0 .. 1 for each name, by a keyed hash."""
+    """Return a number in 0 .. 1 for each name, from a keyed hash."""
     key = seed.to_bytes(8, "big", signed=False)
     return np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "big") for name in names]) / 2.0**64
 
 
 def draw(cluster: pl.Series, promoters: int, seed: int, origin: str) -> pl.Series:
-    """Return which rows belong to a random draw of whole clusters with at most ``promoters`` rows; smaller draws are part of larger ones.
+    """Return the rows of a random draw of whole clusters with at most ``promoters`` rows; smaller draws are subsets of larger ones.
 
     Raises
     ------
     InputError
-        If there are not so many, or the first cluster alone has more.
+        If there are fewer promoters, or the first cluster alone has more.
     """
     if promoters > len(cluster):
         raise InputError(f"{origin}: split.train_promoters is {promoters}, but train has {len(cluster)} promoters; set it to 0 for all")
@@ -65,18 +65,18 @@ def draw(cluster: pl.Series, promoters: int, seed: int, origin: str) -> pl.Serie
     taken = order[np.cumsum(sizes["rows"].to_numpy()[order]) <= promoters]
     if not len(taken):
         raise InputError(
-            f"{origin}: the first cluster that is drawn has more than split.train_promoters ({promoters}); set a larger number"
+            f"{origin}: the first cluster drawn has more promoters than split.train_promoters ({promoters}); set a larger number"
         )
     return cluster.is_in(sizes[cluster.name].gather(taken).implode())
 
 
 def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl.Series:
-    """Take the user's own split; ``labels`` maps splits to what the ``split`` column calls them.
+    """Return the user's own split; ``labels`` maps splits to their labels in the column ``split``.
 
     Raises
     ------
     InputError
-        If the table has none, or a value is no split of the config.
+        If the table has no such column, or a value is not a split of the config.
     """
     given = table["split"]
     if given.is_null().all():
@@ -84,21 +84,21 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
     wrong = table.with_row_index("promoter", offset=1).filter(pl.col("split").is_null() | ~pl.col("split").is_in(list(labels.values())))
     if wrong.height:
         raise InputError(
-            f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is none of {', '.join(labels.values())} "
-            f"({wrong.height} such rows); mend the column, or set split.names or split.labels"
+            f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is not one of {', '.join(labels.values())} "
+            f"({wrong.height} such rows); correct the column, or set split.names or split.labels"
         )
     return given.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
 
 
 def _apart(assigned: pl.Series, cluster: pl.Series, names: Sequence[str], across: str, origin: str, ledger: Ledger) -> pl.Series:
-    """Return which promoters stay where clusters are in several splits: those of the last one."""
+    """Return which promoters are kept; of clusters in several splits, only those in the last split."""
     found = pl.DataFrame({"cluster": cluster, "split": assigned}).group_by("cluster").agg(splits=pl.col("split").unique().sort())
     torn = found.filter(pl.col("splits").list.len() > 1).sort("cluster")
     if torn.height and across == "error":
         example = torn.row(0, named=True)
         raise InputError(
             f"{origin}: cluster '{example['cluster']}' is in {' and '.join(example['splits'])} ({torn.height} such clusters): "
-            "near-copies of test promoters would be trained on; mend the split column, or set split.across: drop, or split.method: hash"
+            "test promoters would leak into training; correct the split column, or set split.across: drop, or split.method: hash"
         )
     rank = assigned.replace_strict({name: number for number, name in enumerate(SPLITS)}, return_dtype=pl.Int8)
     keep = rank == pl.DataFrame({"cluster": cluster, "rank": rank}).select(pl.col("rank").max().over("cluster")).to_series()
@@ -111,16 +111,16 @@ def _apart(assigned: pl.Series, cluster: pl.Series, names: Sequence[str], across
 def by_list(
     table: pl.DataFrame, overlaps: pl.DataFrame, cluster: pl.Series, fractions: Mapping[str, float], seed: int, origin: str
 ) -> pl.Series:
-    """Send the promoters whose inserts the user lists to test, the others to the other splits as `by_hash`.
+    """Assign promoters with listed inserts to test, others to the other splits by hash (`by_hash`).
 
     Raises
     ------
     InputError
-        If no promoter is listed.
+        If no promoter has a listed insert.
     """
     listed = overlaps.filter(dataset=LISTED, equal=True)["sequence"]
     if not len(listed):
-        raise InputError(f"{origin}: none of the sequences of split.test_sequences is in the library; is it the right file?")
+        raise InputError(f"{origin}: no sequence of split.test_sequences is in the library; check the file")
     others = by_hash(cluster, {name: fraction for name, fraction in fractions.items() if name != "test"}, seed)
     return table.select(
         pl.when(pl.col("sequence").is_in(listed.implode())).then(pl.lit("test")).otherwise(others).alias("split")
@@ -130,7 +130,7 @@ def by_list(
 def _overlapping(
     table: pl.DataFrame, assigned: pl.Series, overlaps: pl.DataFrame, independent: str, origin: str, ledger: Ledger
 ) -> pl.Series:
-    """Return which promoters of train and val are near-duplicates of independent or listed ones and go."""
+    """Return which promoters of train and val are dropped as near-duplicates of independent or listed promoters."""
     if (overlaps["dataset"] == LISTED).any():
         near = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps.filter(dataset=LISTED)["sequence"].implode())
         for name in ("train", "val"):
@@ -142,7 +142,7 @@ def _overlapping(
         if independent == "error":
             example = overlaps.filter(sequence=table.filter(found)["sequence"][0]).row(0, named=True)
             raise InputError(
-                f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of one of the independent set "
+                f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of a promoter of "
                 f"'{example['dataset']}' ({found.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
             )
         for name in ("train", "val"):
@@ -167,44 +167,44 @@ def split(
     origin: str,
     ledger: Ledger,
 ) -> dict[str, pl.DataFrame]:
-    """Split a promoter table into one table a split; every row is in exactly one, or dropped and counted.
+    """Split a promoter table into one table per split; each row is in exactly one, or dropped and counted.
 
     Parameters
     ----------
     table
         Promoter table.
     cluster
-        What must stay together: the cluster of each row.
+        Cluster of each row; clusters stay together.
     method
-        ``hash``: whole clusters by a seeded hash. ``column``: the table's own ``split``. ``list``: those of the user's list are the
-        test split, other members of their clusters and other near-duplicates of listed sequences are dropped, the rest goes by hash.
+        ``hash``: whole clusters by a seeded hash. ``column``: the table's own ``split``. ``list``: listed promoters form the test
+        split, other members of their clusters and near-duplicates are dropped, and the rest is assigned by hash.
     names
         Splits to make.
     fractions
         Share of each split (``hash``).
     labels
-        What the table's own ``split`` calls each split (``column``).
+        Labels of the splits in the table's own column ``split`` (``column``).
     across
-        Clusters that the table's own split tears apart: ``drop`` keeps those in the last of ``train``, ``val``, ``test`` and drops their
-        neighbours from the splits before; ``error`` stops.
+        Clusters that span several splits: ``drop`` keeps their promoters in the last of ``train``, ``val``, ``test`` and drops them from
+        earlier splits; ``error`` raises an error.
     overlaps
         Near-duplicates of promoters of independent data sets and of `LISTED` sequences (`neighbours.OVERLAPS`).
     independent
-        What becomes of these: ``drop`` takes them out of ``train`` and ``val``; ``warn`` counts them; ``error`` stops.
+        Treatment of these: ``drop`` removes them from ``train`` and ``val``; ``warn`` counts them; ``error`` raises an error.
     train_promoters
-        Train on at most so many promoters, whole clusters drawn at random (`draw`), for learning curves; 0 for all.
+        Maximum number of training promoters, as whole clusters drawn at random (`draw`), for learning curves; 0 for all.
     seed
         Key of the hash.
     origin
         Path for messages.
     ledger
-        Takes what is dropped.
+        Ledger that counts dropped rows.
 
     Raises
     ------
     InputError
-        If a split is left empty, a cluster is in more than one and ``across`` is ``error``, a promoter of ``train`` or ``val`` overlaps and
-        ``independent`` is ``error``, or as `by_column`.
+        If a split is empty, a cluster is in more than one split and ``across`` is ``error``, a promoter of ``train`` or ``val``
+        overlaps and ``independent`` is ``error``, or as `by_column`.
     """
     shares = {name: fractions[name] for name in names}
     if method == "hash":
@@ -225,22 +225,22 @@ def split(
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
         if not part.height:
-            clusters, mend = cluster.n_unique(), "set a larger split.fractions"
+            clusters, advice = cluster.n_unique(), "set a larger split.fractions"
             if method == "column":
-                mend = "mend the split column or take it out of split.names"
+                advice = "correct the split column or remove the split from split.names"
             elif clusters < 2 * len(names):
                 number = "one cluster" if clusters == 1 else f"{clusters} clusters"
-                mend = (
-                    f"they are {number}, which a split does not take apart: give promoters that are less alike, look at the column group, "
+                advice = (
+                    f"they form {number}, and clusters stay in one split: use more diverse promoters, check the column group, "
                     "or lower neighbours.max_edits"
                 )
-            raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {mend}")
+            raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {advice}")
         ledger.note(f"to {name}", part.height)
     return parts
 
 
 def summary(parts: Mapping[str, pl.DataFrame], clusters: pl.DataFrame) -> pl.DataFrame:
-    """Return what each split got: promoters and shares, in all and within strata of the library.
+    """Return the composition of splits: promoters and shares, overall and within strata of the library.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is learnt from a promoter's expression: targets and losses of a network's raw outputs, and the way back to expression.
+"""Training objectives: targets and losses for the raw outputs of a network, and their conversion to expression.
 
 Mean squared error and Huber's loss (1964, doi:10.1214/aoms/1177703732) are of standardised expression. ``bins`` makes it a classification
 into the sorted bins with soft labels, as LegNet does (Penzar et al. 2023, doi:10.1093/bioinformatics/btad457): expression e is the normal

@@ -11,7 +11,7 @@ from gpraflow.training import objectives, schedules
 
 @dataclass(frozen=True)
 class Options:
-    """How to train; the keys of the config's ``training`` section."""
+    """Training options: the keys of the config's section ``training``."""
 
     backend: Literal["auto", "jax", "tensorflow"]
     seed: int
@@ -43,9 +43,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Blueprint:
-    """What to build: architecture, name of its preset, all its sizes, and what else it needs of the outside.
+    """The network to build: architecture, preset, all sizes, and external inputs.
 
-    ``upstream`` is the plasmid before the promoter, 5' to 3', ``motifs`` a JASPAR file.
+    ``upstream`` is the plasmid sequence before the promoter, 5' to 3'; ``motifs`` is a JASPAR file.
     """
 
     name: str
@@ -56,6 +56,6 @@ class Blueprint:
 
     @classmethod
     def read(cls, model: Mapping[str, Any], scaffolds: str | os.PathLike, motifs: str) -> "Blueprint":
-        """Return what to build for ``name``, ``preset``, ``sizes`` and ``scaffold``, whose plasmid is in the file ``scaffolds``."""
+        """Return the blueprint of ``name``, ``preset``, ``sizes`` and ``scaffold``, whose plasmid sequence is in the file ``scaffolds``."""
         upstream = scaffold.load(scaffolds, model["scaffold"]).upstream
         return cls(model["name"], model["preset"], model["sizes"], upstream, motifs)

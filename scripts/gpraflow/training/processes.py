@@ -1,4 +1,4 @@
-"""One training in several processes, on one machine or on several: each has a part of every batch.
+"""Data-parallel training in several processes, on one or several machines.
 
 JAX only. Every process runs the whole of `training.train` on its own part of the data; the steps wait for each other. The first one's files
 are the result; the others write to a scratch folder of their own, so that nothing but the first batch needs to be on a shared disk.
@@ -65,7 +65,7 @@ def train(
         training_train.train(receipt_path, directory, blueprint=blueprint, options=options, backup=backup, terminal=terminal)
         return
     if options.backend == "tensorflow":
-        raise ConfigError("training.backend: several processes train with jax only; set jax, or the resource processes to 1")
+        raise ConfigError("training.backend: only jax trains with several processes; set jax, or the resource processes to 1")
     task = {"receipt": str(receipt_path), "directory": str(directory), "blueprint": asdict(blueprint), "options": asdict(options)}
     with contextlib.ExitStack() as stack:
         file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".json", dir=Path(directory).parent))

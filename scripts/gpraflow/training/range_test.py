@@ -51,7 +51,7 @@ def range_test(
     Raises
     ------
     ConfigError, TrainingError, InputError
-        As `train`; a baseline has no learning rate; or the loss explodes within the first steps.
+        As `train`; a baseline has no learning rate; or the loss diverges within the first steps.
     """
     architecture = registry.describe(blueprint.name)
     if architecture.baseline:
@@ -80,7 +80,7 @@ def range_test(
             lines.append({"step": step, "learning_rate": float(rates[step]), "loss": loss, "smoothed": smoothed})
     if len(lines) < 2 * _NOISY:
         raise TrainingError(
-            f"the loss explodes within {len(lines) + 1} steps, at a rate of {rates[len(lines)]:.3g}; set a smaller range_test.low"
+            f"the loss diverges within {len(lines) + 1} steps, at a rate of {rates[len(lines)]:.3g}; set a smaller range_test.low"
         )
     table = pl.DataFrame(lines, schema=RATES)
     slope = np.gradient(table["smoothed"].to_numpy(), np.log(table["learning_rate"].to_numpy()))

@@ -17,10 +17,10 @@ from gpraflow.training import schedules, steppers
 from gpraflow.training.data import TrainingData
 from gpraflow.training.options import Options
 
-_LOOKED_AT = 50  # batches between looks at the loss: each waits for the device
+_LOOKED_AT = 50  # batches between checks of the loss; each check waits for the device
 _RESTARTS = 3
-_SHRINK = 0.3  # of the learning rate at each restart
-PREDICTION_BATCH = 1024  # promoters at a time
+_SHRINK = 0.3  # factor of the learning rate at each restart
+PREDICTION_BATCH = 1024  # promoters per batch
 
 
 # Networks
@@ -28,9 +28,9 @@ PREDICTION_BATCH = 1024  # promoters at a time
 
 @dataclass
 class Member:
-    """One trained network: its weights, and how it went."""
+    """One trained ensemble member: weights and history."""
 
-    weights: list[np.ndarray]  # trainable ones, of the best epoch
+    weights: list[np.ndarray]  # trainable weights of the best epoch
     others: list[np.ndarray]
     last_weights: list[np.ndarray]
     last_others: list[np.ndarray]
@@ -41,11 +41,11 @@ class Member:
 
 
 class _Diverged(Exception):
-    """Training is not to go on from here."""
+    """The current state must not be trained further."""
 
 
 class MemberTraining:
-    """The training of one network, step by step, with checkpoints from which it can go on."""
+    """Training of one network, with checkpoints from which it resumes."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class MemberTraining:
             "seconds": 0.0,
             "sequences": 0,
         }
-        self.live = terminal is not None and terminal.isatty()  # a bar on a terminal; in a file or CI one line an epoch
+        self.live = terminal is not None and terminal.isatty()  # a bar on a terminal; one line per epoch in files and CI
         self.bar = tqdm(
             total=self.steps * options.epochs, file=terminal, disable=not self.live, mininterval=0.2, unit="batch", desc="train_model"
         )
@@ -101,9 +101,9 @@ class MemberTraining:
         return [(start, end, which) for start, end, which in zip(starts, [*ends[:-1], total], trained, strict=True) if end > start]
 
     def member(self) -> Member:
-        """Train, or go on, until the last epoch or patience ends."""
+        """Train, or resume, until the last epoch or until patience runs out."""
         if not self._resume():
-            self._save("best.npz")  # where to go back to, if the first epoch fails
+            self._save("best.npz")  # state to restore if the first epoch diverges
         while self.now["epoch"] < self.options.epochs and not self._out_of_patience():
             try:
                 self._epoch()
@@ -161,11 +161,11 @@ class MemberTraining:
         self.now["sequences"] += len(values) * self.batch_size
 
     def _judge(self) -> None:
-        """Score the validation split, and keep the state if it is the best."""
+        """Score the validation split, and keep the weights if they are the best."""
         now = self.now
         predicted = self.predict(self.data.val.tokens)[:, 0].astype(np.float64)
         if not np.isfinite(predicted).all():
-            raise _Diverged(f"the model gives no numbers after epoch {now['epoch'] + 1}")
+            raise _Diverged(f"predictions are NaN or infinite after epoch {now['epoch'] + 1}")
         scores = validation_scores(predicted, self.data.val.expression, self.data.variance)
         best = None if now["best"] is None else now["history"][now["best"]]["val_loss"]
         line = {"epoch": now["epoch"], "loss": now["loss"] / self.steps, **scores, "learning_rate": self.rate, "restarts": now["restarts"]}
@@ -187,11 +187,11 @@ class MemberTraining:
             raise _Diverged(f"the validation loss is {line['val_loss']:.4g} after epoch {now['epoch']}, the best was {best:.4g}")
 
     def _back(self, reason: str) -> None:
-        """Go back to the best state with a smaller rate."""
+        """Restore the best state and lower the learning rate."""
         now = self.now
         if now["restarts"] == _RESTARTS:
             raise TrainingError(
-                f"{reason}: training has diverged, also from its best state with {_SHRINK} of the rate, {_RESTARTS} times; "
+                f"{reason}: training diverged after {_RESTARTS} restarts from the best weights, each with {_SHRINK} of the learning rate; "
                 "set a smaller training.learning_rate or a training.gradient_clip, and run again"
             )
         state, saved = self._read("best.npz")
@@ -246,7 +246,7 @@ def batch_size_of(wanted: int, rows: int, devices: int) -> int:
     """
     size = min(wanted, rows) // devices * devices
     if not size:
-        raise TrainingError(f"{rows} training promoters in batches of {wanted} cannot be shared out to {devices} devices")
+        raise TrainingError(f"{rows} training promoters in batches of {wanted} cannot be distributed over {devices} devices")
     return size
 
 

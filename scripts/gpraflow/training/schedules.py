@@ -1,4 +1,4 @@
-"""Learning rates: what the rate is at each step of a training."""
+"""Learning-rate schedules."""
 
 import math
 from typing import Literal

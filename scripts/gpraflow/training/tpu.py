@@ -1,4 +1,4 @@
-"""What a TPU would make of a training, found without one: its train step is compiled for the TPU here, by Google's own compiler in libtpu.
+"""Check of a training for a TPU without having one: Google's compiler in libtpu compiles the training step for the TPU.
 
 That shows that it compiles, in which precision it computes, that gradients are added up over the chips, and whether it fits into memory. It
 shows neither numbers nor speed: times are estimates from the chips' published peak figures.
@@ -88,7 +88,7 @@ def check(
     """
     tpu = slice_of(topology)
     if registry.describe(blueprint.name).baseline:
-        raise ConfigError(f"model.name: '{blueprint.name}' is not trained by steps; it needs no TPU")
+        raise ConfigError(f"model.name: '{blueprint.name}' is not trained by gradient descent; it needs no TPU")
     try:
         found = version("libtpu")
     except PackageNotFoundError:
@@ -115,9 +115,9 @@ def check(
         "versions": {"libtpu": found, "jax": version("jax"), "keras": version("keras")},
     }
     if options.precision == "mixed_bfloat16" and about["convolutions_float32"] > about["convolutions_bfloat16"]:
-        raise TrainingError(f"most convolutions are float32 in spite of training.precision {options.precision}; report this as a fault")
+        raise TrainingError(f"most convolutions are float32 despite training.precision {options.precision}; report this as a bug")
     if devices > 1 and not about["all_reduces"]:
-        raise TrainingError(f"gradients are not added up over the {devices} chips; report this as a fault")
+        raise TrainingError(f"gradients are not summed over the {devices} chips; report this as a bug")
     return about | estimate(tpu, about["gflop_per_step"], about["gbytes_per_step"], promoters // options.batch_size, price)
 
 
@@ -132,7 +132,7 @@ def _compiled(
 
     places = topologies.get_topology_desc(platform="tpu", topology_name=tpu.topology).devices
     if options.batch_size % len(places):
-        raise ConfigError(f"training.batch_size: {options.batch_size} cannot be shared out to the {len(places)} devices of a {name}")
+        raise ConfigError(f"training.batch_size: {options.batch_size} cannot be distributed over the {len(places)} devices of a {name}")
     mesh = Mesh(np.array(places), ("batch",))
     whole, spread = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
     # Which labels these are does not change the step, but for the number of bins.

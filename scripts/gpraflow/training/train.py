@@ -1,4 +1,4 @@
-"""Training: from shards to a model directory; checkpoints, guard against divergence, ensembles, logs."""
+"""Training: from shards to a model directory, with checkpoints, restarts after divergence, ensembles and logs."""
 
 import contextlib
 import hashlib
@@ -30,13 +30,13 @@ from gpraflow.training.run import PREDICTION_BATCH, Member, MemberTraining, vali
 
 MODEL_FILES = ("model.keras", "last.keras", "model.json", "history.csv", "tensorboard")
 HISTORY = {
-    "member": pl.Int64,  # of the ensemble, from 0
+    "member": pl.Int64,  # ensemble member, from 0
     "epoch": pl.Int64,  # from 0
-    "loss": pl.Float64,  # mean of the epoch's batches
-    "val_loss": pl.Float64,  # mean squared error over the variance of the training labels
+    "loss": pl.Float64,  # mean over the epoch's batches
+    "val_loss": pl.Float64,  # mean squared error, relative to the variance of the training labels
     "val_r": pl.Float64,
     "learning_rate": pl.Float64,  # at the epoch's last step
-    "restarts": pl.Int64,  # times that training went back to the best epoch so far
+    "restarts": pl.Int64,  # restarts from the best weights so far
 }
 WORK = ".training"  # folder of checkpoints in the model directory
 
@@ -54,29 +54,29 @@ def train(
 ) -> dict[str, Any]:
     """Train a model on the ``train`` split, choose the best epoch on ``val``, and write a model directory.
 
-    The label transform, and averaging over strands and members of an ensemble where that is asked for, are inside the saved model: tokens
-    in, expression in the units of the table out. A training that was killed goes on from its last checkpoint and ends with the same
-    weights as one that was not (on the same machine and backend).
+    The saved model includes the label transform and, if requested, averaging over strands and ensemble members: it takes tokens and returns
+    expression in the units of the table. An interrupted training resumes from its last checkpoint and ends with the same weights as an
+    uninterrupted one (on the same machine and backend).
 
     Parameters
     ----------
     receipt_path
-        What `storage.upload` wrote.
+        Receipt of the upload (`upload.upload`).
     directory
-        Where `MODEL_FILES` go.
+        Output folder for `MODEL_FILES`.
     blueprint
-        What to build.
+        The network to build.
     options
-        How to train; a baseline uses ``sample_weight``, ``seed`` and ``backend`` only.
+        Training options; a baseline uses ``sample_weight``, ``seed`` and ``backend`` only.
     backup
-        URL of a bucket where checkpoints are copied to, in a folder of this very training, so that it can go on on another machine; empty
-        for none.
+        URL of a bucket to which checkpoints are copied, in a folder for this training, so that another machine can resume it; empty for
+        none.
     terminal
-        Where the progress bar goes, besides the log.
+        Stream for the progress bar, in addition to the log.
     watch
-        Is given each epoch's line of the history; what it raises ends the training.
+        Called with each epoch's row of the history; an exception ends the training.
     permuted_labels
-        Give each promoter another one's label, as a control: the model must learn nothing.
+        Permute labels between promoters (label-permutation control): the model must not learn anything.
 
     Returns
     -------
@@ -86,9 +86,9 @@ def train(
     Raises
     ------
     TrainingError
-        If the loss is no number, or the validation loss is far beyond the best, again and again; or labels cannot be learnt.
+        If training diverges repeatedly (the loss is NaN or far above the best), or labels cannot be learnt.
     InputError, ConfigError
-        If shards, sizes or an initial model cannot be used.
+        If shards, sizes or an initial model are invalid.
     """
     backend = models_backend.select_backend(options.backend)
     import keras
@@ -146,7 +146,7 @@ def train(
         history = [{"member": number} | line for number, member in enumerate(members) for line in member.history]
         pl.DataFrame(history, schema=HISTORY).write_csv(work / "history.csv")
         _tensorboard(work / "tensorboard", history)
-        # The best epoch's file goes last: a model directory with model.keras is whole.
+        # model.keras is moved last: a model directory that contains it is complete.
         for file in reversed(MODEL_FILES):
             os.replace(work / file, directory / file)
         shutil.rmtree(work)
@@ -176,7 +176,7 @@ def _writing(directory: Path) -> Iterator[None]:
 
 
 def _mark(receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) -> str:
-    """Return a name of this very training, from its data, network, options, code, and the contents of the files that it starts from."""
+    """Return an identifier of this training: a hash of data, network, options, code and the contents of initial files."""
     data = {split: entry["sha256"] for split, entry in receipt["splits"].items()}
     code = dependencies.fingerprint_of(__name__, registry.describe(blueprint.name).module)
     initial = str(Path(options.initial_model) / "model.keras") if options.initial_model else ""
@@ -186,7 +186,7 @@ def _mark(receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) ->
 
 
 def _workplace(work: Path, mark: str) -> Path:
-    """Return the folder of checkpoints; emptied unless those are of the same training."""
+    """Return the folder of checkpoints; it is emptied if they belong to another training."""
     if not (work / mark).is_file():
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -204,7 +204,7 @@ def _train_network(
     terminal: TextIO | None,
     watch: Callable[[dict[str, Any]], None] | None,
 ) -> tuple[Any, list[Member]]:
-    """Return the model for predictions, and the members that it is made of; ``last.keras`` is written."""
+    """Return the model for predictions and its ensemble members; write ``last.keras``."""
     cores, members = [], []
     for number in range(options.ensemble):
         core, trained = _train_member(data, work / f"member_{number}", number, blueprint, options, backend, backup, terminal, watch)
@@ -251,7 +251,7 @@ def _train_member(
 
 
 def _fit_baseline(data: TrainingData, blueprint: Blueprint, options: Options) -> tuple[Any, list[Member]]:
-    """Return the fitted model, and what a history says of it."""
+    """Return the fitted model, and its history as one member."""
     batch = data.table.take(np.arange(data.rows))
     tokens, expression = batch[SEQUENCE], batch[EXPRESSION][:, 0]
     weights = None if options.sample_weight == "none" else data.weights(batch)
@@ -277,7 +277,7 @@ def _fit_baseline(data: TrainingData, blueprint: Blueprint, options: Options) ->
 
 
 def _tensorboard(directory: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write the history for TensorBoard; Keras's own callback would need TensorFlow."""
+    """Write the history for TensorBoard, without Keras's callback, which needs TensorFlow."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter

@@ -1,8 +1,8 @@
-"""Hyper-parameter tuning with Optuna: trials that share a journal, are ended early where they are worse than others, and can be run again.
+"""Hyper-parameter tuning with Optuna: trials share a journal, poor trials are pruned, and trials can be repeated.
 
-Each trial is a job of its own, so that trials spread over a cluster; what they know of each other is in the study's journal: a file to
-which they append under a lock, or, where shards are in a bucket that is no folder, objects beside them, for machines that share no files.
-Sampler: tree-structured Parzen estimator (Bergstra et al. 2011); pruner: median of the trials before.
+Each trial is a job of its own, so that trials can run on different nodes of a cluster. They share the journal of the study: a file to which
+they append under a lock or, if shards are in a gs:// bucket, objects next to them, for machines without a shared file system. Sampler:
+tree-structured Parzen estimator (Bergstra et al. 2011); pruner: median of previous trials.
 """
 
 import hashlib
@@ -168,7 +168,7 @@ def run_trial(
         As `training.train`, for all trials alike. Divergence only fails the trial.
     """
     if registry.describe(blueprint.name).baseline:
-        raise ConfigError(f"model.name: '{blueprint.name}' has nothing that tuning could change")
+        raise ConfigError(f"model.name: '{blueprint.name}' has no hyper-parameters to tune")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(result_path).parent.parent
     receipt = upload.read_receipt(receipt_path)

@@ -1,4 +1,4 @@
-"""Pieces that the published models share: the plasmid context, the six input channels, convolutions and heads.
+"""Blocks shared by the published architectures: plasmid context, six input channels, convolutions and heads.
 
 All of them are plain functions of tensors, out of stock Keras layers and ``keras.ops``, so that a saved model loads without this code.
 

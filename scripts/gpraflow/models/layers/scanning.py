@@ -1,4 +1,4 @@
-"""Scanning both strands of promoters with motif matrices: what `biochemical` and `compact` share."""
+"""Scanning of both strands of promoters with motif matrices, used by `biochemical` and `compact`."""
 
 import os
 from typing import Any

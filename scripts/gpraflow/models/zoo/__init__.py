@@ -1,1 +1,1 @@
-"""One module for each architecture, named as in `gpraflow.models.registry.REGISTRY`."""
+"""One module per architecture, named as in `gpraflow.models.registry.REGISTRY`."""
