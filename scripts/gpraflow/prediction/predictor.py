@@ -109,7 +109,8 @@ class Predictor:
         Returns
         -------
         polars.DataFrame
-            ``predicted_reverse_complement``: with the insert reverse-complemented between its flanks (the whole promoter if flanks are not intact).
+            ``predicted_reverse_complement``: with the insert reverse-complemented between its flanks (the whole promoter if flanks
+            are not intact).
             For promoters shorter than the window, ``predicted_in_plasmid``: with plasmid sequence in place of N (null if the flank at
             that end is not intact), and ``predicted_padded_otherwise``: padded with N at the other end.
         """
@@ -248,12 +249,12 @@ class Predictor:
         return self.records(checked, "sequences", ledger, reads).drop("name")
 
 
-def _turned(sequences: pl.Series, five: str, three: str) -> pl.Series:
+def _reverse_complemented(sequences: pl.Series, five: str, three: str) -> pl.Series:
     """Return promoters with the insert reverse-complemented between its flanks; the whole promoter if its flanks are not intact."""
     whole = pl.DataFrame({"s": sequences}).with_columns(intact=pl.col("s").str.starts_with(five) & pl.col("s").str.ends_with(three))
     insert = pl.col("s").str.slice(len(five), pl.col("s").str.len_bytes().cast(pl.Int64) - len(five) - len(three))
-    turned = reverse_complement_sequences(whole.select(pl.when("intact").then(insert).otherwise("s")).to_series())
-    return whole.with_columns(t=turned).select(pl.when("intact").then(five + pl.col("t") + three).otherwise("t")).to_series()
+    reversed_inserts = reverse_complement_sequences(whole.select(pl.when("intact").then(insert).otherwise("s")).to_series())
+    return whole.with_columns(t=reversed_inserts).select(pl.when("intact").then(five + pl.col("t") + three).otherwise("t")).to_series()
 
 
 def predict(
