@@ -548,6 +548,7 @@ def adapter(root, monkeypatch, tmp_path, **params):
     monkeypatch.setattr(estimate_expression.logs, "log_to", lambda path: None)
     job = SimpleNamespace(
         log=["log"],
+        threads=2,
         input=SimpleNamespace(counts=tmp_path / "counts.parquet", cells=params.pop("cells_file", [])),
         output=SimpleNamespace(promoters=tmp_path / "promoters.parquet", ledger=tmp_path / "ledger.tsv"),
         params=SimpleNamespace(

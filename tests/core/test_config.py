@@ -323,7 +323,7 @@ def test_the_data_set_to_explain_is_one_that_is_scored():
 
 def test_rows_of_sheets_have_the_numbers_of_their_lines(tmp_path, sheet_schema):
     path = sheet(tmp_path, "# what this is\n# and why\nname\ttable\texpression_min\na\tx.tsv\t1\n# not yet:\nb\ty.tsv\tlow\n")
-    with pytest.raises(ConfigError, match=r"row 6: expression_min: 'low' is no number"):
+    with pytest.raises(ConfigError, match=r"row 6: expression_min: 'low' is not of type number"):
         schemas.load_sheet(path, sheet_schema)
     path = sheet(tmp_path, "# what this is\nname\ttable\na\tx.tsv\n# not yet:\nb\ty.tsv\n")
     assert [row.line for row in schemas.load_sheet(path, sheet_schema)] == [3, 5]
