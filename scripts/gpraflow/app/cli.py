@@ -1,7 +1,7 @@
 """The command `gpraflow`: predictions, variant effects and explanations of a trained model, and maintenance of buckets.
 
-Exit codes: 0 success; 2 invalid input or options; 1 any other failure; 130 interrupted. Each command imports its modules when it runs, so
-that ``--help`` is fast.
+Exit codes: 0 success; 2 invalid input or options; 1 any other failure; 130 interrupted. Each command imports its modules when it is run,
+which keeps ``--help`` fast.
 """
 
 import argparse
@@ -155,12 +155,12 @@ def _columns(options: argparse.Namespace) -> dict[str, Any]:
 def _working(
     options: argparse.Namespace, ledger: "Ledger", blocks: Iterator["pl.DataFrame"], at_a_time: int = 1 << 30
 ) -> Iterator[tuple["Predictor", Iterator["pl.DataFrame"]]]:
-    """Provide the model and blocks of input with a progress bar on standard error; print a summary at the end."""
+    """Yield the model and the input blocks, with a progress bar on standard error; print a summary at the end."""
     from tqdm import tqdm
 
     from gpraflow.prediction import predictor as prediction_predictor
 
-    first = next(blocks)  # before the model is loaded, since most errors in the input appear here
+    first = next(blocks)  # before the model is loaded, because most input errors appear here
     predictor = prediction_predictor.Predictor(options.model, options.backend, options.batch_size)
     interval = 0.5 if sys.stderr.isatty() else 30  # a log needs fewer lines
     with tqdm(desc="gpraflow", unit=" promoters", unit_scale=True, mininterval=interval, disable=options.quiet) as bar:
@@ -220,12 +220,12 @@ def _explain(options: argparse.Namespace) -> None:
 
     known = motifs.load(resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs"))
     folder, ledger, repeated = Path(options.output), Ledger("explain", ""), records.RepeatedNames()
-    first: list[tuple[Any, ...]] = []  # of the promoters in which motifs are looked for
+    first: list[tuple[Any, ...]] = []  # promoters used for the motif search
     blocks = records.records(options.input, ledger, **_columns(options), ambiguous="n")
     with formats_text.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
         if options.gradients and not mutagenesis.has_gradient(predictor):
             raise ConfigError(f"--gradients: the model {options.model} has no gradient; leave out this option")
-        for old in [folder / "motifs.tsv", folder / "sites.tsv", *(folder / "logos").glob("[0-9]*_*.*g")]:  # of other promoters
+        for old in [folder / "motifs.tsv", folder / "sites.tsv", *(folder / "logos").glob("[0-9]*_*.*g")]:  # files of an earlier call
             old.unlink(missing_ok=True)
         for rows in counted:
             repeated.add(rows["name"])
@@ -241,7 +241,7 @@ def _explain(options: argparse.Namespace) -> None:
     tokens, effects, begin = (np.concatenate([part[index] for part in first]) for index in (1, 2, 3))
     factors = explanation_sites.find_factors(tokens, effects, known)
     named = [motif for motif in known if motif.matrix_id in set(factors["matrix"])]
-    places = pl.Series("name", range(rows.height)).cast(pl.String)  # names may come twice
+    places = pl.Series("name", range(rows.height)).cast(pl.String)  # names may repeat
     of_place = explanation_sites.find_sites(predictor, places, tokens, effects, begin, named)
     summary = explanation_sites.summarize(factors, of_place, rows.height)
     sites = of_place.with_columns(pl.col("name").replace_strict(places, rows["name"])).sort("name", "start", "matrix", maintain_order=True)
@@ -283,7 +283,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return its exit code, messages on standard error."""
+    """Run a command and return its exit code; messages go to standard error."""
     options = parser().parse_args(arguments)
     if arguments is None and "model" in options:
         startup.restart_prepared()
@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output has exited, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except Exception as error:  # noqa: BLE001 (the last place where a message can be made of it)
+    except Exception as error:  # noqa: BLE001 (last chance to turn it into a message)
         if options.traceback:
             traceback.print_exc()
         ours = isinstance(error, GpraflowError)

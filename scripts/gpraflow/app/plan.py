@@ -1,7 +1,7 @@
 """The plan of a run, derived from its config: data sets, bins, model, and the figures and tables of its report.
 
-The Snakefile makes one `Plan` of the validated config and its sheets; rules take their inputs and parameters from it. Nothing here depends
-on Snakemake, and only on packages that Snakemake brings along.
+The Snakefile creates one `Plan` from the validated config and its sheets; rules get their inputs and parameters from it. This module does
+not depend on Snakemake and imports only packages that Snakemake itself requires.
 """
 
 from collections.abc import Mapping
@@ -17,40 +17,40 @@ from gpraflow.models import registry
 EXPRESSION = "results/{run}/expression/promoters.parquet"
 SIMULATED = "results/{run}/simulated/"
 LIBRARY = "library"
-COLUMNS = ("sequence", "expression", "expression_sd", "n_reads", "group")  # that a sheet of independent data sets can name
+COLUMNS = ("sequence", "expression", "expression_sd", "n_reads", "group")  # columns that a sheet of independent data sets can name
 
 
 class Plan:
-    """A run: the validated config and what follows from it.
+    """A run: the validated config and everything derived from it.
 
     Parameters
     ----------
     config
-        The config as the user gives it; schema defaults are filled in.
+        The user's config; schema defaults are added.
 
     Attributes
     ----------
     config : dict
-        The validated config, with all defaults.
+        The validated config with all defaults.
     independent : dict
-        Independent data set -> how to read its table, as the config's section ``input``.
+        Independent data set -> options for reading its table, as in the config section ``input``.
     scored : list of str
         Splits and independent data sets that are scored.
     explained : str
         Data set whose promoters are explained; empty if none.
     public : dict
-        Data set -> file of the registry of public data sets that its table is; others are left out.
+        Data set -> its file in the registry of public data sets; only for data sets in the registry.
     bins : list of dict
         Rows of the sample sheet; empty if expression comes from a table.
     columns : list of str
-        Name of each bin among all bins.
+        Unique column name of each bin.
     architecture : registry.Architecture
-        The model's.
+        Architecture of the model.
 
     Raises
     ------
     ConfigError, InputError
-        If the config or a sheet is wrong, or they do not fit each other.
+        If the config or a sheet is invalid, or they are inconsistent.
     """
 
     def __init__(self, config: Mapping[str, Any]):
@@ -85,11 +85,11 @@ class Plan:
         self.motifs = resources.resolve(model["motifs"], resources.MOTIFS, "model.motifs") if self.architecture.motifs else []
 
     def fill(self, text: str) -> str:
-        """Return a path or URL of the config with {run} and {data} filled in."""
+        """Return a path or URL of the config with {run} and {data} replaced."""
         return text.replace("{run}", self.config["run"]).replace("{data}", self.config["data"])
 
     def seed_of(self, section: str) -> int:
-        """Return the seed of a section's step: from the one seed and the section's own."""
+        """Return the seed of a section's step, derived from the base seed and the section's own seed."""
         return randomness.derive(self.config["seed"], section, self.config[section].get("seed", 0))
 
     # Sheets and public data sets
@@ -127,7 +127,7 @@ class Plan:
         return {dataset: source for dataset, source in found.items() if source}
 
     def _load_sheet(self) -> list[dict[str, Any]]:
-        """Return the rows of the sample sheet, checked; none where expression comes from a table and there is no sheet."""
+        """Return the validated rows of the sample sheet; none if expression comes from a table and there is no sheet."""
         counts = self.config["counts"]
         path = self.fill(counts["sample_sheet"])
         if not self.from_bins and not Path(path).is_file():
@@ -155,62 +155,62 @@ class Plan:
 
     @property
     def cells(self) -> str | list[str]:
-        """Return the table of cell counts per bin, if it is a file of its own."""
+        """Return the table of cell counts per bin, if it is a separate file."""
         cells = self.config["counts"]["cells"]
         return [] if cells in ("sheet", "reads") else self.fill(cells)
 
     @property
     def test_sequences(self) -> list[str]:
-        """Return the list of test sequences, if the split is made of one."""
+        """Return the list of test sequences, if the split uses one."""
         split = self.config["split"]
         return [self.fill(split["test_sequences"])] if split["method"] == "list" else []
 
     def motif_file(self, section: str) -> str:
-        """Return the motif file of a section; empty for none."""
+        """Return the motif file of a section; empty if none."""
         value = self.config[section]["motifs"]
         return resources.resolve(value, resources.MOTIFS, f"{section}.motifs")
 
     def table_of(self, dataset: str) -> dict[str, Any]:
-        """Return how to read a table: the library's or that of an independent data set."""
+        """Return the options for reading a table: that of the library or of an independent data set."""
         return self.config["input"] if dataset == LIBRARY else self.independent[dataset]
 
     def extras_of(self, dataset: str) -> dict[str, Any]:
-        """Return what is known of a data set beside its promoters: nothing of the library and its splits."""
+        """Return the additional properties of an independent data set; empty for the library and its splits."""
         return self.independent.get(dataset, {}).get("extras", configs.extras_of({}))
 
     def title_of(self, dataset: str) -> str:
-        """Return the name of a data set in figures."""
+        """Return the title of a data set in figures."""
         return self.independent[dataset]["title"] if dataset in self.independent else f"{dataset} split"
 
     def promoters_of(self, dataset: str, results: str) -> str:
-        """Return the promoters of a data set to score: a split of the library, or an independent table."""
+        """Return the file with the promoters of a scored data set: a split of the library, or an independent table."""
         folder = "splits" if dataset in self.config["split"]["names"] else "tables"
         return f"{results}/{folder}/{dataset}.parquet"
 
     def files_of_bin(self, column: str, key: str) -> list[str]:
-        """Return the FASTQ files of a bin in a column of the sample sheet."""
+        """Return the FASTQ files of a bin in one column (``reads`` or ``reads_2``) of the sample sheet."""
         return sheet.split_files(self.bins[self.columns.index(column)].get(key, ""))
 
     def fetched(self, name: str, path: str) -> dict[str, str]:
-        """Return path, DOI and checksum of a public file; nothing for others, which are input files."""
+        """Return path, DOI and checksum of a public file; empty for other files, which the user provides."""
         if name not in self.public:
             return {}
         source = self.public[name]
         return {"path": self.fill(path), "doi": source["doi"], "checksum": source["checksum"]}
 
     def dream_files(self) -> dict[str, tuple[str, str]]:
-        """Return the files of the DREAM challenge: role -> (name among public files, path)."""
+        """Return the files of the DREAM challenge: role -> (name in the registry of public files, path)."""
         dream = self.config["evaluation"]["dream"]
         table = self.independent.get(self.dream, {}).get("table", "")
         return {"table": (self.dream, table)} | {key: (f"dream/{key}", dream[key]) for key in ("subsets", "public")}
 
     def predictions_of_others(self) -> list[str]:
-        """Return the predictions of the runs to compare with, for data sets of this run."""
+        """Return the existing prediction files of the runs to compare with, for the data sets of this run."""
         paths = [f"results/{run}/predictions/{dataset}.parquet" for run in self.config["comparison"]["runs"] for dataset in self.scored]
         return [path for path in paths if Path(path).is_file()]
 
     def input_files(self) -> list[dict[str, str]]:
-        """Return the files that the run starts from, for their digests: what they are, path, and DOI and checksum of public ones."""
+        """Return the input files of the run for their digests: role and path, and DOI and checksum of public files."""
         if self.from_reads:
             library = [
                 ("reads", path) for column in self.columns for key in ("reads", "reads_2") for path in self.files_of_bin(column, key)
@@ -230,17 +230,17 @@ class Plan:
 
     @property
     def extra_features(self) -> list[str]:
-        """Return the columns of the promoter table that shards hold besides sequence and expression."""
+        """Return the columns of the promoter table that shards contain in addition to sequence and expression."""
         needed = registry.features_of(self.config["training"], self.architecture)
         return sorted({*self.config["shards"]["extra_features"], *needed})
 
     def training_options(self, **changes: Any) -> dict[str, Any]:
-        """Return the options of a training, with its seed."""
+        """Return the training options, including the seed."""
         return self.config["training"] | {"seed": self.seed_of("training")} | changes
 
     @property
     def tpu_missing(self) -> str:
-        """Return what the config lacks for training on a TPU VM; empty if nothing."""
+        """Return which settings are missing for training on a TPU VM; empty if none."""
         url = self.config["bucket"]["url"]
         if url.startswith("gs://"):
             return ""
@@ -253,12 +253,12 @@ class Plan:
 
     @property
     def has_replicates(self) -> bool:
-        """Return whether the assay has several replicates."""
+        """Return True if the assay has several replicates."""
         return len({row.get("replicate", "") for row in self.bins}) > 1
 
     @property
     def assay_figures(self) -> list[str]:
-        """Return the figures of the assay, without folder and suffix."""
+        """Return the names of the assay figures, without folder and extension."""
         return [
             *(["yield", "distinct", "rarefaction", "inserts"] if self.from_reads else []),
             *(["depth", "expression", "profiles"] if self.from_bins else []),
@@ -267,7 +267,7 @@ class Plan:
 
     @property
     def report_figures(self) -> list[str]:
-        """Return the figures of the report but for the cost's, without suffix."""
+        """Return the figures of the report except that of cost, without extension."""
         return [
             *["scores", "ledger", "leak/distance", "leak/demonstration", "training", "intervals"],
             *[f"assay/{figure}" for figure in self.assay_figures],
@@ -280,7 +280,7 @@ class Plan:
 
     @property
     def report_tables(self) -> list[str]:
-        """Return the tables of the report but for the cost's, without suffix."""
+        """Return the tables of the report except that of cost, without extension."""
         return [
             *["metrics", "checks", "subgroups", "published_models", "intervals", "ledger", "splits/summary"],
             *["neighbours/overlaps", "leak/distances", "leak/demonstration"],

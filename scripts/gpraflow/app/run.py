@@ -1,9 +1,9 @@
-"""``make run``: start Snakemake, and resume a run that was killed if no process of it is alive.
+"""``make run``: start Snakemake, and resume a run that was killed, unless one of its processes is still alive.
 
-A Snakemake that is killed (``kill -9``, power failure) leaves its lock on the working directory, and outputs that are marked as incomplete.
-``--rerun-incomplete`` makes the latter again. The lock is removed through ``snakemake --unlock``, but only if this program can tell that
-nobody works in the folder: each run leaves a record of its machine and process in ``results/.running/`` while it is alive, and jobs that
-outlive their Snakemake are found by their working directory. A record of another machine, or a system without ``/proc``, ends with advice.
+A killed Snakemake (``kill -9``, power failure) leaves a lock on the working directory and outputs marked as incomplete.
+``--rerun-incomplete`` recreates these outputs. The lock is removed with ``snakemake --unlock``, but only if it is certain that no process
+uses the folder: each run keeps a record of its machine and process in ``results/.running/``, and jobs that outlive their Snakemake are
+detected by their working directory. With a record from another machine, or without ``/proc``, the command stops and prints advice.
 """
 
 import contextlib
@@ -23,13 +23,13 @@ _BOOT = _PROC / "sys/kernel/random/boot_id"
 
 
 def _machine() -> dict[str, str]:
-    """Return what tells this machine, since it was started, from others."""
+    """Return an identifier of this machine and its current boot."""
     boot = _BOOT.read_text(encoding="ascii").strip() if _BOOT.is_file() else ""
     return {"host": socket.gethostname(), "boot": boot}
 
 
 def _own_line() -> set[int]:
-    """Return this process and its parents."""
+    """Return the process ids of this process and its ancestors."""
     found, process = set(), os.getpid()
     while process > 0 and process not in found:
         found.add(process)
@@ -41,12 +41,12 @@ def _own_line() -> set[int]:
 
 
 def workers(folder: Path) -> dict[int, str]:
-    """Return the processes of Snakemake, and of its jobs, whose working directory is ``folder``: number -> command."""
+    """Return the processes of Snakemake and its jobs whose working directory is ``folder``: process id -> command."""
     found = {}
     for entry in _PROC.glob("[0-9]*"):
         if int(entry.name) in _own_line():
             continue
-        with contextlib.suppress(OSError):  # it has ended, or belongs to another user
+        with contextlib.suppress(OSError):  # the process has ended or belongs to another user
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             if "snakemake" in command and (entry / "cwd").resolve() == folder.resolve():
                 found[int(entry.name)] = command
@@ -54,7 +54,7 @@ def workers(folder: Path) -> dict[int, str]:
 
 
 def _resume(snakemake: Sequence[str], arguments: Sequence[str]) -> str:
-    """Remove the lock of a run that was killed; return why that cannot be done, or nothing."""
+    """Remove the lock of a killed run; return the reason if that is impossible, otherwise an empty string."""
     records = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))}
     if not records:
         return ""
@@ -82,7 +82,7 @@ def _resume(snakemake: Sequence[str], arguments: Sequence[str]) -> str:
 
 
 def _known(records: dict[Path, dict[str, str]], alive: dict[int, str]) -> bool:
-    """Return whether a recorded run is alive: Snakemake then tells by itself whether a second one can run beside it."""
+    """Return True if a recorded run is alive; Snakemake's own lock then decides if a second run can start."""
     return any(int(path.stem) in alive for path in records)
 
 
@@ -97,16 +97,16 @@ def main(arguments: Sequence[str]) -> int:
     record = RECORDS / f"{process.pid}.json"
     try:
         record.write_text(json.dumps(_machine() | {"since": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches Snakemake too, which ends its jobs first
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches Snakemake, which first ends its jobs
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         code = process.wait()
     except BaseException:
         process.terminate()
         raise
-    if code == -signal.SIGKILL:  # its jobs may be alive: the next run looks after the lock
+    if code == -signal.SIGKILL:  # its jobs may still be alive; the next run handles the lock
         return 128 + signal.SIGKILL
     record.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # another run has a record there
+    with contextlib.suppress(OSError):  # the folder holds the record of another run
         RECORDS.rmdir()
     return code if code >= 0 else 128 - code
 

@@ -1,1 +1,1 @@
-"""The assay: sample sheet, simulation, reads to counts per bin, counts to expression."""
+"""The sort-seq assay: sample sheet, simulation, reads to counts per bin, counts to expression."""

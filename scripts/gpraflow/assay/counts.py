@@ -1,4 +1,4 @@
-"""Merging of counts across bins, and of sequencing errors into the insert they derive from."""
+"""Merge counts across bins, and merge sequencing errors into their parent inserts."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -20,39 +20,39 @@ def merge(
     n_in_insert: Literal["keep", "merge", "drop"] = "keep",
     threads: int = 1,
 ) -> tuple[pl.DataFrame, list[tuple[Ledger, int]]]:
-    """Set the counts of bins side by side and merge inserts that are sequencing errors of another one (`collapse`).
+    """Merge the counts of all bins into one table, and merge inserts that are sequencing errors into their parents (`collapse`).
 
     Parameters
     ----------
     bins
-        Name and ``insert, reads`` of each bin.
+        Name of each bin and its table with columns ``insert`` and ``reads``.
     scaffold
-        Flanks that complete an insert to the promoter.
+        Flanks added to each insert to give the full promoter sequence.
     max_edits, ratio, n_in_insert, threads
-        As for `collapse`; ``max_edits`` 0 merges nothing.
+        As for `collapse`. With ``max_edits`` 0 no inserts are merged.
 
     Returns
     -------
     tuple
-        Table of ``sequence`` and the reads of each bin, the most abundant first; ledgers with their rows out: one of the reads of
-        each bin, and one of distinct inserts (data set ``library``).
+        A table with ``sequence`` and one column of reads per bin, most abundant sequence first; and the ledgers with their number of
+        output rows: one ledger of reads per bin, and one of distinct inserts (data set ``library``).
 
     Raises
     ------
     ConfigError
-        If inserts with N are to be merged, but ``max_edits`` is 0.
+        If ``n_in_insert`` is ``merge`` but ``max_edits`` is 0.
     """
     if n_in_insert == "merge" and not max_edits:
         raise ConfigError("reads.n_in_insert: merge needs reads.collapse_edits of 1 or 2; it is 0, which merges nothing")
     together = pl.concat([table.select("insert", "reads") for _, table in bins])
-    # An insert with N that may go to any insert without N must not be its parent, however abundant it is.
+    # With n_in_insert "merge", an insert with N can be merged into any insert without N, so it must never be a parent, however abundant.
     last = pl.col("insert").str.contains("N", literal=True) & pl.lit(n_in_insert == "merge")
     totals = together.group_by("insert").agg(pl.col("reads").sum()).collect(engine="streaming").sort([last, -pl.col("reads"), "insert"])
     inserts, abundance = totals["insert"], totals["reads"].to_numpy()
     parent = collapse(inserts, abundance, max_edits, ratio, n_in_insert == "merge", threads) if max_edits else np.arange(len(inserts))
     survivors, row = np.unique(parent, return_inverse=True)
     order = np.argsort(-np.bincount(row, weights=abundance), kind="stable")
-    place = np.argsort(order)[row]  # of each insert in the table that leaves
+    place = np.argsort(order)[row]  # row of each insert in the output table
 
     number_of = totals.select("insert").with_row_index("number").lazy()
     rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
@@ -76,34 +76,34 @@ def merge(
 def collapse(
     inserts: pl.Series, reads: np.ndarray, max_edits: int, ratio: float, n_joins_any: bool = False, threads: int = 1
 ) -> np.ndarray:
-    """Return, for each insert, the index of the insert that it is a sequencing error of, itself if of none.
+    """Return, for each insert, the index of its parent: the insert of which it is a sequencing error, or the insert itself.
 
-    Directional networks as UMI-tools has them (Smith et al. 2017, doi:10.1101/gr.209601.116): an edge goes from a to b if they are
-    within ``max_edits`` (Levenshtein) and ``reads[a] >= ratio * reads[b] - 1``; each insert goes to the most abundant one that reaches
-    it over edges, so that errors of errors follow.
+    Uses the directional network of UMI-tools (Smith et al. 2017, doi:10.1101/gr.209601.116). An edge runs from a to b if their
+    Levenshtein distance is at most ``max_edits`` and ``reads[a] >= ratio * reads[b] - 1``. Each insert is assigned to the most
+    abundant insert from which it can be reached, so errors of errors are merged as well.
 
     Only inserts that share a segment are compared (`neighbours`).
 
     Parameters
     ----------
     inserts
-        Distinct inserts, the most abundant first; ties in an order of the caller's.
+        Distinct inserts, most abundant first. The caller decides the order of ties.
     reads
-        ``(inserts,)`` reads.
+        Reads of each insert, shape ``(inserts,)``.
     max_edits
-        1 or 2.
+        Maximum Levenshtein distance, 1 or 2.
     ratio
-        See above.
+        Minimum ratio of reads between parent and error; see above.
     n_joins_any
-        Whether an insert with N goes to one without whatever their reads. Inserts with N must then come last.
+        If true, an insert with N is merged into a matching insert without N regardless of their reads. Inserts with N must come last.
     threads
-        For comparing.
+        Number of threads for comparing inserts.
     """
     label = np.arange(len(inserts))
     with_n = inserts.str.contains("N", literal=True).to_numpy()
     joins = list(neighbours.shared_segments(inserts, max_edits))
 
-    leaders_only, changed = True, True  # nearly all are errors of the first one with the same segment: that round leaves few for the others
+    leaders_only, changed = True, True  # round 1, against the first insert per segment, merges most errors
     while changed:
         changed = leaders_only
         for join in joins:

@@ -1,8 +1,8 @@
-"""From reads per sorted bin to the expression of each promoter.
+"""Estimate the expression of each promoter from its reads per sorted bin.
 
-Bin b is the interval ``gates[b] .. gates[b + 1]`` of the sorted signal (log2 YFP/RFP, or bin units); the outer gates are open. Of
-``cells[b]`` sorted cells, ``reads[b]`` reads were taken, ``r = reads / cells`` a cell.
-docs/assay.md has the formulas and what was measured.
+Bin b is the interval ``gates[b] .. gates[b + 1]`` of the sorted signal (log2 YFP/RFP, or bin units). The outermost bins are open-ended.
+The ``cells[b]`` cells sorted into bin b gave ``reads[b]`` reads, hence ``r = reads / cells`` reads per cell.
+See docs/assay.md for the formulas and their validation.
 """
 
 import os
@@ -20,16 +20,16 @@ from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import columns as formats_columns
 
-_EXPLAINED = 0.9  # share of the variance of expression that a model is taken to explain, for weights
+_EXPLAINED = 0.9  # share of the variance of expression that a model is assumed to explain; used for the weights
 
 
 def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
-    """Return the sample sheet with the cells that another table gives: TSV, columns ``bin``, ``cells`` and, if used, ``replicate``.
+    """Return the sample sheet with cell counts from another table: TSV with columns ``bin``, ``cells`` and, if used, ``replicate``.
 
     Raises
     ------
     InputError
-        If the table or a column is missing, a number is none, or a bin is missing or there twice.
+        If the table or a column is missing, a cell count is not a number, or a bin is missing or listed twice.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: this table of cell counts does not exist; check counts.cells")
@@ -59,24 +59,24 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
 
 
 def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.PathLike) -> list[Replicate]:
-    """Return the bins of each replicate that a sample sheet describes; without a column ``replicate`` there is one.
+    """Return the bins of each replicate in a sample sheet. Without a column ``replicate`` the sheet has one replicate.
 
     Parameters
     ----------
     sheet
-        Rows with ``bin`` and, where given, ``replicate``, ``lower``, ``upper``, ``cells``; those of a replicate in the order of the signal.
+        Rows with ``bin`` and optionally ``replicate``, ``lower``, ``upper`` and ``cells``. Bins of a replicate are in order of signal.
     scale
         Unit of expression. ``bin``: bins 0, 1, ... with gates at -0.5, 0.5, ...; ``gate``: the gates of the sheet.
     cells
-        ``reads``: each read stands for one cell; else the sheet's own.
+        ``reads``: each read counts as one cell. Any other value: use the cell counts of the sheet.
     origin
-        File, for messages.
+        File name for error messages.
 
     Raises
     ------
     ConfigError
-        If a bin is there twice, there are fewer than 2 or more than 64 in a replicate, gates are missing for the scale ``gate``,
-        unordered, overlapping or apart, or cells are missing.
+        If a bin is listed twice, a replicate has fewer than 2 or more than 64 bins, cell counts are missing, or gates are out of order,
+        overlap, leave gaps, or are missing for the scale ``gate``.
     """
     rows_of = replicates_of(sheet, cells != "reads", origin)
     given = {name: gates_of(rows, origin) for name, rows in rows_of.items()}
@@ -95,7 +95,7 @@ def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.Pa
 
 
 def _in_bins(gates: np.ndarray | None, first: np.ndarray | None, bins: int, first_bins: int, origin: Any) -> np.ndarray:
-    """Return gates in bins of the first replicate, the lowest of which is bin 0: -0.5, 0.5, ... for that one and all with its gates."""
+    """Convert gates to bin units of the first replicate, where bin 0 is the lowest. Replicates with its gates get -0.5, 0.5, ..."""
     if gates is None or first is None:
         if bins != first_bins:
             raise ConfigError(
@@ -118,30 +118,30 @@ def _in_bins(gates: np.ndarray | None, first: np.ndarray | None, bins: int, firs
 def read_counts(
     path: str | os.PathLike, bins: Sequence[str], columns: Mapping[str, str], ledger: Ledger
 ) -> tuple[pl.DataFrame, np.ndarray]:
-    """Read a table of sequences and reads per bin.
+    """Read a table of sequences with reads per bin.
 
     Parameters
     ----------
     path
-        TSV, CSV (.gz, .zst) or Parquet with a header.
+        TSV, CSV (plain, .gz or .zst) or Parquet file with a header.
     bins
-        Names of the columns that hold the reads of each bin.
+        Names of the columns with the reads of each bin.
     columns
-        ``sequence``, ``group``, ``split``, ``source`` -> column, as for `tables.ingest`.
+        ``sequence``, ``group``, ``split``, ``source`` -> column name, as for `tables.ingest`.
     ledger
-        Takes the counts.
+        Records the row counts.
 
     Returns
     -------
     tuple
-        The labels (one row a distinct sequence; reads of equal sequences are added up) and ``(promoters, bins)`` int64 reads.
+        Labels, one row per distinct sequence (reads of identical sequences are summed), and reads, ``(promoters, bins)`` int64.
 
     Raises
     ------
     InputError
-        If a count is empty, negative or no whole number, or labels of equal sequences differ; with file and row.
+        If a count is empty, negative or not an integer, or identical sequences have different labels; with file and row.
     ConfigError
-        If a column is not there.
+        If a column is missing.
     """
     roles = {f"bin {name}": name for name in bins}
     parts = []
@@ -173,7 +173,7 @@ def estimate(
     ledger: Ledger,
     threads: int = 1,
 ) -> tuple[Estimate, dict[str, Estimate]]:
-    """Estimate expression by `weighted_mean` or `maximum_likelihood`, of all replicates together and, if there are several, of each.
+    """Estimate expression from all replicates together and, if there are several, from each replicate separately.
 
     Parameters
     ----------
@@ -182,16 +182,16 @@ def estimate(
     method
         ``weighted_mean`` or ``maximum_likelihood``.
     origin
-        File that gives the cells, for messages.
+        File with the cell counts, for error messages.
     ledger
-        Notes bins without reads.
+        Records bins without reads.
     threads
-        Threads to use.
+        Number of threads.
 
     Raises
     ------
     InputError
-        If the reads of a replicate lie in fewer than two bins, or a bin has reads but no cells.
+        If a replicate has reads in fewer than two bins, or a bin has reads but no cells.
     """
     for part, each in replicate_columns(replicates):
         reads = counts[:, part].sum(axis=0)
@@ -226,27 +226,28 @@ def to_table(
     singleton_weight: float,
     ledger: Ledger,
 ) -> pl.DataFrame:
-    """Return labels, estimates, weights and reads of the promoters that pass the filters.
+    """Return the output table: labels, estimates, weights and reads of the promoters that pass the filters.
 
     Parameters
     ----------
     labels, counts, replicates, found, separate
         From `read_counts`, `check_bins` and `estimate`.
     minimum_reads, minimum_cells
-        Promoters with fewer reads (at least 1) or effective cells are dropped.
+        Promoters with fewer reads (at least 1) or fewer effective cells are dropped.
     singletons
-        Promoters with all reads in one bin: ``keep``, ``drop``, or ``downweight``: their weight is multiplied by ``singleton_weight``.
+        What to do with promoters observed in one bin only: ``keep``, ``drop`` or ``downweight`` (multiply their weight by
+        ``singleton_weight``).
     ledger
-        Takes what is dropped, each reason on its own.
+        Records the promoters dropped by each filter.
 
     Returns
     -------
     polars.DataFrame
         ``sequence``, the labels, ``expression``, ``expression_sd``, ``n_reads``, ``n_bins``, ``singleton``, ``effective_cells``,
-        ``low``, ``high``, ``cell_sd``, ``weight``, ``bin_cells`` (`cells_per_bin`, if all replicates have equally many bins); with several
-        replicates ``expression_{replicate}`` and ``n_reads_{replicate}``; and ``reads_{column}`` for each bin. ``weight`` is
-        ``1 / (expression_sd^2 + tau^2)``, times ``singleton_weight`` where that applies,
-        over its mean; tau^2 is a tenth of the variance of expression, the error of a model that explains the rest.
+        ``low``, ``high``, ``cell_sd``, ``weight``, ``bin_cells`` (from `cells_per_bin`, if all replicates have the same number of bins);
+        with several replicates also ``expression_{replicate}`` and ``n_reads_{replicate}``; and ``reads_{column}`` for each bin.
+        ``weight`` is ``1 / (expression_sd^2 + tau^2)``, times ``singleton_weight`` for downweighted singletons, divided by its mean.
+        tau^2 is a tenth of the variance of expression: the error variance of a model that explains the other nine tenths.
     """
     table = labels.with_columns(
         expression=found.expression,

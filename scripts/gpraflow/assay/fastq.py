@@ -1,4 +1,4 @@
-"""FASTQ files as blocks of bytes: decompression, whole records, and the position of each field."""
+"""Read FASTQ files in blocks of bytes: decompress, cut into whole records, and locate the fields of each record."""
 
 import gzip
 import zlib
@@ -10,8 +10,8 @@ from isal import igzip, isal_zlib
 
 from gpraflow.core.errors import InputError
 
-_BLOCK = 8 << 20  # from 4 MB on, NumPy asks the kernel for large pages, which costs far fewer page faults
-SPARE_BYTES = 1024  # bytes behind a block's text, for reads up to that length
+_BLOCK = 8 << 20  # from 4 MB on NumPy requests transparent huge pages, which causes far fewer page faults
+SPARE_BYTES = 1024  # spare bytes after a block's text, for reads up to this length
 
 
 def _decompressed(path: str) -> Iterator[bytes]:
@@ -29,10 +29,10 @@ def _decompressed(path: str) -> Iterator[bytes]:
 
 
 def whole_records(path: str) -> Iterator[tuple[list[bytes | memoryview], int, int]]:
-    """Yield whole records as pieces of text, their number, and the number, from 1, of the first one."""
+    """Yield blocks of whole records as (pieces of text, number of records, 1-based number of the first record)."""
     rest, first = b"", 1
     for block in _decompressed(path):
-        if b"\r" in block or rest.endswith(b"\r"):  # Windows line ends
+        if b"\r" in block or rest.endswith(b"\r"):  # Windows line endings
             block, rest = (rest + block).replace(b"\r\n", b"\n"), b""
         lines = rest.count(b"\n") + int(np.count_nonzero(np.frombuffer(block, np.uint8) == ord("\n")))
         if lines < 4:
@@ -45,19 +45,19 @@ def whole_records(path: str) -> Iterator[tuple[list[bytes | memoryview], int, in
         rest = block[end + 1 :]
         first += lines // 4
     if rest.strip(b"\n"):
-        if rest.count(b"\n") == 3 and not rest.endswith(b"\n"):  # the last line may lack its end
+        if rest.count(b"\n") == 3 and not rest.endswith(b"\n"):  # the last line may lack its line ending
             yield [rest, b"\n"], 1, first
         else:
             raise InputError(f"{path}: the file ends in the middle of read {first:,} (line {4 * first - 3:,}); copy it again")
 
 
 def count_records(path: str) -> int:
-    """Return the number of reads of a FASTQ file.
+    """Return the number of reads in a FASTQ file.
 
     Raises
     ------
     InputError
-        If it is no FASTQ or is cut off, with file and read.
+        If the file is not FASTQ or is truncated; with file and read.
     """
     total = 0
     for pieces, number, first in whole_records(path):
@@ -68,7 +68,7 @@ def count_records(path: str) -> int:
 
 @dataclass(frozen=True)
 class _Fields:
-    """Where sequence and quality of each read begin in a block, and how long they are; int64 of shape ``(reads,)``."""
+    """Start of the sequence and the quality string of each read in a block, and their length; int64, shape ``(reads,)``."""
 
     sequence: np.ndarray
     quality: np.ndarray
@@ -94,11 +94,11 @@ def locate_fields(text: np.ndarray, first: int, path: str) -> _Fields:
 
 
 def row_width(length: np.ndarray) -> int:
-    return int(length.max()) // 8 * 8 + 8  # at least one 0 after each read, and whole machine words
+    return int(length.max()) // 8 * 8 + 8  # at least one 0 after each read; a multiple of 8 bytes (machine words)
 
 
 def byte_rows(text: np.ndarray, starts: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """Return text from ``starts`` as a uint8 matrix, a row of ``length`` bytes and then 0; ``text`` ends with as many bytes to spare."""
+    """Return a uint8 matrix with one read per row, padded with 0. ``text`` must end with at least one row's width of spare bytes."""
     width = row_width(length)
     windows = np.ndarray((len(text) - width + 1,), f"V{width}", text, 0, (1,))
     rows = windows[starts].view(np.uint8).reshape(-1, width)

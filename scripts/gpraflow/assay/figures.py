@@ -14,28 +14,29 @@ from gpraflow.assay.estimators import Replicate, expected_profile, reads_per_cel
 from gpraflow.core.drawing import STYLE, count_bar
 from gpraflow.sequences.scaffold import Scaffold
 
-# Okabe and Ito's colour-blind-safe palette
+# Colour-blind-safe palette of Okabe and Ito
 _BLUE, _VERMILION, _ORANGE, _GREEN, _PURPLE, _SKY, _YELLOW = "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442"
 _REASONS = (_VERMILION, _ORANGE, _SKY, _PURPLE, _YELLOW, _GREEN, "#000000")
 _REPLICATES = (_BLUE, _ORANGE, _GREEN, _PURPLE, _SKY, _VERMILION)
 _BASES = {"A": _GREEN, "C": _BLUE, "G": _ORANGE, "T": _VERMILION, "N": "#000000"}
-_STEPS = {"merge_pairs": "merged", "count_reads": "counted"}  # rule -> what its reads then are
+_STEPS = {"merge_pairs": "merged", "count_reads": "counted"}  # rule -> what its output reads are called
 _SMALL = 7.5
-_STEP = [1, 2, 2.5, 5, 10]  # ticks that are read at a glance
+_STEP = [1, 2, 2.5, 5, 10]  # step sizes for axis ticks
 _BLOCK = 100_000
 _QUANTILES = (0.10, 0.35, 0.65, 0.90)
-_SHALLOW = (6, 20)  # reads of a promoter that is hardly known
+_SHALLOW = (6, 20)  # range of reads of a poorly covered example promoter
 
 Sheet = Sequence[Mapping[str, Any]]
-Histogram = tuple[np.ndarray, np.ndarray]  # reads, and the number of inserts that have so many
+Histogram = tuple[np.ndarray, np.ndarray]  # read counts, and the number of inserts with each count
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What the figures of the reads need to know about the inserts that were counted.
+    """Summary of the counted inserts, as needed by the figures of read quality.
 
-    ``bins`` has one histogram a bin, ``library`` is that of all bins together; ``length_reads`` are reads of inserts of ``lengths`` bp;
-    ``composition`` is ``(length, 5)``, how many distinct inserts of the most frequent length have A, C, G, T or N where.
+    ``bins`` has one histogram per bin and ``library`` is the histogram of all bins together. ``length_reads`` is the number of reads
+    with inserts of ``lengths`` bp. ``composition``, shape ``(length, 5)``, is the number of distinct inserts of the most frequent
+    length with A, C, G, T or N at each position.
     """
 
     bins: list[Histogram]
@@ -46,30 +47,30 @@ class Survey:
 
     @property
     def reads(self) -> np.ndarray:
-        """``(bins,)`` reads."""
+        """Reads per bin, shape ``(bins,)``."""
         return np.array([n @ inserts for n, inserts in self.bins])
 
     @property
     def distinct(self) -> np.ndarray:
-        """``(bins,)`` distinct inserts."""
+        """Distinct inserts per bin, shape ``(bins,)``."""
         return np.array([inserts.sum() for _, inserts in self.bins])
 
 
 def reads_histogram(reads: pl.Series) -> Histogram:
-    """Return the distinct numbers of reads, rising, and how many inserts have them."""
+    """Return the distinct read counts, ascending, and the number of inserts with each count."""
     counts = reads.value_counts(name="inserts").sort(reads.name)
     return counts[reads.name].to_numpy(), counts["inserts"].to_numpy().astype(np.int64)
 
 
 def base_composition(inserts: pl.Series, block: int = _BLOCK) -> np.ndarray:
-    """Return ``(length, 5)`` int64: how many inserts have A, C, G, T, N at each position from the 5' flank.
+    """Return the number of inserts with A, C, G, T or N at each position from the 5' flank, ``(length, 5)`` int64.
 
     Parameters
     ----------
     inserts
-        Strings of one length.
+        Sequences of equal length.
     block
-        Inserts that are taken at a time.
+        Number of inserts processed at a time.
     """
     if inserts.is_empty():
         return np.zeros((0, 5), np.int64)
@@ -83,19 +84,19 @@ def base_composition(inserts: pl.Series, block: int = _BLOCK) -> np.ndarray:
 
 
 def inserts_of_bins(counts: pl.LazyFrame, columns: Sequence[str], scaffold: Scaffold) -> list[pl.LazyFrame]:
-    """Return the ``insert, reads`` of each bin from a table of counts: ``sequence`` and one column a bin."""
+    """Return ``insert, reads`` of each bin from a table of counts with ``sequence`` and one column per bin."""
     size = pl.col("sequence").str.len_chars() - len(scaffold.five_prime) - len(scaffold.three_prime)
     insert = pl.col("sequence").str.slice(len(scaffold.five_prime), size)
     return [counts.filter(pl.col(column) > 0).select(insert=insert, reads=column) for column in columns]
 
 
 def survey(counts: Sequence[pl.LazyFrame]) -> Survey:
-    """Look through the counts of all bins.
+    """Summarise the counts of all bins.
 
     Parameters
     ----------
     counts
-        For each bin ``insert`` and ``reads``, one row a distinct insert.
+        Table of each bin with ``insert`` and ``reads``, one row per distinct insert.
     """
     bins = [reads_histogram(table.select("reads").collect(engine="streaming")["reads"]) for table in counts]
     library = pl.concat([table.select("insert", "reads") for table in counts]).group_by("insert").agg(pl.col("reads").sum())
@@ -107,38 +108,38 @@ def survey(counts: Sequence[pl.LazyFrame]) -> Survey:
 
 
 def rarefy(histogram: Histogram, share: np.ndarray) -> np.ndarray:
-    """Return how many distinct inserts a random share of the reads would be expected to show.
+    """Return the expected number of distinct inserts in a random subsample of the reads.
 
     ``sum_i 1 - (1 - f)^n_i`` over inserts i with n_i reads: each read is kept with probability f (binomial form of the rarefaction of
-    Hurlbert 1971, doi:10.2307/1934145). The cost is that of the distinct n, whatever the number of inserts.
+    Hurlbert 1971, doi:10.2307/1934145). Run time depends on the number of distinct n, not on the number of inserts.
 
     Parameters
     ----------
     histogram
         n and the number of inserts with n reads.
     share
-        f, each from 0 to 1, of shape ``(points,)``.
+        Subsampled fractions f, from 0 to 1, shape ``(points,)``.
 
     Returns
     -------
     np.ndarray
-        ``(points,)``.
+        Expected number of distinct inserts, shape ``(points,)``.
     """
     n, inserts = histogram
-    with np.errstate(divide="ignore"):  # log(0) at f = 1: every insert is seen
+    with np.errstate(divide="ignore"):  # log(0) at f = 1, where every insert is observed
         lost = np.log1p(-np.asarray(share, np.float64))
     return np.array([-np.expm1(n * each) @ inserts for each in lost])
 
 
 def reads_lost(ledger: pl.DataFrame, columns: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """Return why reads were lost, the commonest reason first, and ``(columns, reasons)`` int64 reads.
+    """Return the reasons for lost reads, most frequent first, and the reads lost, ``(columns, reasons)`` int64.
 
     Parameters
     ----------
     ledger
-        Columns of `ledger.COLUMNS`; rules other than merge_pairs and count_reads are left out.
+        Table with the columns `ledger.COLUMNS`. Only the rules merge_pairs and count_reads are used.
     columns
-        Columns of the bins, which are ``dataset`` in the ledger.
+        Bin columns, named as in the ledger's ``dataset``.
     """
     label = pl.when(pl.col("rule") == "count_reads").then("what").otherwise(pl.concat_str("rule", pl.lit(": "), "what"))
     dropped = ledger.filter(kind="dropped").filter(pl.col("rule").is_in(list(_STEPS)) & pl.col("dataset").is_in(list(columns)))
@@ -152,7 +153,7 @@ def reads_lost(ledger: pl.DataFrame, columns: Sequence[str]) -> tuple[list[str],
 
 
 def reads_through(ledger: pl.DataFrame, columns: Sequence[str]) -> dict[str, list[int | None]]:
-    """Return the reads of each bin column that came in, and those that each step gave on (None: no such step for this bin)."""
+    """Return the input reads of each bin column and its reads after each step (None if the bin did not pass through that step)."""
     rows = {(rule, column, kind): n for rule, column, kind, _, n in ledger.filter(pl.col("kind").is_in(["in", "out"])).iter_rows()}
     steps = [rule for rule in _STEPS if rule in ledger["rule"]]
     first = [next((n for rule in steps if (n := rows.get((rule, column, "in"))) is not None), 0) for column in columns]
@@ -165,14 +166,14 @@ def _counts_axis(axis: Any) -> None:
 
 
 def read_yield(ledger: pl.DataFrame, columns: Sequence[str]) -> Any:
-    """Draw what became of the reads of each bin, as shares, with the reads in and out of each step in figures.
+    """Plot the share of reads retained and lost in each bin, with the number of input and output reads of each step.
 
     Parameters
     ----------
     ledger
-        Columns of `ledger.COLUMNS`, of merge_pairs (if reads are paired) and count_reads.
+        Table with the columns `ledger.COLUMNS`, including merge_pairs (for paired reads) and count_reads.
     columns
-        Columns of the bins, drawn in this order from the top.
+        Bin columns, plotted from top to bottom.
     """
     reasons, lost = reads_lost(ledger, columns)
     kept = len(_REASONS)
@@ -205,7 +206,7 @@ def read_yield(ledger: pl.DataFrame, columns: Sequence[str]) -> Any:
 
 
 def _replicates(sheet: Sheet) -> dict[str, list[int]]:
-    """Return the rows of each replicate, in order; the name is empty if there is one only."""
+    """Return the row numbers of each replicate, in order. A single replicate has an empty name."""
     found: dict[str, list[int]] = {}
     for number, row in enumerate(sheet):
         found.setdefault(row.get("replicate", ""), []).append(number)
@@ -213,14 +214,14 @@ def _replicates(sheet: Sheet) -> dict[str, list[int]]:
 
 
 def distinct_per_bin(sheet: Sheet, reads: np.ndarray, distinct: np.ndarray) -> Any:
-    """Draw reads and distinct inserts of each bin, replicates side by side.
+    """Plot reads and distinct inserts per bin, one panel per replicate.
 
     Parameters
     ----------
     sheet
-        ``bin`` and, if there are several, ``replicate`` of each bin column.
+        ``bin`` and, with several replicates, ``replicate`` of each bin column.
     reads, distinct
-        ``(columns,)``.
+        Reads and distinct inserts, shape ``(columns,)``.
     """
     bins, replicates = list(dict.fromkeys(row["bin"] for row in sheet)), _replicates(sheet)
     width = 0.8 / len(replicates)
@@ -242,18 +243,18 @@ def distinct_per_bin(sheet: Sheet, reads: np.ndarray, distinct: np.ndarray) -> A
 
 
 def rarefaction(sheet: Sheet, bins: Sequence[Histogram], library: Histogram) -> Any:
-    """Draw how many distinct inserts fewer reads would have shown: left the library, right each bin.
+    """Plot rarefaction curves: distinct inserts against subsampled reads, for the library (left) and for each bin (right).
 
     Parameters
     ----------
     sheet
-        ``bin`` and, if there are several, ``replicate`` of each bin column.
+        ``bin`` and, with several replicates, ``replicate`` of each bin column.
     bins
-        Of each bin column.
+        Histogram of each bin column.
     library
-        Of all bins together.
+        Histogram of all bins together.
     """
-    share = np.linspace(0, 1, 101) ** 2  # closest where the curve bends most
+    share = np.linspace(0, 1, 101) ** 2  # more points at low depth, where the curve bends most
     replicates = _replicates(sheet)
     most = max(len(rows) for rows in replicates.values())
     palette = colors.ListedColormap(plt.get_cmap("viridis")(np.linspace(0, 0.9, most)))
@@ -285,19 +286,19 @@ def rarefaction(sheet: Sheet, bins: Sequence[Histogram], library: Histogram) -> 
         bar.outline.set_visible(False)
         if len(replicates) > 1:
             for handle in right.legend(frameon=False, fontsize=_SMALL, loc="lower right").legend_handles:
-                handle.set_color("0.3")  # the line's style tells the replicate, its colour the bin
+                handle.set_color("0.3")  # line style shows the replicate, colour the bin
     return figure
 
 
 def inserts(lengths: np.ndarray, length_reads: np.ndarray, composition: np.ndarray) -> Any:
-    """Draw reads by insert length, and bases by position in inserts of the most frequent length.
+    """Plot reads by insert length, and base composition by position for inserts of the most frequent length.
 
     Parameters
     ----------
     lengths, length_reads
-        ``(lengths,)``: bp, and reads of such inserts.
+        Insert length in bp and number of reads of that length, shape ``(lengths,)``.
     composition
-        ``(length, 5)`` numbers of distinct inserts with A, C, G, T, N at each position from the 5' flank.
+        Number of distinct inserts with A, C, G, T, N at each position from the 5' flank, shape ``(length, 5)``.
     """
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.0), layout="constrained")
@@ -323,18 +324,18 @@ def inserts(lengths: np.ndarray, length_reads: np.ndarray, composition: np.ndarr
 
 
 def octaves(n_reads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the edges 1, 2, 4, 8, ... and how many promoters have reads from each edge to below the next."""
+    """Return bin edges 1, 2, 4, 8, ... and the number of promoters with reads in each half-open interval."""
     edges = 2 ** np.arange(int(n_reads.max(initial=1)).bit_length() + 1)
     return edges, np.histogram(n_reads, edges)[0]
 
 
 def depth(n_reads: np.ndarray) -> Any:
-    """Draw a histogram of reads per promoter, each bar twice as wide as the one before (alike on the log axis), and the median.
+    """Plot a histogram of reads per promoter with its median. Each bar is twice as wide as the previous one (equal on the log axis).
 
     Parameters
     ----------
     n_reads
-        ``(promoters,)``, each at least 1.
+        Reads per promoter, at least 1, shape ``(promoters,)``.
     """
     edges, promoters = octaves(n_reads)
     median = float(np.median(n_reads)) if len(n_reads) else float("nan")
@@ -354,7 +355,7 @@ def depth(n_reads: np.ndarray) -> Any:
 
 
 def expression_edges(expression: np.ndarray) -> np.ndarray:
-    """Return edges of up to 150 equal bars over all values; whole numbers lie in the middle of a bar, where singletons gather."""
+    """Return edges of up to 150 equal bars over the data range. Integers, where singletons accumulate, lie at the centre of a bar."""
     if not len(expression):
         return np.array([0.0, 1.0])
     low, high = float(expression.min()), float(expression.max())
@@ -363,16 +364,16 @@ def expression_edges(expression: np.ndarray) -> np.ndarray:
 
 
 def expression(expression: np.ndarray, singleton: np.ndarray, unit: str) -> Any:
-    """Draw a histogram of expression, with singletons (all reads in one bin) apart.
+    """Plot a histogram of expression, with singletons (promoters observed in one bin only) shown separately.
 
     Parameters
     ----------
     expression
-        ``(promoters,)``; values that are not finite are left out.
+        Expression, shape ``(promoters,)``. Values that are not finite are omitted.
     singleton
-        ``(promoters,)`` bool.
+        Bool, shape ``(promoters,)``.
     unit
-        Of expression.
+        Unit of expression.
     """
     finite = np.isfinite(expression)
     expression, singleton = expression[finite], singleton[finite]
@@ -392,16 +393,16 @@ def expression(expression: np.ndarray, singleton: np.ndarray, unit: str) -> Any:
 
 
 def cell_shares(counts: np.ndarray, per_cell: np.ndarray) -> np.ndarray:
-    """Return ``(promoters, bins)`` shares of the cells that reads stand for, ``n_b / r_b`` normalised; 0 for a bin without reads."""
+    """Return the share of each promoter's cells in each bin, ``n_b / r_b`` normalised, ``(promoters, bins)``; 0 for bins without reads."""
     cells = np.divide(counts, per_cell, out=np.zeros(counts.shape), where=per_cell > 0)
     return cells / np.maximum(cells.sum(axis=1, keepdims=True), 1e-300)
 
 
 def choose_examples(expression: np.ndarray, n_reads: np.ndarray) -> np.ndarray:
-    """Return rows of up to four deeply and four shallowly read promoters at the 10, 35, 65 and 90 % quantiles of expression.
+    """Return row numbers of up to four deeply and four shallowly sequenced promoters near the 10, 35, 65 and 90 % expression quantiles.
 
-    Deep ones are the most read within 2.5 % of the library of the quantile, shallow ones the nearest to it with 6 to 20 reads; the
-    first of equals. Promoters are not taken twice.
+    A deep example is the promoter with most reads among the 2.5 % of the library around the quantile. A shallow example is the promoter
+    with 6 to 20 reads closest to the quantile. Ties go to the first row. No promoter is chosen twice.
     """
     order = np.argsort(expression, kind="stable")
     quantile = np.empty(len(order))
@@ -433,20 +434,20 @@ def profiles(
     n_reads: np.ndarray,
     unit: str,
 ) -> Any:
-    """Draw up to eight promoters over the bins: share of cells, the fitted curve, and the estimate with its interval.
+    """Plot up to eight promoters across the bins: observed share of cells, fitted distribution, and estimate with its 95 % interval.
 
     Parameters
     ----------
     edges
-        ``(bins + 1,)`` finite edges of the bins in ``unit``.
+        Finite edges of the bins in ``unit``, shape ``(bins + 1,)``.
     observed, expected
-        ``(promoters, bins)`` shares of cells.
+        Observed and fitted shares of cells, shape ``(promoters, bins)``.
     mean, low, high
-        ``(promoters,)`` expression and its 95 % interval.
+        Expression and its 95 % interval, shape ``(promoters,)``.
     n_reads
-        ``(promoters,)``.
+        Reads per promoter, shape ``(promoters,)``.
     unit
-        Of expression.
+        Unit of expression.
     """
     middle = (edges[:-1] + edges[1:]) / 2
     marks = {"marker": ".", "markersize": 3} if len(middle) <= 32 else {}
@@ -475,7 +476,7 @@ def profiles(
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Return Pearson r and its 95 % interval by Fisher's z; NaN with fewer than 4 pairs or if either is constant."""
+    """Return Pearson r and its 95 % interval (Fisher's z); NaN if there are fewer than 4 pairs or either variable is constant."""
     if len(a) < 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan"), float("nan"), float("nan")
     r = float(np.corrcoef(a, b)[0, 1])
@@ -485,16 +486,16 @@ def correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
 
 
 def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.ndarray], unit: str, minimum: int = 10) -> Any:
-    """Draw replicates against one another, for promoters with enough reads in both; of more than three the first three.
+    """Plot replicates against each other for promoters with enough reads in both. Only the first three replicates are shown.
 
     Parameters
     ----------
     estimates, n_reads
-        Replicate -> ``(promoters,)`` expression and reads of that replicate.
+        Replicate -> expression and reads in that replicate, shape ``(promoters,)``.
     unit
-        Of expression.
+        Unit of expression.
     minimum
-        Reads that both replicates need.
+        Minimum reads in both replicates.
     """
     pairs = list(combinations(list(estimates)[:3], 2))
     with plt.rc_context(STYLE):
@@ -532,14 +533,14 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
 
 
 def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str) -> dict[str, Any]:
-    """Draw all figures of a table of expression (`expression.to_table`).
+    """Plot all figures of an expression table (`expression.to_table`).
 
     Parameters
     ----------
     table
-        Expression with counts per bin.
+        Expression table with counts per bin.
     bins
-        The bins of each replicate; fitted distributions are drawn for the first one.
+        Bins of each replicate. Fitted distributions are plotted for the first replicate.
     unit
         Unit of expression.
 

@@ -1,4 +1,4 @@
-"""Extraction of the insert between the flanks of a read, exactly or with edits, on either strand."""
+"""Extract the insert between the flanks of a read, with exact or error-tolerant matching, on either strand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import numpy as np
 from gpraflow.core.errors import ConfigError
 from gpraflow.sequences.scaffold import Scaffold
 
-_PREFIX = 64  # bp in which most reads have their 5' flank
-_LONGEST_FLANK = 64  # longest flank in bp: the error-tolerant search holds one in a machine word
-_ADAPTER = b"AGATCGGAAGAGC"  # begins Illumina's TruSeq adapters
+_PREFIX = 64  # bp at the start of a read in which most reads have their 5' flank
+_LONGEST_FLANK = 64  # maximum flank length in bp: the error-tolerant search keeps one flank in a 64-bit machine word
+_ADAPTER = b"AGATCGGAAGAGC"  # start of Illumina's TruSeq adapters
 _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 COMPLEMENT = np.frombuffer(_COMPLEMENT, np.uint8)
 NO_FLANK, NO_FIVE, NO_THREE = "no flank found", "5' flank not found", "3' flank not found"
@@ -20,11 +20,11 @@ ADAPTER, OTHER_STRAND = "no flank found, but an Illumina adapter", "flanks on th
 
 @dataclass(frozen=True)
 class Policy:
-    """What makes a read count; keys of the config's section ``reads``.
+    """Rules for counting a read; the keys of the config section ``reads``.
 
-    ``five_prime`` and ``three_prime`` are the flanks as reads hold them, up to 64 bp each, empty where inserts begin or end with the
-    read. Flanks may have ``max_flank_edits`` edits, but one in 5 bp at most, as shorter ones would be found anywhere. ``insert_length``
-    is the least and greatest insert in bp.
+    ``five_prime`` and ``three_prime`` are the flanks as they appear in the reads, up to 64 bp each; empty if inserts start or end with
+    the read. Flanks may contain up to ``max_flank_edits`` edits, but at most one per 5 bp, because shorter flanks would match anywhere.
+    ``insert_length`` is the minimum and maximum insert length in bp.
     """
 
     five_prime: str
@@ -39,9 +39,9 @@ class Policy:
 
     @classmethod
     def of(cls, scaffold: Scaffold, five_prime: str, three_prime: str, **keys: Any) -> "Policy":
-        """Return a policy whose flanks are the scaffold's where they are ``auto``.
+        """Return a policy in which flanks set to ``auto`` are those of the scaffold.
 
-        A scaffold's longer flank is cut to the 64 bp next to the insert.
+        A scaffold flank longer than 64 bp is trimmed to the 64 bp next to the insert.
         """
         if five_prime == "auto":
             five_prime = scaffold.five_prime[-_LONGEST_FLANK:]
@@ -50,7 +50,7 @@ class Policy:
         return cls(five_prime, three_prime, **keys)
 
     def __post_init__(self) -> None:
-        """Check the flanks."""
+        """Validate the flanks."""
         for key in ("five_prime", "three_prime"):
             flank = getattr(self, key)
             if set(flank) - set("ACGT") or len(flank) > _LONGEST_FLANK:
@@ -61,10 +61,10 @@ class Policy:
 
 @dataclass
 class Found:
-    """Where the inserts of reads are: arrays of shape ``(reads,)``.
+    """Positions of the inserts in their reads; arrays of shape ``(reads,)``.
 
-    ``start`` and ``end`` are positions in the read as it is; ``reverse`` tells that the insert is on the other strand; ``edits`` are
-    those of both flanks; ``lost`` is 0 where an insert was found, else the index of the reason in `_LOST`.
+    ``start`` and ``end`` are positions in the read as sequenced. ``reverse`` is true if the insert is on the opposite strand. ``edits``
+    is the sum over both flanks. ``lost`` is 0 if an insert was extracted, otherwise the index of the reason in `_LOST`.
     """
 
     start: np.ndarray
@@ -75,7 +75,7 @@ class Found:
 
     @property
     def ok(self) -> np.ndarray:
-        """Whether both flanks were found."""
+        """True for reads in which both flanks were located."""
         return self.lost == 0
 
 
@@ -83,20 +83,20 @@ LOSSES = ("", NO_FLANK, NO_FIVE, NO_THREE, OTHER_STRAND, ADAPTER)
 
 
 def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
-    """Find the insert of each read: what lies between the first 5' flank and the first 3' flank after it.
+    """Locate the insert of each read: the sequence between the first 5' flank and the first 3' flank after it.
 
-    Exact flanks on the read's strand come first, then exact ones on the other strand, then, again on the read's own strand first, flanks
-    with up to ``max_flank_edits`` edits where there is no exact one (Levenshtein; the place with the fewest, of equally good ones the
-    leftmost, of equally good ends that of substitutions rather than of indels).
+    The search order is: exact flanks on the read's strand; exact flanks on the opposite strand; then, in the same order of strands,
+    flanks with up to ``max_flank_edits`` edits (Levenshtein distance). The match with the fewest edits wins; ties go to the leftmost
+    match, and at equal positions to substitutions before indels.
 
     Parameters
     ----------
     rows
-        ``(reads, width)`` ASCII letters, 0 after each read's end (at least one), width a multiple of 8.
+        Reads as ASCII letters, ``(reads, width)``, padded with at least one 0; the width is a multiple of 8.
     length
-        ``(reads,)`` bp.
+        Read lengths in bp, shape ``(reads,)``.
     policy
-        Flanks and edits.
+        Flanks and permitted edits.
     """
     five, three = policy.five_prime.encode(), policy.three_prime.encode()
     turned = _reverse_complement(three), _reverse_complement(five)
@@ -134,13 +134,13 @@ def _reverse_complement(flank: bytes) -> bytes:
 
 
 def _first(rows: np.ndarray, flank: bytes, after: np.ndarray | None = None) -> np.ndarray:
-    """Return where ``flank`` first begins in each row, at ``after`` or later; -1 where it does not."""
+    """Return the position of the first ``flank`` in each row at or after ``after``; -1 if there is none."""
     flat, width = np.ascontiguousarray(rows).ravel(), rows.shape[1]
     words = np.ndarray((max(0, flat.size - 7),), "<u8", flat, 0, (1,))
     head = np.frombuffer(flank[:8].ljust(8, b"\0"), "<u8")[0]
     mask = np.frombuffer((b"\xff" * min(8, len(flank))).ljust(8, b"\0"), "<u8")[0]
     hits = []
-    for shift in range(8):  # every eighth place at once
+    for shift in range(8):  # compare every eighth position at once
         aligned = flat[shift : shift + (flat.size - shift) // 8 * 8].view("<u8")
         hits.append(np.flatnonzero((aligned if len(flank) >= 8 else aligned & mask) == head) * 8 + shift)
     place = np.sort(np.concatenate(hits))
@@ -158,10 +158,10 @@ def _first(rows: np.ndarray, flank: bytes, after: np.ndarray | None = None) -> n
 
 
 def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """Return start and end of the inserts between exact flanks; -1 where the flank is not there."""
+    """Return start and end of the inserts between exact flanks; -1 if a flank is missing."""
     if five:
         prefix = rows[:, :_PREFIX].copy()
-        prefix[:, -1] = 0  # no flank may run from one row into the next
+        prefix[:, -1] = 0  # prevents a match that spans two rows
         start = _first(prefix, five)
         further = np.flatnonzero(start < 0)
         if rows.shape[1] > _PREFIX and len(further):
@@ -174,7 +174,7 @@ def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> t
 
 
 def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, max_edits: int) -> Found:
-    """Find inserts between flanks, each exact or, where it is not there, with up to ``max_edits`` edits."""
+    """Locate inserts between flanks that match exactly or, failing that, with up to ``max_edits`` edits."""
     most = [min(max_edits, len(flank) // 5) for flank in (five, three)]
     edits = np.zeros((2, len(rows)), np.int64)
     start, end = np.zeros(len(rows), np.int64), length.copy()
@@ -188,7 +188,7 @@ def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, m
         first = np.where(edits[0] <= most[0], start, 0)
         end = _first(rows, three, first)
         some = np.flatnonzero(end < 0)
-        # The same search from the right: where the flank begins is where its mirror image ends.
+        # To get the start of the flank, search for the reversed flank from the right: the end of that match is the start.
         columns = np.ascontiguousarray(rows[some].T)[::-1]
         places = np.arange(len(columns))[::-1, None]
         allowed = (places < length[some]) & (places >= first[some])
@@ -201,10 +201,10 @@ def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, m
 
 
 def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, most: int, later: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the edits of the best match of ``flank`` in each text (``most + 1`` for none) and the position behind it.
+    """Return the edits of the best match of ``flank`` in each text (``most + 1`` if none) and the position after the match.
 
-    Bit-parallel semi-global Levenshtein distance (Myers 1999, doi:10.1145/316542.316550; Hyyroe 2003) of all texts at once, which
-    are the columns of ``columns``; matches end where ``allowed``. ``later`` takes the last of equally good places.
+    Bit-parallel semi-global Levenshtein distance (Myers 1999, doi:10.1145/316542.316550; Hyyroe 2003), computed for all texts at once.
+    Texts are the columns of ``columns``. Matches must end where ``allowed`` is true. ``later`` selects the last of equally good matches.
     """
     count = columns.shape[1]
     equal = np.zeros(256, np.uint64)
@@ -228,7 +228,7 @@ def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, mos
             take = usable & (score < best) | equal_best & (last < position - 1) & later
             best, end = np.where(take, score, best), np.where(take, position, end)
             last = np.where(take | equal_best & (last == position - 1), position, last)
-    # A substituted base near the flank's end can also be read as a lost or inserted one, which ends elsewhere but costs as much.
+    # A substitution near the end of the flank can equally be scored as a deletion or insertion with a different end position.
     settled = best > most
     for shift in range(most + 1):
         place = end + shift

@@ -1,4 +1,4 @@
-"""Merging of paired reads into single reads that span the insert, with fastp."""
+"""Merge paired reads that span the insert into single reads, with fastp."""
 
 import json
 import shutil
@@ -31,41 +31,41 @@ def merge(
     min_yield: float = 0.5,
     threads: int = 1,
 ) -> int:
-    """Merge read pairs by their overlap and write them as one FASTQ file.
+    """Merge read pairs by their overlap and write them to one FASTQ file.
 
-    fastp (Chen 2023, doi:10.1002/imt2.107) finds the overlap and, where they differ in it, corrects bases of low quality by those of
-    high quality; its filters of quality and length and its trimming of G are off, so that reads are lost in one place only.
+    fastp (Chen 2023, doi:10.1002/imt2.107) detects the overlap and corrects mismatches in it towards the base of higher quality. Its
+    quality and length filters and poly-G trimming are disabled: only `reads.count` filters reads by quality and length.
 
     Parameters
     ----------
     first, second
-        Files of first and second mates, the same number of files (lanes).
+        FASTQ files of first and second mates, one pair of files per lane.
     merged
-        FASTQ file to write, gzip.
+        Output FASTQ file, gzip.
     report
-        fastp's JSON reports, one a lane, to write as a list.
+        Output file with the list of fastp's JSON reports, one per lane.
     ledger
-        Takes pairs in and those that do not overlap.
+        Records input pairs and pairs that do not overlap.
     min_overlap
         Minimum overlap in bp.
     quality_offset
-        33 or 64; merged reads have 33.
+        Phred offset of the input, 33 or 64. Merged reads have offset 33.
     min_yield
         Minimum fraction of pairs that must merge (`reads.check_yield`).
     threads
-        Of fastp.
+        Number of fastp threads.
 
     Returns
     -------
     int
-        Merged reads.
+        Number of merged reads.
 
     Raises
     ------
     GpraflowError
         If fastp is not installed or fails.
     InputError
-        If the files of a pair differ in their number of reads, one is no FASTQ or cut off, or too few pairs are merged.
+        If mate files differ in their number of reads, a file is not FASTQ or is truncated, or too few pairs merge.
     """
     program = shutil.which("fastp")
     if program is None:
@@ -108,7 +108,7 @@ def merge(
             ledger.drop(reads.NO_OVERLAP, pairs - united - sum(failed.values()))
             out += united
             with open(part, "rb") as handle:
-                shutil.copyfileobj(handle, joined)  # gzip files one after the other are a gzip file
+                shutil.copyfileobj(handle, joined)  # concatenated gzip files are a valid gzip file
         lost = {what: rows for (kind, what), rows in ledger.counts.items() if kind == "dropped"}
         reads.check_yield(f"bin '{ledger.dataset}' ({', '.join([*first, *second])}), merging of pairs", out, lost, min_yield)
     files.write_json(report, reports)

@@ -1,7 +1,7 @@
-"""From the reads of a sorted bin to the inserts between the flanks, and how many reads each has.
+"""Count the reads of each distinct insert in a sorted bin.
 
-Reads are handled in blocks of a few megabytes as byte matrices, one row a read. A block's memory is given back; what stays is one row
-a distinct insert.
+Reads are processed in blocks of a few megabytes, as byte matrices with one read per row. Each block is discarded after use; only one row
+per distinct insert is kept in memory.
 """
 
 import sys
@@ -17,16 +17,16 @@ from gpraflow.assay.inserts import ADAPTER, COMPLEMENT, LOSSES, NO_FIVE, NO_FLAN
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
 
-_CHUNK = 4 << 20  # bytes of a matrix of reads
-_TELL = 5_000_000  # reads between two lines of progress
-_JUDGED = 20  # reads; the yield of fewer says nothing
-_COMPACT = 1_000_000  # rows that wait for being added up
+_CHUNK = 4 << 20  # bytes per matrix of reads
+_TELL = 5_000_000  # reads between two progress messages
+_JUDGED = 20  # reads; the yield of smaller bins is not checked
+_COMPACT = 1_000_000  # rows to collect before counts are summed
 COUNTS = {"insert": pl.String, "reads": pl.Int64}
 
 LOW_QUALITY = "mean quality below {}"
 NO_OVERLAP = "mates do not overlap"
 SHORT, LONG, WITH_N = "insert shorter than {} bp", "insert longer than {} bp", "N in the insert"
-# What usually lies behind a loss.
+# Usual cause of each loss
 _CAUSES = {
     LOW_QUALITY: "a bad sequencing run, or reads.min_mean_quality or reads.quality_offset do not fit these files",
     NO_FLANK: "wrong flanks: compare some reads with scaffold.name, reads.five_prime and reads.three_prime",
@@ -44,19 +44,19 @@ _CAUSES = {
 def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1) -> pl.DataFrame:
     """Count the reads of each distinct insert of a bin.
 
-    The insert is what lies between the 5' flank and the first 3' flank after it. Flanks are looked for exactly, on both strands, and
-    in reads without them with up to ``max_flank_edits`` edits each (`find_inserts`).
+    The insert is the sequence between the 5' flank and the first 3' flank after it. Flanks are first matched exactly, on both strands;
+    in reads without an exact match, up to ``max_flank_edits`` edits per flank are tolerated (`find_inserts`).
 
     Parameters
     ----------
     paths
         FASTQ files, plain or gzip.
     policy
-        What makes a read count.
+        Rules for counting a read.
     ledger
-        Takes reads in, and those lost with the reason.
+        Records input reads, and lost reads by reason.
     threads
-        That find inserts, beside the one that decompresses.
+        Number of threads that locate inserts; one more decompresses.
 
     Returns
     -------
@@ -66,7 +66,8 @@ def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1
     Raises
     ------
     InputError
-        If a file is no FASTQ or is cut off, with file and read; if fewer than ``min_yield`` of the reads count, with what lost them.
+        If a file is not FASTQ or is truncated, with file and read; or if the share of counted reads is below ``min_yield``, with the
+        reasons for the losses.
     """
     tally: Counter[str] = Counter()
     waiting: list[pl.DataFrame] = []
@@ -81,7 +82,7 @@ def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1
             if tally["in"] // _TELL < (tally["in"] + part["in"]) // _TELL:
                 print(f"{tally['in'] + part['in']:,} reads so far", file=sys.stderr, flush=True)
             tally.update(part)
-            if sum(map(len, waiting)) > limit:  # twice what is distinct, so that each row is added up a few times only
+            if sum(map(len, waiting)) > limit:  # twice the number of distinct inserts, so that each row is summed only a few times
                 waiting = [_added_up(waiting)]
                 limit = _COMPACT + 2 * len(waiting[0])
 
@@ -112,23 +113,23 @@ def _added_up(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
 
 
 def check_yield(origin: str, kept: int, lost: Mapping[str, int], min_yield: float) -> None:
-    """Stop if too few reads are left.
+    """Raise an error if too few reads were retained.
 
     Parameters
     ----------
     origin
-        Bin and files, for the message.
+        Bin and files, for the error message.
     kept
-        Reads that are left.
+        Number of reads retained.
     lost
-        Why -> reads.
+        Reason -> number of reads lost.
     min_yield
-        Least share that is to be left; bins of fewer than 20 reads are not judged.
+        Minimum fraction of reads retained. Bins of fewer than 20 reads are not checked.
 
     Raises
     ------
     InputError
-        With what lost the reads, and the usual cause of the greatest loss.
+        If the fraction is lower; with the reasons for the losses and the usual cause of the most frequent one.
     """
     total = kept + sum(lost.values())
     if total < _JUDGED or kept >= min_yield * total:
@@ -170,19 +171,19 @@ def _count_block(pieces: Sequence[bytes | memoryview], first: int, path: str, po
 
 def _good_quality(rows: np.ndarray, length: np.ndarray, numbers: np.ndarray, path: str, policy: Policy) -> np.ndarray:
     offset = policy.quality_offset
-    below = rows - np.uint8(1) < offset - 1  # 0, which is no quality, becomes 255
+    below = rows - np.uint8(1) < offset - 1  # 0 (padding) becomes 255
     if below.any():
         row = int(below.any(axis=1).argmax())
         text = rows[row, : length[row]].tobytes().decode(errors="replace")
         raise InputError(f"{path}: read {numbers[row]:,}: quality '{text[:40]}' is below Phred+{offset}; check reads.quality_offset")
-    # Phred+64 goes from 59 (Solexa's -5) to 105; good reads in Phred+33 end below 90, or, of long-read machines, go beyond 105.
+    # Phred+64 ranges from 59 (Solexa's -5) to 105. High qualities in Phred+33 stay below 90 or, on long-read instruments, exceed 105.
     if numbers[0] == 1 and offset == 33 and 90 <= rows.max() <= 105 and rows[rows > 0].min() >= 59:
         raise InputError(f"{path}: qualities look like Phred+64 (Illumina before 2011); set reads.quality_offset: 64")
     return rows.sum(axis=1, dtype=np.uint32) >= (policy.min_mean_quality + offset) * length
 
 
 def _upper_case(rows: np.ndarray, numbers: np.ndarray, path: str) -> np.ndarray:
-    upper = rows & 0xDF  # lower case, as masking programs write it, is the same base; a space becomes 0
+    upper = rows & 0xDF  # lower case (soft-masked) bases become upper case; a space becomes 0
     bad = (upper != 0) | (rows == ord(" "))
     for base in b"ACGTN":
         bad &= upper != base
@@ -194,7 +195,7 @@ def _upper_case(rows: np.ndarray, numbers: np.ndarray, path: str) -> np.ndarray:
 
 
 def _inserts(rows: np.ndarray, length: np.ndarray, policy: Policy, tally: Counter[str]) -> list[bytes]:
-    """Return the inserts that count, and tally what is lost and why."""
+    """Return the inserts that are counted, and tally the reasons for lost reads."""
     found = find_inserts(rows, length, policy)
     for reason, reads in zip(*np.unique(found.lost[~found.ok], return_counts=True), strict=True):
         tally[LOSSES[reason]] += int(reads)
@@ -220,4 +221,4 @@ def _inserts(rows: np.ndarray, length: np.ndarray, policy: Policy, tally: Counte
         with_n = (inserts == ord("N")).any(axis=1)
         tally[WITH_N] += int(with_n.sum())
         inserts = inserts[~with_n]
-    return np.ascontiguousarray(inserts).view(f"S{inserts.shape[1]}").ravel().tolist()  # without the 0 at their ends
+    return np.ascontiguousarray(inserts).view(f"S{inserts.shape[1]}").ravel().tolist()  # without trailing zeros

@@ -1,4 +1,4 @@
-"""The sample sheet: bins with their files, gates and cell counts. Standard library only, since the Snakefile imports it."""
+"""The sample sheet: bins with their FASTQ files, gates and cell counts. Standard library only, because the Snakefile imports it."""
 
 import math
 import os
@@ -8,33 +8,33 @@ from typing import Any
 from gpraflow.core.errors import ConfigError
 
 Row = dict[str, Any]
-# Columns and data sets that a bin's own would be mistaken for.
+# Names that a bin must not have, because they name other columns or data sets.
 _RESERVED_BINS = {"sequence", "group", "split", "source", "library"}
 _RESERVED_REPLICATES = {"sd"}
 
 
 def _numbered(rows: Sequence[Row]) -> list[tuple[int, Row]]:
-    """Return rows with the numbers of their lines in the file; counted from 2 where they were not read from one."""
+    """Return rows with their line numbers in the file. Rows that were not read from a file are numbered from 2."""
     return [(getattr(row, "line", number), row) for number, row in enumerate(rows, start=2)]
 
 
 def column_of(row: Row) -> str:
-    """Return the name of a bin among all bins of its sheet: ``bin``, or ``replicate.bin``."""
+    """Return the unique column name of a bin: ``bin``, or ``replicate.bin`` if there are replicates."""
     return f"{row['replicate']}.{row['bin']}" if row.get("replicate") else row["bin"]
 
 
 def split_files(cell: str) -> list[str]:
-    """Return the files of a cell of a sheet, which stand behind commas."""
+    """Return the file paths in a comma-separated cell of a sheet."""
     return [name.strip() for name in cell.split(",") if name.strip()]
 
 
 def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
-    """Check that every bin of a sheet has reads, mates have as many files, and no file is given twice.
+    """Check that every bin has reads, both mates have the same number of files, and no file is listed twice.
 
     Raises
     ------
     ConfigError
-        If not.
+        If any of these checks fails.
     """
     owner: dict[str, str] = {}
     for number, row in _numbered(rows):
@@ -52,13 +52,13 @@ def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
 
 
 def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLike) -> dict[str, list[tuple[int, Row]]]:
-    """Return the rows of each replicate with their numbers in the file; without a column ``replicate`` there is one, named ''.
+    """Return replicate -> its rows with line numbers. Without a column ``replicate`` there is one replicate, named ''.
 
     Raises
     ------
     ConfigError
-        If a bin is there twice or has a name that means something else, a replicate is not named, there are fewer than 2 or more than
-        64 bins in one, gates are unordered, overlapping or apart, or cells are missing.
+        If a bin is listed twice or has a reserved name, a replicate has no name or fewer than 2 or more than 64 bins, gates are out of
+        order, overlap or leave gaps, or cell counts are missing.
     """
     found: dict[str, list[tuple[int, Row]]] = {}
     seen: dict[str, int] = {}
@@ -86,12 +86,12 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
 
 
 def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> list[float] | None:
-    """Return the gates, one more than bins, of the numbered rows of a replicate; None if it has none.
+    """Return the gates of a replicate from its numbered rows, one more than there are bins; None if the sheet has no gates.
 
     Raises
     ------
     ConfigError
-        If they are unordered, overlapping or apart, or missing between bins.
+        If gates are out of order, overlap, leave gaps, or are missing between bins.
     """
     if not any("lower" in row or "upper" in row for _, row in numbered):
         return None
@@ -112,21 +112,21 @@ def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> li
 
 
 def check_simulated(rows: Sequence[Row], simulated: str, wanted: dict[str, str], path: str | os.PathLike) -> None:
-    """Check that the simulated assay would write no file of the user's.
+    """Check that the simulated assay would not overwrite the user's own files.
 
     Parameters
     ----------
     rows
-        Of the sample sheet.
+        Rows of the sample sheet.
     simulated
         Folder of simulated files.
     wanted
-        Config key -> its path. Those in the folder make the simulation run, which writes all reads of the sheet.
+        Config key -> path. A path in the folder of simulated files starts the simulation, which writes all FASTQ files of the sheet.
 
     Raises
     ------
     ConfigError
-        If it would, with the key that asks for simulated files.
+        If a file of the user would be overwritten; with the config key that starts the simulation.
     """
     own = [name for row in rows for key in ("reads", "reads_2") for name in split_files(row.get(key, "")) if not name.startswith(simulated)]
     for key, target in wanted.items():

@@ -1,4 +1,4 @@
-"""Simulation of a sorted promoter library from sequence to FASTQ, with known ground truth, for the sample run and for tests."""
+"""Simulate a sorted promoter library, from sequence to FASTQ, with known true expression; for the sample run and for tests."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,35 +24,35 @@ def write(
     paths: Mapping[str, str],
     threads: int = 1,
 ) -> None:
-    """Simulate a sorted and sequenced library and write its reads, sample sheet and truth.
+    """Simulate a sorted and sequenced library; write its reads, sample sheet and true expression.
 
     Parameters
     ----------
     scaffold
-        Flanks, and the plasmid beyond them.
+        Flanks of the promoter, and the adjacent plasmid.
     motif_file
-        Matrices in JASPAR format.
+        Position frequency matrices in JASPAR format.
     sheet
         Rows of the sample sheet: ``bin``, ``reads``, ``lower``, ``upper``; ``reads_2`` for read pairs; ``replicate`` if there are any.
-        ``reads`` may name several files separated by commas; the bin's reads are then dealt out to them.
+        ``reads`` may name several files separated by commas; the reads of the bin are then distributed among them.
     assay
-        Sizes and noise.
+        Library sizes and noise parameters.
     seed
-        Same seed, same bytes, whatever the number of threads.
+        Random seed. The same seed gives identical files for any number of threads.
     reads
-        The files of the sheet: nothing else is written over.
+        FASTQ files of the sheet. Only these are overwritten.
     paths
-        ``bins``: the sheet with the cells sorted into each bin. ``truth``: sequence, mean_signal (log2), mean_bin (0 is the middle of
-        the lowest bin of the first replicate), cell_sd (log2), cells, reads. ``independent``: sequence, expression (mean bin of its
-        cells), expression_sd (its standard error), n_reads, n_bins, singleton. ``activities``: factor, matrix, activity,
+        Output files. ``bins``: the sheet with the number of cells sorted into each bin. ``truth``: sequence, mean_signal (log2), mean_bin
+        (0 is the middle of the lowest bin of the first replicate), cell_sd (log2), cells, reads. ``independent``: sequence, expression
+        (mean bin of its cells), expression_sd (its standard error), n_reads, n_bins, singleton. ``activities``: factor, matrix, activity,
         log_concentration.
     threads
-        Bins written at a time.
+        Number of bins written in parallel.
 
     Raises
     ------
     ConfigError
-        If the sheet lacks gates or files of reads, names a file twice, or one that is not in ``reads``.
+        If the sheet lacks gates or FASTQ files, names a file twice, or names a file that is not in ``reads``.
     """
     check_reads(list(sheet), "sample sheet")
     for row in sheet:
@@ -64,9 +64,9 @@ def write(
     library = make_library(scaffold, motif_file, inner, assay, seed)
     count = assay.promoters
 
-    # A promoter's share of the library is the same in all replicates.
+    # A promoter's share of the library is the same in all replicates
     abundance = gamma(randomness.generator(seed, "simulate_assay", "abundance"), assay.cell_dispersion, count)
-    owners: list[np.ndarray] = []  # for each row of the sheet the promoter of each of its cells
+    owners: list[np.ndarray] = []  # for each row of the sheet, the promoter of each cell
     rows: list[Row] = []
     for replicate, gates in replicates.items():
         rng = randomness.generator(seed, "simulate_assay", "cells", replicate)
@@ -83,7 +83,7 @@ def write(
     def sequence(row: Row, owner: np.ndarray, reads: int) -> np.ndarray:
         return write_bin(row, owner, reads, molecules["reads_2" in row], qualities, assay, seed)
 
-    with ThreadPoolExecutor(threads) as pool:  # compression and NumPy leave Python's lock, so that threads run side by side
+    with ThreadPoolExecutor(threads) as pool:  # compression and NumPy release the GIL, so threads run in parallel
         counts = list(pool.map(sequence, rows, owners, totals))
 
     cells_of_row = {column_of(row): len(owner) for row, owner in zip(rows, owners, strict=True)}
@@ -108,7 +108,7 @@ def write(
 
 
 def independent(library: Library, inner: np.ndarray, assay: Assay, seed: int) -> pl.DataFrame:
-    """Measure the independent promoters: sort ``independent_cells`` cells of each like the library, and count cells instead of reads."""
+    """Sort ``independent_cells`` cells of each independent promoter like the library, and average their bins instead of sequencing."""
     rng = randomness.generator(seed, "simulate_assay", "independent")
     part, count, cells = slice(assay.promoters, None), assay.independent, assay.independent_cells
     bins = sort_cells(library.signal[part], library.cell_sd[part], np.full(count, cells), inner, assay.sorting_errors, rng)

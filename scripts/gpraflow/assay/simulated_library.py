@@ -1,4 +1,4 @@
-"""A simulated library and its sort: promoters, true expression, and cells per gate."""
+"""Simulate a library and its sort: promoters, true expression, and cells per bin."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,54 +13,54 @@ from gpraflow.core.errors import ConfigError
 from gpraflow.sequences import motifs
 from gpraflow.sequences.scaffold import ALPHABET, PADDING, Scaffold, detokenize, tokenize
 
-# Inserts in 7,369 rows of the DREAM 2022 training set, bp: share; the rest is spread over all other lengths of the range.
+# Length distribution (bp: share) of 7,369 inserts of the DREAM 2022 training set; the remainder is spread over the other lengths.
 _LENGTHS = {80: 0.821, 79: 0.126, 78: 0.024, 77: 0.0075, 81: 0.005, 76: 0.0045, 75: 0.0025, 74: 0.0015, 72: 0.0015}
 _SHORTEST, _LONGEST = 57, 105
-_WITH_N = 0.004  # of the promoters, as there (where it is a run of N)
-BLOCK = 4096  # reads or promoters at a time
+_WITH_N = 0.004  # share of promoters with N, as in that set (there as a run of N)
+BLOCK = 4096  # reads or promoters processed at a time
 ASCII = np.frombuffer(ALPHABET.encode(), np.uint8)
 
 
 @dataclass(frozen=True)
 class Assay:
-    """Sizes and noise of the library, the sort and the sequencing; the keys of the config's ``simulate`` section.
+    """Sizes and noise parameters of the library, the sort and the sequencing; the keys of the config section ``simulate``.
 
     Attributes
     ----------
     promoters, independent
-        Promoters in the library, and in the independent set.
+        Number of promoters in the library and in the independent set.
     independent_cells
-        Cells through which each independent promoter is measured.
+        Cells measured for each independent promoter.
     active_factors
-        Transcription factors that decide expression.
+        Number of transcription factors that affect expression.
     signal_sd
-        Standard deviation over promoters of the mean log2 YFP/RFP, where the reporter is not near its floor or ceiling.
+        Standard deviation over promoters of the mean log2 YFP/RFP, away from the floor and ceiling of the reporter.
     cells_per_promoter, cell_dispersion
-        Mean m of the cells of a promoter that each replicate sorts; their variance is ``m + cell_dispersion m^2``.
+        Mean number m of cells sorted per promoter and replicate, and its dispersion: the variance is ``m + cell_dispersion m^2``.
     yfp_sd, rfp_sd
-        Standard deviation of a single cell's log2 YFP and log2 RFP around the promoter's mean.
+        Standard deviation of log2 YFP and log2 RFP of single cells around the mean of their promoter.
     sd_spread
-        Standard deviation of the natural log of a promoter's factor on the spread of its cells.
+        Variation of the cell-to-cell standard deviation between promoters: standard deviation of its natural log.
     sorting_errors
-        Share of cells that end up in a neighbouring bin.
+        Fraction of cells sorted into a neighbouring bin.
     reads
-        Reads (pairs) over all bins and replicates.
+        Total number of reads (or read pairs) over all bins and replicates.
     depth_spread
-        Standard deviation between bins of the natural log of reads a cell.
+        Standard deviation between bins of the natural log of reads per cell.
     pcr_spread
-        Standard deviation between cells of the natural log of amplification.
+        Standard deviation between cells of the natural log of PCR amplification.
     foreign_reads
-        Share of reads that hold plasmid without an insert.
+        Fraction of reads from plasmid without an insert.
     reverse_reads
-        Share of reads (of first reads) on the strand that is not the reporter gene's.
+        Fraction of reads (first reads of pairs) on the strand opposite to the reporter gene.
     base_errors
-        Wrong bases as a share of called bases; N come on top, a tenth of that share.
+        Fraction of called bases that are wrong. In addition, a tenth of this fraction are N.
     indel_errors
-        Inserted and deleted bases as a share of bases.
+        Fraction of bases inserted or deleted.
     read_length
-        Bases of each read.
+        Read length in bp.
     upstream_bases
-        Bases of plasmid before the promoter in a read of the forward strand, and behind it where the other strand's reads begin.
+        Plasmid bases between the start of a forward read and the promoter, and likewise behind the promoter for reverse reads.
     """
 
     promoters: int = 20_000
@@ -87,10 +87,10 @@ class Assay:
 
 @dataclass(frozen=True)
 class Library:
-    """Promoters and what decides their cells; the independent set follows the library.
+    """Promoters and the distribution of their signal; the independent set follows the library.
 
-    ``inserts`` is ``(promoters, bp)`` tokens, of which the first ``lengths`` count; ``signal`` is the mean of log2 YFP/RFP of a
-    promoter's cells and ``cell_sd`` its standard deviation; ``activities`` has factor, matrix, activity, log_concentration.
+    ``inserts`` are ``(promoters, bp)`` tokens, of which the first ``lengths`` are valid. ``signal`` and ``cell_sd`` are the mean and
+    standard deviation of log2 YFP/RFP over a promoter's cells. ``activities`` has columns factor, matrix, activity, log_concentration.
     """
 
     inserts: np.ndarray
@@ -102,12 +102,12 @@ class Library:
 
 
 def replicate_gates(sheet: Sequence[Row]) -> dict[str, np.ndarray]:
-    """Return the gates between the bins of each replicate, ``(bins - 1,)`` log2 YFP/RFP; the outermost bins are open.
+    """Return the gates between the bins of each replicate, ``(bins - 1,)`` log2 YFP/RFP. The outermost bins are open-ended.
 
     Raises
     ------
     ConfigError
-        If a gate is missing or there are two between the same bins, or gates do not rise.
+        If a gate is missing, adjacent bins have different gates between them, or gates do not increase.
     """
     gates: dict[str, np.ndarray] = {}
     for replicate in dict.fromkeys(row.get("replicate", "") for row in sheet):
@@ -129,7 +129,7 @@ def replicate_gates(sheet: Sequence[Row]) -> dict[str, np.ndarray]:
 
 
 def bin_units(signal: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """Return a signal (log2 YFP/RFP) in bins: the lowest gate is 0.5, and one is the mean width of the closed bins."""
+    """Convert a signal (log2 YFP/RFP) to bin units: the lowest inner gate is 0.5, and 1 unit is the mean width of the closed bins."""
     width = np.diff(inner).mean() if len(inner) > 1 else 1.0
     return (signal - inner[0]) / width + 0.5
 
@@ -140,20 +140,20 @@ def gamma(rng: np.random.Generator, dispersion: float, count: int) -> np.ndarray
 
 
 def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: Assay, seed: int) -> Library:
-    """Draw random promoters and their strength.
+    """Draw random promoters and simulate their expression.
 
-    Inserts have the length spread of the DREAM 2022 library (80 bp 82 %, 79 bp 13 %, others 57-105 bp); 4 in 1000 have a base that the
-    sequencer never calls (N). Strength is the sum over ``active_factors`` yeast factors of activity times occupancy
-    (`motifs.occupancies`; de Boer et al. 2020, doi:10.1038/s41587-019-0315-8), standardised to z. A reporter has a floor and a ceiling:
-    with m the middle of the closed bins and h half their range, the signal is ``m + h tanh(signal_sd z / h)``.
+    Insert lengths follow the DREAM 2022 library (80 bp 82 %, 79 bp 13 %, others 57-105 bp); 4 in 1000 inserts have a base that is always
+    sequenced as N. Promoter strength is the sum over ``active_factors`` yeast factors of activity times occupancy (`motifs.occupancies`;
+    de Boer et al. 2020, doi:10.1038/s41587-019-0315-8), standardised to z. The reporter saturates at a floor and a ceiling: with m the
+    middle of the closed bins and h half their range, the signal is ``m + h tanh(signal_sd z / h)``.
 
     Parameters
     ----------
     inner
-        ``(bins - 1,)`` gates, log2 YFP/RFP.
+        Gates between the bins, ``(bins - 1,)`` log2 YFP/RFP.
     """
     rng = randomness.generator(seed, "simulate_assay", "library")
-    # Motifs of little information would bind everywhere and teach nothing.
+    # Motifs with little information would match everywhere
     usable = [m for m in motifs.load(motif_file) if m.log_odds.max(axis=1).sum() > 7]
     chosen = [usable[i] for i in np.sort(rng.choice(len(usable), min(assay.active_factors, len(usable)), replace=False))]
     activity = rng.normal(0.3, 1.0, len(chosen))
@@ -166,7 +166,7 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
     inserts = rng.integers(0, 4, (total, _LONGEST), dtype=np.uint8)
     with_n = np.flatnonzero(rng.random(total) < _WITH_N)
     inserts[with_n, rng.integers(0, lengths[with_n])] = PADDING
-    # detokenize strips N from the ends; a guard base keeps every insert at its drawn length.
+    # detokenize strips N from both ends; a flanking base protects the length of each insert
     text = [guarded[1 : length + 1] for guarded, length in zip(detokenize(np.pad(inserts, ((0, 0), (1, 1)))), lengths, strict=True)]
     sequences = pl.Series("sequence", [scaffold.five_prime + insert + scaffold.three_prime for insert in text])
 
@@ -179,7 +179,7 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
         "activity": activity.round(6),
         "log_concentration": log_concentration.round(6),
     }
-    half = (inner[-1] - inner[0]) / 2 or 2 * assay.signal_sd  # two open bins have one gate only
+    half = (inner[-1] - inner[0]) / 2 or 2 * assay.signal_sd  # two open bins: one gate only
     return Library(
         inserts,
         lengths,
@@ -193,26 +193,25 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
 def sort_cells(
     signal: np.ndarray, cell_sd: np.ndarray, cells: np.ndarray, inner: np.ndarray, sorting_errors: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the bin of each cell, promoter after promoter.
+    """Assign each cell to a bin, in order of promoters.
 
-    YFP and RFP of a cell are log-normal, so that log2 YFP/RFP is normal: it is drawn at once. A cell that is sorted wrongly falls into
-    one of the neighbouring bins.
+    YFP and RFP of a cell are log-normal, so log2 YFP/RFP is normal and is drawn directly. A missorted cell falls into a neighbouring bin.
 
     Parameters
     ----------
     signal, cell_sd
-        Mean and standard deviation of log2 YFP/RFP of each promoter's cells.
+        Mean and standard deviation of log2 YFP/RFP over the cells of each promoter.
     cells
         Number of cells of each promoter.
     inner
-        ``(bins - 1,)`` gates; a cell on a gate falls into the upper bin.
+        Gates, shape ``(bins - 1,)``. A cell exactly on a gate falls into the upper bin.
     sorting_errors
-        Share of cells that are sorted wrongly.
+        Fraction of missorted cells.
 
     Returns
     -------
     numpy.ndarray
-        ``(cells.sum(),)`` uint8, or uint16 beyond 256 bins.
+        Bin of each cell, shape ``(cells.sum(),)``, uint8, or uint16 for more than 256 bins.
     """
     ratio = rng.normal(np.repeat(signal, cells), np.repeat(cell_sd, cells))
     bins = np.searchsorted(inner, ratio, side="right")

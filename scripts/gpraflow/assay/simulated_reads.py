@@ -1,4 +1,4 @@
-"""Simulated sequencing: molecules, quality profiles, sequencing errors and FASTQ files."""
+"""Simulate sequencing: molecules, quality profiles, sequencing errors and FASTQ files."""
 
 import zlib
 from contextlib import ExitStack
@@ -12,20 +12,20 @@ from gpraflow.assay.simulated_library import ASCII, BLOCK, Assay, Library
 from gpraflow.core import files, randomness
 from gpraflow.sequences.scaffold import PADDING, Scaffold, reverse_complement, tokenize
 
-# NovaSeq's qualities, best first, and the shares of bases that get 23 and 12; quality 2 is an N, a tenth as often as a wrong base.
+# Quality levels of NovaSeq, best first, and the shares of bases with 23 and 12. Quality 2 means N, a tenth as frequent as wrong bases.
 _QUALITIES = np.array([37, 23, 12, 2], np.uint8)
 _SHARE_23, _SHARE_12, _N_PER_ERROR = 0.08, 0.02, 0.1
 _UNCALLED = 2 + 33
 _COURSES = 4096
-_MARGIN = 16  # bases beyond the read, for deletions
+_MARGIN = 16  # extra template bases after the read, for deletions
 
-# Illumina TruSeq: what first and second reads run into behind the amplicon.
+# Illumina TruSeq adapters at the end of the amplicon in first and second reads
 _ADAPTERS = "AGATCGGAAGAGCACACGTCTGAACTCCAGTCA", "AGATCGGAAGAGCGTCGTGTAGGGAAAGAGTGT"
-_BACKBONE, _FRAGMENTS = 6000, 2000  # bp of plasmid without a given sequence, pieces of it that are sequenced
+_BACKBONE, _FRAGMENTS = 6000, 2000  # bp of random plasmid backbone, and number of fragments of it that are sequenced
 
 
 def depths(cells: np.ndarray, assay: Assay, rng: np.random.Generator) -> list[int]:
-    """Return the reads of each bin: ``assay.reads`` in all, shared by cells times a log-normal depth of the bin."""
+    """Return the number of reads of each bin: ``assay.reads`` divided in proportion to cells times a log-normal depth of the bin."""
     weights = cells * rng.lognormal(0, assay.depth_spread, len(cells))
     ends = np.rint(np.cumsum(weights) / max(weights.sum(), 1e-300) * assay.reads).astype(int)
     return np.diff(ends, prepend=0).tolist()
@@ -33,9 +33,9 @@ def depths(cells: np.ndarray, assay: Assay, rng: np.random.Generator) -> list[in
 
 @dataclass(frozen=True)
 class Qualities:
-    """Courses of base quality along a read: ``text`` is ``(courses, bp)``, Phred + 33.
+    """Quality profiles along a read: ``text`` is ``(profiles, bp)``, Phred + 33.
 
-    ``hazard`` is ``(courses bp + 1,)``: the running sum, course after course, of ``-ln(1 - P(wrong base))``.
+    ``hazard``, shape ``(profiles * bp + 1,)``, is the cumulative sum of ``-ln(1 - P(wrong base))`` over all profiles in turn.
     """
 
     text: np.ndarray
@@ -43,14 +43,14 @@ class Qualities:
 
 
 def quality_courses(assay: Assay, rng: np.random.Generator) -> Qualities:
-    """Draw courses of quality in NovaSeq's four levels; they sink towards the end of the read and differ between reads.
+    """Draw quality profiles with NovaSeq's four levels. Quality decreases towards the end of the read and differs between reads.
 
-    A base of quality q is wrong with the probability ``k 10^(-q/10)``; k, near 1 for the default, makes ``base_errors`` the mean over
-    called bases. Bases of quality 2 are not called: N.
+    A base of quality q is wrong with probability ``k 10^(-q/10)``; k, near 1 for the defaults, is chosen so that ``base_errors`` is the
+    mean over called bases. Bases of quality 2 are N.
     """
     length = assay.read_length
     badness = rng.normal(size=(_COURSES, length))
-    for position in range(1, length):  # bad bases come in runs
+    for position in range(1, length):  # low-quality bases occur in runs
         badness[:, position] = 0.7 * badness[:, position - 1] + 0.51**0.5 * badness[:, position]
     badness += 1.5 * np.linspace(0, 1, length) ** 2 + rng.exponential(0.7, (_COURSES, 1))
     shares = np.cumsum([_N_PER_ERROR * assay.base_errors, _SHARE_12, _SHARE_23])[::-1]
@@ -61,11 +61,12 @@ def quality_courses(assay: Assay, rng: np.random.Generator) -> Qualities:
 
 
 def make_molecules(scaffold: Scaffold, library: Library, assay: Assay, paired: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return what reads see on the reporter gene's strand and on the other, each ``(promoters + fragments, read_length + 16)`` tokens.
+    """Return the template sequences of forward and reverse reads, each ``(promoters + fragments, read_length + 16)`` tokens.
 
-    The first begins ``upstream_bases`` before the promoter, the second as many behind it. Beyond the promoter single reads run on into
-    the plasmid; pairs run into the sequencing adapters behind the amplicon, which has ``upstream_bases`` of plasmid on both sides.
-    Plasmid whose sequence is not given is random, but always the same; fragments of it stand for foreign reads.
+    Forward templates start ``upstream_bases`` before the promoter, reverse templates as many bases behind it. Past the promoter, single
+    reads continue into the plasmid; read pairs continue into the sequencing adapters at the end of the amplicon, which includes
+    ``upstream_bases`` of plasmid on both sides. Plasmid of unknown sequence is random but the same in every run; fragments of it serve as
+    foreign reads.
     """
     width, margin = assay.read_length + _MARGIN, assay.upstream_bases
     five, three, upstream, downstream, *adapters = (
@@ -106,30 +107,30 @@ def make_molecules(scaffold: Scaffold, library: Library, assay: Assay, paired: b
 
 
 def misread(molecules: np.ndarray, qualities: Qualities, assay: Assay, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Sequence molecules with errors.
+    """Sequence templates with errors.
 
     Parameters
     ----------
     molecules
-        ``(reads, read_length + 16)`` tokens; what lies beyond the read takes the place of deleted bases.
+        Template tokens, ``(reads, read_length + 16)``. The bases past the read length replace deleted bases.
 
     Returns
     -------
     tuple of numpy.ndarray
-        Bases as ASCII and qualities as Phred + 33, each ``(reads, read_length)`` uint8.
+        Bases (ASCII) and qualities (Phred + 33), each ``(reads, read_length)`` uint8.
     """
     count, length = len(molecules), assay.read_length
     called = molecules[:, :length].copy()
     events = rng.integers(0, count * length, rng.poisson(assay.indel_errors * count * length))
     rows, row = np.unique(events // length, return_inverse=True)
-    step = np.zeros((len(rows), length), np.int8)  # 1: a base is left out here, -1: one is put in
+    step = np.zeros((len(rows), length), np.int8)  # 1: deletion, -1: insertion
     step[row, events % length] = rng.choice([-1, 1], len(events))
     origin = np.clip(np.arange(length) + np.cumsum(step, axis=1), 0, molecules.shape[1] - 1)
     called[rows] = np.take_along_axis(molecules[rows], origin, axis=1)
     put_in = np.nonzero(step == -1)
     called[rows[put_in[0]], put_in[1]] = rng.integers(0, 4, len(put_in[0]))
 
-    # Errors are few: their number is drawn for each read, then the place of each by the running sum of the hazard.
+    # Errors are rare: draw their number for each read, then the position of each from the cumulative hazard.
     course = rng.integers(0, len(qualities.text), count)
     begin, end = qualities.hazard[course * length], qualities.hazard[(course + 1) * length]
     read = np.repeat(np.arange(count), rng.poisson(end - begin))
@@ -147,20 +148,20 @@ def misread(molecules: np.ndarray, qualities: Qualities, assay: Assay, rng: np.r
 def write_bin(
     row: Row, owner: np.ndarray, reads: int, molecules: tuple[np.ndarray, np.ndarray], qualities: Qualities, assay: Assay, seed: int
 ) -> np.ndarray:
-    """Amplify and sequence the cells of a bin into its FASTQ files; return the reads of each promoter.
+    """Amplify and sequence the cells of a bin, write its FASTQ files, and return the number of reads of each promoter.
 
-    Each cell's amplification is log-normal; reads fall on cells in proportion to it, in random order.
+    Amplification is log-normal across cells. Reads are drawn in proportion to it and written in random order.
 
     Parameters
     ----------
     row
-        Of the sample sheet.
+        Row of the sample sheet.
     owner
-        The promoter of each cell.
+        Promoter of each cell.
     reads
-        Reads to take.
+        Number of reads to draw.
     molecules
-        As `make_molecules`.
+        Templates from `make_molecules`.
     """
     rng = randomness.generator(seed, "simulate_assay", "reads", column_of(row))
     amplified = np.cumsum(rng.lognormal(0, assay.pcr_spread, len(owner)))
@@ -172,7 +173,7 @@ def write_bin(
 
     digits = len(str(reads))
     prefix = np.frombuffer(f"@{row.get('replicate') or 'sim'}.{row['bin']}.".encode(), np.uint8)
-    # Where prefix, number, line end, bases, "+" line and qualities of a record end: all records of a bin have the same form.
+    # Ends of prefix, number, line, bases, "+" line and qualities in a record; all records of a bin have the same layout.
     at = np.cumsum([len(prefix), digits, 1, assay.read_length, 3, assay.read_length])
     lanes = list(zip(*(split_files(row[column]) for column in ("reads", "reads_2") if column in row), strict=True))
     for lane, numbers in zip(lanes, np.array_split(np.arange(reads), len(lanes)), strict=True):

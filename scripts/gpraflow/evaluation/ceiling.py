@@ -1,4 +1,4 @@
-"""How high r could be at all: labels are measurements, and no model predicts their noise."""
+"""Noise ceiling: the maximum r that a perfect model can reach, given that labels are noisy measurements."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -8,14 +8,14 @@ import polars as pl
 
 from gpraflow.evaluation import metrics
 
-_FEWEST = 10  # promoters from which a reliability is told
-_DEEP = 20  # reads from which the spread over a promoter's reads is taken as known
+_FEWEST = 10  # minimum promoters for a reliability estimate
+_DEEP = 20  # reads from which the spread over a promoter's reads is considered well estimated
 
 
 def from_replicates(replicates: np.ndarray) -> float:
-    """Return the reliability of the mean of replicates, the square of the highest r with it that a perfect model can be expected to have.
+    """Return the reliability of the mean of replicates: the square of the maximum r expected for a perfect model.
 
-    Spearman and Brown's formula k r / (1 + (k - 1) r), r the mean Pearson correlation of the pairs of k replicates.
+    Spearman-Brown formula k r / (1 + (k - 1) r), where r is the mean Pearson correlation over pairs of the k replicates.
 
     Parameters
     ----------
@@ -29,15 +29,16 @@ def from_replicates(replicates: np.ndarray) -> float:
 
 
 def from_errors(measured: np.ndarray, errors: np.ndarray) -> float:
-    """Return the reliability 1 - mean squared standard error / variance of measurements, ``(n,)`` both."""
+    """Return the reliability 1 - mean squared standard error / variance of the measurements; both arguments ``(n,)``."""
     return float(1 - np.mean(np.square(errors, dtype=np.float64)) / np.var(measured, dtype=np.float64))
 
 
 def errors_of_spread(spread: np.ndarray, n_reads: np.ndarray) -> np.ndarray:
-    """Return standard errors from the spread (sd) over a promoter's reads: the usual spread / sqrt(reads).
+    """Return standard errors from the spread (sd) over a promoter's reads: typical spread / sqrt(reads).
 
-    The usual one is the root mean square of promoters with 20 reads or more: that of a promoter with few reads is hardly known, and 0 for
-    one read. Reads of the same cell are not independent, so that these errors are too small, and the ceiling is too high if anything.
+    The typical spread is the root mean square over promoters with 20 reads or more, because the spread of a promoter with few reads is
+    poorly estimated and that of a single read is 0. Reads of the same cell are not independent. These errors are therefore too small, and
+    the ceiling is an upper bound.
     """
     deep = n_reads >= _DEEP
     usual = np.sqrt(np.mean(np.square(spread[deep if deep.any() else slice(None)], dtype=np.float64)))
@@ -45,22 +46,22 @@ def errors_of_spread(spread: np.ndarray, n_reads: np.ndarray) -> np.ndarray:
 
 
 def ceiling(predictions: pl.DataFrame, replicates: Sequence[str], sd_is: Literal["standard_error", "spread"]) -> dict[str, Any] | None:
-    """Return the noise ceiling of a data set and how near the model's r comes to it.
+    """Return the noise ceiling of a data set and the model's r relative to it.
 
     Parameters
     ----------
     predictions
-        ``expression``, ``predicted`` and, for a ceiling, columns of replicates, or ``expression_sd`` (and for ``spread`` ``n_reads``).
+        ``expression``, ``predicted`` and, for a ceiling, columns of replicates, or ``expression_sd`` (with ``spread`` also ``n_reads``).
     replicates
-        Columns of replicate measurements whose mean ``expression`` is; fewer than two for none.
+        Columns of replicate measurements whose mean is ``expression``; ignored if fewer than two.
     sd_is
-        What ``expression_sd`` is.
+        Meaning of ``expression_sd``: standard error, or spread over the promoter's reads.
 
     Returns
     -------
     dict or None
-        ``from`` (replicates or errors), ``n``, ``reliability``, ``r`` (its root: the ceiling), ``model_r`` (on the same promoters) and
-        ``share`` (model_r / r); None if nothing tells of the noise.
+        ``from`` (replicates or errors), ``n``, ``reliability``, ``r`` (its square root: the ceiling), ``model_r`` (on the same promoters)
+        and ``share`` (model_r / r); None if the noise cannot be estimated.
     """
     if len(replicates) > 1:
         rows = predictions.drop_nulls(list(replicates))

@@ -1,4 +1,4 @@
-"""Is one model better than another on the same promoters: paired bootstrap, Williams' test, and correction for many questions."""
+"""Compare models on the same promoters: paired bootstrap, Williams' test, and correction for multiple testing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
@@ -10,8 +10,8 @@ from scipy import stats
 
 from gpraflow.evaluation import metrics
 
-FEWEST = 4  # promoters for a comparison
-# One question: is r of `model` another than that of `other` on this data set?
+FEWEST = 4  # minimum promoters for a comparison
+# A row per comparison: does r of `model` differ from r of `other` on this data set?
 COLUMNS = {
     "dataset": pl.String,
     "n": pl.Int64,
@@ -28,21 +28,21 @@ COLUMNS = {
 
 
 def williams(r_a: float, r_b: float, r_ab: float, n: int) -> tuple[float, float]:
-    """Test whether two correlations with the same measurements differ (Williams 1959; T2 of Steiger 1980, doi:10.1037/0033-2909.87.2.245).
+    """Test if two correlations with the same measurements differ (Williams 1959; T2 of Steiger 1980, doi:10.1037/0033-2909.87.2.245).
 
     Parameters
     ----------
     r_a, r_b
-        Pearson's r of the measurements with predictions a and b.
+        Pearson r of the measurements with predictions a and b.
     r_ab
-        That of the predictions with each other.
+        Pearson r between predictions a and b.
     n
-        Promoters.
+        Number of promoters.
 
     Returns
     -------
     tuple of float
-        t, positive if a is better, and its two-sided p at n - 3 degrees of freedom; NaN where not defined. Equal predictions: 0 and 1.
+        t, positive if a is better, and its two-sided p-value with n - 3 degrees of freedom; NaN if undefined. Equal predictions: 0 and 1.
     """
     if n < 4 or not np.isfinite([r_a, r_b, r_ab]).all():
         return float("nan"), float("nan")
@@ -56,7 +56,7 @@ def williams(r_a: float, r_b: float, r_ab: float, n: int) -> tuple[float, float]
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
-    """Return p-values corrected for their number by Holm 1979 (doi:10.2307/4615733); None stays None and does not count."""
+    """Adjust p-values for multiple testing by Holm 1979 (doi:10.2307/4615733); None stays None and is not counted."""
     tested = sorted((value, place) for place, value in enumerate(p) if value is not None)
     corrected: list[float | None] = [None] * len(p)
     least = 0.0
@@ -78,19 +78,19 @@ def compare(
     Parameters
     ----------
     measured
-        ``(n,)``.
+        Measured expression, shape ``(n,)``.
     predictions
-        Model and other -> ``(n,)``, all finite.
+        Name of the model and of the other model -> predictions, shape ``(n,)``, all finite.
     drawn
-        Model -> r of its resamples (`metrics.bootstrap`, all with one seed: the same promoters for each model, so that the interval is that
-        of a paired difference).
+        Model -> r of its bootstrap resamples (`metrics.bootstrap`). All models use the same seed and hence the same promoters, so that the
+        interval is that of a paired difference.
     dataset
-        Its name.
+        Name of the data set.
 
     Returns
     -------
     dict
-        `COLUMNS` without ``p_holm``; p is that of `williams`.
+        `COLUMNS` without ``p_holm``; ``p`` is from `williams`.
     """
     model, other = predictions
     r = {name: metrics.pearson(values, measured) for name, values in predictions.items()}
@@ -109,7 +109,7 @@ def compare(
 
 
 def table(rows: Sequence[dict]) -> pl.DataFrame:
-    """Return comparisons as a table of `COLUMNS`, p-values corrected for all of them together."""
+    """Return comparisons as a table with `COLUMNS`; p-values are adjusted for all comparisons together."""
     corrected = holm([row["p"] for row in rows])
     return pl.DataFrame([row | {"p_holm": p} for row, p in zip(rows, corrected, strict=True)], schema=COLUMNS)
 
@@ -117,22 +117,22 @@ def table(rows: Sequence[dict]) -> pl.DataFrame:
 def across(
     runs: Mapping[str, Mapping[str, Any]], read: Callable[[str, str], pl.DataFrame | None], *, resamples: int, seed: int, threads: int = 1
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Put the scores of runs, and of published models on the same data, in one table, and compare all pairs of runs.
+    """Collect the scores of runs and of published models on the same data in one table, and compare all pairs of runs.
 
     Parameters
     ----------
     runs
         Run -> content of its metrics.json.
     read
-        Gives the predictions of (run, data set), None if there are none.
+        Function that returns the predictions of a run for a data set; None if there are none.
     resamples, seed, threads
         As `metrics.bootstrap`.
 
     Returns
     -------
     tuple of polars.DataFrame
-        Scores: ``dataset``, ``title``, ``label``, ``kind``, what is known of the model, and scores with intervals as the runs saved them.
-        Comparisons: `COLUMNS`, on promoters (by sequence) that both runs have predicted with the same measured expression; Holm over all.
+        Scores: ``dataset``, ``title``, ``label``, ``kind``, properties of the model, and scores with intervals as saved by the runs.
+        Comparisons: `COLUMNS`, on promoters (by sequence) that both runs predicted with the same measured expression; Holm over all.
     """
     rows, compared = [], []
     datasets = [*dict.fromkeys(name for content in runs.values() for name in content["datasets"])]
@@ -146,7 +146,7 @@ def across(
         title = next(iter(of.values()))["title"]
         rows += [_row(dataset, title, name, "published model", scored, {}) for name, scored in published.items()]
         predictions = {run: found for run in of if (found := read(run, dataset)) is not None}
-        known: dict[bytes, np.ndarray] = {}  # r of resamples: most runs share the same promoters with all others
+        known: dict[bytes, np.ndarray] = {}  # cached bootstrap r: most pairs of runs share the same promoters
         for run, other in combinations(predictions, 2):
             mine = predictions[run].select("sequence", "expression", "predicted")
             theirs = predictions[other].select("sequence", "expression", theirs="predicted")

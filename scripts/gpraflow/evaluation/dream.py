@@ -1,8 +1,8 @@
 """The score of the Random Promoter DREAM Challenge 2022 (Rafi et al. 2024, doi:10.1038/s41587-024-02414-w).
 
-Promoters are known by their position: the row, from 0, in the challenge's test table of 71,103 rows. Five subsets are lists of positions,
-three are lists of pairs of positions, of which the differences in expression are correlated. Labels are MAUDE units (-1.4 to 1.7):
-correlations are all that is scored.
+Promoters are identified by position: the row, from 0, in the challenge's test table of 71,103 rows. Five subsets are lists of positions.
+Three are lists of pairs of positions, scored by the correlation of differences in expression. Labels are in MAUDE units (-1.4 to 1.7);
+only correlations are scored.
 """
 
 import csv
@@ -24,7 +24,7 @@ from gpraflow.core.ledger import Ledger
 from gpraflow.evaluation import metrics
 from gpraflow.formats import columns as formats_columns
 
-# Subset -> its weight in the score
+# Subset -> weight in the score
 WEIGHTS = {
     "all": 1.0,
     "high": 0.3,
@@ -39,7 +39,7 @@ WEIGHTS = {
 SINGLES = ("high", "low", "yeast", "random", "challenging")
 PAIRS = ("SNVs", "motif_perturbation", "motif_tiling")
 MODES = {"official": "without the public leaderboard", "full": "all positions"}
-# Names of the published files; the archive calls one of them otherwise than the repository does.
+# Names of the published files; one file has different names in the archive and in the repository.
 _SUBSET_FILES = {
     "high": ("high_exp_seqs.csv",),
     "low": ("low_exp_seqs.csv",),
@@ -64,34 +64,34 @@ _PUBLIC_FILES = {
 
 @dataclass(frozen=True)
 class Subsets:
-    """Which positions, and which pairs of them (alt, ref), are in which subset; each once.
+    """Positions and pairs of positions (alt, ref) in each subset, without duplicates.
 
-    ``singles``: of `SINGLES`, ``(k,)`` int64. ``pairs``: of `PAIRS`, ``(k, 2)`` int64. A subset without any may be left out.
+    ``singles``: subset of `SINGLES` -> ``(k,)`` int64. ``pairs``: subset of `PAIRS` -> ``(k, 2)`` int64. Empty subsets may be omitted.
     """
 
     singles: Mapping[str, np.ndarray]
     pairs: Mapping[str, np.ndarray]
 
     def positions(self) -> np.ndarray:
-        """Return all positions that occur in a single subset or a pair."""
+        """Return all positions that occur in a subset of single promoters or in a pair."""
         parts = [*self.singles.values(), *(pairs.ravel() for pairs in self.pairs.values())]
         return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
 
 
 def score(values: Mapping[str, float], metric: str) -> float:
-    """Return the challenge's score from the r (``metric`` "r", PearsonScore) or rho ("rho", SpearmanScore) of all subsets in `WEIGHTS`.
+    """Return the challenge's score from r (``metric`` "r", PearsonScore) or rho ("rho", SpearmanScore) of all subsets in `WEIGHTS`.
 
-    PearsonScore is the weighted mean of r squared, SpearmanScore that of rho; the weights sum to 4.65.
+    PearsonScore is the weighted mean of r squared, SpearmanScore the weighted mean of rho; the weights sum to 4.65.
     """
     total = sum(weight * (values[name] ** 2 if metric == "r" else values[name]) for name, weight in WEIGHTS.items())
     return total / sum(WEIGHTS.values())
 
 
 def without_public(subsets: Subsets, public: Subsets) -> Subsets:
-    """Return the subsets of the official mode.
+    """Return the subsets of the official mode, without the public leaderboard.
 
-    Every position that occurs in the public leaderboard, alone or in a pair, leaves the single subsets; from the subsets of pairs only the
-    public pairs themselves go, in the same direction, wherever they are: other pairs may hold public positions.
+    Every position in the public leaderboard, alone or in a pair, is removed from the subsets of single promoters. From the subsets of
+    pairs, only the public pairs themselves (same direction, any subset) are removed; the remaining pairs may contain public positions.
     """
     gone = public.positions()
     pairs = {tuple(pair) for each in public.pairs.values() for pair in each.tolist()}
@@ -109,24 +109,24 @@ def evaluate(
     Parameters
     ----------
     positions
-        ``(n,)`` int64, distinct.
+        Positions of the promoters, ``(n,)`` int64, distinct.
     predicted, measured
-        ``(n,)``, in any units.
+        Expression, shape ``(n,)``, in any units.
     subsets
-        Of the whole test table.
+        Subsets of the whole test table.
     public
-        Those of the public leaderboard, for the official mode; None for the full mode.
+        Subsets of the public leaderboard, for the official mode; None for the full mode.
 
     Returns
     -------
     dict
-        For each subset of `WEIGHTS` ``n``, ``r``, ``r2`` and ``rho``; for ``score`` ``n`` (that of "all"), ``r2`` (PearsonScore) and
-        ``rho`` (SpearmanScore). None where a subset has fewer than two members or is constant, and then for the score too.
+        For each subset of `WEIGHTS`: ``n``, ``r``, ``r2`` and ``rho``. For ``score``: ``n`` (of the subset "all"), ``r2`` (PearsonScore)
+        and ``rho`` (SpearmanScore). Values are None if a subset has fewer than two members or is constant, and then also for the score.
 
     Raises
     ------
     InputError
-        If a subset holds a position that is not there.
+        If a position of a subset is missing in ``positions``.
     """
     order = np.argsort(positions, kind="stable")
     ordered = positions[order]
@@ -168,20 +168,20 @@ def evaluate(
 
 
 def read_tables(paths: Sequence[str | os.PathLike], pairs: Sequence[str | os.PathLike]) -> tuple[pl.DataFrame, Subsets]:
-    """Read the test promoters, or parts of them, from tables with flags for the subsets, and their pairs.
+    """Read the test promoters, or some of them, from tables with flags for the subsets, and the tables of pairs.
 
     Parameters
     ----------
     paths
-        TSV files with the columns ``pos``, ``expression``, a flag 0 or 1 for each of `SINGLES`, and any others (predictions); rows of
-        several files with the same ``pos`` are taken once.
+        TSV files with the columns ``pos``, ``expression``, a flag (0 or 1) for each of `SINGLES`, and optional others (predictions).
+        Rows with the same ``pos`` in several files are used once.
     pairs
         TSV files with the columns ``alt_pos``, ``ref_pos`` and ``type`` (snv, motif_perturbation or motif_tiling).
 
     Raises
     ------
     InputError
-        If a column is missing or a type unknown.
+        If a column is missing or a type is unknown.
     """
     parts = [_read_tsv(path, ("pos", "expression", *SINGLES)) for path in paths]
     table = pl.concat(parts, how="diagonal_relaxed").unique("pos", keep="first", maintain_order=True)
@@ -219,7 +219,7 @@ def read_test_table(path: str | os.PathLike) -> pl.DataFrame:
     Raises
     ------
     InputError
-        With file and row of what is no such table.
+        If the file is not such a table; with file and row.
     """
     columns = {"sequence": 1, "expression": 2}
     rows = pl.concat(formats_columns.read_columns(path, columns, "evaluation.dream", Ledger("score_dream", str(path)), header=False))
@@ -231,14 +231,14 @@ def read_test_table(path: str | os.PathLike) -> pl.DataFrame:
 
 
 def read_subsets(path: str | os.PathLike) -> Subsets:
-    """Read the published subsets: a folder or ``.tar.gz`` of CSV files with ``pos``, or ``alt_pos`` and ``ref_pos``.
+    """Read the published subsets from a folder or ``.tar.gz`` of CSV files with ``pos``, or with ``alt_pos`` and ``ref_pos``.
 
-    ``motif_perturbation`` is found as ``motif_perturbation.csv`` (in the archive) and ``motif_perturbation_seqs.csv`` (in the repository).
+    ``motif_perturbation`` may be ``motif_perturbation.csv`` (in the archive) or ``motif_perturbation_seqs.csv`` (in the repository).
 
     Raises
     ------
     InputError
-        If a file or column is missing, or a position is no whole number.
+        If a file or column is missing, or a position is not an integer.
     """
     found = _published(path, _SUBSET_FILES)
     singles, pairs = {}, {}
@@ -256,14 +256,14 @@ def read_subsets(path: str | os.PathLike) -> Subsets:
 
 
 def read_public(path: str | os.PathLike) -> Subsets:
-    """Read the positions and pairs of the public leaderboard: a folder or ``.tar.gz`` of JSON files.
+    """Read the positions and pairs of the public leaderboard from a folder or ``.tar.gz`` of JSON files.
 
-    Their keys are positions, ``"17"``, or pairs, ``"17,4"`` (alt, ref); the values are not used.
+    Keys are positions, ``"17"``, or pairs, ``"17,4"`` (alt, ref). Values are ignored.
 
     Raises
     ------
     InputError
-        If a file is missing or is something else.
+        If a file is missing or has another format.
     """
     singles, pairs = {}, {}
     for name, (file, text) in _published(path, _PUBLIC_FILES).items():
@@ -292,7 +292,7 @@ def _position(cell: str | None, path: Any, file: str, row: int) -> int:
 
 
 def _published(path: str | os.PathLike, names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str]]:
-    """Return subset -> (file name, text) from a folder, at any depth, or a tar archive."""
+    """Return subset -> (file name, text) from a folder (searched recursively) or a tar archive."""
     path, wanted = Path(path), {file: name for name, choices in names.items() for file in choices}
     found: dict[str, tuple[str, str]] = {}
     for file, read in _members(path):
@@ -335,16 +335,16 @@ def score_predictions(
     predictions
         ``sequence`` and ``predicted``.
     test
-        See `read_test_table`; its labels are taken, also where a sequence is there more than once.
+        Test table from `read_test_table`, which provides the labels, also for sequences that occur more than once.
     subsets, public
-        See `evaluate`; with ``public`` both modes are scored.
+        As for `evaluate`; with ``public``, both modes are scored.
     path
-        Of the test table, for messages.
+        Path of the test table, for error messages.
 
     Returns
     -------
     dict
-        Mode of `MODES` -> what `evaluate` gives.
+        Mode of `MODES` -> result of `evaluate`.
 
     Raises
     ------
@@ -364,16 +364,16 @@ def score_predictions(
 
 
 def table_of(scored: Mapping[str, Mapping[str, Mapping[str, Any]]], name: str, published: str | os.PathLike) -> pl.DataFrame:
-    """Return a table like the published one: a row for each metric and team, the published rows after those of the model.
+    """Return a table in the format of the published one: a row per metric and team, the model first, then the published teams.
 
     Parameters
     ----------
     scored
-        See `score_predictions`.
+        Result of `score_predictions`.
     name
-        Of the model.
+        Name of the model.
     published
-        Tab-separated, ``metric``, ``team``, a column for each subset, ``score``; lines that begin with # are not read.
+        Tab-separated file with ``metric``, ``team``, a column per subset, ``score``; lines that start with # are ignored.
     """
     rows = pl.read_csv(Path(published), separator="\t", comment_prefix="#")
     parts = []
@@ -391,6 +391,6 @@ def _schema() -> dict[str, Any]:
 
 
 def write(content: Mapping[str, Any], table: pl.DataFrame, json_path: str | os.PathLike, tsv_path: str | os.PathLike) -> None:
-    """Write the scores of each subset and mode as JSON and the table beside the published rows as TSV."""
+    """Write the scores of each subset and mode as JSON, and the table with the published rows as TSV."""
     files.write_text(tsv_path, table.write_csv(separator="\t", float_precision=4, null_value=""))
     files.write_json(json_path, content)

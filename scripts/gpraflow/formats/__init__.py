@@ -1,1 +1,1 @@
-"""Files that come in and go out: the promoter table, tables as text or Parquet, FASTA records."""
+"""File formats: the promoter table, tables as text or Parquet, FASTA records."""

@@ -1,4 +1,4 @@
-"""Columns of a user's table: choosing them, parsing numbers, and checking sequences."""
+"""Columns of a user's table: select them, parse numbers, and validate sequences."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,9 +12,9 @@ from gpraflow.formats.promoters import REQUIRED
 from gpraflow.formats.text import ROW, read_blocks
 from gpraflow.sequences.scaffold import ALPHABET
 
-_AMBIGUOUS = "RYSWKMBDHV"  # IUPAC's letters for one of several bases
-_AMINO_ACIDS = "EFILPQ"  # letters that proteins have and IUPAC's bases have not
-_MOST_AMBIGUOUS = 1 / 3  # of a sequence; beyond it is rather a protein of K, M, V and so on
+_AMBIGUOUS = "RYSWKMBDHV"  # IUPAC codes for several possible bases
+_AMINO_ACIDS = "EFILPQ"  # amino-acid letters that are not IUPAC base codes
+_MOST_AMBIGUOUS = 1 / 3  # maximum share of ambiguous bases; a sequence with more is probably a protein
 
 
 # Reading
@@ -23,18 +23,18 @@ _MOST_AMBIGUOUS = 1 / 3  # of a sequence; beyond it is rather a protein of K, M,
 def read_columns(
     path: str | os.PathLike, columns: Mapping[str, str | int], section: str, ledger: Ledger, header: bool = True
 ) -> Iterator[pl.DataFrame]:
-    """Yield blocks of a text or Parquet table: ``row`` and a column for each role, sequences checked, the rest as text.
+    """Yield blocks of a text or Parquet table with ``row`` and a column per role; sequences are validated, other columns are text.
 
     Parameters
     ----------
     path
         See `ingest`.
     columns
-        Role -> column, ``"auto"`` or ``""``, as for `ingest`; ``sequence`` is needed.
+        Role -> column, ``"auto"`` or ``""``, as for `ingest`; ``sequence`` is required.
     section
-        Of the config, for messages.
+        Section of the config, for error messages.
     ledger
-        Takes rows in and what was done to sequences.
+        Records input rows and changes to sequences.
     header
         As for `ingest`.
 
@@ -54,8 +54,8 @@ def read_columns(
 
 
 def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.DataFrame:
-    """Return a block of `read_columns` with the column of a role as int64; empty, negative or other cells are an `InputError`."""
-    if rows.schema[role].is_integer() or rows.schema[role] == pl.String:  # the usual columns need no look at each cell's text
+    """Return a block of `read_columns` with a role's column as int64; `InputError` for empty, negative or non-integer cells."""
+    if rows.schema[role].is_integer() or rows.schema[role] == pl.String:  # fast path for the usual column types, without parsing each cell
         numbers = rows[role].cast(pl.Int64, strict=False)
         if not numbers.null_count() and numbers.min() >= 0 and numbers.max() <= 2**53:  # type: ignore[operator]
             return rows.with_columns(numbers)
@@ -65,7 +65,7 @@ def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.
 def resolve_columns(
     columns: Mapping[str, str | int], names: list[str], header: bool, path: Any, section: str = "input", required: Sequence[str] = REQUIRED
 ) -> dict[str, str]:
-    """Return role -> name of the column in the file; messages name ``section`` of the config, or options of the command line."""
+    """Return role -> column name in the file. Error messages name ``section`` of the config, or the options of the command line."""
     found = {}
     for role, wanted in columns.items():
         if wanted == "auto":
@@ -105,7 +105,7 @@ def resolve_columns(
 
 
 def first_row(rows: pl.DataFrame, bad: pl.Expr) -> tuple[int, dict[str, Any], int] | None:
-    """Return row number and content of the first row for which ``bad`` holds, and how many there are."""
+    """Return row number and content of the first row for which ``bad`` is true, and the number of such rows."""
     wrong = rows.filter(bad)
     return (wrong["row"][0], wrong.row(0, named=True), wrong.height) if wrong.height else None
 
@@ -121,7 +121,7 @@ def parse_numbers(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: 
         row, cells, count = hit
         hint = "; this looks like a header: set input.header: true" if row == 1 and not header else "; give a number with a decimal point"
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' is not a number{and_more(count)}{hint}")
-    if hit := first_row(rows, ~pl.col("_value").cast(pl.Float32).is_finite()):  # as it is kept
+    if hit := first_row(rows, ~pl.col("_value").cast(pl.Float32).is_finite()):  # as stored: float32
         row, cells, count = hit
         raise InputError(
             f"{path}, row {row}: {role} is {cells['_text']}{and_more(count)}; a finite number is needed, delete rows without a measurement"
@@ -136,7 +136,7 @@ def parse_numbers(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: 
 
 
 def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) -> pl.DataFrame:
-    """Return ``row`` and a column for each role; blank labels are null."""
+    """Return ``row`` and a column per role. Blank labels become null."""
     for role, name in columns.items():
         if (rows.schema[name].is_nested() and role != "bin_cells") or rows.schema[name] == pl.Binary:
             raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; text or numbers are needed")
@@ -149,7 +149,7 @@ def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) ->
 def check_sequences(
     rows: pl.DataFrame, path: Any, ledger: Ledger, unit: str = "row", ambiguous: Literal["error", "n"] = "error"
 ) -> pl.DataFrame:
-    """Return a block with ``sequence`` in upper case and every letter checked; ``unit`` is what a row is called in messages."""
+    """Validate sequences and convert them to upper case. ``unit`` is the word for a row in error messages."""
 
     def where(row: int, cells: dict[str, Any]) -> str:
         return f"{path}, {unit} {row}" + (f" ('{cells['name']}')" if unit == "record" else "")
@@ -164,7 +164,7 @@ def check_sequences(
     rows = rows.with_columns(upper)
     if ambiguous == "n":
         codes = pl.col("sequence").str.count_matches(f"[{_AMBIGUOUS}]")
-        known = pl.col("sequence").str.contains(f"^[{ALPHABET}{_AMBIGUOUS}]*$")  # the message below is about others
+        known = pl.col("sequence").str.contains(f"^[{ALPHABET}{_AMBIGUOUS}]*$")  # other letters are reported below
         many = known & (codes > _MOST_AMBIGUOUS * pl.col("sequence").str.len_bytes())
         if hit := first_row(rows, many):
             row, cells, count = hit

@@ -1,4 +1,4 @@
-"""The promoter table, the workflow's common format of sequences and expression: schema, reading and writing."""
+"""The promoter table, the workflow's standard format for sequences and expression: schema, reading and writing."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ import polars as pl
 from gpraflow.core import files
 from gpraflow.core.errors import InputError
 
-# The promoter table: one row a distinct sequence. `weight` is what the row counts in training, `bin_cells` the cells that it had in each
-# sorted bin, in their order; `split` is the user's own. Empty where there is none.
+# The promoter table has one row per distinct sequence. `weight` is the sample weight in training, `bin_cells` the cells in each sorted bin
+# in order of bins, `split` the user's own split. Columns without data are null.
 SCHEMA: dict[str, Any] = {
     "sequence": pl.String,
     "expression": pl.Float32,
@@ -28,18 +28,18 @@ REQUIRED = ("sequence", "expression")
 
 
 def read(path: str | os.PathLike) -> pl.DataFrame:
-    """Read a promoter table that this workflow wrote.
+    """Read a promoter table written by this workflow.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, or lacks a column of `SCHEMA`.
+        If the file is missing or corrupt, or lacks a column of `SCHEMA`.
     """
     return scan(path).collect()
 
 
 def scan(path: str | os.PathLike) -> pl.LazyFrame:
-    """Return a promoter table that need not be read as a whole; errors as `read`."""
+    """Open a promoter table lazily, without loading it into memory; errors as `read`."""
     try:
         table = pl.scan_parquet(Path(path))
         schema = table.collect_schema()
@@ -54,12 +54,12 @@ def scan(path: str | os.PathLike) -> pl.LazyFrame:
 
 
 def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
-    """Write a promoter table as Parquet, whole or not at all; the same rows give the same bytes.
+    """Write a promoter table as Parquet, atomically; identical rows give identical files.
 
     Parameters
     ----------
     table
-        At least ``sequence`` and ``expression``; other columns of `SCHEMA` that it lacks are written as null, further ones are kept.
+        Table with at least ``sequence`` and ``expression``. Other columns of `SCHEMA` are null if missing; further columns are kept.
     """
     known = [(pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()]
     files.write_parquet(path, table.select(*known, pl.exclude(list(SCHEMA))))

@@ -1,4 +1,4 @@
-"""Named sequences from FASTA or tables, in blocks."""
+"""Read named sequences from FASTA files or tables, in blocks."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ from gpraflow.formats.columns import check_sequences, resolve_columns, select_co
 from gpraflow.formats.text import FORMAT_OF_SUFFIX, STDIN, decompressed, parquet_blocks, require_file, split_lines, suffix_of, text_blocks
 
 _FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
-_RECORDS = 50_000  # of a FASTA file at a time
+_RECORDS = 50_000  # FASTA records per block
 
 
 def records(
@@ -27,27 +27,27 @@ def records(
     header: bool = True,
     ambiguous: Literal["error", "n"] = "error",
 ) -> Iterator[pl.DataFrame]:
-    """Yield blocks of named sequences, checked: ``row`` (from 1; of a table with a header from 2), ``name``, ``sequence``.
+    """Yield blocks of validated named sequences: ``row`` (numbered from 1; from 2 in a table with a header), ``name``, ``sequence``.
 
     Parameters
     ----------
     path
-        FASTA, TSV, CSV (plain, .gz or .zst) or Parquet, or ``-`` for standard input (no Parquet). The content says what it is: a FASTA
-        file begins with >; a table's name, or else its first line, says what separates its columns. The name of a FASTA record is its
-        first word.
+        FASTA, TSV, CSV (plain, .gz or .zst) or Parquet, or ``-`` for standard input (not Parquet). The format is detected from the content:
+        FASTA starts with >. The column separator of a table follows from its file extension, otherwise from its first line. The name of a
+        FASTA record is its first word.
     ledger
-        Takes rows in and what was done to sequences.
+        Records input rows and changes to sequences.
     columns
-        Of a table: ``sequence`` and ``name`` -> column, as for `ingest`; a row without a name is called by its number from 1.
+        For tables: ``sequence`` and ``name`` -> column, as for `ingest`. Rows without a name are named by their number, from 1.
     header
-        Whether the first row of a table names the columns.
+        True if the first row of a table holds column names.
     ambiguous
-        What to do with letters that stand for one of several bases: refuse them, or take them for N.
+        Treatment of IUPAC codes for several bases: ``error`` raises an error, ``n`` replaces them with N.
 
     Raises
     ------
     InputError, ConfigError
-        As `ingest`; a record is named too.
+        As `ingest`, also with the name of the record.
     """
     path, before = Path(path), 0
     require_file(path)
@@ -86,30 +86,31 @@ def records(
 
 
 def read_sequences(path: str | os.PathLike) -> pl.Series:
-    """Return the sequences of a FASTA file or of a table's column ``sequence``; formats and errors as `records`."""
+    """Return the sequences of a FASTA file, or of the column ``sequence`` of a table. Formats and errors as `records`."""
     return pl.concat([rows["sequence"] for rows in records(path, Ledger("read_sequences", str(path)))])
 
 
 class RepeatedNames:
-    """Names that come more than once in a file of any size: 8 bytes a name are kept."""
+    """Detect repeated names in a file of any size; stores 8 bytes per name."""
 
     def __init__(self) -> None:
         self.hashes: list[np.ndarray] = []
 
     def add(self, names: pl.Series) -> None:
-        """Take the names of a block."""
+        """Add the names of a block."""
         self.hashes.append(names.hash().to_numpy())
 
     def note(self, ledger: Ledger) -> None:
-        """Count the rows whose name was there before."""
+        """Record the number of rows whose name occurred before."""
         together = np.sort(np.concatenate([np.empty(0, np.uint64), *self.hashes]))
         ledger.note("names that were there before (rows are in the order of the input)", int((together[1:] == together[:-1]).sum()))
 
 
 def regroup(blocks: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """Yield the same rows in blocks of whole multiples of ``rows``; the last one holds at least ``rows``, if there are so many.
+    """Regroup rows into blocks whose size is a multiple of ``rows``; the last block holds at least ``rows``, if there are that many.
 
-    So batches of that size begin at the same rows as in the whole table: in other places of a batch a model's last digit may differ.
+    Batches of that size then start at the same rows as in the whole table. This makes predictions reproducible: the last digit of a
+    model's output can depend on the position in the batch.
     """
     left = None
     for block in blocks:
@@ -123,7 +124,7 @@ def regroup(blocks: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]
 
 
 def _fasta_blocks(stream: Iterable[bytes], path: Path) -> Iterator[pl.DataFrame]:
-    """Yield ``row`` (the record's number from 1), ``name`` (its first word) and ``sequence``."""
+    """Yield ``row`` (number of the record, from 1), ``name`` (its first word) and ``sequence``."""
     found, first = SimpleFastaParser(split_lines(stream, path)), 1
     while block := list(islice(found, _RECORDS)):
         titles, sequences = zip(*block, strict=True)

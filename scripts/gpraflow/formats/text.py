@@ -1,4 +1,4 @@
-"""Tables as text or Parquet in blocks: compression, separators, line numbers, and writing."""
+"""Read and write tables as text or Parquet in blocks: compression, separators, line numbers."""
 
 import csv
 import gzip
@@ -19,22 +19,22 @@ from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 
 SEPARATORS = {"tsv": "\t", "csv": ","}
 FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
-STDIN = "-"  # as a path: standard input, or standard output
+STDIN = "-"  # as a path: standard input or standard output
 _BLOCK = 16 << 20
 _PARQUET_ROWS = 200_000
-ROW = "\0row"  # a name that no column of a file has
+ROW = "\0row"  # a column name that no file contains
 
 
 _OLD_MAC = "a line ends with CR only, as on Macs of old; write the file anew with tr '\\r' '\\n' < FILE > NEW"
 
 
 def text_lines(path: str | os.PathLike) -> Iterator[str]:
-    """Yield the lines of a text file, plain, .gz or .zst, or of standard input (``-``), without line ends.
+    """Yield the lines of a text file (plain, .gz or .zst) or of standard input (``-``), without line endings.
 
     Raises
     ------
     InputError
-        If the file is missing, empty or damaged.
+        If the file is missing, empty or corrupt.
     """
     require_file(Path(path))
     return (line.rstrip("\r\n") for line in split_lines(decompressed(Path(path)), Path(path)))
@@ -42,16 +42,16 @@ def text_lines(path: str | os.PathLike) -> Iterator[str]:
 
 @contextmanager
 def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]:
-    """Give a function that writes one block of a table after the other as TSV, CSV (plain or .gz) or Parquet, by the file's name.
+    """Provide a function that writes a table block by block, as TSV, CSV (plain or .gz) or Parquet according to the file extension.
 
-    The file appears whole or not at all, with at least one block. ``-`` is standard output, as TSV.
+    The file is written atomically and needs at least one block. ``-`` is standard output, as TSV.
 
     Raises
     ------
     ConfigError
-        If the name says no format.
+        If the file extension is unknown.
     GpraflowError
-        If it cannot be written.
+        If the file cannot be written.
     """
     path, first = Path(path), True
     kind = "tsv" if str(path) == STDIN else _format(path, "auto", "use .tsv, .csv or .parquet")
@@ -61,7 +61,7 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
     def to(handle: Any) -> Callable[[pl.DataFrame], None]:
         def write(block: pl.DataFrame) -> None:
             nonlocal first
-            bare = block.with_columns(pl.col(pl.String).replace("", None))  # an empty text would be two quotes
+            bare = block.with_columns(pl.col(pl.String).replace("", None))  # Polars would write an empty string as two quotes
             handle.write(bare.write_csv(separator=SEPARATORS[kind], include_header=first).encode())
             handle.flush()
             first = False
@@ -71,13 +71,13 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
     if str(path) == STDIN:
         try:
             yield to(sys.stdout.buffer)
-        except BrokenPipeError:  # whoever read it has gone
+        except BrokenPipeError:  # the reading process has exited
             raise
         except OSError as error:
             raise GpraflowError(f"standard output: could not be written ({error.strerror or error})") from error
         return
     with files.whole(path) as temporary:
-        if kind == "parquet":  # in parts, since Polars writes a file at once
+        if kind == "parquet":  # block by block, because Polars writes a Parquet file in one call
             with files.scratch_folder(path) as folder:
                 parts: list[Path] = []
 
@@ -93,7 +93,7 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
 
 
 def suffix_of(path: Path) -> str:
-    """Return the last suffix, in lower case, that says no compression."""
+    """Return the last file extension that is not one of compression, in lower case."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in (".gz", ".zst")]
     return suffixes[-1] if suffixes else ""
 
@@ -119,7 +119,7 @@ def require_file(path: Path) -> None:
 
 
 def split_lines(stream: Iterable[bytes], path: Path) -> Iterator[str]:
-    """Yield lines with their ends; ``path`` is for messages."""
+    """Yield lines with their line endings; ``path`` is for error messages."""
     left = b""
     for block in stream:
         text = left + block
@@ -132,7 +132,7 @@ def split_lines(stream: Iterable[bytes], path: Path) -> Iterator[str]:
 
 
 def read_blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
-    """Yield frames of strings (Parquet: of its own types) with a column `_ROW`, and the column names."""
+    """Yield (block, column names); blocks hold strings (Parquet: native types) and the column `_ROW`."""
     path = Path(path)
     require_file(path)
     kind = _format(path, file_format)
@@ -180,7 +180,7 @@ def _names(head: bytes, separator: str, header: bool, path: Path) -> list[str]:
 
 
 def decompressed(path: Path) -> Iterator[bytes]:
-    """Yield the blocks of a file, or of standard input; what is compressed is told by its name or first bytes."""
+    """Yield the decompressed blocks of a file or of standard input. Compression is detected from the file extension or the first bytes."""
     with nullcontext(sys.stdin.buffer) if str(path) == STDIN else open(path, "rb") as handle:
         suffix, start = path.suffix.lower(), handle.peek(4)[:4]  # type: ignore[union-attr]
         if suffix == ".zst" or start == b"\x28\xb5\x2f\xfd":
@@ -213,7 +213,7 @@ def _decompressed_zst(handle: Any, path: Path) -> Iterator[bytes]:
 
 
 def _lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (number of the first line, whole lines), without byte order mark, carriage returns and empty lines at the end."""
+    """Yield (line number of the first line, whole lines) without byte order mark, carriage returns and trailing empty lines."""
     number, left, start = 1, b"", True
     for block in stream:
         if start:
@@ -223,7 +223,7 @@ def _lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
             left += block
             continue
         text = (left + block[: end + 1]).replace(b"\r\n", b"\n")
-        # Empty lines at the end are held back: they only matter if something follows.
+        # Empty lines at the end of a block are held back: they are an error only if more lines follow.
         whole = text.rstrip(b"\n")
         left = text[len(whole) + 1 :] + block[end + 1 :]
         if whole:
@@ -265,10 +265,10 @@ def _parse(text: bytes, first: int, names: list[str], separator: str, path: Path
 
 
 def _check_cells(text: bytes, first: int, expected: int, separator: str, path: Path, thorough: bool = False) -> None:
-    """Refuse rows with more or fewer cells than there are columns; Polars would fill short ones."""
+    """Raise an error for rows with too many or too few cells; Polars would pad short rows with null."""
     quoted = separator == "," and b'"' in text
     if not quoted and not thorough and text.count(separator.encode()) == text.count(b"\n") * (expected - 1):
-        return  # a short row beside a long one is not seen here, but Polars refuses the long one
+        return  # a short row can be masked by a long one here, but Polars rejects the long one
     for number, line in enumerate(text.decode(errors="replace").splitlines(), start=first):
         cells = len(next(csv.reader([line]))) if quoted else line.count(separator) + 1
         if cells != expected:

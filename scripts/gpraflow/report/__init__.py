@@ -1,1 +1,1 @@
-"""The report: accounting, findings, cost, and the page itself."""
+"""The report: accounting, findings, cost, and the HTML page."""

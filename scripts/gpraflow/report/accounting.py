@@ -1,4 +1,4 @@
-"""Read and sequence accounting: the ledgers of all steps as one table, and as the bars of a waterfall chart."""
+"""Read and sequence accounting: the ledgers of all steps as one table and as the bars of a waterfall chart."""
 
 import os
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ import polars as pl
 
 from gpraflow.core.ledger import load, write_lines
 
-OF_READS = ("merge_pairs", "count_reads", "merge_counts")  # rules whose rows are the reads (or pairs) of a bin, in their order
-# Names of the rows of the first step, and of the rows retained after each step
+OF_READS = ("merge_pairs", "count_reads", "merge_counts")  # rules whose ledger rows are reads (or read pairs) of a bin, in order
+# Labels of the input rows of the first step, and of the rows retained after each step
 _FIRST = {"merge_counts": "distinct inserts", "estimate_expression": "rows of counts", "ingest_table": "rows of the table"}
 _AFTER = {
     "merge_counts": "promoters",
@@ -22,12 +22,12 @@ _BARS = {"unit": pl.String, "kind": pl.String, "label": pl.String, "rows": pl.In
 
 
 def collect(paths: Sequence[str | os.PathLike], path: str | os.PathLike) -> None:
-    """Write the ledgers of all steps as one table, and check that each step takes all reads of the step before.
+    """Write the ledgers of all steps as one table, and check that the input of each step equals the output of the previous step.
 
     Raises
     ------
     AssertionError
-        If the rows of a step do not add up, or reads are lost between steps: an error of the program, never of the data.
+        If the rows of a step do not add up, or reads are missing between steps. This indicates a bug, never a fault in the data.
     """
     table = load(paths)
     sums = {
@@ -55,7 +55,7 @@ def retained(table: pl.DataFrame, splits: Sequence[str], independent: Sequence[s
     Parameters
     ----------
     table
-        The ledger of all steps (`ledger.COLUMNS`).
+        Ledger of all steps (`ledger.COLUMNS`).
     splits, independent
         Names of splits and of independent data sets.
 
@@ -63,8 +63,8 @@ def retained(table: pl.DataFrame, splits: Sequence[str], independent: Sequence[s
     -------
     polars.DataFrame
         ``unit`` (reads, promoters, or independent promoters), ``kind`` (total, lost or part), ``label``, ``rows`` and ``start``, the left
-        end of the bar. Within a unit, each total is the previous total minus the rows lost in between; parts divide the last total. Reasons
-        without losses are left out; a read pair counts as one read.
+        end of the bar. Within a unit, each total is the previous total minus the rows lost in between; parts divide the last total.
+        Reasons without losses are omitted. A read pair counts as one read.
     """
     rows: list[tuple[str, str, str, int, int]] = []
 

@@ -1,4 +1,4 @@
-"""What a run cost: time, core-hours and memory of its jobs, from the benchmark files that Snakemake wrote."""
+"""Cost of a run: run time, core-hours and memory of its jobs, from Snakemake's benchmark files."""
 
 import os
 from pathlib import Path
@@ -16,11 +16,11 @@ COLUMNS = {
     "core_hours": pl.Float64,
     "peak_memory_mb": pl.Float64,
 }
-_UNKNOWN = ("NA", "-", "")  # of jobs that were too short to be watched
+_UNKNOWN = ("NA", "-", "")  # values for jobs too short to be measured
 
 
 def read(folder: str | os.PathLike) -> pl.DataFrame:
-    """Return the cost of each rule: its jobs as they last ran, the most core-hours first.
+    """Return the cost of each rule, from the last execution of its jobs, sorted by core-hours (descending).
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ def read(folder: str | os.PathLike) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        `COLUMNS`. ``wall_seconds`` and ``core_seconds`` (time on processors) are sums over jobs, ``peak_memory_mb`` is that of the largest
-        job (resident, MB). Jobs whose time on processors is not known count with their wall time.
+        `COLUMNS`. ``wall_seconds`` and ``core_seconds`` (CPU time) are sums over jobs; ``peak_memory_mb`` is the maximum over jobs
+        (resident memory in MB). For jobs with unknown CPU time, wall time is used.
 
     Raises
     ------
     InputError
-        If a file is no benchmark file.
+        If a file is not a benchmark file.
     """
     rows = []
     for path in sorted(Path(folder).glob("*.tsv")):
@@ -58,5 +58,5 @@ def read(folder: str | os.PathLike) -> pl.DataFrame:
 
 
 def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
-    """Write what `read` gives as TSV."""
+    """Write the table from `read` as TSV."""
     files.write_text(path, table.write_csv(separator="\t", float_precision=5))

@@ -1,4 +1,4 @@
-"""Figures for checking a run: losses at each step, distance to the training set, effect of data leakage, cost."""
+"""Figures for checking a run: losses per step, distance to the training set, effect of data leakage, cost."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,9 @@ from gpraflow.core.drawing import BLUE, STYLE, VERMILION
 
 _GREY, _SKY = "#999999", "#56B4E9"
 _SMALL = 7.5
-_WRAP = 38  # letters in a line of a label
+_WRAP = 38  # characters per line of a label
 _ROW, _HEAD = 0.22, 0.75  # inches
-_EDITS = "edits to nearest training promoter"  # as `subgroups` calls it
+_EDITS = "edits to nearest training promoter"  # as named in `subgroups`
 DISTANCES = {
     "dataset": pl.String,
     "n": pl.Int64,
@@ -27,7 +27,7 @@ DISTANCES = {
 
 
 def waterfall(bars: pl.DataFrame) -> Any:
-    """Draw reads and promoters retained at each step, one panel per unit.
+    """Plot reads and promoters retained at each step, one panel per unit.
 
     Parameters
     ----------
@@ -68,22 +68,22 @@ def waterfall(bars: pl.DataFrame) -> Any:
 
 
 def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) -> pl.DataFrame:
-    """Return the distances of data sets to the training promoters.
+    """Summarise the distances of data sets to the training promoters.
 
     Parameters
     ----------
     nearest
-        ``dataset``, ``distance`` (edits to the nearest training promoter; null: none near).
+        ``dataset`` and ``distance`` (edits to the nearest training promoter; null if there is none nearby).
     datasets
-        Their names.
+        Names of the data sets.
     max_edits
         Edits within which promoters count as near-duplicates (``neighbours.max_edits``).
 
     Returns
     -------
     polars.DataFrame
-        `DISTANCES`; ``within_max_edits``: promoters at most ``max_edits`` from a training promoter; ``median`` and ``least`` are of those
-        that have a near training promoter.
+        `DISTANCES`. ``within_max_edits``: number of promoters at most ``max_edits`` from a training promoter. ``median`` and ``least`` are
+        over promoters with a finite distance.
     """
     rows = []
     for name in datasets:
@@ -94,13 +94,14 @@ def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) ->
 
 
 def leak(nearest: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, str], max_edits: int) -> Any:
-    """Draw the distance of each data set to the training promoters, and r by that distance, one row of panels per data set.
+    """Plot the distance of each data set to the training promoters, and r by that distance, one row of panels per data set.
 
     Parameters
     ----------
     nearest
         As in `distances`.
     subgroups
+        Table with the columns `subgroups.COLUMNS`.
         `subgroups.COLUMNS`.
     titles
         Title of each data set, by name.
@@ -161,14 +162,14 @@ def leak(nearest: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, st
 
 
 def demonstration(table: pl.DataFrame, val_r: float | None, val_n: int) -> Any:
-    """Draw r of k-mer ridge regression with the index error, on leakage-controlled splits and with permuted labels, and r of the model.
+    """Plot r of k-mer ridge regression with the index error, with leakage-controlled splits and with permuted labels, and r of the model.
 
     Parameters
     ----------
     table
-        `leak.COLUMNS`.
+        Table with the columns `leak.COLUMNS`.
     val_r, val_n
-        Pearson r of the run's model on the val split, and its number of promoters.
+        Pearson r of the run's model on the val split, and number of promoters in it.
     """
     names = {
         "index error": "k-mer ridge regression, index error",
@@ -202,14 +203,14 @@ def demonstration(table: pl.DataFrame, val_r: float | None, val_n: int) -> Any:
 
 
 def cost(table: pl.DataFrame, most: int = 14) -> Any:
-    """Draw the CPU time of each rule.
+    """Plot the CPU time of each rule.
 
     Parameters
     ----------
     table
-        `cost.COLUMNS`.
+        Table with the columns `cost.COLUMNS`.
     most
-        Maximum number of rules to draw; the others are summed.
+        Maximum number of rules to show; all others are summed.
     """
     drawn = table.head(most).select("rule", "jobs", "wall_seconds", "core_seconds", "peak_memory_mb").rows()
     rest = table.slice(most)

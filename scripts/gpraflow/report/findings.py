@@ -13,18 +13,18 @@ from gpraflow.core.errors import shown_url
 from gpraflow.report.parts import interval, number, probability
 
 LARGEST_DIGEST = 4 << 30  # bytes; digests of larger files are not computed
-COVERED = 0.9  # coverage of 95 % intervals below which there is a warning
+COVERED = 0.9  # warn if fewer 95 % intervals than this cover the measurement
 
 
 def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) -> list[dict[str, str]]:
-    """Return ``file``, ``bytes`` and ``sha256`` of input files, or why a digest is missing.
+    """Return ``file``, ``bytes`` and ``sha256`` of input files, or the reason why the digest is missing.
 
     Parameters
     ----------
     data
-        ``what``, ``path`` and, of public files, ``doi`` and ``checksum``.
+        ``what``, ``path`` and, for public files, ``doi`` and ``checksum``.
     largest
-        Larger files are not read.
+        Digests of larger files (bytes) are not computed.
     """
     found = []
     for entry in data:
@@ -38,12 +38,12 @@ def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) ->
     return found
 
 
-# Findings in words
+# Findings as text
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A statement for the reader of the report: the data set (or step) that it concerns, and its text."""
+    """A statement in the report: the data set (or step) that it concerns, and its text."""
 
     of: str
     text: str
@@ -52,16 +52,16 @@ class Finding:
 def warnings_of(
     tables: Mapping[str, Sequence[Mapping[str, str]]], about: Mapping[str, Any], titles: Mapping[str, str], max_edits: int
 ) -> list[Finding]:
-    """Return warnings about the scores: failed checks, leakage, poor calibration, a weak model, diverged training.
+    """Return warnings about the scores: failed checks, leakage, poor calibration, a poor model, diverged training.
 
     Parameters
     ----------
     tables
         Rows of ``checks.tsv``, ``leak/distances.tsv``, ``leak/demonstration.tsv`` and ``intervals.tsv``.
     about
-        The content of ``model.json``.
+        Content of ``model.json``.
     titles
-        Data set -> its title.
+        Data set -> title.
     max_edits
         Edits within which promoters count as near-duplicates (``neighbours.max_edits``).
     """
@@ -93,18 +93,18 @@ def warnings_of(
 def notes_of(
     datasets: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any], *, commit: str, covered: bool, simulated: bool
 ) -> list[str]:
-    """Return remarks on limitations that are not warnings.
+    """Return notes on limitations that are not warnings.
 
     Parameters
     ----------
     datasets, about
-        Data sets in metrics.json, and the content of ``model.json``.
+        Data sets in metrics.json, and content of ``model.json``.
     commit
-        Commit of the code that writes the report.
+        Git commit of the code that writes the report.
     covered
-        Whether predictions have intervals.
+        True if predictions have intervals.
     simulated
-        Whether the data are simulated.
+        True if the data are simulated.
     """
     found = []
     if simulated:
@@ -143,7 +143,7 @@ def card(
     Returns
     -------
     dict
-        ``title``, ``kind``, ``r``, ``ends`` of its interval, ``n``, ``lines`` of text.
+        ``title``, ``kind``, ``r``, ``ends`` of its 95 % interval, ``n``, ``lines`` of text.
     """
     lines = []
     if ceiling := scored.get("ceiling"):
@@ -176,14 +176,14 @@ def _difference(row: Mapping[str, str]) -> str:
 
 
 def facts(bars: pl.DataFrame, about: Mapping[str, Any], costs: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
-    """Return data, losses, model, training and cost in a line each.
+    """Return one line each on data, losses, model, training and cost.
 
     Parameters
     ----------
     bars
         Bars from `accounting.retained`.
     about
-        The content of ``model.json``.
+        Content of ``model.json``.
     costs
         Rows of ``cost.tsv``.
     """
@@ -225,7 +225,7 @@ def _clock(seconds: float) -> str:
 
 
 def without_secrets(value: Any) -> Any:
-    """Return a part of the config in which URLs have neither passwords nor queries."""
+    """Return a part of the config with passwords and queries removed from its URLs."""
     if isinstance(value, Mapping):
         return {key: without_secrets(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

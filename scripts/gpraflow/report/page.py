@@ -1,7 +1,7 @@
-"""The report of a run: one self-contained HTML page that begins with warnings and a summary.
+"""The report of a run: a self-contained HTML page that starts with warnings and a summary.
 
-Other rules make the figures and tables. This module arranges them in sections, adds the summary, and embeds all files for download.
-Figures and tables that a run does not have are left out, and so are empty sections.
+Other rules create the figures and tables. This module arranges them in sections, adds the summary, and embeds all files for download.
+Figures and tables that do not exist in a run are omitted, as are empty sections.
 """
 
 import base64
@@ -32,7 +32,7 @@ SECTIONS = {
     "factors": "Factors",
     "cost": "Cost",
 }
-# Figure below figures/, or folder with one figure per data set -> section, title ("": title of the data set), caption
+# Figure in figures/, or folder with one figure per data set -> section, title ("": title of the data set), caption
 FIGURES = {
     "scores": ("scores", "Pearson r on every data set", "scores"),
     "assay/yield": ("assay", "Reads counted and lost", "yield"),
@@ -56,7 +56,7 @@ FIGURES = {
     "factors": ("factors", "Parameters of the factors", "factors"),
     "cost": ("cost", "CPU time", "cost"),
 }
-# Table below results/<run> -> section, title, caption, whether it is shown open
+# Table in results/<run> -> section, title, caption, True if expanded at first
 TABLES = {
     "metrics.tsv": ("scores", "Scores of each data set", "metrics", True),
     "checks.tsv": ("scores", "Checks", "checks", False),
@@ -75,7 +75,7 @@ TABLES = {
     "factors.tsv": ("factors", "Parameters of all factors", "factors", False),
     "cost.tsv": ("cost", "Cost per rule", "cost", False),
 }
-PACKAGES = ("gpraflow", "snakemake", "polars", "numpy", "scipy", "matplotlib", "jinja2", "docutils")  # of this report and its figures
+PACKAGES = ("gpraflow", "snakemake", "polars", "numpy", "scipy", "matplotlib", "jinja2", "docutils")  # used by the report and figures
 
 
 # The page
@@ -91,20 +91,20 @@ def sections(
     explained: str,
     config: Mapping[str, Any],
 ) -> list[Section]:
-    """Return the sections of the page with their figures and tables; empty sections are left out.
+    """Return the sections of the page with their figures and tables; empty sections are omitted.
 
     Parameters
     ----------
     figures, tables
-        SVG files below ``results``/figures, and TSV files below ``results``.
+        SVG files in ``results``/figures, and TSV files in ``results``.
     captions
-        reStructuredText by name.
+        Name -> caption in reStructuredText.
     results
         Folder of the run.
     titles
-        Title of each data set, by name.
+        Data set -> title.
     explained
-        Data set that the model interpretation uses; empty if there is none.
+        Data set used for model interpretation; empty if none.
     config
         Config of the run.
     """
@@ -161,24 +161,25 @@ def page(
     results
         Folder of the run; ``metrics.json`` and ``model/model.json`` are read from it.
     figures, tables, captions
-        Files: SVG (PNG beside them), TSV, reStructuredText.
+        Files: SVG (with a PNG in the same folder), TSV, reStructuredText.
     template
-        Jinja template of the page; ``report.css`` and ``report.js`` lie beside it.
+        Jinja template of the page, in the same folder as ``report.css`` and ``report.js``.
     config
-        Config of the run, with all keys.
+        Complete config of the run.
     data
         Input files, see `digests`.
     datasets, independent
-        Names of the scored data sets, in their order, and of the independent ones.
+        Names of all scored data sets, in order, and of the independent data sets.
     explained
-        Data set that the model interpretation uses; empty if there is none.
+        Data set used for model interpretation; empty if none.
     now
+        Time shown on the page.
         Time shown on the page.
 
     Raises
     ------
     InputError
-        If a table or figure is damaged.
+        If a table or figure is corrupt.
     """
     import jinja2
     import yaml

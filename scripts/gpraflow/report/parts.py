@@ -1,4 +1,4 @@
-"""Parts of the report: figures, tables, captions and downloads as HTML."""
+"""Elements of the report page: figures, tables, captions and downloads as HTML."""
 
 import base64
 import csv
@@ -15,15 +15,15 @@ from xml.etree import ElementTree
 
 from gpraflow.core.errors import InputError
 
-MOST_ROWS = 300  # of a table that are shown; all are in its download
-LARGEST_SVG = 1_000_000  # bytes; a larger figure is shown as PNG
+MOST_ROWS = 300  # rows of a table shown on the page; the download has all rows
+LARGEST_SVG = 1_000_000  # bytes; larger figures are shown as PNG
 _SVG, _XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 _NONE = "–"
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file that the page holds as a data URI."""
+    """A file embedded in the page as a data URI."""
 
     name: str
     uri: str
@@ -32,7 +32,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: ``picture`` is markup, ``width`` its natural width in CSS pixels."""
+    """A figure: ``picture`` is HTML, ``width`` its natural width in CSS pixels."""
 
     id: str
     title: str
@@ -44,7 +44,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Cell:
-    """What a table shows, and the number that it is sorted by."""
+    """A table cell: displayed text, and the number used for sorting."""
 
     text: str
     number: float | None = None
@@ -52,7 +52,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; ``total`` is the number of its rows, of which the first are shown."""
+    """A table; ``total`` is its number of rows, of which the first are shown."""
 
     id: str
     title: str
@@ -66,7 +66,7 @@ class Table:
 
 @dataclass
 class Section:
-    """A section with what is in it."""
+    """A section of the page with its figures and tables."""
 
     id: str
     title: str
@@ -78,12 +78,12 @@ class Section:
 
 
 def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
-    """Return the rows of a tab-separated table as text; empty for one of no rows.
+    """Return the rows of a tab-separated table as text; an empty list if it has no rows.
 
     Raises
     ------
     InputError
-        If the file is missing or no such table.
+        If the file is missing or not a tab-separated table.
     """
     again = "make it again: remove the file and give the same command"
     try:
@@ -104,7 +104,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def download(path: str | os.PathLike, folder: str | os.PathLike, run: str) -> Download:
-    """Return a file as a data URI, under a name of its run and its path within a folder."""
+    """Return a file as a data URI, with a name made of the run and the path of the file within ``folder``."""
     content = Path(path).read_bytes()
     kind = {".png": "image/png", ".svg": "image/svg+xml", ".tsv": "text/tab-separated-values;charset=utf-8"}[Path(path).suffix]
     name = "_".join([run, *Path(path).relative_to(folder).parts])
@@ -124,20 +124,20 @@ def download(path: str | os.PathLike, folder: str | os.PathLike, run: str) -> Do
 
 
 def slug(text: str) -> str:
-    """Return a text as the name of a place in the page."""
+    """Convert text to an HTML id."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
 
 
 def inline_svg(text: str, prefix: str, title: str) -> str:
-    """Return an SVG as markup for an HTML page.
+    """Return an SVG as markup for embedding in an HTML page.
 
-    Ids get a prefix, so that those of several figures do not clash; scripts, handlers, styles and metadata are left out; the width is the
-    page's affair; the title is what screen readers say.
+    Ids get a prefix so that they are unique on the page. Scripts, event handlers, styles, metadata and the fixed size are removed. The
+    title is added for screen readers.
 
     Raises
     ------
     ElementTree.ParseError
-        If it is no XML.
+        If the text is not valid XML.
     """
     ElementTree.register_namespace("", _SVG)
     ElementTree.register_namespace("xlink", _XLINK)
@@ -161,7 +161,7 @@ def inline_svg(text: str, prefix: str, title: str) -> str:
         root.attrib.pop(name, None)
     root.set("role", "img")
     root.set("aria-labelledby", f"{prefix}title")
-    root.set("style", "stroke-linejoin: round; stroke-linecap: butt")  # what matplotlib's own style says of all elements
+    root.set("style", "stroke-linejoin: round; stroke-linecap: butt")  # matplotlib's default style of all elements
     heading = ElementTree.Element(f"{{{_SVG}}}title", {"id": f"{prefix}title"})
     heading.text = title
     root.insert(0, heading)
@@ -169,18 +169,18 @@ def inline_svg(text: str, prefix: str, title: str) -> str:
 
 
 def width_of(svg: str) -> int:
-    """Return the width of an SVG of matplotlib's in CSS pixels."""
+    """Return the width of a matplotlib SVG in CSS pixels."""
     found = re.search(r'<svg[^>]*\swidth="([\d.]+)pt"', svg)
     return round(float(found[1]) * 4 / 3) if found else 640
 
 
 def figure(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, title: str, caption: str) -> Figure:
-    """Return a figure of an SVG file with the PNG of the same name beside it; a large one is shown as PNG.
+    """Return a figure from an SVG file and the PNG of the same name; large figures are shown as PNG.
 
     Raises
     ------
     InputError
-        If a file is missing or no figure.
+        If a file is missing or is not a figure.
     """
     path = Path(path)
     try:
@@ -195,14 +195,14 @@ def figure(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, titl
 
 
 def caption(text: str, *, unit: str, bootstrap: int, max_edits: int, title: str = "", config: Mapping[str, Any] | None = None) -> str:
-    """Return a caption of ``workflow/report`` as HTML.
+    """Return a caption from ``workflow/report`` as HTML.
 
     Parameters
     ----------
     text
-        reStructuredText with Jinja's marks, as Snakemake's own report takes it.
+        reStructuredText with Jinja expressions, as in Snakemake's own report.
     unit, bootstrap, max_edits, title, config
-        What the marks ask of the rule's params, and the config.
+        Values for the Jinja expressions: parameters of the rule, and the config.
     """
     import docutils.core
     import jinja2
@@ -214,12 +214,12 @@ def caption(text: str, *, unit: str, bootstrap: int, max_edits: int, title: str 
 
 
 def _plain(text: str) -> str:
-    """Return a text in which reStructuredText sees no marks."""
+    """Escape reStructuredText markup."""
     return re.sub(r"([^\w\s])", r"\\\1", text)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Return a number for people: below 10 with so many decimals, or two significant digits if that shows none; above with four."""
+    """Format a number: below 10 with ``digits`` decimals, or two significant digits if those are all 0; from 10 four significant digits."""
     if value is None:
         return _NONE
     small = 0 < abs(value) < 10**-digits
@@ -229,19 +229,19 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def probability(value: float) -> str:
-    """Return a p-value for people, as ``= 0.03`` or ``< 0.0001``."""
+    """Format a p-value as ``= 0.03`` or ``< 0.0001``."""
     return "< 0.0001" if value < 1e-4 else f"= {value:.2g}"
 
 
 def interval(row: Mapping[str, Any], name: str = "r") -> str:
-    """Return a score with its 95 % interval."""
+    """Format a score with its 95 % interval."""
     if row.get(name) is None:
         return "not defined"
     return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
 
 
 def cell(text: str) -> Cell:
-    """Return what a table shows of a value."""
+    """Return the table cell for a value."""
     if not text:
         return Cell(_NONE)
     if text in ("true", "false"):
@@ -254,7 +254,7 @@ def cell(text: str) -> Cell:
 
 
 def shape(rows: Sequence[Mapping[str, str]]) -> tuple[tuple[str, ...], list[list[Cell]]]:
-    """Return columns and cells of a table, the ends of an interval in the column of their value, columns without any value left out."""
+    """Return columns and cells of a table. Interval ends are merged into the column of their value; empty columns are omitted."""
     names = [name for name in (rows[0] if rows else {}) if any(row[name] for row in rows)]
     with_ends = [name for name in names if f"{name}_low" in names and f"{name}_high" in names]
     ends = {f"{name}_{end}" for name in with_ends for end in ("low", "high")}
@@ -275,7 +275,7 @@ def shape(rows: Sequence[Mapping[str, str]]) -> tuple[tuple[str, ...], list[list
 
 
 def table(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, title: str, caption: str, unfolded: bool) -> Table:
-    """Return a table of a TSV file.
+    """Return a table from a TSV file.
 
     Raises
     ------

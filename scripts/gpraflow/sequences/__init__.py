@@ -1,1 +1,1 @@
-"""DNA: scaffolds and flanks, motifs, near-duplicates, parents of variants."""
+"""DNA sequences: scaffolds and flanks, motifs, near-duplicates, parents of variants."""

@@ -1,4 +1,4 @@
-"""Constant flanks of promoters: adding, recognising, repairing and removing them."""
+"""Add, detect, repair and remove the constant flanks of promoters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from gpraflow.core.errors import InputError, and_more
 from gpraflow.core.ledger import Ledger
 from gpraflow.sequences.scaffold import Scaffold, bytes_matrix
 
-_LEAST_EVIDENCE = 10  # equivalent exact bases of flanks below which a sequence counts as an insert without flanks
+_LEAST_EVIDENCE = 10  # in exact bases: with weaker evidence for flanks, a sequence counts as an insert without flanks
 
 
 @dataclass(frozen=True)
 class Policy:
-    """Treatment of invalid rows: keys of the config's sections ``scaffold`` and ``input``."""
+    """Treatment of invalid rows; keys of the config sections ``scaffold`` and ``input``."""
 
     damaged_flanks: Literal["keep", "repair", "drop", "error"] = "keep"
     add_missing_flanks: bool = True
@@ -27,7 +27,7 @@ class Policy:
 
 
 def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
-    """Return a block (``row``, ``sequence``) with missing flanks added and damaged flanks treated according to the policy."""
+    """Return a block (``row``, ``sequence``) with missing flanks added and damaged flanks handled according to the policy."""
     five, three, sequence = scaffold.five_prime, scaffold.three_prime, pl.col("sequence")
     intact = rows.select(sequence.str.starts_with(five) & sequence.str.ends_with(three)).to_series()
     ledger.note("both flanks intact", int(intact.sum()))
@@ -36,8 +36,8 @@ def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: An
     odd = rows.filter(~intact)
     five_edits, five_length = flank_ends(odd["sequence"], five, policy.max_flank_edits)
     three_edits, three_length = flank_ends(odd["sequence"].str.reverse(), three[::-1], policy.max_flank_edits)
-    # A chance match must not count as a damaged flank. Each edit can be made in about 4^4 ways, so that a match of n bp with e edits is
-    # as significant as n - 4 e exact bases; both flanks together must reach the significance of 10 exact bases.
+    # A chance match must not count as a damaged flank. Each edit can occur in about 4^4 ways, so a match of n bp with e edits is as
+    # significant as n - 4 e exact bases. Both flanks together must reach the significance of 10 exact bases.
     evidence = np.zeros(odd.height, np.int64)
     for flank, edits in ((five, five_edits), (three, three_edits)):
         evidence += np.where(edits <= policy.max_flank_edits, np.maximum(len(flank) - 4 * edits, 0), 0)
@@ -71,7 +71,7 @@ def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: An
         elif policy.damaged_flanks == "keep":
             ledger.note("flank damaged, kept as measured", count)
         else:
-            # If a flank was not found at one end, the sequence there may be insert, so that nothing can be repaired.
+            # If one flank was not recognised, the sequence at that end may be part of the insert and must not be replaced.
             mendable = damaged & (five_edits <= policy.max_flank_edits) & (three_edits <= policy.max_flank_edits)
             for index in np.flatnonzero(mendable).tolist():
                 end = len(mended[index]) - int(three_length[index])
@@ -83,7 +83,7 @@ def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: An
 
 
 def inserts(sequences: pl.Series, scaffold: Scaffold, max_edits: int) -> pl.Series:
-    """Return the sequences between the flanks; a flank not found within ``max_edits`` edits (`flank_ends`) is not removed."""
+    """Return sequences without their flanks. A flank that is not recognised within ``max_edits`` edits (`flank_ends`) is not removed."""
     five, three = scaffold.five_prime, scaffold.three_prime
     intact = sequences.str.starts_with(five) & sequences.str.ends_with(three)
     lengths = sequences.str.len_bytes().cast(pl.Int64)
@@ -97,27 +97,27 @@ def inserts(sequences: pl.Series, scaffold: Scaffold, max_edits: int) -> pl.Seri
 
 
 def flank_ends(sequences: pl.Series, flank: str, max_edits: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the end of a 5' flank in sequences that should start with it, allowing substitutions and indels.
+    """Locate the end of a 5' flank in sequences that should start with it, allowing substitutions and indels.
 
     Parameters
     ----------
     sequences
-        Sequences that begin at the flank (reverse them and the flank to look at the other end).
+        Sequences that start with the flank. For the 3' flank, reverse both the sequences and the flank.
     flank
-        The constant sequence.
+        Sequence of the flank.
     max_edits
-        Maximum edits (Levenshtein).
+        Maximum Levenshtein distance.
 
     Returns
     -------
     tuple of numpy.ndarray
-        Edits of the best match and its length in bp, int64 of shape ``(rows,)``. Among equally good matches, the one nearest to the
-        flank's own length is taken. Rows beyond ``max_edits`` have edits ``max_edits + 1`` and length 0.
+        Edits of the best match and its length in bp, int64, shape ``(rows,)``. Of equally good matches, the one whose length is closest
+        to that of the flank. Rows with more than ``max_edits`` edits have ``max_edits + 1`` edits and length 0.
     """
     width = len(flank) + max_edits
     text = bytes_matrix(sequences.str.head(width).str.pad_end(width, "-"))
     rows = len(text)
-    # Dynamic programming of the Levenshtein distance between flank and prefixes of the text, one column for all rows at a time.
+    # Dynamic programming for the Levenshtein distance between the flank and prefixes of the text, one column for all rows at a time.
     column = np.broadcast_to(np.arange(len(flank) + 1), (rows, len(flank) + 1)).copy()
     best = column[:, -1].copy()
     length = np.zeros(rows, np.int64)

@@ -1,4 +1,4 @@
-"""Transcription-factor motifs: reading of matrices, and scanning of both strands of promoters."""
+"""Transcription-factor motifs: read position frequency matrices and scan both strands of promoters."""
 
 import os
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from Bio import motifs as bio_motifs
 from gpraflow.core.errors import InputError
 from gpraflow.sequences.scaffold import PADDING, one_hot
 
-_CHUNK = 256  # their weights stay in cache
-_SHARED = 5  # bp that motifs share at least when they are compared
+_CHUNK = 256  # promoters per block; small enough for the CPU cache
+_SHARED = 5  # minimum overlap in bp when two motifs are compared
 
 
 @dataclass(frozen=True)
 class Motif:
-    """One motif: JASPAR matrix identifier, transcription factor, ``(width, 4)`` log-odds in natural-log units."""
+    """A motif: JASPAR matrix identifier, transcription factor, and ``(width, 4)`` log-odds (natural log)."""
 
     matrix_id: str
     factor: str
@@ -24,15 +24,15 @@ class Motif:
 
 
 def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
-    """Read count matrices in JASPAR format as log-odds against equal base frequencies.
+    """Read position frequency matrices in JASPAR format as log-odds against uniform base frequencies.
 
-    ``log_odds = ln((f + p) / (1 + 4 p) / 0.25)`` with base frequency f and pseudocount p (a frequency, since JASPAR's yeast matrices
-    differ in their totals).
+    ``log_odds = ln((f + p) / (1 + 4 p) / 0.25)`` with base frequency f and pseudocount p. The pseudocount is a frequency because the
+    totals of JASPAR's yeast matrices differ.
 
     Raises
     ------
     InputError
-        If the file is missing or holds no motif.
+        If the file is missing or contains no motif.
     """
     try:
         with open(path, encoding="utf-8") as handle:
@@ -55,9 +55,9 @@ def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
 
 
 def likeness(one: Motif, other: Motif) -> float:
-    """Return the greatest correlation of the log-odds of two motifs, over all places and strands at which they share at least 5 bp.
+    """Return the maximum correlation of the log-odds of two motifs over all offsets and strands with an overlap of at least 5 bp.
 
-    Narrower motifs share at least all of the narrower one.
+    If a motif is narrower than 5 bp, it must overlap completely.
     """
     least = min(_SHARED, len(one.log_odds), len(other.log_odds))
     found = -1.0
@@ -69,28 +69,29 @@ def likeness(one: Motif, other: Motif) -> float:
 
 
 def occupancies(tokens: np.ndarray, motifs: Sequence[Motif], log_concentration: np.ndarray) -> np.ndarray:
-    """Return how many molecules of each factor are bound to each promoter on average, at equilibrium.
+    """Return the expected number of molecules of each factor bound to each promoter at equilibrium.
 
-    A configuration is a set of bound sites, on both strands, that do not overlap; its statistical weight is the product of its sites'
-    ``exp(score - best score + c)``: a perfect site alone is bound with the odds ``exp(c)``, c being the log of concentration over the
-    dissociation constant of the best site (Granek & Clarke 2005, doi:10.1186/gb-2005-6-10-r87). All configurations are summed by
-    recursion from both ends, ``F[j] = F[j-1] + sum over sites w that end at j of w F[start]`` and B likewise, so that a site is bound
-    with ``P = F[start] w B[end] / Z`` (Segal et al. 2008, doi:10.1038/nature06496). Overlapping sites compete for the promoter, and
-    no site is bound more than once. De Boer et al. 2020 (doi:10.1038/s41587-019-0315-8) take ``S / (1 + S)`` for each factor by itself.
+    A configuration is a set of bound, non-overlapping sites on both strands. Its statistical weight is the product over sites of
+    ``exp(score - best score + c)``: a perfect site alone is bound with odds ``exp(c)``, where c is the log of the factor's concentration
+    divided by the dissociation constant of its best site (Granek & Clarke 2005, doi:10.1186/gb-2005-6-10-r87). The partition function Z
+    sums over all configurations by recursion from both ends: ``F[j] = F[j-1] + sum over sites w that end at j of w F[start]``, and B
+    likewise. A site is bound with probability ``P = F[start] w B[end] / Z`` (Segal et al. 2008, doi:10.1038/nature06496). Overlapping
+    sites compete, and no site is bound twice. De Boer et al. 2020 (doi:10.1038/s41587-019-0315-8) instead use ``S / (1 + S)`` for each
+    factor separately.
 
     Parameters
     ----------
     tokens
-        ``(promoters, length)`` tokens; no site covers an N, so that padding changes nothing.
+        Tokens, ``(promoters, length)``. Sites do not overlap N, so padding has no effect.
     motifs
-        Motifs; one wider than ``length`` has no site.
+        Motifs. A motif wider than ``length`` has no sites.
     log_concentration
         c, shape ``(motifs,)``.
 
     Returns
     -------
     numpy.ndarray
-        ``(promoters, motifs)`` float64: the sum of P over the sites of a factor.
+        ``(promoters, motifs)`` float64: sum of P over the sites of each factor.
     """
     all_widths = np.array([len(motif.log_odds) for motif in motifs])
     order = np.argsort(all_widths, kind="stable")
@@ -99,7 +100,7 @@ def occupancies(tokens: np.ndarray, motifs: Sequence[Motif], log_concentration: 
     length, widest = tokens.shape[1], int(kinds[-1])
     matrices = np.zeros((2, len(motifs), widest, 4), np.float32)
     for row, index in enumerate(order):
-        # Multiples of 2^-16 add up exactly in float32, so that the number of BLAS threads changes nothing.
+        # Sums of multiples of 2^-16 are exact in float32, so results do not depend on the number of BLAS threads.
         log_odds = np.round(motifs[index].log_odds * 65536) / 65536
         matrices[0, row, : len(log_odds)] = log_odds
         matrices[1, row, : len(log_odds)] = log_odds[::-1, ::-1]
@@ -126,7 +127,7 @@ def occupancies(tokens: np.ndarray, motifs: Sequence[Motif], log_concentration: 
             fits = np.flatnonzero(kinds <= length - start)
             after[start] = after[start + 1] + np.einsum("kr,kr->r", by_width[fits, start], after[start + kinds[fits]])
         for low, high, width in zip(first, last, kinds, strict=True):
-            free = before[: max(length - width + 1, 0)] * after[width:] / after[0]  # both sides' configurations, not reaching into the site
+            free = before[: max(length - width + 1, 0)] * after[width:] / after[0]  # configurations on either side of the site
             bound = np.einsum("fsr,sr->rf", weights[low:high, : len(free)], free.astype(np.float32))
             found[begin : begin + rows, order[low:high]] = bound
     return found

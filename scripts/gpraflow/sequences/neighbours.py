@@ -1,8 +1,8 @@
 """Near-duplicate sequences: exact search for pairs within a few edits, without comparing all pairs.
 
-Two sequences within k edits share, in one of k + 1 segments of either, an exact match that is shifted by few positions (pigeonhole
-principle; the shifts are those of Pass-Join, Li et al. 2011, doi:10.14778/2078331.2078340). Sequences are joined by hashes of such
-segments, and only joined ones are compared.
+Of two sequences within k edits, one of k + 1 segments of either occurs in the other exactly, shifted by a few positions (pigeonhole
+principle; shifts as in Pass-Join, Li et al. 2011, doi:10.14778/2078331.2078340). Sequences are grouped by hashes of such segments, and
+only sequences of the same group are compared.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,20 +19,20 @@ from scipy.sparse.csgraph import connected_components
 
 from gpraflow.sequences.scaffold import reverse_complement_sequences, tokenize
 
-_PAIRS = 1_000_000  # candidate pairs at a time
-_KMERS = 40_000_000  # k-mers at a time
-_ROWS = 100_000  # sequences whose k-mers are listed at a time
-_FAR = 20_000  # sequences whose nearest is looked for at a time
-# The training promoter nearest to each promoter of a data set, and the edits between their inserts; null where none is near.
+_PAIRS = 1_000_000  # candidate pairs compared at a time
+_KMERS = 40_000_000  # k-mers processed at a time
+_ROWS = 100_000  # sequences whose k-mers are computed at a time
+_FAR = 20_000  # distant sequences processed at a time in the search for the nearest
+# Nearest training promoter of each promoter of a data set, and the edits between their inserts; null if there is none nearby.
 NEAREST = {"dataset": pl.String, "sequence": pl.String, "distance": pl.Int64, "nearest": pl.String}
-# Pairs of a library's promoter (`sequence`) and one of an independent data set (`other`) that are near-duplicates; `equal`: the inserts are
-# the same, on the same strand.
+# Near-duplicate pairs of a library promoter (`sequence`) and a promoter of an independent data set (`other`). `equal`: identical inserts
+# on the same strand.
 OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "other": pl.String, "equal": pl.Boolean}
 
 
 @dataclass(frozen=True)
 class Join:
-    """Sequences a and b of the same group share a segment; ``turned``: a's other strand does."""
+    """Sequences a and b of the same group share a segment; ``turned``: the segment is on the reverse complement of a."""
 
     rows_a: np.ndarray
     group_a: np.ndarray
@@ -42,10 +42,10 @@ class Join:
 
 
 def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | None = None, threads: int = 1) -> Iterator[Join]:
-    """Yield joins such that any two sequences within ``max_edits`` (Levenshtein) are in one group of one of them, in either order.
+    """Yield joins such that any two sequences within ``max_edits`` (Levenshtein distance) are in the same group of at least one join.
 
-    With their reverse complements as ``turned``, so are those that are within ``max_edits`` if one of them is turned. ``threads`` joins
-    are looked for at the same time.
+    If reverse complements are passed as ``turned``, this also holds for the distance between one sequence and the reverse complement of
+    the other. ``threads`` joins are computed in parallel.
     """
     if not len(sequences):
         return
@@ -53,7 +53,7 @@ def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | No
     number = max_edits + 1
     long, short = int(np.quantile(length, 0.01)) // number, int(length.min()) // number
     passes = [(np.flatnonzero(length >= number * long), long)]
-    if short < long:  # a few short sequences must not make the segments of all others short
+    if short < long:  # a few short sequences must not shorten the segments of all others
         passes.append((np.flatnonzero(length < number * long + max_edits), short))
     with ThreadPoolExecutor(threads) as pool:
         for rows, size in passes:
@@ -66,7 +66,7 @@ def _segment_joins(rows: np.ndarray, text: pl.Series, turned: pl.Series | None, 
     """Return the joins by one of the ``max_edits + 1`` segments of ``text``, at all shifts of either strand."""
     from_left = 2 * segment < max_edits + 1
     offset, most = (segment * size, segment) if from_left else ((segment - max_edits - 1) * size, max_edits - segment)
-    key = text.str.slice(offset, size).hash().to_numpy()  # equal hashes of different segments only add candidates
+    key = text.str.slice(offset, size).hash().to_numpy()  # hash collisions only add candidates
     found = []
     for strand, other in [(text, False)] if turned is None else [(text, False), (turned, True)]:
         for shift in range(-most, most + 1):
@@ -84,7 +84,7 @@ def _repeated(rows: np.ndarray, key: np.ndarray) -> Join:
 
 
 def _common(rows: np.ndarray, key_a: np.ndarray, key_b: np.ndarray, turned: bool) -> Join:
-    # Most keys have no partner: a table of one byte for each prefix of a key tells so without sorting.
+    # Most keys have no partner. A lookup table with one byte per key prefix excludes them without sorting.
     bits = np.uint64(64 - max(10, int(len(rows) * 16).bit_length()))
     seen = np.zeros(1 << (64 - int(bits)), bool)
     seen[key_b >> bits] = True
@@ -100,8 +100,8 @@ def _common(rows: np.ndarray, key_a: np.ndarray, key_b: np.ndarray, turned: bool
 
 
 def _distinct(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
-    """Return distinct keys in order, or those that are there more than once."""
-    ordered = np.sort(keys)  # np.unique without counts hashes, which is ten times slower here
+    """Return distinct keys in ascending order, or only those that occur more than once."""
+    ordered = np.sort(keys)  # np.unique without counts uses hashing, ten times slower here
     again = ordered[1:] == ordered[:-1]
     if repeated:
         keys = ordered[1:][again]
@@ -116,7 +116,7 @@ def _in(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
 
 
 def candidates(join: Join, label: np.ndarray, leaders_only: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pairs (a, b) of one group in which a's label is smaller; with ``leaders_only`` just the a with the smallest."""
+    """Yield pairs (a, b) of one group where a has the smaller label; with ``leaders_only``, a is the member with the smallest label."""
     scale = len(label) + 1
     place_a = join.group_a * scale + label[join.rows_a]
     order = np.argsort(place_a)
@@ -140,37 +140,37 @@ def candidates(join: Join, label: np.ndarray, leaders_only: bool) -> Iterator[tu
 
 
 def distances(a: pl.Series, b: pl.Series, max_edits: int, threads: int = 1) -> np.ndarray:
-    """Return the edits (Levenshtein) between ``a[i]`` and ``b[i]``, ``max_edits + 1`` for all that have more."""
+    """Return the Levenshtein distance between ``a[i]`` and ``b[i]``; ``max_edits + 1`` for all larger distances."""
     return process.cpdist(a.to_list(), b.to_list(), scorer=Levenshtein.distance, score_cutoff=max_edits, workers=threads)
 
 
 def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series | None = None, threads: int = 1) -> np.ndarray:
-    """Group sequences that are equal, reverse complements, within ``max_edits`` on either strand, or linked by others that are.
+    """Group sequences that are identical, reverse complements, within ``max_edits`` on either strand, or linked through others.
 
     Parameters
     ----------
     sequences
-        Inserts, without constant flanks: these would make all alike.
+        Inserts without constant flanks, which would make all sequences similar.
     max_edits
-        Substitutions, insertions and deletions; 0 for equal ones and reverse complements only.
+        Maximum substitutions, insertions and deletions; 0 groups only identical sequences and reverse complements.
     kmer
-        Also group those that share a piece of so many bp (at most 31) on either strand, unless it is of low complexity or holds an N; 0
-        for not.
+        Also group sequences that share a k-mer of this length (at most 31 bp) on either strand, except k-mers of low complexity or with N;
+        0 to disable.
     given
-        Names of groups whose members belong together in any case; null for none.
+        Names of predefined groups whose members always belong together; null for none.
     threads
-        For comparing.
+        Number of threads for comparing sequences.
 
     Returns
     -------
     numpy.ndarray
-        For each sequence the index of the first one of its group, int64.
+        Index of the first sequence of each sequence's group, int64.
     """
     return _groups(*_strands(sequences), max_edits, kmer, given, threads)
 
 
 def _strands(sequences: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Return of each sequence and its reverse complement the one that comes first in the alphabet, and the other one."""
+    """Return, for each sequence and its reverse complement, the alphabetically first and the other one."""
     both = pl.DataFrame({"given": sequences, "turned": reverse_complement_sequences(sequences)})
     strands = both.select(first=pl.min_horizontal("given", "turned"), second=pl.max_horizontal("given", "turned"))
     return strands["first"], strands["second"]
@@ -192,8 +192,8 @@ def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, g
     if max_edits:
         turned = other[first]
         joins = list(shared_segments(distinct, max_edits, turned, threads))
-        # Nearly all are neighbours of the first one with the same segment: that round leaves few for the exhaustive one. There labels of
-        # its beginning say who is a and who is b, so that a pair is met whatever is linked meanwhile.
+        # Most sequences are neighbours of the first one with the same segment; that round leaves few for the exhaustive one. Each round
+        # orders pairs by the labels at its start, so that every pair is compared even if labels change meanwhile.
         for leaders_only in (True, False):
             fixed = label
             for join in joins:
@@ -208,17 +208,17 @@ def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, g
 
 
 def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int = 0, threads: int = 1) -> pl.Series:
-    """Return the cluster of each promoter: its near-duplicates (`groups`), joined with promoters of the same ``group`` in the table.
+    """Return the cluster of each promoter: near-duplicates (`groups`), joined with promoters of the same ``group`` in the table.
 
-    A cluster is named after its first ``group`` in alphabetical order or, without groups, after its first insert or reverse complement, so
-    that its name depends neither on other clusters nor on the order of rows.
+    A cluster is named after its alphabetically first ``group`` or, without groups, after its first insert or reverse complement. The name
+    therefore depends neither on other clusters nor on the order of rows.
 
     Parameters
     ----------
     table
         Promoter table: ``sequence`` and ``group``.
     inserts
-        Its sequences without flanks.
+        Sequences of the table without flanks.
     max_edits, kmer, threads
         As for `groups`.
     """
@@ -230,16 +230,16 @@ def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int 
 
 
 def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1) -> pl.DataFrame:
-    """Return which sequences of a library are within ``max_edits`` of another set, on either strand.
+    """Return the sequences of a library that are within ``max_edits`` of a sequence of another set, on either strand.
 
     Returns
     -------
     polars.DataFrame
-        ``library``, ``other`` (indices) and ``distance`` (Levenshtein, of the nearer strand) of each such pair, in order.
+        ``library`` and ``other`` (row indices) and ``distance`` (Levenshtein distance on the closer strand) of each such pair, sorted.
     """
     together = pl.concat([library, others])
     turned = reverse_complement_sequences(together)
-    side = np.repeat([0, 1], [len(library), len(others)])  # as labels: only pairs across are candidates
+    side = np.repeat([0, 1], [len(library), len(others)])  # labels: only pairs between the two sets are candidates
     found = [np.empty((0, 3), np.int64)]
     for join in shared_segments(together, max_edits, turned, threads):
         for a, b in candidates(join, side, leaders_only=False):
@@ -262,9 +262,9 @@ def find_overlaps(
     Parameters
     ----------
     library, others
-        Promoters, and those of each other set by its name.
+        Promoters of the library, and of each other set by name.
     inserts
-        Takes flanks off.
+        Function that removes flanks.
     max_edits, threads
         As for `overlaps`.
     """
@@ -282,16 +282,17 @@ def find_overlaps(
 def nearest(
     sequences: pl.Series, library: pl.Series, max_edits: int, kmer: int = 12, candidates_each: int = 1000, threads: int = 1
 ) -> pl.DataFrame:
-    """Find a nearest sequence of a library for each sequence, on either strand.
+    """Find the nearest library sequence of each sequence, on either strand.
 
-    Any within ``max_edits`` is found (`overlaps`). Farther ones are looked for among those that share a piece of ``kmer`` bp: for each
-    sequence its rarest pieces in the library are taken until they lead to ``candidates_each``, and the 50 that share most of them are
-    compared. A distance beyond ``max_edits`` is thus that of a near sequence, an upper bound; unrelated inserts of 80 bp have about 35.
+    The search within ``max_edits`` is exhaustive (`overlaps`). Beyond that it is heuristic: candidates share k-mers of ``kmer`` bp. For
+    each sequence, its rarest k-mers in the library are used until they yield ``candidates_each`` candidates, and the 50 that share most
+    of these k-mers are compared. A distance above ``max_edits`` is therefore an upper bound; unrelated inserts of 80 bp differ by about
+    35 edits.
 
     Returns
     -------
     polars.DataFrame
-        A row for each sequence: ``distance`` (Levenshtein) and ``library`` (index), null where nothing is near.
+        A row per sequence: ``distance`` (Levenshtein) and ``library`` (row index), null if no candidate was found.
     """
     size = len(sequences)
     best, where = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
@@ -326,7 +327,7 @@ def nearest(
 
 
 def _sharing(sequences: pl.Series, library: pl.Series, kmer: int, candidates_each: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs (sequence, library) that share rare pieces, at most 50 of each sequence."""
+    """Return pairs (sequence, library) that share rare k-mers, at most 50 per sequence."""
     mine, of = _kmers(sequences, kmer)
     table = pl.DataFrame({"piece": mine, "row": of}).unique()
     wanted = table["piece"].unique()
@@ -348,16 +349,18 @@ def _sharing(sequences: pl.Series, library: pl.Series, kmer: int, candidates_eac
 
 
 def by_distance(overlaps: pl.DataFrame, datasets: Sequence[str], max_edits: int) -> pl.DataFrame:
-    """Return, for each data set and distance, how many of its promoters have their nearest library promoter there, and how many of those.
+    """Return, for each data set and distance, the number of its promoters whose nearest library promoter is at that distance.
+
+    The table also gives the number of these library promoters.
 
     Parameters
     ----------
     overlaps
-        Columns of `OVERLAPS`.
+        Table with the columns `OVERLAPS`.
     datasets
-        All data sets, so that those without overlaps are told too.
+        All data sets, so that those without overlaps are listed too.
     max_edits
-        Greatest distance.
+        Maximum distance.
     """
     every = pl.DataFrame({"dataset": datasets}, schema={"dataset": pl.String}).join(
         pl.DataFrame({"distance": range(max_edits + 1)}, schema={"distance": pl.Int64}), how="cross"
@@ -370,7 +373,7 @@ def by_distance(overlaps: pl.DataFrame, datasets: Sequence[str], max_edits: int)
 
 
 def _components(edges: list[np.ndarray], label: np.ndarray) -> np.ndarray:
-    """Return, for each node, the smallest of those it is linked with; ``edges`` become one array."""
+    """Return the smallest connected node of each node; ``edges`` are combined into one array."""
     edges[:] = [np.concatenate(edges)]
     nodes, place = np.unique(edges[0], return_inverse=True)
     place = place.reshape(-1, 2)
@@ -405,9 +408,9 @@ def _shared_kmers(sequences: pl.Series, size: int) -> np.ndarray:
 
 
 def _kmers(sequences: pl.Series, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return k-mers as numbers, the smaller of both strands, and the row of each; without those that hold an N or repeat themselves.
+    """Return k-mers as integers (the smaller of both strands) and the row of each, without k-mers of low complexity or with N.
 
-    A k-mer is of low complexity if seven tenths of its bases equal the one 1, 2 or 3 before.
+    A k-mer has low complexity if seven tenths of its bases equal the base 1, 2 or 3 positions before.
     """
     widest = int(sequences.str.len_bytes().max())  # type: ignore[arg-type]
     places = widest - size + 1

@@ -1,4 +1,4 @@
-"""Parent sequences of variants, relative to which effects of mutations are defined."""
+"""Parent sequences of variants, relative to which mutation effects are defined."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ def consensus(sequences: pl.Series, of: pl.Series) -> pl.Series:
     Parameters
     ----------
     sequences, of
-        Variants, and the name of each variant's parent.
+        Variant sequences, and the name of each variant's parent.
 
     Returns
     -------
     polars.Series
-        Null if the consensus is uncertain: variants of one parent differ in length, or at some position no base has a majority.
+        Parent sequences; null if variants of a parent differ in length, or no base has a majority at some position.
     """
     found: dict[Any, str | None] = {}
     for (name,), part in pl.DataFrame({"s": sequences, "of": of}).group_by("of"):
@@ -35,7 +35,7 @@ def consensus(sequences: pl.Series, of: pl.Series) -> pl.Series:
 
 
 def with_parents(table: pl.DataFrame, of: str, sequence: str) -> pl.DataFrame:
-    """Return the table with the column `PARENT`, if a column gives the parents' names or sequences.
+    """Return the table with the column `PARENT`, if a column gives the names or sequences of parents.
 
     Parameters
     ----------

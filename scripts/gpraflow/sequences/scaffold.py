@@ -1,4 +1,4 @@
-"""The promoter scaffold: flanks, window, tokens, strands."""
+"""The promoter scaffold: flanks, fixed-length windows, tokens, reverse complements."""
 
 import os
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ import yaml
 
 from gpraflow.core.errors import ConfigError, InputError, nearest
 
-ALPHABET = "ACGTN"  # the order of tokens and, without N, of one-hot channels; part of the shard format
-BASES = len(ALPHABET) - 1  # N is the fifth letter and has no channel of its own: 0000
+ALPHABET = "ACGTN"  # order of tokens and, without N, of one-hot channels; part of the shard format
+BASES = len(ALPHABET) - 1  # number of one-hot channels; N is encoded as 0000
 PADDING = ALPHABET.index("N")
 Side = Literal["left", "right"]
 
@@ -28,7 +28,7 @@ _BYTE_OF_TOKEN = np.frombuffer(ALPHABET.encode(), np.uint8)
 class Scaffold:
     """Constant sequences on both sides of the insert, 5' to 3' on the strand of the reporter gene.
 
-    A promoter is 5' flank, insert and 3' flank; ``upstream`` and ``downstream`` are the plasmid that reads run into beyond it.
+    A promoter consists of 5' flank, insert and 3' flank; ``upstream`` and ``downstream`` are the adjacent plasmid.
     """
 
     name: str
@@ -44,7 +44,7 @@ def load(path: str | os.PathLike, name: str) -> Scaffold:
     Raises
     ------
     ConfigError
-        If the file is missing, has no such scaffold, or a sequence holds other letters than A, C, G and T.
+        If the file is missing, lacks this scaffold, or a sequence contains letters other than A, C, G and T.
     """
     try:
         with open(path, encoding="utf-8") as handle:
@@ -62,7 +62,7 @@ def load(path: str | os.PathLike, name: str) -> Scaffold:
 
 
 def bytes_matrix(sequences: pl.Series) -> np.ndarray:
-    """Return equally long sequences as a ``(rows, length)`` uint8 array of ASCII codes."""
+    """Return sequences of equal length as a ``(rows, length)`` uint8 array of ASCII codes."""
     if not len(sequences):
         return np.empty((0, 0), np.uint8)
     joined = sequences.str.join("").item().encode()
@@ -70,22 +70,22 @@ def bytes_matrix(sequences: pl.Series) -> np.ndarray:
 
 
 def fit(sequences: pl.Series, length: int, keep: Side, pad: Side) -> pl.Series:
-    """Cut or pad sequences to ``length`` bp.
+    """Trim or pad sequences to ``length`` bp.
 
-    Longer ones keep their ``keep`` end, shorter ones get N on their ``pad`` side. Keep right and pad left is the convention of the
-    source slides and of Vaishnav et al. 2022.
+    Longer sequences keep their ``keep`` end; shorter ones are padded with N on the ``pad`` side. Keep right and pad left is the convention
+    of the source slides and of Vaishnav et al. 2022 (doi:10.1038/s41586-022-04506-6).
     """
     cut = sequences.str.tail(length) if keep == "right" else sequences.str.head(length)
     return cut.str.pad_start(length, "N") if pad == "left" else cut.str.pad_end(length, "N")
 
 
 def tokenize(sequences: pl.Series, length: int, keep: Side = "right", pad: Side = "left") -> np.ndarray:
-    """Return sequences as ``(rows, length)`` uint8 tokens A0 C1 G2 T3 N4, cut or padded as `fit` does.
+    """Return sequences as ``(rows, length)`` uint8 tokens (A 0, C 1, G 2, T 3, N 4), trimmed or padded by `fit`.
 
     Raises
     ------
     InputError
-        If a sequence holds another letter; the message counts rows from 1.
+        If a sequence contains another letter; the message counts rows from 1.
     """
     if not len(sequences):
         return np.empty((0, length), np.uint8)
@@ -98,27 +98,27 @@ def tokenize(sequences: pl.Series, length: int, keep: Side = "right", pad: Side 
 
 
 def detokenize(tokens: np.ndarray) -> list[str]:
-    """Return ``(rows, length)`` tokens as sequences, without the N on either end."""
+    """Convert ``(rows, length)`` tokens to sequences, without N at either end."""
     text = _BYTE_OF_TOKEN[tokens]
     return [row.tobytes().decode().strip("N") for row in text]
 
 
 def one_hot(tokens: np.ndarray) -> np.ndarray:
-    """Return ``(..., length)`` tokens as ``(..., length, 4)`` float32 channels A, C, G, T; N is 0000."""
+    """Convert ``(..., length)`` tokens to ``(..., length, 4)`` float32 channels A, C, G, T; N is 0000."""
     channels = np.eye(len(ALPHABET), dtype=np.float32)
     channels[PADDING] = 0
     return channels[tokens][..., :-1]
 
 
 def reverse_complement(tokens: np.ndarray) -> np.ndarray:
-    """Return the other strand of ``(..., length)`` tokens, 5' to 3'; N stays N."""
+    """Return the reverse complement of ``(..., length)`` tokens; N stays N."""
     return _COMPLEMENT[tokens[..., ::-1]]
 
 
 def reverse_complement_sequences(sequences: pl.Series) -> pl.Series:
-    """Return the other strand of sequences, 5' to 3'.
+    """Return the reverse complements of sequences.
 
-    By look-up in a byte matrix for each length: ten times as fast as Polars' reversal and replacement of strings.
+    Uses a lookup table on a byte matrix per sequence length, ten times faster than string operations in Polars.
     """
     lengths = sequences.str.len_bytes().to_numpy()
     turned, places = [], []

@@ -1,1 +1,1 @@
-"""From public or private tables to splits: downloads, ingestion, leakage-controlled splits."""
+"""From public or private tables to splits: download, ingestion, leakage-controlled splits."""

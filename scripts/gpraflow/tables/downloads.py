@@ -1,4 +1,4 @@
-"""Public data sets: download of files from Zenodo and mirrors, once for all runs, with verified checksums."""
+"""Download public data sets from Zenodo and mirrors, once for all runs, and verify their checksums."""
 
 import hashlib
 import json
@@ -23,31 +23,31 @@ from gpraflow.core.progress import Progress, amount
 
 try:
     import fcntl
-except ImportError:  # not on Windows
+except ImportError:  # not available on Windows
     fcntl = None  # type: ignore[assignment]
 
 ALGORITHMS = ("md5", "sha1", "sha256", "sha512")
-BLOCK = 1 << 16  # what a broken connection may cost
-LONGEST_WAIT = 300  # seconds; a server may ask for more in vain
+BLOCK = 1 << 16  # bytes per block: at most this much is lost when a connection breaks
+LONGEST_WAIT = 300  # maximum wait in seconds, even if a server requests more
 _AGAIN = (429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file of the registry of data sets.
+    """A file in the registry of public data sets.
 
     Parameters
     ----------
     dataset, file
-        Names of the data set and of the file, the latter as Zenodo has it.
+        Name of the data set, and name of the file on Zenodo.
     doi
-        ``10.5281/zenodo.N``, of a version or of all versions; empty if only mirrors have the file.
+        ``10.5281/zenodo.N``, of one version or of all versions; empty if only mirrors provide the file.
     checksum
-        ``md5:...`` (or sha1, sha256, sha512); empty to take Zenodo's.
+        ``md5:...`` (or sha1, sha256, sha512); empty to use the checksum that Zenodo reports.
     mirrors
-        URLs of the file elsewhere, for when Zenodo fails.
+        URLs of the file on other servers, tried if Zenodo fails.
     registry
-        Where this stands, for messages.
+        Location of this entry in the registry, for error messages.
     """
 
     dataset: str
@@ -60,22 +60,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Network:
-    """How to reach servers.
+    """Network settings.
 
     Parameters
     ----------
     api
-        Zenodo's REST API.
+        URL of Zenodo's REST API.
     mirrors
-        URLs with ``{file}`` and, if need be, ``{dataset}``; tried before Zenodo.
+        URLs with ``{file}`` and optionally ``{dataset}``; tried before Zenodo.
     retries
-        How often a request is repeated, and a connection that broke without a byte gained.
+        Maximum number of retries of a request, and of a connection that broke without receiving any data.
     timeout
-        Seconds without a byte before a connection counts as broken.
+        Seconds without data before a connection counts as broken.
     offline
-        Use only what is there.
+        Use only files that are already present.
     backoff
-        Seconds before the second repetition; doubled each time, up to a minute.
+        Seconds before the second retry; doubled for each further retry, up to a minute.
     """
 
     api: str = "https://zenodo.org/api"
@@ -93,16 +93,16 @@ class _Expected:
 
 
 class _FaultError(Exception):
-    """A place that does not give the file; the next one may."""
+    """A server does not provide the file; the next one may."""
 
 
 def record_id(doi: str, where: str) -> str:
-    """Return the number of Zenodo's record for a DOI; that of all versions leads to the newest.
+    """Return the number of the Zenodo record of a DOI. The DOI of all versions resolves to the newest version.
 
     Raises
     ------
     ConfigError
-        If it is no DOI of Zenodo's; ``where`` says where it stands.
+        If it is not a Zenodo DOI. ``where`` names its location in the config or registry.
     """
     match = re.fullmatch(r"(?:https?://(?:dx\.)?doi\.org/|doi:)?10\.5281/zenodo\.(\d+)", doi.strip(), flags=re.IGNORECASE)
     if not match:
@@ -114,7 +114,7 @@ def record_id(doi: str, where: str) -> str:
 
 
 def checksum_of(path: str | os.PathLike, algorithm: str) -> str:
-    """Return ``algorithm:hexadecimal digest`` of a file."""
+    """Return the checksum of a file as ``algorithm:hexadecimal digest``."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as handle:
         while block := handle.read(files.BLOCK):
@@ -123,22 +123,22 @@ def checksum_of(path: str | os.PathLike, algorithm: str) -> str:
 
 
 def fetch(path: str | os.PathLike, source: Source, network: Network, terminal: TextIO | None = None) -> dict[str, Any]:
-    """Bring a file to ``path``, unless the right one is there; return what is known of it.
+    """Download a file to ``path`` unless it is already present; return its DOI, name, checksum and size.
 
-    The file appears only with the expected size and checksum. Until then it is ``<path>.part``, from which a later call goes on, with
-    what it is a part of in ``<path>.part.json``: parts of another version are thrown away. ``<path>.fetched.json`` keeps the checksum,
-    so that later calls need no network. A file that is there is never overwritten.
+    The file appears at ``path`` only once its size and checksum are correct. Until then it is ``<path>.part``, from which a later call
+    resumes; ``<path>.part.json`` describes the partial file, and parts of another version are discarded. ``<path>.fetched.json`` stores
+    the checksum, so that later calls need no network. Existing files are never overwritten.
 
     Parameters
     ----------
     path
-        Where the file is wanted.
+        Destination of the file.
     source
-        What is wanted.
+        Registry entry of the file.
     network
-        How to get it.
+        Network settings.
     terminal
-        For progress: a bar if it is one, else a line now and then.
+        Stream for progress: a progress bar on a terminal, otherwise occasional lines.
 
     Returns
     -------
@@ -148,17 +148,17 @@ def fetch(path: str | os.PathLike, source: Source, network: Network, terminal: T
     Raises
     ------
     ConfigError
-        If the DOI is not Zenodo's, or the checksum is of an unknown kind.
+        If the DOI is not a Zenodo DOI, or the checksum algorithm is unknown.
     InputError
-        If Zenodo has no such record or file, or what is at ``path`` is another file.
+        If the record or file does not exist on Zenodo, or ``path`` holds a different file.
     GpraflowError
-        If no place gives the file with its checksum, or it cannot be written.
+        If no server provides the file with its checksum, or it cannot be written.
     """
     return _Fetch(Path(path), source, network, terminal).run()
 
 
 class _Fetch:
-    """One call of `fetch`."""
+    """State of one call of `fetch`."""
 
     def __init__(self, path: Path, source: Source, network: Network, terminal: TextIO | None):
         self.path, self.source, self.network, self.terminal = path, source, network, terminal
@@ -187,7 +187,7 @@ class _Fetch:
                     return found
             return self._reuse()
 
-    # What is expected
+    # Expected size and checksum
 
     def _given(self) -> _Expected | None:
         if not self.source.checksum:
@@ -195,13 +195,13 @@ class _Fetch:
         return _Expected(_checked(self.source.checksum, f"{self.where}, {self.source.file}"), None)
 
     def _recorded(self) -> _Expected | None:
-        """Return what was fetched to this path, if it was the same file of the same DOI."""
+        """Return the size and checksum recorded for this path, if it was the same file of the same DOI."""
         about = _load(self.about)
         same = about.get("doi") == self.source.doi and about.get("file") == self.source.file and "checksum" in about
         return _Expected(about["checksum"], about.get("bytes")) if same else None
 
     def _ask(self) -> tuple[_Expected, str]:
-        """Return what Zenodo says of the file, and its URL; the API is asked once."""
+        """Return size and checksum from Zenodo's API, and the URL of the file; the API is queried only once."""
         if self.answer is None:
             self.answer = self._asked()
         return self.answer
@@ -241,7 +241,7 @@ class _Fetch:
             raise GpraflowError(f"{shown_url(url)}: the record gives no link or no checksum of {self.source.file}; correct fetch.api")
         return _Expected(_checked(entry["checksum"], shown_url(url)), entry.get("size")), link
 
-    # What is there
+    # Files already present
 
     def _reuse(self) -> dict[str, Any]:
         expected = self._given() or self._recorded()
@@ -264,17 +264,17 @@ class _Fetch:
         if _load(self.about) != about:
             try:
                 files.write_json(self.about, about)
-            except GpraflowError as error:  # a folder of another user's
+            except GpraflowError as error:  # folder owned by another user
                 self.say(f"{error}; later runs will ask Zenodo again")
         return about
 
     def _about(self, checksum: str, size: int) -> dict[str, Any]:
         return {"doi": self.source.doi, "file": self.source.file, "checksum": checksum, "bytes": size}
 
-    # What is not there yet
+    # Download
 
     def _download(self) -> dict[str, Any] | None:
-        """Return what is known of the file when it is there; None if another process brought it meanwhile."""
+        """Download the file and return its description; None if another process downloaded it meanwhile."""
         expected = self._given()
         if expected is None:
             expected = self._ask()[0]
@@ -304,7 +304,7 @@ class _Fetch:
         )
 
     def _places(self) -> list[str]:
-        """Return URLs in the order of trial; the empty one is Zenodo's, which its API has to be asked for."""
+        """Return the URLs to try, in order. An empty URL means Zenodo, whose URL comes from its API."""
         names = {"{dataset}": quote(self.source.dataset), "{file}": quote(self.source.file)}
         own = [mirror.replace("{dataset}", names["{dataset}"]).replace("{file}", names["{file}"]) for mirror in self.network.mirrors]
         return [*own, *([""] if self.source.doi else []), *self.source.mirrors]
@@ -320,10 +320,10 @@ class _Fetch:
 
     @contextmanager
     def _partial(self, expected: _Expected) -> Iterator[Any]:
-        """Open the partial file, at its end, for this process alone; None if another one finished it. An empty one is removed after."""
+        """Open the partial file for appending, locked for this process; None if another process completed it. Remove it if left empty."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            handle = open(self.part, "a+b", buffering=0)  # noqa: SIM115 (closed below); unbuffered: what a killed process got is there
+            handle = open(self.part, "a+b", buffering=0)  # noqa: SIM115 (closed below); unbuffered, so data survive if the process is killed
         except OSError as error:
             raise GpraflowError(f"{self.part}: {error.strerror}; choose another folder (key data) or repair this one") from error
         with handle:
@@ -351,7 +351,7 @@ class _Fetch:
                         self.about_part.unlink(missing_ok=True)
 
     def _get(self, url: str, handle: Any, expected: _Expected) -> int:
-        """Complete the partial file from one place; return its bytes. What does not have the checksum is thrown away."""
+        """Complete the partial file from one server; return its size in bytes. Data with a wrong checksum are discarded."""
         resumed = handle.seek(0, os.SEEK_END)
         while True:
             self._go_on(url, handle, expected)
@@ -366,7 +366,7 @@ class _Fetch:
             resumed = 0
 
     def _go_on(self, url: str, handle: Any, expected: _Expected) -> None:
-        """Stream to the end, going on where a connection broke; only breaks without a byte gained count."""
+        """Download to the end, resuming broken connections. Only failures without any new data count as retries."""
         farthest, breaks = handle.tell(), 0
         while True:
             try:
@@ -395,7 +395,7 @@ class _Fetch:
                     raise _FaultError(f"answers {response.status_code} {response.reason}")
                 self.say(f"{shown_url(url)} does not resume at {amount(begin)}; starting again")
                 begin = _empty(handle)
-                if response.status_code != 200:  # a range that was not asked for, or none
+                if response.status_code != 200:  # the response holds a different range, or no data
                     return self._stream(url, handle, expected)
             elif response.status_code != (206 if begin else 200):
                 raise _FaultError(f"answers {response.status_code} {response.reason}")
@@ -427,13 +427,13 @@ class _Fetch:
 
 
 def _session(network: Network, say: Any) -> requests.Session:
-    """Return a session whose requests wait and try again when a server is busy or does not answer."""
+    """Return a session that waits and retries when a server is busy or does not respond."""
 
     class Patient(urllib3.Retry):
         def get_retry_after(self, response: Any) -> float | None:
             try:
                 seconds = super().get_retry_after(response)
-                reset = response.headers.get("X-RateLimit-Reset")  # seconds since 1970: when Zenodo's limit ends
+                reset = response.headers.get("X-RateLimit-Reset")  # Unix time at which Zenodo's rate limit ends
                 if seconds is None and response.status == 429 and reset:
                     seconds = min(max(float(reset) - time.time(), 0.0), LONGEST_WAIT)
             except (ValueError, urllib3.exceptions.InvalidHeader):
@@ -456,7 +456,7 @@ def _session(network: Network, say: Any) -> requests.Session:
         raise_on_status=False,
     )
     session = requests.Session()
-    # Compressed on the way, bytes could be neither counted nor gone on from.
+    # No compression: byte counts and resuming need the bytes of the file itself.
     session.headers.update({"User-Agent": "gpraflow", "Accept-Encoding": "identity"})
     for scheme in ("https://", "http://"):
         session.mount(scheme, HTTPAdapter(max_retries=patience))
@@ -464,7 +464,7 @@ def _session(network: Network, say: Any) -> requests.Session:
 
 
 def _checked(checksum: str, where: str) -> str:
-    """Return a checksum in lower case; a kind that cannot be computed is a `ConfigError`."""
+    """Return a checksum in lower case; an unsupported algorithm is a `ConfigError`."""
     algorithm, _, digest = checksum.lower().partition(":")
     if algorithm not in ALGORITHMS or not re.fullmatch("[0-9a-f]+", digest):
         raise ConfigError(f"{where}: the checksum '{checksum}' is not {', '.join(f'{name}:...' for name in ALGORITHMS)} in hexadecimal")
@@ -472,7 +472,7 @@ def _checked(checksum: str, where: str) -> str:
 
 
 def _load(path: Path) -> dict[str, Any]:
-    """Return the JSON object of a file; nothing if it is not there or damaged."""
+    """Return the JSON object in a file; empty if the file is missing or corrupt."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -481,7 +481,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _lock(handle: Any, waiting: Any) -> None:
-    """Hold a file for this process alone until it is closed, where the file system can do that."""
+    """Lock a file for this process until it is closed, if the file system supports locks."""
     if fcntl is None:
         return
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Ingestion of a user's table into the promoter table: validation of rows, completion of flanks, resolution of duplicates."""
+"""Ingest a user's table into the promoter table: validate rows, complete flanks, resolve duplicates."""
 
 import os
 from collections.abc import Sequence
@@ -36,28 +36,28 @@ def ingest(
     Parameters
     ----------
     path
-        TSV, CSV (plain, .gz or .zst) or Parquet. Windows line ends and a byte order mark are accepted.
+        TSV, CSV (plain, .gz or .zst) or Parquet. Windows line endings and a byte order mark are accepted.
     scaffold, policy
         Flanks, and the treatment of missing or damaged flanks, invalid lengths and duplicates.
     columns
-        Role (a column of `SCHEMA`) -> column name, or number from 1 without a header; ``"auto"``: the column with the role's
-        name if it exists; ``""``: none.
+        Role (a column of `SCHEMA`) -> column name, or 1-based column number without a header. ``"auto"``: the column named like the role,
+        if present. ``""``: none.
     file_format
         ``tsv``, ``csv``, ``parquet``, or ``auto`` to use the file extension.
     header
-        Whether the first row of a text file holds column names.
+        True if the first row of a text file holds column names.
     expression_range
         Valid range of expression, in the units of the table.
     keep, keep_if_there
-        Further columns to keep under their own names, as float64 if all values are numbers, else as text; empty cells are null. Repeated
-        sequences keep the values of the first row. Columns of ``keep_if_there`` may be missing.
+        Further columns to keep under their own names, as float64 if all values are numbers, else as text; empty cells are null. Duplicate
+        sequences keep the values of their first row. Columns of ``keep_if_there`` are optional.
     ledger
-        Ledger that counts rows; a new one by default.
+        Records row counts; a new ledger by default.
 
     Raises
     ------
     InputError
-        With file, row (line number of a text file, record number of a Parquet file; both from 1), what was found and what to do.
+        For invalid rows, with file and row (line number of a text file, record number of a Parquet file; both from 1) and advice.
     ConfigError
         If a column is missing.
     """
@@ -76,7 +76,7 @@ def ingest(
 
 
 def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], header: bool, path: Any) -> list[str]:
-    """Return the further columns to keep, without those of `SCHEMA`."""
+    """Return the further columns to keep, excluding those of `SCHEMA`."""
     if keep and not header:
         raise ConfigError(f"{path}: without a header there is no column '{keep[0]}' to keep; give the file a header, or leave it out")
     for name in keep:
@@ -88,7 +88,7 @@ def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], h
 
 
 def _with_numbers(kept: pl.DataFrame) -> pl.DataFrame:
-    """Return further columns as float64 if all values are numbers, with blank cells as null."""
+    """Convert further columns to float64 if all their values are numbers; blank cells become null."""
     for name, dtype in kept.schema.items():
         if dtype == pl.String:
             cells = kept.select(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name).str.strip_chars()))[name]
@@ -137,7 +137,7 @@ def _checked(
 
 
 def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
-    """Return the block with ``bin_cells`` as lists of numbers, from a list column or from numbers separated by commas."""
+    """Return the block with ``bin_cells`` as lists of numbers, parsed from a list column or from comma-separated text."""
     text = pl.col("bin_cells")
     if rows.schema["bin_cells"] == pl.String:
         text = pl.when(text.str.strip_chars() != "").then(text.str.split(",").list.eval(pl.element().str.strip_chars()))
@@ -155,7 +155,7 @@ def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
 
 
 def _with_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
-    """Return the block with flanks completed, and rows dropped, according to the policy."""
+    """Complete flanks, and drop rows according to the policy."""
     five, three = scaffold.five_prime, scaffold.three_prime
     if five or three:
         rows = mend_flanks(rows, scaffold, policy, path, ledger)
@@ -182,7 +182,7 @@ def _longest(rows: pl.DataFrame) -> int:
 
 
 def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.DataFrame:
-    """Return one row per distinct sequence, in order of first appearance, with expression as float32."""
+    """Return one row per distinct sequence, in order of first occurrence, with expression as float32."""
     rows = rows.with_columns(pl.col("expression").cast(pl.Float32))
     twice = pl.col("sequence").is_duplicated()
     duplicates = rows.filter(twice)

@@ -1,4 +1,4 @@
-"""Assignment of promoters to train, val and test by whole clusters."""
+"""Assign promoters to train, val and test splits, keeping clusters of near-duplicates together."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
 
 SPLITS = ("train", "val", "test")
-LISTED = "split.test_sequences"  # name of the user's list of test sequences in the table of overlaps
+LISTED = "split.test_sequences"  # data set name, in the table of overlaps, of the user's list of test sequences
 _QUANTILES = 5
 _READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 2**62)}
 _MOST_SOURCES = 20
@@ -21,7 +21,7 @@ _MOST_SOURCES = 20
 def by_hash(cluster: pl.Series, fractions: Mapping[str, float], seed: int) -> pl.Series:
     """Assign clusters to splits by a keyed hash of their names.
 
-    The split of a cluster depends on its name, the seed and the fractions only, so that it does not change when rows are added.
+    The split of a cluster depends only on its name, the seed and the fractions, so it does not change when rows are added.
 
     Parameters
     ----------
@@ -45,18 +45,18 @@ def by_hash(cluster: pl.Series, fractions: Mapping[str, float], seed: int) -> pl
 
 
 def _places(names: pl.Series, seed: int) -> np.ndarray:
-    """Return a number in 0 .. 1 for each name, from a keyed hash."""
+    """Return a pseudorandom number between 0 and 1 for each name, from a keyed hash."""
     key = seed.to_bytes(8, "big", signed=False)
     return np.array([int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8, key=key).digest(), "big") for name in names]) / 2.0**64
 
 
 def draw(cluster: pl.Series, promoters: int, seed: int, origin: str) -> pl.Series:
-    """Return the rows of a random draw of whole clusters with at most ``promoters`` rows; smaller draws are subsets of larger ones.
+    """Draw whole clusters at random, up to ``promoters`` rows, and return a mask of these rows; smaller draws are subsets of larger ones.
 
     Raises
     ------
     InputError
-        If there are fewer promoters, or the first cluster alone has more.
+        If the table has fewer promoters, or the first cluster alone exceeds ``promoters``.
     """
     if promoters > len(cluster):
         raise InputError(f"{origin}: split.train_promoters is {promoters}, but train has {len(cluster)} promoters; set it to 0 for all")
@@ -76,7 +76,7 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
     Raises
     ------
     InputError
-        If the table has no such column, or a value is not a split of the config.
+        If the table has no such column, or a value is not a label in the config.
     """
     given = table["split"]
     if given.is_null().all():
@@ -91,7 +91,7 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
 
 
 def _apart(assigned: pl.Series, cluster: pl.Series, names: Sequence[str], across: str, origin: str, ledger: Ledger) -> pl.Series:
-    """Return which promoters are kept; of clusters in several splits, only those in the last split."""
+    """Return a mask of promoters to keep: of clusters that span several splits, only those in the last split."""
     found = pl.DataFrame({"cluster": cluster, "split": assigned}).group_by("cluster").agg(splits=pl.col("split").unique().sort())
     torn = found.filter(pl.col("splits").list.len() > 1).sort("cluster")
     if torn.height and across == "error":
@@ -111,7 +111,7 @@ def _apart(assigned: pl.Series, cluster: pl.Series, names: Sequence[str], across
 def by_list(
     table: pl.DataFrame, overlaps: pl.DataFrame, cluster: pl.Series, fractions: Mapping[str, float], seed: int, origin: str
 ) -> pl.Series:
-    """Assign promoters with listed inserts to test, others to the other splits by hash (`by_hash`).
+    """Assign promoters with listed inserts to the test split, and others to the other splits by hash (`by_hash`).
 
     Raises
     ------
@@ -130,7 +130,7 @@ def by_list(
 def _overlapping(
     table: pl.DataFrame, assigned: pl.Series, overlaps: pl.DataFrame, independent: str, origin: str, ledger: Ledger
 ) -> pl.Series:
-    """Return which promoters of train and val are dropped as near-duplicates of independent or listed promoters."""
+    """Return a mask of train and val promoters to drop as near-duplicates of independent or listed promoters."""
     if (overlaps["dataset"] == LISTED).any():
         near = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps.filter(dataset=LISTED)["sequence"].implode())
         for name in ("train", "val"):
@@ -167,44 +167,44 @@ def split(
     origin: str,
     ledger: Ledger,
 ) -> dict[str, pl.DataFrame]:
-    """Split a promoter table into one table per split; each row is in exactly one, or dropped and counted.
+    """Split a promoter table into one table per split. Each row is in exactly one split, or dropped and recorded in the ledger.
 
     Parameters
     ----------
     table
         Promoter table.
     cluster
-        Cluster of each row; clusters stay together.
+        Cluster of each row. Clusters are not divided.
     method
         ``hash``: whole clusters by a seeded hash. ``column``: the table's own ``split``. ``list``: listed promoters form the test
-        split, other members of their clusters and near-duplicates are dropped, and the rest is assigned by hash.
+        split; other members of their clusters, and near-duplicates, are dropped; the rest is assigned by hash.
     names
-        Splits to make.
+        Names of the splits.
     fractions
-        Share of each split (``hash``).
+        Fraction of clusters in each split (``hash``).
     labels
-        Labels of the splits in the table's own column ``split`` (``column``).
+        Split -> its label in the column ``split`` of the table (``column``).
     across
         Clusters that span several splits: ``drop`` keeps their promoters in the last of ``train``, ``val``, ``test`` and drops them from
         earlier splits; ``error`` raises an error.
     overlaps
         Near-duplicates of promoters of independent data sets and of `LISTED` sequences (`neighbours.OVERLAPS`).
     independent
-        Treatment of these: ``drop`` removes them from ``train`` and ``val``; ``warn`` counts them; ``error`` raises an error.
+        Treatment of these overlaps: ``drop`` removes them from ``train`` and ``val``; ``warn`` counts them; ``error`` raises an error.
     train_promoters
-        Maximum number of training promoters, as whole clusters drawn at random (`draw`), for learning curves; 0 for all.
+        Maximum number of training promoters, drawn at random as whole clusters (`draw`), for learning curves; 0 for all.
     seed
         Key of the hash.
     origin
-        Path for messages.
+        Path of the table, for error messages.
     ledger
-        Ledger that counts dropped rows.
+        Records dropped rows.
 
     Raises
     ------
     InputError
-        If a split is empty, a cluster is in more than one split and ``across`` is ``error``, a promoter of ``train`` or ``val``
-        overlaps and ``independent`` is ``error``, or as `by_column`.
+        If a split is empty; if a cluster spans several splits and ``across`` is ``error``; if a promoter of ``train`` or ``val`` overlaps
+        and ``independent`` is ``error``; or as `by_column`.
     """
     shares = {name: fractions[name] for name in names}
     if method == "hash":
@@ -240,7 +240,7 @@ def split(
 
 
 def summary(parts: Mapping[str, pl.DataFrame], clusters: pl.DataFrame) -> pl.DataFrame:
-    """Return the composition of splits: promoters and shares, overall and within strata of the library.
+    """Return the composition of the splits: number and share of promoters, overall and within subgroups of the library.
 
     Parameters
     ----------
@@ -252,8 +252,8 @@ def summary(parts: Mapping[str, pl.DataFrame], clusters: pl.DataFrame) -> pl.Dat
     Returns
     -------
     polars.DataFrame
-        ``stratum`` (promoters, clusters, fifths of expression, length, reads, singletons, sources), ``level``, ``split``, ``promoters``
-        (clusters in the stratum of that name) and ``share`` of the level that is in this split.
+        ``stratum`` (promoters, clusters, quintiles of expression, length, reads, singletons, sources), ``level``, ``split``, ``promoters``
+        (number of clusters in the stratum "clusters") and ``share``, the fraction of the level that is in this split.
     """
     used = ["sequence", "expression", "n_reads", "singleton", "source", "split"]
     table = pl.concat([part.select(used) for part in parts.values()]).join(clusters, on="sequence", how="left")
