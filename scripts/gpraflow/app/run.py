@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 RECORDS = Path("results/.running")
+# All of Snakemake's but `code`, which compares the times of scripts: the parameter `code` of each rule says whether code has changed.
+TRIGGERS = ("input", "mtime", "params", "software-env")
 _PROC = Path("/proc")
 _BOOT = _PROC / "sys/kernel/random/boot_id"
 
@@ -93,7 +95,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"gpraflow: {problem}", file=sys.stderr)
         return 1
     RECORDS.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen([*snakemake, "--rerun-incomplete", *arguments])
+    process = subprocess.Popen([*snakemake, "--rerun-triggers", *TRIGGERS, "--rerun-incomplete", *arguments])
     record = RECORDS / f"{process.pid}.json"
     try:
         record.write_text(json.dumps(_machine() | {"since": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
