@@ -625,7 +625,7 @@ def test_verify(there, emulator, bucket_name, url, local, capsys):
     status, lines, errors = command(capsys, "verify", url)
     assert (status, lines) == (2, [])
     for part in (
-        f"gpraflow: {url}: not what was uploaded:",
+        f"gpraflow: {url}: differs from what was uploaded:",
         "val-00000-of-00003.tfrecord: its checksum is not the manifest's",
         "val-00001-of-00003.tfrecord: 3 bytes, the manifest says",
         "val-00002-of-00003.tfrecord: not in the bucket",
