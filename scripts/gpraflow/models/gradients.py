@@ -126,7 +126,7 @@ def _with_jax(model: Any, change: _Change) -> Callable[[np.ndarray, np.ndarray],
     groups = (model.trainable_variables, model.non_trainable_variables)
 
     def at(tokens: np.ndarray, zeros: np.ndarray) -> np.ndarray:
-        state = [[variable.value for variable in group] for group in groups]  # read at each call, because Keras's predict replaces the arrays
+        state = [[variable.value for variable in group] for group in groups]  # read at each call: Keras's predict replaces the arrays
         return np.asarray(gradient(zeros, *state, tokens))
 
     return at

@@ -109,7 +109,7 @@ def learned_rows(
 def grouped_convolution(
     x: keras.KerasTensor, kernel_size: int, filters_per_group: int, initializer: keras.initializers.Initializer, name: str
 ) -> keras.KerasTensor:
-    """Grouped convolution without bias; each group has as many filters as input channels.
+    """Apply a grouped convolution without bias; each group has as many filters as input channels.
 
     Equivalent to ``Conv1D(channels, kernel_size, groups=channels / filters_per_group)``, except that group ``g`` has the channels
     ``g + i * groups`` instead of ``g * filters_per_group + i`` (tested). It is computed as one matrix product per group, of tiles of

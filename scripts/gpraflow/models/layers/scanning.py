@@ -31,7 +31,7 @@ def windows(tokens: Any, width: int) -> tuple[Any, Any]:
 
 
 def motif_kernel(path: str | os.PathLike, width: int) -> tuple[np.ndarray, list[motifs.Motif]]:
-    """Return the motifs of a JASPAR file, and their log-odds in natural-log units as one ``(4 * width, motifs)`` kernel (first).
+    """Return the log-odds of a JASPAR file's motifs (natural log) as one ``(4 * width, motifs)`` kernel, and the motifs.
 
     Narrower motifs are centred and padded with 0. Wider motifs are cropped to the ``width`` contiguous positions with the highest
     information content.
