@@ -155,7 +155,7 @@ def train(
 
 
 def backup_url(url: str, receipt_path: str | os.PathLike, on_tpu: bool) -> str:
-    """Return the URL for copies of checkpoints: ``url``, or on a TPU VM, which can be pre-empted, by default a folder next to the shards."""
+    """Return the URL for checkpoint copies: ``url``, or by default on a TPU VM (which can be pre-empted) a folder next to the shards."""
     return url or (f"{upload.read_receipt(receipt_path)['bucket']}/checkpoints" if on_tpu else "")
 
 
