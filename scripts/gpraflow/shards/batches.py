@@ -23,7 +23,7 @@ from gpraflow.shards import records as shards_records
 from gpraflow.shards.records import EXPRESSION, SEQUENCE
 from gpraflow.storage import base, connect
 
-MASK = "mask"  # of a batch: 1 for promoters, 0 for padding
+MASK = "mask"  # feature of padded batches: 1 for promoters, 0 for padding
 _GATHER = 1 << 16  # promoters per block: large, so that the loop over shards has little overhead
 _AHEAD = 2  # blocks prefetched
 

@@ -27,7 +27,7 @@ class Bucket(Protocol):
         """Return the current metadata of an object, or None if it does not exist."""
 
     def get(self, name: str) -> bytes:
-        """Return an object's content after checking its checksum; raise `InputError` if it does not exist."""
+        """Return an object's content as stored; raise `InputError` if it does not exist."""
 
     def put(self, name: str, path: Path, crc32c: str, seen: Entry | None) -> None:
         """Store a local file with this CRC32C atomically; raise `ConflictError` if the object has changed since it was ``seen``."""
