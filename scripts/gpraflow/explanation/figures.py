@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 
 from gpraflow.core.drawing import BLUE, STYLE, VERMILION
 
-_BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # A, C, G, T in sequence logos
+_BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # base colours of sequence logos
 
 
 def factors(parameters: pl.DataFrame, most: int = 30) -> Any:

@@ -247,9 +247,9 @@ def find_seqlets(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites
 def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] = ()) -> dict[str, Any]:
     """Return precision and recall of identified factors (`FACTORS`) against the truly active ones, matched by ``matrix``.
 
-    Precision is None if no factor was identified. ``precision_with_alike`` also accepts factors whose motif is nearly the same as that of an
-    active factor (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` is computed for the half of the
-    active factors with the largest absolute activity.
+    Precision is None if no factor was identified. ``precision_with_alike`` also accepts factors whose motif is nearly the same as that of
+    an active factor (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` is computed for the half of
+    the active factors with the largest absolute activity.
     """
     active, named = set(truth["matrix"]), set(factors["matrix"])
     stronger = set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])

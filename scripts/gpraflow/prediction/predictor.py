@@ -57,7 +57,7 @@ class Predictor:
     def members(self, tokens: np.ndarray) -> np.ndarray:
         """Return predictions of each ensemble member for ``(promoters, length)`` tokens, ``(promoters, members)`` float64.
 
-        All batches are padded to the same size (the batch size or, for fewer promoters, a power of two), so that the model is compiled once.
+        All batches are padded to the same size (the batch size; a power of two for fewer promoters), so that the model is compiled once.
 
         Raises
         ------

@@ -24,8 +24,8 @@ def read(
     Parameters
     ----------
     ref, alt
-        Sequence files (`tables.records`) in which a pair has the same name. Alternatively, ``alt`` is a VCF: CHROM is a name in ``ref``, and
-        POS counts from 1 in that sequence as it is in the file. A VCF variant is named by its ID, or ``CHROM:POS:REF>ALT``; each
+        Sequence files (`tables.records`) in which a pair has the same name. Alternatively, ``alt`` is a VCF: CHROM is a name in ``ref``,
+        and POS counts from 1 in that sequence as it is in the file. A VCF variant is named by its ID, or ``CHROM:POS:REF>ALT``; each
         alternative allele is a separate variant.
     ledger
         Records the number of sequences and the reasons for dropping them.
