@@ -1,4 +1,4 @@
-"""gpraflow: from a sorted promoter library to a sequence-to-expression model tested without data leakage."""
+"""gpraflow: sequence-to-expression models of sorted promoter libraries, with leakage-controlled data splits."""
 
 from __future__ import annotations
 

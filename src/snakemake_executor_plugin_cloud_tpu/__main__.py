@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     try:
                         plane.delete(vm.machine)
                         print(": deleted", end="")
-                    except Exception as error:  # noqa: BLE001 (the others are still to be deleted)
+                    except Exception as error:  # noqa: BLE001 (continue with the other VMs)
                         failed += 1
                         print(f": NOT DELETED: {error}", end="")
                 elif given.command == "sweep":

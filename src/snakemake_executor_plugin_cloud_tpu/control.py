@@ -1,4 +1,4 @@
-"""Creating, looking at and deleting TPU VMs: Compute Engine for v6e, v5p and TPU7x, queued resources for v5e and older."""
+"""Creation, status and deletion of TPU VMs: Compute Engine for v6e, v5p and TPU7x, queued resources for v5e and older."""
 
 import re
 from dataclasses import dataclass
@@ -6,18 +6,18 @@ from typing import Any, Literal, Protocol
 
 from snakemake_executor_plugin_cloud_tpu.settings import GENERATIONS, ExecutorSettings
 
-LABEL = "snakemake-cloud-tpu"  # of every VM, so that those can be found that nobody looks after
-WAIT_MINUTES = 20  # that a queued resource, or a flexible start, waits in one zone
+LABEL = "snakemake-cloud-tpu"  # label of every VM, by which abandoned VMs are identified
+WAIT_MINUTES = 20  # maximum wait of a queued resource or flexible start in one zone
 DISK_GB = 100
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-TIMEOUT = 60  # seconds for an answer
+TIMEOUT = 60  # seconds until a request times out
 
 State = Literal["waiting", "running", "gone", "full", "failed"]
 
 
 @dataclass(frozen=True)
 class Machine:
-    """A VM by its name and zone."""
+    """Name and zone of a VM."""
 
     name: str
     zone: str
@@ -25,7 +25,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Found:
-    """A VM of the plugin's as a control plane lists it."""
+    """A VM of this plugin, as listed by a control plane."""
 
     machine: Machine
     kind: str
@@ -34,22 +34,22 @@ class Found:
 
 
 class ControlPlane(Protocol):
-    """What both can do; all methods raise what Google's libraries raise."""
+    """Interface of both control planes; methods raise the exceptions of Google's libraries."""
 
     def create(self, machine: Machine, kind: str, script: str, seconds: int, labels: dict[str, str]) -> None:
-        """Ask for a VM that runs ``script`` when it starts, and is deleted after ``seconds`` where Google does that by itself."""
+        """Request a VM that runs ``script`` at startup; Compute Engine deletes it after ``seconds``."""
 
     def state(self, machine: Machine) -> tuple[State, str]:
-        """Return how a VM is, and in Google's words: ``gone`` was taken away or deleted, ``full`` says that the zone has none."""
+        """Return a VM's state and Google's description: ``gone`` is preempted or deleted, ``full`` means no capacity in the zone."""
 
     def delete(self, machine: Machine) -> None:
-        """Delete a VM, whatever it does; `NotFound` if there is none."""
+        """Delete a VM in any state; raise `NotFound` if it does not exist."""
 
     def address(self, machine: Machine) -> str:
-        """Return the URL that a VM sends DELETE to, to be rid of itself."""
+        """Return the URL to which the VM sends a DELETE request to delete itself."""
 
     def find(self, zone: str) -> list[Found]:
-        """Return all VMs of the plugin's in a zone."""
+        """Return all VMs of this plugin in a zone."""
 
 
 def uses_compute_engine(kind: str) -> bool:
@@ -58,14 +58,14 @@ def uses_compute_engine(kind: str) -> bool:
 
 
 def connect(kind: str, settings: ExecutorSettings) -> ControlPlane:
-    """Return who has TPUs of this type."""
+    """Return the control plane for this TPU type."""
     return ComputeEngine(settings) if uses_compute_engine(kind) else QueuedResources(settings)
 
 
 def _transport(kind: Any, endpoint: str) -> dict[str, Any]:
     scheme, host = endpoint.split("://")
     if scheme == "https":
-        return {"transport": kind(host=host)}  # with the application default credentials
+        return {"transport": kind(host=host)}  # uses the application default credentials
     from google.auth.credentials import AnonymousCredentials
 
     return {"transport": kind(host=host, url_scheme=scheme, credentials=AnonymousCredentials())}
@@ -82,7 +82,7 @@ class ComputeEngine:
         self.settings, self.api = settings, compute_v1
         self.instances = compute_v1.InstancesClient(**_transport(InstancesRestTransport, settings.compute_endpoint))
         self.operations = compute_v1.ZoneOperationsClient(**_transport(ZoneOperationsRestTransport, settings.compute_endpoint))
-        self.asked: dict[Machine, str] = {}  # operations that create
+        self.asked: dict[Machine, str] = {}  # names of create operations
 
     def create(self, machine: Machine, kind: str, script: str, seconds: int, labels: dict[str, str]) -> None:
         """See `ControlPlane`."""
@@ -120,12 +120,12 @@ class ComputeEngine:
         if machine in self.asked:
             try:
                 operation = self.operations.get(operation=self.asked[machine], **where)
-                if operation.error.errors:  # a zone without TPUs is an error of the operation, not of the call
+                if operation.error.errors:  # missing capacity is an error of the operation, not of the request
                     error = operation.error.errors[0]
                     return "full" if is_full(f"{error.code} {error.message}") else "failed", f"{error.code}: {error.message}"
-                if operation.status != self.api.Operation.Status.DONE:  # it tells more than whether the instance is there yet
+                if operation.status != self.api.Operation.Status.DONE:  # more informative than the instance's status
                     return "waiting", "being created"
-            except NotFound:  # old operations are forgotten
+            except NotFound:  # old operations are deleted by Google
                 pass
         try:
             status = self.instances.get(instance=machine.name, **where).status
@@ -154,7 +154,7 @@ class ComputeEngine:
 
 
 class QueuedResources:
-    """Queued resources of the Cloud TPU API, which Google no longer develops; v5e and older are to be had by it only."""
+    """Queued resources of the Cloud TPU API, which Google no longer develops; v5e and older are available through it only."""
 
     def __init__(self, settings: ExecutorSettings):
         from google.cloud import tpu_v2
@@ -167,7 +167,7 @@ class QueuedResources:
         return f"projects/{self.settings.project}/locations/{machine.zone}/queuedResources/{machine.name}"
 
     def create(self, machine: Machine, kind: str, script: str, seconds: int, labels: dict[str, str]) -> None:
-        """See `ControlPlane`; Google does not limit the time that a queued resource's VM runs, only the VM itself does (`vm`)."""
+        """See `ControlPlane`; run time is limited by the VM itself (`vm`), not by Google."""
         api, settings = self.api, self.settings
         parent = f"projects/{settings.project}/locations/{machine.zone}"
         image = settings.runtime_version or GENERATIONS.get(kind.split("-")[0], "tpu-ubuntu2204-base")
@@ -203,7 +203,7 @@ class QueuedResources:
 
     def delete(self, machine: Machine) -> None:
         """See `ControlPlane`."""
-        request = self.api.DeleteQueuedResourceRequest(name=self._name(machine), force=True)  # its node too
+        request = self.api.DeleteQueuedResourceRequest(name=self._name(machine), force=True)  # force: also deletes its node
         self.client.delete_queued_resource(request=request, timeout=TIMEOUT)
 
     def address(self, machine: Machine) -> str:
@@ -222,7 +222,7 @@ class QueuedResources:
 
 
 def is_full(text: str) -> bool:
-    """Return whether an error of Google's says that a zone has no TPU now, so that another zone or time may have."""
+    """Return whether Google's error message reports missing TPU capacity in a zone, so that another zone or a retry may succeed."""
     text = text.lower()
     return "quota" not in text and any(
         word in text for word in ("exhausted", "stockout", "capacity", "enough resources", "expired", "unavailable")

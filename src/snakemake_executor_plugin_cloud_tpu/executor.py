@@ -1,4 +1,4 @@
-"""The executor: one VM for each job, from its creation to its end."""
+"""The executor: creates, monitors and deletes one VM per job."""
 
 import asyncio
 import atexit
@@ -26,34 +26,34 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_executor_plugin_cloud_tpu import control, internals
 from snakemake_executor_plugin_cloud_tpu.control import Machine
 
-TPU = "tpu_type"  # the resource that sends a job to a VM
-MISSING = "tpu_missing"  # the resource by which a workflow says what a job lacks to run on one; empty if nothing
-FOLDER = "_tpu"  # of the bucket's
+TPU = "tpu_type"  # resource that requests a TPU VM for a job
+MISSING = "tpu_missing"  # resource with the workflow's message about what a job lacks for a TPU VM; empty if nothing
+FOLDER = "_tpu"  # folder in the bucket
 VM_PROGRAM = Path(__file__).with_name("vm.py")
 DELETE_ATTEMPTS = 6
-COMMAND = ".cloud-tpu/job.sh"  # of a job's archive
-LONGEST_WAIT = 600  # seconds between rounds of asking all zones
+COMMAND = ".cloud-tpu/job.sh"  # script in a job's archive
+LONGEST_WAIT = 600  # maximum seconds between rounds of requests to all zones
 LEFT_OUT = re.compile(r"(^|/)(\.git|\.snakemake|__pycache__|\.venv[^/]*)(/|$)")
 
 
 @dataclass
 class _Task:
-    """A job on its way."""
+    """State of a submitted job."""
 
     info: SubmittedJobInfo
-    name: str  # what Snakemake remembers of it: the name of its first VM
-    kind: str
-    seconds: int  # that the job may take
-    number: int = 0  # of VMs before this one, in earlier runs too
-    restarts: int = 0  # VMs that were taken away in this run
-    machine: Machine | None = None  # the VM as it is now
-    created: float = 0.0
-    ready: bool = False  # its files are in the bucket
-    zone: int = 0  # to ask next
-    rounds: int = 0  # in which no zone had a TPU
-    wait: float = 0.0  # until then
-    told: str = ""
-    pieces: int = 0  # of the log that were shown
+    name: str  # external job ID in Snakemake, the name of the first VM
+    kind: str  # TPU type
+    seconds: int  # maximum run time of the job
+    number: int = 0  # number of previous VMs, including earlier runs
+    restarts: int = 0  # VMs preempted in this run
+    machine: Machine | None = None  # current VM
+    created: float = 0.0  # time of creation
+    ready: bool = False  # input files are in the bucket
+    zone: int = 0  # index of the next zone to request
+    rounds: int = 0  # rounds in which no zone had capacity
+    wait: float = 0.0  # time of the next request
+    told: str = ""  # last status shown
+    pieces: int = 0  # number of log objects shown
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -62,21 +62,21 @@ class _Task:
 
 
 class _Failure(Exception):
-    """The job has failed, or cannot be run."""
+    """The job has failed or cannot run."""
 
 
 class Executor(RemoteExecutor):
-    """See the package."""
+    """Executor ``cloud-tpu``; see the package docstring."""
 
     def __post_init__(self) -> None:
-        """Check all that can be checked before anything is created or computed."""
+        """Validate settings, prices and jobs before anything is created or computed."""
         self.settings = self.workflow.executor_settings
         internals.keep_local(self.workflow, TPU)
         jobs = list(internals.remote_jobs(self.workflow))
         self.settings.check(*dict.fromkeys(str(job.resources.get(MISSING) or "") for job in jobs))
-        self.live: dict[str, _Task] = {}  # `active_jobs` of the base class is empty while a poll is under way
+        self.live: dict[str, _Task] = {}  # `active_jobs` of the base class is empty during a poll
         self.planes: dict[bool, control.ControlPlane] = {}
-        self.spent = 0.0  # US dollars for VMs that are gone
+        self.spent = 0.0  # US dollars for deleted VMs
         self.cancelled = False
         for job in jobs:
             self._afford(self._kind(job), self._seconds(job), job.name)
@@ -85,24 +85,24 @@ class Executor(RemoteExecutor):
         self.bucket = _storage_bucket(self.settings.project, bucket)
         atexit.register(self._delete_all)
 
-    # What Snakemake asks for
+    # Interface of Snakemake executors
 
     @property
     def cores(self) -> str:
-        """The job may use the whole VM."""
+        """Number of cores on the VM: a job uses all."""
         return "all"
 
     def additional_general_args(self) -> str:
-        """Leave out what Snakemake on the VM says of itself."""
+        """Return arguments that suppress the host name in Snakemake's output on the VM."""
         return "--quiet host"
 
     def run_job(self, job: JobExecutorInterface) -> None:
-        """Take a job on. Snakemake knows its name before there is a VM, so that a VM is never forgotten."""
+        """Submit a job. Its name is reported to Snakemake before the VM is created, so that the VM can always be identified."""
         known = self.dag.incomplete_external_jobid(job)
         name = known or f"smk-{re.sub('[^a-z0-9-]', '-', job.name.lower())[:36]}-{uuid.uuid4().hex[:10]}"
         if job.is_group():
             raise WorkflowError(f"cloud-tpu runs single jobs, no groups of them: take the group away from rule {job.name}")
-        for path in map(Path, job.output):  # of an earlier run: as incomplete files they would keep Snakemake from taking the job up again
+        for path in map(Path, job.output):  # incomplete outputs of an earlier run would prevent Snakemake from resuming the job
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
@@ -112,7 +112,7 @@ class Executor(RemoteExecutor):
         self.report_job_submission(info)
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncIterator[SubmittedJobInfo]:
-        """Bring every job one step further."""
+        """Poll all jobs; yield those still running."""
         for info in active_jobs:
             task = self.live.get(info.external_jobid or "")
             if task is None or self.cancelled:
@@ -129,11 +129,11 @@ class Executor(RemoteExecutor):
                 self.report_job_error(info, msg=f"{problem} ")
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Delete all VMs, also those that are being created or looked at at this moment."""
+        """Delete all VMs, including those that are being created or polled."""
         self._delete_all()
 
     def shutdown(self) -> None:
-        """End; VMs that are still there, after an error of Snakemake's, are deleted."""
+        """Shut down; delete VMs that remain after an error in Snakemake."""
         if not internals.immediate_submit(self.workflow):
             self._delete_all()
         super().shutdown()
@@ -141,7 +141,7 @@ class Executor(RemoteExecutor):
     # One job
 
     def _poll(self, task: _Task) -> tuple[bool, str | None]:
-        """Bring a job one step further; return whether it has ended, and if so, what was wrong with it."""
+        """Advance a job by one step; return whether it has ended, and the error message or None."""
         with task.lock:
             if self.cancelled:
                 return False, None
@@ -156,7 +156,7 @@ class Executor(RemoteExecutor):
             except (_Failure, WorkflowError) as problem:
                 self._delete(task)
                 return True, str(problem)
-            except Exception as error:  # noqa: BLE001 (a VM must not go on because of whatever it is)
+            except Exception as error:  # noqa: BLE001 (no error may leave a VM running)
                 if _passes(error):
                     self.logger.warning(f"{task.name}: {_said(error)}; once more")
                     return False, None
@@ -164,7 +164,7 @@ class Executor(RemoteExecutor):
                 return True, f"{type(error).__name__}: {_said(error)}"
 
     def _prepare(self, task: _Task) -> None:
-        """Bring the job's files to the bucket, or find its VM again if that was done before."""
+        """Upload the job's files, or reconnect to its VM if an earlier run created one."""
         archive, digest = self._archive(task)
         known = {name.removeprefix("vms/"): name for name in self._names(task, "vms/")}
         numbers = {_number(task.name, vm): vm for vm in known}
@@ -190,7 +190,7 @@ class Executor(RemoteExecutor):
         task.ready = True
 
     def _create(self, task: _Task) -> None:
-        """Ask the next zone for a VM."""
+        """Request a VM in the next zone."""
         zones = self.settings.zone_list()
         machine = Machine(task.name if not task.number else f"{task.name}-r{task.number}", zones[task.zone])
         limit = self._afford(task.kind, task.seconds, task.job.name)
@@ -203,19 +203,19 @@ class Executor(RemoteExecutor):
             self._plane(task.kind).create(machine, task.kind, self._script(task, machine), self._lifetime(task.seconds), labels)
         except Exception as error:
             if "alreadyExists" in repr(error) or "already exists" in _said(error).lower():
-                return  # the answer to the same request was lost
+                return  # the response to an identical request was lost
             if control.is_full(f"{getattr(error, 'code', '')} {_said(error)}") or getattr(error, "code", None) == 503:
                 self._next_zone(task, _said(error))
                 return
-            if _passes(error):  # it may be there or not
+            if _passes(error):  # the VM may or may not exist
                 return
             raise _Failure(f"{machine.zone} refuses {task.kind}: {_said(error)}{_advice(error)}") from error
 
     def _look(self, task: _Task) -> tuple[bool, str | None]:
-        """Look after a VM."""
+        """Check a job's VM, show new log lines, and handle its end, preemption or missing capacity."""
         assert task.machine is not None
         state, text = self._plane(task.kind).state(task.machine)
-        done = self._find(task, f"{task.machine.name}/exit.json")  # after the state: a VM may tell and vanish
+        done = self._find(task, f"{task.machine.name}/exit.json")  # read after the state, because the VM may report and then disappear
         self._show_log(task)
         if done is not None:
             return True, self._end(task, json.loads(done)["status"])
@@ -238,7 +238,7 @@ class Executor(RemoteExecutor):
         assert task.machine is not None
         zones = self.settings.zone_list()
         self.logger.info(f"{task.machine.zone} has no {task.kind} now: {text}")
-        task.created = time.time()  # nothing was running
+        task.created = time.time()  # the VM never ran, so it cost nothing
         self._delete(task)
         task.zone += 1
         if task.zone < len(zones):
@@ -254,7 +254,7 @@ class Executor(RemoteExecutor):
         self.logger.info(f"{task.name}: no zone has a TPU; asking again in {wait:.0f} s")
 
     def _end(self, task: _Task, status: int) -> str | None:
-        """Bring results home; return what was wrong."""
+        """Download results and delete the VM; return the error message or None."""
         assert task.machine is not None
         vm = task.machine.name
         packed = self._find(task, f"{vm}/result.tar.gz")
@@ -265,7 +265,7 @@ class Executor(RemoteExecutor):
                 for each in members:
                     archive.extract(each, filter="data")
                     if each.isfile():
-                        os.utime(each.name)  # the VM's clock may be another
+                        os.utime(each.name)  # the VM's clock may differ
         self._delete(task)
         if status == 0 and packed is None:
             return f"{vm}: the results are not in the bucket; give the same command again"
@@ -286,7 +286,7 @@ class Executor(RemoteExecutor):
     # Files
 
     def _archive(self, task: _Task) -> tuple[bytes, str]:
-        """Return all that the VM needs for a job as an archive, and a digest of what is in it."""
+        """Return an archive of all files that the VM needs for a job, and a digest of its contents."""
         command = f"set -e\n. .cloud-tpu/setup.sh\n{self.format_job_exec(task.job)}\n"
         setup = Path(self.settings.setup).read_text(encoding="utf-8") if self.settings.setup else ""
         contents: dict[str, Callable[[], bytes]] = {COMMAND: command.encode, ".cloud-tpu/setup.sh": setup.encode}
@@ -304,16 +304,16 @@ class Executor(RemoteExecutor):
             for name in sorted(contents):
                 content = contents[name]()
                 entry = tarfile.TarInfo(name)
-                # Snakemake on the VM must not find inputs newer than they are, and all may be run.
+                # Inputs must not be newer than outputs for Snakemake on the VM; all files are executable.
                 entry.size, entry.mode, entry.mtime = len(content), 0o755, int(time.time()) - 60
                 archive.addfile(entry, io.BytesIO(content))
                 if name == COMMAND:
-                    content = b" ".join(sorted(content.split()))  # Snakemake writes some options in another order in every process
+                    content = b" ".join(sorted(content.split()))  # the order of some Snakemake options differs between processes
                 digest.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
         return packed.getvalue(), digest.hexdigest()
 
     def _script(self, task: _Task, machine: Machine) -> str:
-        """Return the startup-script."""
+        """Return the startup script of a VM."""
         job = task.job
         results = [str(path) for path in [*job.output, *job.log, *([job.benchmark] if job.benchmark else [])]]
         settings = {
@@ -356,7 +356,7 @@ class Executor(RemoteExecutor):
 
         try:
             self.bucket.blob(self._path(task, name)).delete(timeout=control.TIMEOUT)
-        except GoogleAPICallError as error:  # it costs next to nothing
+        except GoogleAPICallError as error:  # leftover objects cost almost nothing
             self.logger.info(f"gs://{self.bucket.name}/{self._path(task, name)} stays: {_said(error)}")
 
     # Machines
@@ -380,12 +380,12 @@ class Executor(RemoteExecutor):
         return seconds + self.settings.boot_minutes * 60
 
     def _afford(self, kind: str, seconds: int, rule: str) -> float:
-        """Return what a VM costs at most, if that and what runs and ran already is within the limit.
+        """Return the maximum cost of a VM in US dollars, after checking it against the cost limit of the run.
 
         Raises
         ------
         WorkflowError
-            If it is not, or no price is known.
+            If it exceeds the limit together with running and past VMs, or the price is unknown.
         """
         price = self.settings.price_of(kind)
         most = price * self._lifetime(seconds) / 3600
@@ -403,7 +403,7 @@ class Executor(RemoteExecutor):
         return most
 
     def _delete(self, task: _Task) -> None:
-        """Delete a job's VM and count what it cost; say so loudly if it cannot be deleted."""
+        """Delete a job's VM and add its cost; log an error if it cannot be deleted."""
         from google.api_core.exceptions import NotFound
 
         machine = task.machine
@@ -415,7 +415,7 @@ class Executor(RemoteExecutor):
                 break
             except NotFound:
                 break
-            except Exception as error:  # noqa: BLE001 (whatever it is, the VM costs money)
+            except Exception as error:  # noqa: BLE001 (retry after any error: the VM costs money)
                 if self._vanishes(task):
                     break
                 if attempt == DELETE_ATTEMPTS - 1 or not _passes(error):
@@ -430,18 +430,18 @@ class Executor(RemoteExecutor):
         self.spent += self.settings.price_of(task.kind) * (time.time() - task.created) / 3600
 
     def _vanishes(self, task: _Task) -> bool:
-        """Return whether a VM that Google would not delete is being deleted already, by itself."""
+        """Return whether a VM whose deletion failed is already being deleted."""
         assert task.machine is not None
         try:
             return self._plane(task.kind).state(task.machine)[0] == "gone"
-        except Exception:  # noqa: BLE001 (no answer is no)
+        except Exception:  # noqa: BLE001 (unknown state counts as no)
             return False
 
     def _delete_all(self) -> None:
-        """Delete all VMs; none is created after this."""
+        """Delete all VMs and stop polling jobs."""
         self.cancelled = True
         for task in list(self.live.values()):
-            with task.lock:  # a request that is under way ends first
+            with task.lock:  # waits for a request in progress
                 if task.machine is not None:
                     self.logger.info(f"deleting {task.machine.name}")
                     self._delete(task)
@@ -461,7 +461,7 @@ def _storage_bucket(project: str, name: str) -> Any:
 
 
 def _files(paths: Iterable[str]) -> list[str]:
-    """Return the files among paths and in folders among them."""
+    """Return all files in the paths, which may be files or folders."""
     found = set()
     for path in paths:
         if os.path.isdir(path):
@@ -472,13 +472,13 @@ def _files(paths: Iterable[str]) -> list[str]:
 
 
 def _number(name: str, vm: str) -> int:
-    """Return which VM of a job it is, from 0."""
+    """Return the index of a VM among those of its job, from 0; -1 if it belongs to another job."""
     match = re.fullmatch(re.escape(name) + r"(?:-r(\d+))?", vm)
     return int(match[1] or 0) if match else -1
 
 
 def _passes(error: BaseException) -> bool:
-    """Return whether an error may be gone the next time: no answer, or a server that is busy."""
+    """Return whether an error is transient: no response, or a busy server."""
     from google.api_core import exceptions as answers
     from google.auth.exceptions import TransportError
     from requests import RequestException
@@ -505,7 +505,7 @@ def _advice(error: BaseException) -> str:
 
 
 def _advice_of(text: str) -> str:
-    """Return what to do about a refusal of Google's."""
+    """Return advice for an error message of Google's."""
     text = text.lower()
     if "quota" in text:
         return (

@@ -1,8 +1,8 @@
-"""What the executor needs of Snakemake beyond its interface for executors.
+"""Attributes of Snakemake that the executor uses beyond the executor interface.
 
-`snakemake_interface_executor_plugins` has no way to learn, before anything is submitted, which jobs will run, or to keep rules on this
-machine. These are attributes of Snakemake itself. Everything of that kind is here, and tests/cloud/test_executor.py fails with the name
-of what has moved.
+`snakemake_interface_executor_plugins` does not provide the list of jobs before submission, or a method to run rules locally. Both are
+attributes of Snakemake itself. All such accesses are in this module; if an attribute is missing, tests/cloud/test_executor.py fails with
+its name.
 """
 
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 
 class MovedError(WorkflowError):
-    """An attribute of Snakemake that this version has no longer."""
+    """An attribute that the installed Snakemake version does not have."""
 
     def __init__(self, name: str):
         super().__init__(f"cloud-tpu: this version of Snakemake has no {name}; use the version in requirements/gpraflow.lock")
 
 
 def keep_local(workflow: Any, resource: str) -> None:
-    """Run all rules without ``resource`` on this machine."""
+    """Run all rules without the resource ``resource`` locally."""
     try:
         names = [rule.name for rule in workflow.rules if resource not in rule.resources]
         workflow.localrules(*names)
@@ -28,7 +28,7 @@ def keep_local(workflow: Any, resource: str) -> None:
 
 
 def remote_jobs(workflow: Any) -> Iterable[Any]:
-    """Return the jobs that will run on other machines."""
+    """Return the jobs that will run remotely."""
     try:
         return [job for job in workflow.dag.needrun_jobs() if not job.is_local]
     except AttributeError as error:

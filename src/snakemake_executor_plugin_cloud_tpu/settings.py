@@ -1,4 +1,4 @@
-"""What a user can set, what is checked before anything is created, and what a VM may cost."""
+"""Settings of the executor, their validation, and prices of VMs."""
 
 import re
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ def _setting(default, text, kind=str, **more):
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):
-    """The settings ``--cloud-tpu-...``; Snakemake makes options, keys of a profile and environment variables of them."""
+    """Settings ``--cloud-tpu-...``, available as command-line options, profile keys and environment variables."""
 
     project: str | None = _setting(None, "Google Cloud project that pays", env_var=True)
     zones: str | None = _setting(None, "zones to ask, the first one first, such as 'europe-west4-a us-east5-b'", env_var=True)
@@ -51,28 +51,28 @@ class ExecutorSettings(ExecutorSettingsBase):
     tpu_endpoint: str = _setting("https://tpu.googleapis.com", "of the Cloud TPU API; another one for tests", env_var=True)
 
     def zone_list(self) -> list[str]:
-        """Return the zones to ask."""
+        """Return the zones in which VMs are requested."""
         return re.split(r"[\s,]+", (self.zones or "").strip())
 
     def place(self) -> tuple[str, str]:
-        """Return name and folder of the bucket."""
+        """Return the name of the bucket and the folder in it."""
         match = re.fullmatch(r"gs://([^/]+)(?:/(.*?))?/?", self.bucket or "")
         if not match:
             raise WorkflowError(f"cloud-tpu-bucket: '{self.bucket}' should look like gs://BUCKET/FOLDER")
         return match[1], match[2] or ""
 
     def check(self, *more: str) -> None:
-        """Say all that is not set, or cannot be, with the line to write.
+        """Check that all settings are set and valid.
 
         Parameters
         ----------
         more
-            What the workflow says that its jobs lack; empty texts are ignored.
+            Additional error messages of the workflow; empty ones are ignored.
 
         Raises
         ------
         WorkflowError
-            One line for each setting.
+            If settings are missing or invalid; the message lists each with the line to add to the profile.
         """
         required = {
             "project": ("my-project-123456", "the Google Cloud project that pays"),
@@ -98,12 +98,12 @@ class ExecutorSettings(ExecutorSettingsBase):
             raise WorkflowError("\n".join(["cloud-tpu: before training on a TPU (profile, or --options; see docs/cloud.md):", *problems]))
 
     def price_of(self, kind: str) -> float:
-        """Return US dollars per hour of a VM of type ``kind``.
+        """Return the price of a VM of type ``kind`` in US dollars per hour.
 
         Raises
         ------
         WorkflowError
-            If nobody said what it is.
+            If the price is unknown.
         """
         path = Path(self.prices) if self.prices else PRICES
         if self.price is not None:
@@ -120,5 +120,5 @@ class ExecutorSettings(ExecutorSettingsBase):
 
 
 def _is_open(value) -> bool:
-    """Return whether a setting was left as the profile has it, ``<...>``, empty or 0."""
+    """Return whether a setting is not filled in: the placeholder ``<...>``, empty or 0."""
     return value is None or value == 0 or (isinstance(value, str) and (not value.strip() or "<" in value))

@@ -1,7 +1,7 @@
-"""What a TPU VM runs as its startup-script: fetch one job, run it, tell of it, all through a bucket. Nothing but Python's own library.
+"""Startup script of a TPU VM: downloads a job from a bucket, runs it, and uploads log, results and exit status. Standard library only.
 
-The executor puts a line ``SETTINGS = {...}`` behind the shebang. The image's own Python runs this (3.10 on Ubuntu 22.04), as root, at every
-boot of the VM; the job brings what it needs itself. If nobody deletes the VM when the job has ended, it deletes itself.
+The executor inserts a line ``SETTINGS = {...}`` after the shebang. The image's Python (3.10 on Ubuntu 22.04) runs the script as root at
+every boot; the job installs its own dependencies. The VM deletes itself if it still exists some time after the job has ended.
 """
 
 import json
@@ -21,13 +21,13 @@ TOKEN = "http://metadata.google.internal/computeMetadata/v1/instance/service-acc
 
 
 class Google:
-    """Questions to Google, or to what plays Google in a test, which is known by its http:// and wants no token."""
+    """HTTP client for Google's APIs, or for a test server (http://), which needs no access token."""
 
     def __init__(self):
         self.token, self.until = "", 0.0
 
     def ask(self, url, data=None, kind="application/octet-stream", method=None):
-        """Return the answer; what may pass is asked again."""
+        """Send a request and return the response body; transient errors are retried."""
         for attempt in range(ATTEMPTS):
             try:
                 request = urllib.request.Request(url, data=data, headers={"Content-Type": kind}, method=method)
@@ -35,7 +35,7 @@ class Google:
                     request.add_header("Authorization", f"Bearer {self._access()}")
                 with urllib.request.urlopen(request, timeout=120) as answer:
                     return answer.read()
-            except OSError as error:  # urllib's own errors are of this kind
+            except OSError as error:  # base class of urllib's errors
                 refused = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429)
                 if refused or attempt == ATTEMPTS - 1:
                     raise
@@ -52,7 +52,7 @@ class Google:
 
 
 class Bucket:
-    """One folder of a bucket, by the JSON interface of Google Cloud Storage."""
+    """A folder of a bucket, accessed by the JSON API of Google Cloud Storage."""
 
     def __init__(self, google, bucket, folder):
         self.google, self.bucket, self.folder = google, bucket, folder
@@ -62,7 +62,7 @@ class Bucket:
         return urllib.parse.quote(f"{self.folder}/{name}", safe="")
 
     def get(self, name):
-        """Return an object of the folder."""
+        """Return the content of an object in the folder."""
         return self.google.ask(f"{self.host}/storage/v1/b/{self.bucket}/o/{self._name(name)}?alt=media")
 
     def put(self, name, content):
@@ -71,7 +71,7 @@ class Bucket:
 
 
 def send_log(bucket, vm, path, ended, interval):
-    """Send what is new in the log as objects of ascending numbers, until the job has ended."""
+    """Upload new log lines as consecutively numbered objects until the job has ended."""
     number, sent = 0, 0
     while True:
         last = ended.wait(interval)
@@ -79,12 +79,12 @@ def send_log(bucket, vm, path, ended, interval):
             log.seek(sent)
             new = log.read()
         if new and not last:
-            new = new[: new.rfind(b"\n") + 1]  # whole lines
+            new = new[: new.rfind(b"\n") + 1]  # complete lines only
         if new:
             try:
                 bucket.put(f"{vm}/log/{number:06d}", new)
                 number, sent = number + 1, sent + len(new)
-            except OSError as error:  # next time
+            except OSError as error:  # retried at the next interval
                 print(f"the log could not be sent: {error}", file=sys.stderr)
         if last:
             return
@@ -105,7 +105,7 @@ def run(settings, bucket, log):
 
 
 def pack(settings):
-    """Return the job's outputs and logs, those that are there, as an archive."""
+    """Return an archive of the job's existing outputs and logs."""
     with tarfile.open("result.tar.gz", "w:gz", compresslevel=1) as archive:
         for name in settings["results"]:
             if os.path.lexists(os.path.join("work", name)):
@@ -115,7 +115,7 @@ def pack(settings):
 
 
 def attend(settings, bucket):
-    """Run the job, and say how it ended."""
+    """Run the job, and upload its log, results and exit status."""
     ended, status = threading.Event(), 1
     with open("job.log", "wb", buffering=0) as log:
         teller = threading.Thread(target=send_log, args=(bucket, settings["vm"], "job.log", ended, settings["interval"]))
@@ -123,7 +123,7 @@ def attend(settings, bucket):
         try:
             status = run(settings, bucket, log)
             bucket.put(f"{settings['vm']}/result.tar.gz", pack(settings))
-        except Exception:  # noqa: BLE001 (whatever it is, the executor is to hear of it)
+        except Exception:  # noqa: BLE001 (every error is reported to the executor)
             status = status or 1
             log.write(traceback.format_exc().encode())
         finally:
@@ -133,19 +133,19 @@ def attend(settings, bucket):
 
 
 def main(settings):
-    """Run one job, then wait to be deleted, and in the end do that."""
-    os.environ.setdefault("HOME", "/root")  # a startup-script has none
+    """Run one job; then wait, and delete this VM if the executor has not."""
+    os.environ.setdefault("HOME", "/root")  # not set in startup scripts
     place = os.path.join(os.environ.get("TMPDIR", "/var/tmp"), "snakemake-cloud-tpu", settings["vm"])
     os.makedirs(place, exist_ok=True)
     os.chdir(place)
     google = Google()
     try:
-        if not os.path.exists("started"):  # else the VM was started again and the job cut off: another VM goes on when this one is gone
+        if not os.path.exists("started"):  # otherwise the VM was rebooted during the job; a new VM will resume it
             with open("started", "w"):
                 pass
             attend(settings, Bucket(google, settings["bucket"], settings["folder"]))
     finally:
-        time.sleep(settings["linger"])  # whoever reads the result deletes the VM
+        time.sleep(settings["linger"])  # the executor normally deletes the VM during this time
         try:
             google.ask(settings["address"], method="DELETE")
         except urllib.error.HTTPError as error:

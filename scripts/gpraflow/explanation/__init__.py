@@ -1,1 +1,1 @@
-"""Why a model predicts what it predicts: in-silico mutagenesis, seqlets and motif sites."""
+"""Model interpretation: in-silico mutagenesis, seqlets and motif sites."""

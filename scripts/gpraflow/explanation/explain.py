@@ -1,4 +1,4 @@
-"""Model interpretation for a data set: in-silico mutagenesis (ISM) of some promoters, and known motifs that explain the effects."""
+"""Model interpretation for a data set: in-silico mutagenesis (ISM) of selected promoters, and known motifs that explain the effects."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ CONTRIBUTIONS = {"name": pl.String, "position": pl.Int64, "base": pl.String, "co
 
 @dataclass(frozen=True)
 class Explanation:
-    """Results for some promoters of a data set: ``promoters`` (name, sequence, measured and predicted expression) and tables about them.
+    """Tables for selected promoters of a data set; ``promoters`` has their name, sequence, measured and predicted expression.
 
-    ``contributions`` has the columns `CONTRIBUTIONS`, and A, C, G and T, the effects of substituting that base (null for positions that
-    were not mutated); ``gradient_x_input`` is null if the model has no gradient. ``seqlets`` are
-    those of `find_seqlets`, ``sites`` of `find_sites`, ``motifs`` of `summarize` and, where the truth is known, ``planted``, the true
-    activity of the factor (null if it is inactive).
+    ``contributions`` has the columns `CONTRIBUTIONS`, and A, C, G and T: the effect of substituting this base (null for positions that
+    were not mutated); ``gradient_x_input`` is null if the model has no gradient. ``seqlets`` is the result of `find_seqlets`, ``sites`` of
+    `find_sites`, and ``motifs`` of `summarize`; if the truth is known, ``motifs`` also has ``planted``, the true activity of the factor
+    (null if it is inactive).
     """
 
     promoters: pl.DataFrame
@@ -37,7 +37,7 @@ class Explanation:
 
 
 def choose(predicted: np.ndarray, number: int, seed: int) -> np.ndarray:
-    """Return rows of promoters that cover the range of predicted expression, lowest first: one drawn from each of ``number`` quantiles."""
+    """Select promoters that cover the range of predicted expression: one random row from each of ``number`` quantiles, lowest first."""
     parts = np.array_split(np.argsort(predicted, kind="stable"), min(number, len(predicted)))
     rng = randomness.generator(seed, "explain", "promoters")
     return np.array([rng.choice(part) for part in parts], np.int64)
@@ -46,20 +46,20 @@ def choose(predicted: np.ndarray, number: int, seed: int) -> np.ndarray:
 def explain_some(
     predictor: Predictor, predictions: pl.DataFrame, known: Sequence[Motif], *, number: int, seed: int, truth: pl.DataFrame | None = None
 ) -> Explanation:
-    """Explain some promoters of a data set.
+    """Interpret the predictions for selected promoters of a data set.
 
     Parameters
     ----------
     predictor
         The model.
     predictions
-        Predictions for the data set (`predictor.predict`).
+        Table of predictions for the data set (`predictor.predict`).
     known
-        Motifs to search for; may be empty.
+        Known motifs to search for; may be empty.
     number
         Number of promoters to explain, see `choose`.
     seed
-        Seed of the choice of promoters and of the sequences that replace sites.
+        Random seed for the selection of promoters and for the sequences that replace sites.
     truth
         ``matrix`` and ``activity`` of the truly active factors, for `recovery`; None if unknown.
     """

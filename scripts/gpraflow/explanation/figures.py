@@ -1,4 +1,4 @@
-"""Figures of explanations: factor parameters, contribution logos and motifs."""
+"""Figures for model interpretation: factor parameters, contribution logos and motifs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,20 +9,20 @@ from matplotlib import pyplot as plt
 
 from gpraflow.core.drawing import BLUE, STYLE, VERMILION
 
-_BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # theirs too
+_BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # base colours of sequence logos
 
 
 def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
-    """Draw the parameters of factors with a known motif: a row a factor, a dot a member of the ensemble, a bar their mean.
+    """Plot the parameters of factors with a known motif: one row per factor, one dot per ensemble member, and a bar for the mean.
 
     Parameters
     ----------
     parameters
-        ``factor``, ``matrix_id`` ("-" for factors without a known motif, which are left out), ``activity``, ``potentiation`` and
-        ``concentration`` (over the dissociation constant of the best site).
+        ``factor``, ``matrix_id`` ("-" for factors without a known motif, which are excluded), ``activity``, ``potentiation`` and
+        ``concentration`` (relative to the dissociation constant of the best site).
     most
-        Factors to draw: those with the most activity and potentiation at their best site, times its occupancy c / (1 + c), by the mean
-        over members.
+        Maximum number of factors, ranked by activity and potentiation at the best site times its occupancy c / (1 + c), averaged over
+        members.
     """
     known = parameters.filter(pl.col("matrix_id") != "-").with_columns(label=pl.col("factor") + "  " + pl.col("matrix_id"))
     occupancy = pl.col("concentration") / (1 + pl.col("concentration"))
@@ -56,15 +56,16 @@ def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
 
 
 def contribution_logos(promoters: Sequence[tuple[str, np.ndarray, int, pl.DataFrame, str]], unit: str = "units of expression") -> Any:
-    """Draw what each base of promoters adds to their expression as sequence logos, with the sites of motifs below them.
+    """Plot the contribution of each base to predicted expression as sequence logos, with motif sites below.
 
     Parameters
     ----------
     promoters
-        For each: the promoter, 5' to 3'; ``(length,)`` contributions within the model's window; position in the window of the promoter's
-        first base; ``factor``, ``strand``, ``start``, ``end`` (from 1 in the promoter) and ``similarity`` of the sites; its name.
+        For each promoter: sequence, 5' to 3'; ``(length,)`` contributions within the model's window; position in the window of the
+        promoter's first base; table of sites with ``factor``, ``strand``, ``start``, ``end`` (from 1 in the promoter) and ``similarity``;
+        name.
     unit
-        Of expression.
+        Unit of expression.
     """
     with plt.rc_context(STYLE):
         figure = plt.figure(figsize=(9.5, 2.9 * len(promoters)), layout="constrained")
@@ -76,7 +77,7 @@ def contribution_logos(promoters: Sequence[tuple[str, np.ndarray, int, pl.DataFr
 def logos_of(
     promoters: pl.DataFrame, contributions: pl.DataFrame, sites: pl.DataFrame, title: str, number: int
 ) -> list[tuple[str, np.ndarray, int, pl.DataFrame, str]]:
-    """Return what `contribution_logos` needs of ``number`` promoters of an `explain.Explanation`, spread over their order."""
+    """Return the input of `contribution_logos` for ``number`` evenly spaced promoters of an `explain.Explanation`."""
     chosen = promoters[np.unique(np.linspace(0, promoters.height - 1, min(number, promoters.height)).round().astype(int))]
     found = []
     for name, sequence, measured, predicted in chosen.select("name", "sequence", "expression", "predicted").iter_rows():
@@ -98,7 +99,7 @@ def _contribution_logo(figure: Any, sequence: str, values: np.ndarray, begin: in
         base = "ACGT".find(sequence[place - begin])
         if base >= 0:
             heights[row, base] = values[place]
-    lanes: list[int] = []  # end of the last site in each
+    lanes: list[int] = []  # end of the last site in each lane
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     logo = pandas.DataFrame(heights, columns=list("ACGT"), index=window - begin + 1)
     logomaker.Logo(logo, ax=top, color_scheme=_BASE_COLOURS, flip_below=False)
@@ -120,18 +121,18 @@ def _contribution_logo(figure: Any, sequence: str, values: np.ndarray, begin: in
 
 
 def motifs(motifs: pl.DataFrame, sites: pl.DataFrame, summary: Mapping[str, Any], title: str, unit: str, most: int = 25) -> Any:
-    """Draw what the sites of motifs do to expression, each site a dot and their mean a bar, and the share of promoters that have one.
+    """Plot site ablation effects per motif (one dot per site, a bar for the mean), and the fraction of promoters with a site.
 
     Parameters
     ----------
     motifs, sites, summary
-        Of `explain.Explanation`; ``planted`` of the motifs, where it is known, is marked.
+        Tables of `explain.Explanation`; motifs with a known true activity (``planted``) are marked.
     title
         Name of the data set.
     unit
-        Of expression.
+        Unit of expression.
     most
-        Motifs to draw: the first ones.
+        Maximum number of motifs; the first ones are shown.
     """
     drawn = motifs.head(most)[::-1]
     with plt.rc_context(STYLE):

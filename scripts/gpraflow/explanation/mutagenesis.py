@@ -12,7 +12,7 @@ from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING, tokenize
 
 _WITH_GRADIENT = 256  # maximum promoters per gradient batch, which keeps all activations in memory
-_PLACES = 1 << 14  # positions mutated together, with three mutants each
+_PLACES = 1 << 14  # positions mutated per block, with three mutants each
 EFFECTS = {
     "name": pl.String,
     "position": pl.Int64,
@@ -95,17 +95,17 @@ def has_gradient(predictor: Predictor) -> bool:
 
 @lru_cache(maxsize=1)  # compiled once for all batches
 def _gradient_of(predictor: Predictor) -> Callable[[np.ndarray], np.ndarray] | None:
-    from gpraflow.models.gradients import gradient_of  # imports Keras, with the backend that was chosen
+    from gpraflow.models.gradients import gradient_of  # imports Keras; the backend must be selected before
 
     return gradient_of(predictor.model)
 
 
 def gradient_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarray) -> np.ndarray:
-    """Return a first-order approximation of `mutational_effects`: the gradient at another base minus that at the promoter's own.
+    """Return a first-order approximation of `mutational_effects`: the gradient for the new base minus that for the promoter's base.
 
     It needs one gradient per promoter instead of three predictions per base. Its `contributions` are gradient x input: 4/3 of the gradient
-    at the promoter's own base, centred by the mean over the four bases. That mean is a direction off the simplex of one-hot inputs, in
-    which the model was never trained (Majdandzic et al. 2023, doi:10.1186/s13059-023-02956-3).
+    for the promoter's base, centred by the mean over the four bases. Centring removes the gradient component orthogonal to the simplex of
+    one-hot inputs, on which the model was not trained (Majdandzic et al. 2023, doi:10.1186/s13059-023-02956-3).
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def effects_table(names: pl.Series, sequences: pl.Series, effects: np.ndarray, e
 
 
 class Explained(NamedTuple):
-    """Of whole promoters: tokens, `mutational_effects`, `gradient_effects` and `offsets`."""
+    """Tokens, `mutational_effects`, `gradient_effects` and `offsets` of whole promoters."""
 
     tokens: np.ndarray
     effects: np.ndarray
@@ -163,7 +163,7 @@ class Explained(NamedTuple):
 
 
 def explain(predictor: Predictor, sequences: pl.Series, mutants: bool = True) -> Explained:
-    """Explain whole promoters; without ``mutants`` their effects are NaN."""
+    """Compute `Explained` for whole promoters; without ``mutants``, `mutational_effects` are NaN."""
     tokens, mutated = tokenize(sequences, **predictor.window), places(predictor, sequences)
     effects = mutational_effects(predictor, tokens, mutated & mutants)
     return Explained(tokens, effects, gradient_effects(predictor, tokens, mutated), offsets(predictor, sequences))

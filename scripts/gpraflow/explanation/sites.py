@@ -14,10 +14,10 @@ from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.motifs import Motif, likeness
 from gpraflow.sequences.scaffold import BASES, PADDING
 
-_CHANCE = 0.01  # probability of finding any motif if the model uses none
-_LEAST = 0.003  # least share of the sum of squared effects that a factor explains in addition to all others
-_OCCUPIED = 0.05  # least occupancy of a listed site; the best possible site has 1/2
-_ALIKE = 0.5  # least absolute correlation between ISM effects and those expected from the motif
+_CHANCE = 0.01  # family-wise error rate: probability of reporting any motif if the model uses none
+_LEAST = 0.003  # minimum fraction of the sum of squared effects that a factor explains in addition to all others
+_OCCUPIED = 0.05  # minimum occupancy of a listed site; the best possible site has 1/2
+_ALIKE = 0.5  # minimum absolute correlation between ISM effects and those expected from the motif
 FACTORS = {"factor": pl.String, "matrix": pl.String, "activity": pl.Float64, "z": pl.Float64, "explained": pl.Float64}
 SITES = {
     "name": pl.String,
@@ -33,7 +33,7 @@ SITES = {
 SUMMARY = FACTORS | {"sites": pl.Int64, "mean_effect": pl.Float64, "promoters": pl.Float64}
 SEQLETS = {"name": pl.String, "start": pl.Int64, "end": pl.Int64, "contribution": pl.Float64}
 _LIKENESS = 0.9  # similarity above which motifs count as interchangeable
-_SHORTEST = 3  # least length of a seqlet in bp
+_SHORTEST = 3  # minimum length of a seqlet in bp
 _SMOOTHED = 5  # window in bp over which contributions are averaged to find seqlets
 _REPLACED = 8  # random sequences that replace a site
 
@@ -52,7 +52,7 @@ def site_scores(tokens: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
 
 
 def strands(motif: Motif) -> tuple[np.ndarray, np.ndarray]:
-    """Return a motif's log-odds for sites on the forward and on the reverse strand, both read along the forward strand."""
+    """Return a motif's log-odds for sites on the forward and on the reverse strand, both in forward-strand orientation."""
     return motif.log_odds, motif.log_odds[::-1, ::-1]
 
 
@@ -65,7 +65,7 @@ def occupancy_changes(tokens: np.ndarray, motif: Motif) -> np.ndarray:
     found = np.zeros((*tokens.shape, BASES), np.float32)
     if len(motif.log_odds) > tokens.shape[1]:
         return found
-    known = np.minimum(tokens, PADDING - 1)  # any row will do for N, whose score is very low
+    known = np.minimum(tokens, PADDING - 1)  # N gets an arbitrary base; its score is very low
     for log_odds in strands(motif):
         score = site_scores(tokens, log_odds)
         occupied = special.expit(score)
@@ -80,16 +80,16 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     """Return the factors whose occupancy explains ISM effects, best first.
 
     Effects are regressed on `occupancy_changes` by orthogonal matching pursuit (Pati et al. 1993): each round selects the factor that
-    explains most of the residual effects among those with a significant relation to them, then refits all selected factors together. Of
-    several similar matrices, the best one is thus selected. The relation is the sum over mutants of residual effect times occupancy change;
-    z is this sum over its heteroscedasticity-consistent standard error (White 1980, doi:10.2307/1912934). It must exceed the level that is
-    reached by chance once in 100 searches over all motifs (Bonferroni). A factor is kept if it explains at least .3 % of the sum of squared
-    effects in addition to all others.
+    explains most of the residual effects among those significantly associated with them, then refits all selected factors together. Of
+    several similar matrices, the best one is thus selected. The association is the sum over mutants of residual effect times occupancy
+    change; z is this sum divided by its heteroscedasticity-consistent standard error (White 1980, doi:10.2307/1912934). It must be
+    significant at a family-wise error rate of .01 over all motifs (Bonferroni). A factor is kept if it explains at least .3 % of the sum of
+    squared effects in addition to all others.
 
     Parameters
     ----------
     tokens, effects
-        ``(promoters, length)``, and effects from `mutational_effects`.
+        ``(promoters, length)`` tokens, and their `mutational_effects`.
     motifs
         Known motifs.
 
@@ -97,7 +97,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     -------
     polars.DataFrame
         Columns `FACTORS`: ``activity`` is expression per bound molecule; ``explained`` is the variance of ISM effects explained by this
-        factor and those before it, as a share of the sum of squared effects.
+        factor and those before it, as a fraction of the sum of squared effects.
     """
     if not motifs:
         return pl.DataFrame(schema=FACTORS)
@@ -111,7 +111,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     while len(taken) < len(motifs):
         total = np.einsum("fpi,pi->f", features, left)
         z = total / np.sqrt(np.einsum("fpi,pi->f", features**2, left**2)).clip(1e-12)
-        # |x . residual| / |x| is the root of the sum of squares that feature x alone would explain.
+        # |x . residual| / |x| is the square root of the sum of squares explained by feature x alone.
         gain = np.where(np.abs(z) >= least, np.abs(total) / size, -1)
         gain[taken] = -1
         best = int(gain.argmax())
@@ -123,7 +123,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
             break
         taken.append(best)
         of_z[best] = float(z[best])
-    # Backward elimination: an early factor may have stood for several similar ones that were selected later.
+    # Backward elimination: an early factor may be redundant once similar ones have been selected.
     while taken:
         left = _fitted(features, target, taken)[1]
         without = [(_fitted(features, target, [other for other in taken if other != one])[1] ** 2).sum() for one in taken]
@@ -140,7 +140,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
 
 
 def _fitted(features: np.ndarray, target: np.ndarray, taken: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least-squares activities of some factors, and the residual effects."""
+    """Return the least-squares activities of the selected factors, and the residual effects."""
     chosen = features[list(taken)].reshape(len(taken), target.size).T.astype(np.float64)
     activity = np.linalg.lstsq(chosen, target.ravel(), rcond=None)[0]
     return activity, target - (chosen @ activity).reshape(target.shape)
@@ -157,10 +157,10 @@ def find_sites(
 ) -> pl.DataFrame:
     """Return the sites at which ISM effects agree with the motif, columns `SITES`.
 
-    A site is listed if its occupancy is at least .05 and if, over all of its mutants, effects and changes of its own occupancy correlate
-    with an absolute value of at least .5 (``similarity``: positive for activators, negative for repressors). ``start`` and ``end`` count
-    from 1 in the promoter with its flanks. ``effect`` is the site ablation effect: predicted expression minus the mean prediction with 8
-    random sequences (from ``seed``) in place of the site.
+    A site is listed if its occupancy is at least .05 and the absolute correlation between ISM effects and changes of its occupancy, over
+    all of its mutants, is at least .5 (``similarity``: positive for activators, negative for repressors). ``start`` and ``end`` count
+    from 1 in the promoter with its flanks. ``effect`` is the site ablation effect: predicted expression minus the mean prediction after
+    replacing the site with 8 random sequences (from ``seed``).
     """
     found, at = [], []
     for motif in motifs:
@@ -215,11 +215,12 @@ def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.
 
 
 def find_seqlets(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: pl.DataFrame) -> pl.DataFrame:
-    """Return seqlets, runs of high contribution, and the site at each if any: columns `SEQLETS`, ``factor``, ``matrix``, ``strand``.
+    """Return seqlets (runs of high contribution) and the matching site, if any: columns `SEQLETS`, ``factor``, ``matrix``, ``strand``.
 
-    A seqlet (as in TF-MoDISco, arXiv:1811.00416) is a run of at least 3 positions at which the mean contribution of 5 bp has one sign and
-    is at least its root mean square over all positions of all promoters. Its ``contribution`` is the mean over its bases. The site named
-    is the one with the largest effect among those that overlap the seqlet by at least half of the shorter of the two.
+    A seqlet (as in TF-MoDISco, arXiv:1811.00416) is a run of at least 3 positions at which the mean contribution over 5 bp has the same
+    sign and an absolute value of at least its root mean square over all positions of all promoters. ``contribution`` is the mean over the
+    bases of the seqlet. The matching site is the one with the largest effect among those that overlap the seqlet by at least half of the
+    shorter of the two.
     """
     values = contributions(effects)
     there = np.isfinite(effects).any(axis=-1)
@@ -244,11 +245,11 @@ def find_seqlets(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites
 
 
 def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] = ()) -> dict[str, Any]:
-    """Return precision and recall of the factors found (`FACTORS`) against the truly active ones, matched by ``matrix``.
+    """Return precision and recall of identified factors (`FACTORS`) against the truly active ones, matched by ``matrix``.
 
-    Precision is None if no factor was found. ``precision_with_alike`` also accepts factors with nearly the same motif as an active factor
-    (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` counts the half of the active factors with
-    the largest absolute activity only.
+    Precision is None if no factor was identified. ``precision_with_alike`` also accepts factors whose motif is nearly the same as that of
+    an active factor (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` is computed for the half of
+    the active factors with the largest absolute activity.
     """
     active, named = set(truth["matrix"]), set(factors["matrix"])
     stronger = set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])

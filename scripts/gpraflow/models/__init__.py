@@ -1,1 +1,1 @@
-"""Models: the registry of architectures, the Keras backend, building networks, and model directories."""
+"""Models: registry of architectures, Keras backend, construction of networks, and model directories."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from gpraflow.core.errors import InputError
 
-# Training options as version 0.1 wrote them -> their names since version 0.2.
+# Training options: names in version 0.1 -> names since version 0.2.
 RENAMED = {
     "average": "ema",
     "average_strands": "rc_averaging",
@@ -16,7 +16,7 @@ RENAMED = {
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
-    """Return the content of a ``model.json``; training options of version 0.1 appear under their present names.
+    """Return the content of a ``model.json``; training options of version 0.1 are renamed to the current names.
 
     Raises
     ------

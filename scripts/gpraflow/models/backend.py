@@ -1,4 +1,4 @@
-"""The Keras backend, and predictions in batches of one shape."""
+"""Selection of the Keras backend, and predictions in batches of constant shape."""
 
 import importlib.util
 import os
@@ -12,12 +12,12 @@ from gpraflow.core.errors import ConfigError
 
 
 def select_backend(backend: str) -> str:
-    """Choose the backend of Keras and import Keras; ``auto`` takes JAX if it is installed, else TensorFlow.
+    """Select the Keras backend and import Keras; ``auto`` selects JAX if it is installed, otherwise TensorFlow.
 
     Raises
     ------
     ConfigError
-        If the backend is not installed, or Keras already runs on another one.
+        If the backend is not installed, or Keras is already running on another one.
     """
     if backend == "auto":
         backend = "jax" if importlib.util.find_spec("jax") else "tensorflow"
@@ -32,7 +32,7 @@ def select_backend(backend: str) -> str:
 
 
 def in_batches(call: Callable[[np.ndarray], np.ndarray], tokens: np.ndarray, batch_size: int) -> np.ndarray:
-    """Return what ``call`` makes of all ``(promoters, length)`` tokens, at least one, in batches of one shape; the last is filled up."""
+    """Apply ``call`` to at least one row of ``(promoters, length)`` tokens in batches of constant shape; the last batch is padded."""
     found = []
     for begin in range(0, len(tokens), batch_size):
         part = tokens[begin : begin + batch_size]

@@ -1,4 +1,4 @@
-"""Building a network by name."""
+"""Construction of networks by name."""
 
 import importlib
 from typing import Any
@@ -8,23 +8,23 @@ from gpraflow.models.registry import describe
 
 
 def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, upstream: str = "", motifs: str = "") -> Any:
-    """Build a network by name; choose the backend first (`select_backend`).
+    """Build a network by name; select the backend first (`select_backend`).
 
     Parameters
     ----------
     name, length, sizes
-        Architecture, promoter window in bp, and all its sizes.
+        Architecture, promoter window in bp, and all hyperparameters of the architecture.
     outputs
-        1 for standardised expression, or logits of so many bins.
+        Number of outputs: 1 for standardised expression, or one logit per bin.
     upstream
-        Plasmid before the promoter, 5' to 3'.
+        Plasmid sequence upstream of the promoter, 5' to 3'.
     motifs
-        JASPAR file, for architectures that start from known motifs.
+        JASPAR file, for architectures initialised with known motifs.
 
     Raises
     ------
     ConfigError
-        If there is no such architecture, or its sizes do not go together.
+        If the architecture does not exist, or its sizes are incompatible.
     """
     architecture = describe(name)
     given = sizes | ({"motifs": motifs} if architecture.motifs else {})

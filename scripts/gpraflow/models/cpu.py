@@ -1,10 +1,10 @@
 """Grouped convolutions and dense layers over positions with custom gradients, for JAX on a CPU.
 
-Two habits of XLA's CPU compiler make the stock gradients slow. It fuses products into sums over a batch and then evaluates such sums
-element by element, instead of calling a matrix product. And it fuses a sum of products into every operation that uses it, which computes
-the sum once per use: the gradient that reaches a dense layer through a normalisation or an activation is computed again for each column of
-the transposed copy that the kernel's gradient needs. The gradients written here avoid both. Saved models keep the stock layers: `faster`
-returns the same network with the same variables, with these layers substituted.
+Two optimisations of XLA's CPU compiler make the standard gradients slow. First, XLA fuses products into sums over a batch and evaluates
+these sums element by element instead of as a matrix product. Second, it fuses a sum of products into every operation that uses it and
+computes the sum once per use: the gradient that reaches a dense layer through a normalisation or an activation is recomputed for each
+column of the transposed copy needed for the kernel gradient. The custom gradients avoid both. Saved models contain the standard layers:
+`faster` returns the same network with the same variables and substituted layers.
 """
 
 import re
@@ -15,23 +15,23 @@ from keras import layers, ops
 
 from gpraflow.models.layers import blocks
 
-_SPAN = 50  # positions whose products with a gradient are summed in one fused operation
+_SPAN = 50  # positions over which products with a gradient are summed in one fused operation
 _NAME = re.compile(re.escape(blocks.GROUPED).replace(r"\{\}", "(.+)", 1).replace(r"\{\}", r"(\d+)"))
 
 
 def faster(model: keras.Model) -> keras.Model:
-    """Return the same network with the same variables, with grouped convolutions and dense layers that train fast on a CPU.
+    """Return the same network and variables, with grouped convolutions and dense layers that train faster on a CPU.
 
     Parameters
     ----------
     model
         Any functional model. It is returned unchanged if neither it nor a nested model has a `blocks.grouped_convolution` or a dense layer
-        over positions, with TensorFlow, and with JAX on another device than a CPU.
+        over positions, if the backend is TensorFlow, or if JAX runs on a device other than a CPU.
 
     Raises
     ------
     RuntimeError
-        If the order of variables differs, so that states of the two networks could not be exchanged.
+        If the order of variables differs, so that the two networks could not exchange weights.
     """
     if keras.backend.backend() != "jax" or not _is_slow(model):
         return model
@@ -39,7 +39,7 @@ def faster(model: keras.Model) -> keras.Model:
 
     if jax.default_backend() != "cpu":
         return model
-    inner: dict[int, Any] = {}  # a layer that is called twice has one substitute
+    inner: dict[int, Any] = {}  # a layer that is called twice gets one substitute
 
     def stand_in(layer: Any) -> Any:
         if not isinstance(layer, keras.Model):
@@ -83,7 +83,7 @@ class _Dense(layers.Layer):
         return self.dense.activation(found)
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """Return the shape that comes out."""
+        """Return the output shape."""
         return (*shape[:-1], self.dense.units)
 
 
@@ -98,7 +98,7 @@ def _dense(x: Any, kernel: Any) -> Any:
     def of_kernel(given: Any) -> Any:
         channels, units = kernel.shape
         rows, columns = ops.reshape(given, (-1, units)), ops.reshape(x, (-1, channels))
-        return ops.transpose(ops.matmul(ops.transpose(rows), columns))  # XLA calls a matrix product for this order of operands only
+        return ops.transpose(ops.matmul(ops.transpose(rows), columns))  # XLA uses a matrix product for this operand order only
 
     return ops.matmul(x, kernel), gradient
 
@@ -120,7 +120,7 @@ class _Grouped(layers.Layer):
         return _convolution(x, blocks.by_output(kernel, self.kernel_size, self.filters_per_group))
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """Return the shape that came in."""
+        """Return the input shape, which is the output shape."""
         return shape
 
 
@@ -137,7 +137,7 @@ def _convolution(x: Any, kernel: Any) -> Any:
 
 
 def _once(compute: Any, *like: Any) -> Any:
-    """Return the results of ``compute``, arrays of the shapes of ``like``, computed inside a loop, which XLA does not fuse with its users.
+    """Return the results of ``compute``, with the shapes of ``like``, computed in a loop, which XLA does not fuse with later operations.
 
     The loop has a single iteration, but XLA must not know this, or it would remove the loop. The number of iterations therefore depends on
     the data: it is 2 if the first element is NaN, and the second iteration repeats the same computation.
@@ -169,7 +169,7 @@ def _products(x: Any, kernel: Any, backwards: bool = False) -> Any:
 
 
 def _kernel_gradient(x: Any, upstream: Any, shape: Any) -> Any:
-    """Return the kernel's gradient: products summed over positions for each promoter, in pieces, then over the batch."""
+    """Return the kernel gradient: products summed over spans of positions for each promoter, then over the batch."""
     inputs, kernel_size, outputs, groups = shape
     length = x.shape[1]
     padded = ops.cast(_padded(x, kernel_size, inputs), "float32")

@@ -1,4 +1,4 @@
-"""Model directories: loading of models, and parameters of interpretable models."""
+"""Loading of model directories, and parameters of interpretable models."""
 
 import importlib
 import json
@@ -16,7 +16,7 @@ from gpraflow.models.registry import REGISTRY, describe
 
 
 def _without_draws(config: Any) -> Any:
-    """Return a serialised Keras object with every initialiser replaced by zeros."""
+    """Return a serialised Keras object with all initialisers replaced by zeros."""
     if isinstance(config, dict):
         if config.get("module") == "keras.initializers":
             return {"module": "keras.initializers", "class_name": "Zeros", "config": {}, "registered_name": None}
@@ -27,8 +27,8 @@ def _without_draws(config: Any) -> Any:
 def read_model(path: Path) -> Any:
     """Return the model of a ``.keras`` file.
 
-    ``keras.saving.load_model`` draws initial weights, and JAX compiles that for each shape, before it overwrites them. Building the model
-    from its config with zeros as initial weights, and reading the weights afterwards, takes a fifth of the time.
+    ``keras.saving.load_model`` samples initial weights, which JAX compiles for each shape, and then overwrites them. Building the model
+    from its config with zeros as initial weights and then loading the weights takes a fifth of the time.
     """
     import keras
 
@@ -45,7 +45,7 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
     Returns
     -------
     tuple
-        The ``keras.Model`` (tokens in, expression out, one column for each member of an ensemble) and the content of ``model.json``.
+        The ``keras.Model``, which maps tokens to expression (one column per ensemble member), and the content of ``model.json``.
 
     Raises
     ------

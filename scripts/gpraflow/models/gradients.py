@@ -1,7 +1,7 @@
 """The gradient of predicted expression with respect to one-hot promoters.
 
-Models take tokens, through which no gradient passes. Here a change is added to what they make of tokens, and expression is differentiated
-by that change where it is 0.
+Models take integer tokens, which have no gradient. A perturbation is therefore added to the one-hot encoding inside the model, and
+expression is differentiated with respect to this perturbation at 0.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,19 +15,19 @@ from gpraflow.sequences.scaffold import BASES
 
 
 def gradient_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray] | None:
-    """Return a function from tokens to the gradient of expression, or None if there is no gradient.
+    """Return a function that computes the gradient of expression for tokens, or None if the model has no gradient.
 
     Parameters
     ----------
     model
-        A serving model (`training.serving`): ``(batch, length)`` tokens in, ``(batch, members)`` expression out.
+        A serving model (`training.serving`), which maps ``(batch, length)`` tokens to ``(batch, members)`` expression.
 
     Returns
     -------
     callable or None
-        From ``(batch, length)`` tokens to ``(batch, length, 4)`` float32: derivatives of the mean of the members by the promoter's channels
-        A, C, G and T, 5' to 3' on its forward strand. At N, which is 0000, they are derivatives as well. None for a model that is no
-        function of one-hot promoters, as the baselines are.
+        Maps ``(batch, length)`` tokens to ``(batch, length, 4)`` float32: derivatives of the ensemble mean with respect to the channels
+        A, C, G and T, 5' to 3' on the forward strand. Derivatives also exist at N, which is encoded as 0000. None for models that
+        do not one-hot encode promoters, such as the baselines.
     """
     change = _Change()
     tokens = keras.Input(model.input_shape[1:], dtype="int32", name="tokens")
@@ -56,44 +56,44 @@ def _clone(model: keras.Model, call: Callable[..., Any], tokens: Any = None) -> 
 
 
 class _Change:
-    """What is added to one-hot promoters while it is set: ``value``, ``(batch, length, 4)``, of the forward strand."""
+    """Perturbation ``value`` added to one-hot promoters, ``(batch, length, 4)`` on the forward strand; None disables it."""
 
     def __init__(self) -> None:
         self.value: Any = None
-        self.turned = False  # tokens are those of the reverse complement
-        self.places = 0  # that it is added at
+        self.turned = False  # whether tokens are reverse-complemented
+        self.places = 0  # number of one-hot layers to which it is added
 
     def call(self, layer: Any, *args: Any, **options: Any) -> Any:
-        """Call a layer, or what stands for it if it makes tokens one-hot."""
+        """Call a layer; a one-hot layer is replaced by `_Changed`."""
         if type(layer).__name__ == "OneHot" and layer.num_classes == BASES:
             self.places += 1
             return _Changed(layer, self)(*args, **options)
         return layer(*args, **options)
 
     def of(self, like: Any) -> Any:
-        """Return it as it is to be added, or 0."""
+        """Return the perturbation, oriented and padded to the shape of ``like``, or 0."""
         if self.value is None:
             return 0.0
-        value = ops.flip(self.value, axis=(1, 2)) if self.turned else self.value  # A<->T and C<->G are mirror images
-        plasmid = like.shape[1] - value.shape[1]  # before the promoter
+        value = ops.flip(self.value, axis=(1, 2)) if self.turned else self.value  # reversing both axes gives the reverse complement
+        plasmid = like.shape[1] - value.shape[1]  # bp of plasmid sequence before the promoter
         return ops.cast(ops.pad(value, ((0, 0), (plasmid, 0), (0, 0))), like.dtype)
 
 
 class _Changed(layers.Layer):
-    """One-hot promoters with a change."""
+    """One-hot encoding plus a perturbation."""
 
     def __init__(self, one_hot: Any, change: _Change):
         super().__init__(dtype=one_hot.dtype)
         self.one_hot, self.change, self.built = one_hot, change, True
 
     def call(self, tokens: Any) -> Any:
-        """Return ``(batch, window, 4)``."""
+        """Return ``(batch, window, 4)`` perturbed one-hot channels."""
         found = self.one_hot.call(tokens)
         return found + self.change.of(found)
 
 
 class _Oriented(layers.Layer):
-    """A network that is given the promoter, or its reverse complement."""
+    """A network applied to the promoter or to its reverse complement."""
 
     def __init__(self, core: Any, change: _Change, turned: bool):
         super().__init__()
@@ -108,7 +108,7 @@ class _Oriented(layers.Layer):
             self.change.turned = False
 
     def compute_output_shape(self, shape: Any) -> Any:
-        """Return the network's."""
+        """Return the network's output shape."""
         return self.core.compute_output_shape(shape)
 
 
@@ -126,7 +126,7 @@ def _with_jax(model: Any, change: _Change) -> Callable[[np.ndarray, np.ndarray],
     groups = (model.trainable_variables, model.non_trainable_variables)
 
     def at(tokens: np.ndarray, zeros: np.ndarray) -> np.ndarray:
-        state = [[variable.value for variable in group] for group in groups]  # not once for all: Keras's predict exchanges the arrays
+        state = [[variable.value for variable in group] for group in groups]  # read at each call: Keras's predict replaces the arrays
         return np.asarray(gradient(zeros, *state, tokens))
 
     return at

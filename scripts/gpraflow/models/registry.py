@@ -1,11 +1,11 @@
 """Architectures by name, described without importing Keras or NumPy.
 
 Each name of `REGISTRY` is a module of `gpraflow.models.zoo`. A network has ``build(length, *, outputs, upstream, <sizes>) ->
-keras.Model``, which maps named inputs to ``(batch, outputs)`` raw numbers: standardised expression, or logits of bins. A baseline has
-``fit(tokens, expression, weights, *, upstream, seed, <sizes>) -> keras.Model``, which maps tokens to expression. Either takes ``motifs``
-if it starts from known motifs. Each module has ``INPUTS`` (names of the inputs) and ``PRESETS`` (all sizes, by preset); a network that is
-fitted in stages has ``STAGES``. These three are literals, so that they can be read without importing the module, which imports Keras. A
-network whose parameters can be interpreted has ``parameters(model)``, which returns them as a table.
+keras.Model``; the model maps named inputs to ``(batch, outputs)`` raw outputs: standardised expression, or logits of bins. A baseline has
+``fit(tokens, expression, weights, *, upstream, seed, <sizes>) -> keras.Model``; the model maps tokens to expression. Both functions take
+``motifs`` if the model is initialised with known motifs. Each module has ``INPUTS`` (names of the inputs) and ``PRESETS`` (all sizes, by
+preset); a network that is fitted in stages has ``STAGES``. These three are literals, so that they can be read without importing the
+module, which imports Keras. A network with interpretable parameters has ``parameters(model)``, which returns them as a table.
 """
 
 import ast
@@ -37,7 +37,7 @@ class Architecture:
     """Description of an architecture, available without importing it.
 
     ``stages``: (name, names of trained layers, share of the epochs) in order; empty if all layers are trained together. ``baseline``: has
-    ``fit`` instead of ``build``. ``motifs``: starts from a file of motifs. ``parameters``: has interpretable parameters.
+    ``fit`` instead of ``build``. ``motifs``: is initialised from a motif file. ``parameters``: has interpretable parameters.
     """
 
     name: str
@@ -60,7 +60,7 @@ def describe(name: str) -> Architecture:
     Raises
     ------
     ConfigError
-        If there is no architecture of this name.
+        If no architecture has this name.
     """
     if name not in REGISTRY:
         raise ConfigError(f"model.name: no architecture '{name}'{nearest(name, REGISTRY)} (available: {', '.join(REGISTRY)})")
@@ -85,14 +85,14 @@ def describe(name: str) -> Architecture:
 
 
 def features_of(training: Mapping[str, Any], architecture: Architecture) -> list[str]:
-    """Return the columns of the promoter table, besides sequence and expression, that shards have to hold for a training.
+    """Return the columns of the promoter table that shards must contain for training, in addition to sequence and expression.
 
     Parameters
     ----------
     training
-        The config's section ``training``.
+        Section ``training`` of the config.
     architecture
-        What is trained.
+        Architecture to train.
     """
     wanted = []
     if training["loss"] == "bins" and training["bin_labels"] == "cells" and not architecture.baseline:
@@ -110,14 +110,14 @@ def choose_sizes(name: str, preset: str, changes: Mapping[str, Any]) -> tuple[st
     Parameters
     ----------
     name, preset
-        Architecture and one of its presets; ``auto`` is ``default`` or, where there is none, ``small``.
+        Architecture and one of its presets; ``auto`` is ``default`` or, if that does not exist, ``small``.
     changes
-        Sizes to be other than the preset's.
+        Sizes that override the preset.
 
     Raises
     ------
     ConfigError
-        If there is no such architecture, preset or size, or a size is of another type than the preset's.
+        If the architecture, preset or size does not exist, or a size differs in type from the preset's.
     """
     presets = describe(name).presets
     if preset == "auto":

@@ -1,1 +1,1 @@
-"""Predictions with a trained model: calibration, intervals, variant effects."""
+"""Predictions with a trained model: calibration, prediction intervals and variant effects."""

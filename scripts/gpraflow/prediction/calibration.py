@@ -1,6 +1,6 @@
 """Calibration of a trained model: prediction intervals, and criteria for promoters outside the training distribution.
 
-It is computed once from the validation and training splits and saved next to the model, with the flanks to add to inserts.
+It is computed once from the validation and training splits, and saved next to the model together with the flanks to add to inserts.
 """
 
 import json
@@ -20,7 +20,7 @@ from gpraflow.sequences.scaffold import BASES, PADDING, Scaffold, Side, tokenize
 FILE = "calibration.json"
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # calibrated levels; predictions get intervals of the last one
 COVERAGE = {"dataset": pl.String, "level": pl.Float64, "n": pl.Int64, "inside": pl.Float64, "low": pl.Float64, "high": pl.Float64}
-UNUSUAL = 0.001  # share of training promoters that each criterion calls out of distribution
+UNUSUAL = 0.001  # fraction of training promoters that each criterion classifies as out of distribution
 _KMER = 3
 _SAMPLED = 200_000  # training promoters, evenly spaced, that define the training distribution
 _CHUNK = 16_384  # promoters whose k-mers are counted at a time
@@ -33,22 +33,23 @@ class Calibration:
     Attributes
     ----------
     model_sha256
-        SHA-256 of the ``model.keras`` that it belongs to.
+        SHA-256 of the calibrated ``model.keras``.
     scaffold, five_prime, three_prime, damaged_flanks, max_flank_edits
-        How inserts are completed to promoters.
+        Scaffold and rules for adding flanks to inserts.
     lengths
         Range of promoter lengths in training, in bp, flanks included.
     unknown
         Largest number of N in a training promoter.
     kmer_shares, composition
-        Share of each 3-mer in training promoters, ``AAA, AAC, ... TTT``, and the largest distance from them in training (`divergence`).
+        Frequency of each 3-mer in training promoters (``AAA, AAC, ... TTT``), and maximum `divergence` of promoters within the training
+        distribution.
     validation
         Number of validation promoters used for intervals.
     spread_factor, model_variance, read_variance
-        The variance of a residual with n reads is ``spread_factor spread^2 + model_variance + read_variance / n``, squared units of
-        expression, spread being the standard deviation between ensemble members.
+        The variance of a residual with n reads is ``spread_factor spread^2 + model_variance + read_variance / n``, in squared units of
+        expression; spread is the standard deviation between ensemble members.
     quantiles
-        Half the width of an interval in standard deviations, for each of `LEVELS`; .67, 1.28, 1.64 and 1.96 for normal residuals. None if
+        Half-width of the interval in standard deviations, for each of `LEVELS`; .67, 1.28, 1.64 and 1.96 for normal residuals. None if
         there are too few validation promoters.
     reads
         Median reads of the validation promoters; None if unknown.
@@ -73,11 +74,11 @@ class Calibration:
 
     @property
     def quantile(self) -> float | None:
-        """Half the width of 95 % intervals in standard deviations."""
+        """Half-width of 95 % intervals in standard deviations."""
         return self.quantiles[-1]
 
     def half_width(self, spread: np.ndarray, reads: np.ndarray | float | None = None) -> np.ndarray:
-        """Return half the width of the 95 % interval of a measurement.
+        """Return the half-width of the 95 % interval of a measurement.
 
         Parameters
         ----------
@@ -98,10 +99,10 @@ class Calibration:
         return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + self.model_variance + noise)
 
     def half_width_of_effect(self, spread: np.ndarray) -> np.ndarray:
-        """Return half the width of the 95 % interval of the true difference between two promoters.
+        """Return the half-width of the 95 % interval of the true difference between two promoters.
 
-        Errors of the two predictions are taken as independent and reads as unlimited. For variants of one promoter, whose errors are
-        correlated, the interval is wider than necessary.
+        Assumes independent errors of the two predictions and unlimited reads. For variants of the same promoter, whose errors are
+        correlated, the interval is conservative (too wide).
 
         Parameters
         ----------
@@ -116,7 +117,7 @@ class Calibration:
         Parameters
         ----------
         lengths
-            ``(promoters,)`` in bp, before cutting and padding.
+            ``(promoters,)`` in bp, before cropping and padding.
         tokens
             ``(promoters, length)``.
 
@@ -138,12 +139,12 @@ class Calibration:
 
 
 def unknown_bases(lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Return the number of N in promoters, padding excluded, ``(promoters,)``."""
+    """Return the number of N in promoters, excluding padding, ``(promoters,)``."""
     return (tokens == PADDING).sum(axis=1) - np.maximum(tokens.shape[1] - lengths, 0)
 
 
 def count_kmers(tokens: np.ndarray) -> np.ndarray:
-    """Return counts of each 3-mer without N, ``(promoters, 64)`` int64."""
+    """Count 3-mers without N, ``(promoters, 64)`` int64."""
     kinds, starts = BASES**_KMER, tokens.shape[1] - _KMER + 1
     counts = np.empty((len(tokens), kinds), np.int64)
     for begin in range(0, len(tokens), _CHUNK):
@@ -159,9 +160,9 @@ def count_kmers(tokens: np.ndarray) -> np.ndarray:
 
 
 def divergence(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the chi-squared distance of 3-mer counts from those in training, ``(promoters,)`` float64.
+    """Return the chi-squared distance of 3-mer counts from the training frequencies, ``(promoters,)`` float64.
 
-    Infinite for promoters without a 3-mer free of N.
+    Infinite for promoters in which every 3-mer contains an N.
     """
     number = counts.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
@@ -198,7 +199,7 @@ def fit(
     model
         The file ``model.keras``.
     scaffold, damaged_flanks, max_flank_edits
-        As used when the library was read.
+        As used to process the library.
     length, keep, pad
         The model's input window.
     """
@@ -242,27 +243,27 @@ def fit(
 
 
 def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> list[dict[str, Any]]:
-    """Return what share of the measurements of a data set lies within the intervals of each of `LEVELS`.
+    """Return the coverage of prediction intervals: the fraction of measurements within the interval, for each of `LEVELS`.
 
     Parameters
     ----------
     predictions
-        ``expression``, ``predicted``, ``predicted_low`` and ``predicted_high`` (null without intervals; such promoters are left out).
+        ``expression``, ``predicted``, ``predicted_low`` and ``predicted_high``; promoters with null intervals are excluded.
     known
-        Of the model.
+        Calibration of the model.
     dataset
-        Its name.
+        Name of the data set.
 
     Returns
     -------
     list of dict
-        `COVERAGE`, ``low`` and ``high`` being the ends of Wilson's 95 % interval of the share (1927, doi:10.2307/2276774); empty if there
-        are no intervals.
+        Rows with the columns `COVERAGE`; ``low`` and ``high`` bound Wilson's 95 % confidence interval of the fraction (1927,
+        doi:10.2307/2276774). Empty without intervals.
     """
     rows = predictions.drop_nulls(["predicted_low", "predicted_high"])
     if known.quantile is None or not rows.height:
         return []
-    from scipy import stats  # here, because predictions need not wait for its import
+    from scipy import stats  # local import: slow, and not needed for predictions
 
     measured, predicted, low, high = (
         rows[name].to_numpy().astype(np.float64) for name in ("expression", "predicted", "predicted_low", "predicted_high")
@@ -279,7 +280,7 @@ def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> lis
 
 
 def _variances(residual: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Return the factors of ``(3, promoters)`` parts of the residuals' variance that are most likely; 0 for parts that are 0 throughout."""
+    """Return maximum-likelihood factors of ``(3, promoters)`` variance components of residuals; 0 for components that are 0 throughout."""
     there = parts.any(axis=1)
     size = np.where(there, parts.mean(axis=1), 1)
     total = float(np.mean(residual**2)) + 1e-12
@@ -290,7 +291,7 @@ def _variances(residual: np.ndarray, parts: np.ndarray) -> np.ndarray:
         slope = (1 / variance - residual**2 / variance**2) / len(residual)
         return float(np.mean(np.log(variance) + residual**2 / variance)), shares / size[there] * total * (parts[there] @ slope)
 
-    bounds = [(np.log(1e-6), np.log(1e3))] * int(there.sum())  # of the mean square of all residuals
+    bounds = [(np.log(1e-6), np.log(1e3))] * int(there.sum())  # relative to the mean squared residual
     found = optimize.minimize(unlikely, np.log(np.full(len(bounds), 1 / len(bounds))), jac=True, method="L-BFGS-B", bounds=bounds)
     factors = np.zeros(len(parts))
     factors[there] = np.exp(found.x) / size[there] * total
@@ -308,7 +309,7 @@ def read(directory: str | os.PathLike) -> Calibration | None:
     Raises
     ------
     InputError
-        If it is damaged, or of another model.
+        If it is damaged, or belongs to another model.
     """
     path = Path(directory) / FILE
     if not path.is_file():
@@ -320,7 +321,7 @@ def read(directory: str | os.PathLike) -> Calibration | None:
 
 
 def load(path: str | os.PathLike) -> Calibration:
-    """Return the calibration of a file, without a look at the model that it belongs to.
+    """Return the calibration in a file, without checking that it belongs to a model.
 
     Raises
     ------
@@ -336,5 +337,5 @@ def load(path: str | os.PathLike) -> Calibration:
 
 
 def advice(directory: str | os.PathLike) -> str:
-    """Return the command that makes the calibration of a model directory of a run."""
+    """Return the command that computes the calibration of a run's model directory."""
     return f"snakemake --cores 8 {(Path(directory) / FILE).as_posix()} (with the run's --configfile)"

@@ -1,4 +1,4 @@
-"""Predictions of a trained model: for promoter tables, for files of any size, and for sequences in Python."""
+"""Predictions of a trained model for promoter tables, for files of any size, and for sequences in Python."""
 
 import os
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from gpraflow.sequences.scaffold import PADDING, Scaffold, reverse_complement_se
 PREDICTED, SPREAD, LOW, HIGH, OUT_OF_DISTRIBUTION = "predicted", "predicted_sd", "predicted_low", "predicted_high", "out_of_distribution"
 MEMBERS = "predicted_members"
 REVERSE_COMPLEMENT, IN_PLASMID, PADDED_OTHERWISE = "predicted_reverse_complement", "predicted_in_plasmid", "predicted_padded_otherwise"
-PROBED = 200  # promoters of a data set, evenly spread, that `Predictor.probe` predicts in each other guise
-_NAMES = {PREDICTED: "expression", LOW: "expression_low", HIGH: "expression_high", SPREAD: "expression_sd"}  # of what users get
+PROBED = 200  # evenly spaced promoters of a data set for each modification in `Predictor.probe`
+_NAMES = {PREDICTED: "expression", LOW: "expression_low", HIGH: "expression_high", SPREAD: "expression_sd"}  # column names in output files
 
 
 class Predictor:
@@ -38,26 +38,26 @@ class Predictor:
     Raises
     ------
     InputError
-        If the model or its calibration is unreadable, or they do not belong together.
+        If the model or its calibration is unreadable, or the calibration belongs to another model.
     """
 
     def __init__(self, directory: str | os.PathLike, backend: str = "auto", batch_size: int = 1024):
         self.directory, self.batch_size = Path(directory), batch_size
         model, self.about = models_directory.load(directory, backend)
-        from gpraflow.models import cpu  # imports Keras, with the backend that is chosen now
+        from gpraflow.models import cpu  # imports Keras; the backend must be selected before
 
         self.model = cpu.faster(model)
         self.calibration = calibration.read(directory)
 
     @property
     def window(self) -> dict:
-        """Input window of the model: ``length``, ``keep`` and ``pad``."""
+        """Input window of the model: ``length`` in bp, ``keep`` and ``pad``."""
         return {key: self.about["input"][key] for key in ("length", "keep", "pad")}
 
     def members(self, tokens: np.ndarray) -> np.ndarray:
         """Return predictions of each ensemble member for ``(promoters, length)`` tokens, ``(promoters, members)`` float64.
 
-        All batches are padded to one size, so that the model is compiled once: the batch size or, for fewer promoters, a power of two.
+        All batches are padded to the same size (the batch size; a power of two for fewer promoters), so that the model is compiled once.
 
         Raises
         ------
@@ -95,9 +95,9 @@ class Predictor:
         return pl.DataFrame(columns)
 
     def probe(self, sequences: pl.Series, upstream: str, downstream: str) -> pl.DataFrame:
-        """Return predictions for modified promoters, for the checks of strand asymmetry and padding.
+        """Return predictions for modified promoters, used to check strand asymmetry and padding.
 
-        At most 200 promoters, evenly spaced, are predicted for each modification; null for others, and if it does not apply.
+        Each modification is predicted for at most 200 evenly spaced promoters; null for others, and where it does not apply.
 
         Parameters
         ----------
@@ -111,8 +111,8 @@ class Predictor:
         polars.DataFrame
             ``predicted_reverse_complement``: with the insert reverse-complemented between its flanks (the whole promoter if flanks
             are not intact).
-            For promoters shorter than the window, ``predicted_in_plasmid``: with plasmid sequence in place of N (null if the flank at
-            that end is not intact), and ``predicted_padded_otherwise``: padded with N at the other end.
+            For promoters shorter than the window, ``predicted_in_plasmid``: padded with plasmid sequence instead of N (null if the flank
+            at that end is not intact), and ``predicted_padded_otherwise``: padded with N at the other end.
         """
         five, three = self.flanks
         length, at_the_left = self.window["length"], self.window["pad"] == "left"
@@ -134,7 +134,7 @@ class Predictor:
         for of, guise, window in guises.values():
             some = of[np.unique(np.linspace(0, of.height - 1, min(PROBED, of.height)).round().astype(int))]
             places.append(some["row"].to_numpy())
-            tokens.append(tokenize(guise(some["s"]), **window).reshape(-1, length))  # of none, too
+            tokens.append(tokenize(guise(some["s"]), **window).reshape(-1, length))  # keeps the shape if empty
         said = self.members(np.concatenate(tokens)).mean(axis=1)
         found = {}
         for name, place, part in zip(guises, places, np.split(said, np.cumsum([len(place) for place in places])[:-1]), strict=True):
@@ -149,9 +149,9 @@ class Predictor:
         Returns
         -------
         polars.DataFrame
-            ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference; null if they differ outside the model's
-            window only) and, with a calibration, ``effect_low`` and ``effect_high`` (95 % interval of the true difference, taking errors of
-            the two predictions as independent), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
+            ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference; null if all differences lie outside the
+            model's window) and, with a calibration, ``effect_low`` and ``effect_high`` (95 % interval of the true difference, assuming
+            independent errors of the two predictions), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
         """
         tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
         unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
@@ -179,11 +179,11 @@ class Predictor:
 
     @property
     def flanks(self) -> tuple[str, str]:
-        """The scaffold's 5' and 3' flank; empty without a calibration."""
+        """The scaffold's 5' and 3' flanks; empty without a calibration."""
         return (self.calibration.five_prime, self.calibration.three_prime) if self.calibration else ("", "")
 
     def complete(self, rows: pl.DataFrame, path: str | os.PathLike, ledger: Ledger) -> pl.DataFrame:
-        """Return a block of records with the flanks of the model's scaffold added to sequences without flanks.
+        """Add the flanks of the model's scaffold to sequences without flanks in a block of records.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class Predictor:
         return sequences_flanks.mend_flanks(rows, Scaffold(known.scaffold, known.five_prime, known.three_prime), policy, path, ledger)
 
     def records(self, rows: pl.DataFrame, path: str | os.PathLike, ledger: Ledger, reads: float | None = None) -> pl.DataFrame:
-        """Return ``name``, ``sequence`` (with flanks) and predictions, under the column names of output files, for a block of records."""
+        """Return ``name``, ``sequence`` (with flanks) and predictions for a block of records, with the column names of output files."""
         rows = self.complete(rows, path, ledger)
         ledger.note_window(rows["sequence"], **self.window)
         if reads is not None and self.calibration is not None and self.calibration.reads is None:
@@ -268,14 +268,14 @@ def predict(
 ) -> pl.DataFrame:
     """Return a promoter table with the columns of `Predictor.promoters`: expression in the units of the training table, float32.
 
-    Intervals are for measurements with each promoter's own ``n_reads``, where they are known. Sequences are cut and padded as the
-    model's training data were. A table with ``parent_sequence``, what variants were made from, also gets ``predicted_parent``. With the
-    ``plasmid`` upstream and downstream of promoters, which may be empty, it gets the columns of `Predictor.probe`.
+    Intervals refer to measurements with each promoter's ``n_reads``, if known. Sequences are cropped and padded like the training data.
+    If the table has ``parent_sequence`` (the parents of variants), ``predicted_parent`` is added. If ``plasmid`` (upstream and downstream
+    sequence, which may be empty) is specified, the columns of `Predictor.probe` are added.
 
     Raises
     ------
     InputError
-        As `Predictor`.
+        As in `Predictor`.
     """
     ledger = ledger or Ledger("predict_promoters", "")
     ledger.read(table.height)

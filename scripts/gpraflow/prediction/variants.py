@@ -1,4 +1,4 @@
-"""Variants of promoters: pairs of reference and alternative, from two files of sequences or a VCF, and what a model says of them."""
+"""Effects of promoter variants: pairs of reference and alternative promoters from two sequence files or a VCF."""
 
 import os
 from collections.abc import Iterator
@@ -13,31 +13,32 @@ from gpraflow.formats import records, text
 from gpraflow.prediction.predictor import Predictor
 
 _VCF = ("#CHROM", "POS", "ID", "REF", "ALT")
-_ROWS = 50_000  # variants of a VCF at a time
+_ROWS = 50_000  # variants of a VCF per block
 
 
 def read(
     ref: str | os.PathLike, alt: str | os.PathLike, ledger: Ledger, *, columns: dict[str, Any] | None = None, header: bool = True
 ) -> Iterator[pl.DataFrame]:
-    """Yield blocks of ``row`` (of ``alt``), ``name``, ``ref`` and ``alt``, sequences as they were given, letters checked.
+    """Yield blocks of variants with ``row`` (in ``alt``), ``name``, and the unmodified, validated sequences ``ref`` and ``alt``.
 
     Parameters
     ----------
     ref, alt
-        Files of sequences (`tables.records`) in which a promoter has one name; or the second is a VCF whose CHROM is a name of the first
-        and whose POS counts from 1 in that sequence as the file has it. A variant of a VCF is called ``CHROM:POS:REF>ALT``, or by its ID;
-        each of several alternatives is one.
+        Sequence files (`tables.records`) in which a pair has the same name. Alternatively, ``alt`` is a VCF: CHROM is a name in ``ref``,
+        and POS counts from 1 in that sequence as it is in the file. A VCF variant is named by its ID, or ``CHROM:POS:REF>ALT``; each
+        alternative allele is a separate variant.
     ledger
-        Takes counts.
+        Records the number of sequences and the reasons for dropping them.
     columns, header
-        Of tables.
+        Columns and header of tables, see `tables.records`.
 
     Raises
     ------
     InputError
-        If a name is missing or comes twice in ``ref``, or a VCF's REF is not what stands there; the message names line or record.
+        If a name is missing from ``ref`` or duplicated in it, or a VCF's REF differs from the sequence; the message names the line or
+        record.
     """
-    # References are no rows of the result: a ledger of their own.
+    # References are not rows of the result, so they are counted in a separate ledger.
     known = pl.concat(list(records.records(ref, Ledger("variants", str(ref)), columns=columns, header=header, ambiguous="n")))
     twice = known.filter(pl.col("name").is_duplicated())
     if twice.height:
@@ -59,7 +60,7 @@ def read(
 
 
 def is_vcf(path: str | os.PathLike) -> bool:
-    """Return whether a file is a VCF, by its name."""
+    """Return whether a file is a VCF, judged by its name."""
     return Path(path).name.lower().removesuffix(".gz").endswith(".vcf")
 
 
@@ -92,7 +93,7 @@ def _from_vcf(path: Path, origin: Path, sequences: dict[str, str], ledger: Ledge
 
 
 def _alternatives(cells: list[str], where: str, origin: Path, sequences: dict[str, str]) -> Iterator[tuple[str, str, str]]:
-    """Yield name, reference and alternative promoter for each alternative of a record."""
+    """Yield name, reference and alternative promoter for each alternative allele of a VCF record."""
     if len(cells) < len(_VCF):
         raise InputError(f"{where}: {len(cells)} columns; a VCF has at least {len(_VCF)}, with tabs between them")
     chrom, position, identifier, reference, alternatives = cells[: len(_VCF)]
@@ -120,20 +121,21 @@ def _alternatives(cells: list[str], where: str, origin: Path, sequences: dict[st
 
 
 def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
-    """Return what a model says of a block of pairs.
+    """Predict the effects of a block of variants.
 
-    Flanks are added to both or to none, as the reference needs them, unless one has both flanks intact and the other has none.
+    Flanks are added to both sequences if the reference lacks them, otherwise to neither. If one sequence has both flanks intact and the
+    other has none, they are added to the latter only.
 
     Returns
     -------
     polars.DataFrame
         ``name``, ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (the difference, positive if the variant raises
         expression), its interval ``effect_low``, ``effect_high``, ``out_of_distribution_ref`` and ``out_of_distribution_alt``
-        (`Calibration.out_of_distribution`). The effect and its interval are null where all that differs lies beyond the model's window.
+        (`Calibration.out_of_distribution`). The effect and its interval are null if all differences lie outside the model's window.
     """
     five, three = predictor.flanks
     whole = predictor.complete(pairs.select("row", sequence="ref"), "REF", ledger)["sequence"]
-    # A variant may damage a flank: what is done to an alternative is what its reference needed, not what it looks like itself.
+    # A variant may damage a flank, so the reference decides whether flanks are added to the alternative.
     alone = predictor.complete(pairs.select("row", sequence="alt"), "ALT", Ledger("variants", ""))["sequence"]
 
     def added(sequence: str, completed: str) -> pl.Expr:

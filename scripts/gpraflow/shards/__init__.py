@@ -1,1 +1,1 @@
-"""TFRecord shards and their manifest: written, uploaded and read as batches."""
+"""TFRecord shards and their manifest: writing, upload and reading in batches."""

@@ -1,7 +1,7 @@
-"""From shards in a bucket to batches: by memory map (exact global shuffle) or as a tf.data pipeline (streams, also from gs://).
+"""Reading of shards in batches: by memory map (exact global shuffle) or as a tf.data pipeline (streaming, also from gs://).
 
-Both give the same batches for the same seed and epoch, can start at any step, share them out among processes, and either leave out the
-last partial batch (training) or fill it up with padding and a mask (evaluation), so that shapes are static.
+Both are reproducible for a given seed and epoch, can start at any step and divide batches among processes. The last partial batch is
+dropped (training) or padded and masked (evaluation), so that shapes are static.
 """
 
 import queue
@@ -23,16 +23,16 @@ from gpraflow.shards import records as shards_records
 from gpraflow.shards.records import EXPRESSION, SEQUENCE
 from gpraflow.storage import base, connect
 
-MASK = "mask"  # of a batch: 1 for promoters, 0 for padding
-_GATHER = 1 << 16  # promoters that are gathered at a time: many of each shard, so that the loop over shards costs little
-_AHEAD = 2  # blocks that are gathered ahead
+MASK = "mask"  # feature of padded batches: 1 for promoters, 0 for padding
+_GATHER = 1 << 16  # promoters per block: large, so that the loop over shards has little overhead
+_AHEAD = 2  # blocks prefetched
 
 Batch = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Promoters:
-    """One split in memory: ``(rows, length)`` uint8 tokens, ``(rows,)`` float32 expression, and the manifest that they came with."""
+    """A split in memory: ``(rows, length)`` uint8 tokens, ``(rows,)`` float32 expression, and the manifest."""
 
     tokens: np.ndarray
     expression: np.ndarray
@@ -41,7 +41,7 @@ class Promoters:
 
 @dataclass(frozen=True)
 class Split:
-    """A split in a bucket: its manifest, checked against the upload receipt, and where its shards are."""
+    """A split in a bucket: its manifest, checked against the upload receipt, and the location of its shards."""
 
     name: str
     manifest: dict[str, Any]
@@ -49,11 +49,11 @@ class Split:
 
     @property
     def url(self) -> str:
-        """Of the folder of shards."""
+        """URL of the shard folder."""
         return f"{self.bucket.url}/{self.name}"
 
     def get(self, shard: dict[str, Any]) -> bytes:
-        """Return a shard's records, decompressed, every checksum compared; `InputError` as `shards.verify`."""
+        """Return a shard's decompressed records after checking all checksums; raise `InputError` as `manifest.verify` does."""
         return shards_manifest.verify(self.bucket.get(f"{self.name}/{shard['name']}"), self.manifest, shard, f"{self.url}/{shard['name']}")
 
 
@@ -63,7 +63,7 @@ def open_split(receipt: dict[str, Any], split: str) -> Split:
     Raises
     ------
     InputError
-        If the split was not uploaded, or its manifest is missing or not the one that was; the message names it.
+        If the split was not uploaded, or its manifest is missing or differs from the uploaded one; the message names it.
     """
     if split not in receipt["splits"]:
         raise InputError(f"split '{split}' was not uploaded to {receipt['bucket']} (there are {', '.join(receipt['splits'])})")
@@ -76,12 +76,12 @@ def open_split(receipt: dict[str, Any], split: str) -> Split:
 
 
 def load(receipt: dict[str, Any], split: str) -> Promoters:
-    """Read all shards of a split into memory, every checksum compared.
+    """Read all shards of a split into memory and check all checksums.
 
     Raises
     ------
     InputError
-        As `open_split`, or if a shard is missing, changed, cut or from another run; the message names it.
+        As in `open_split`, or if a shard is missing, changed, truncated or from another run; the message names it.
     """
     source = open_split(receipt, split)
     rows, length = source.manifest["rows"], source.manifest["length"]
@@ -97,17 +97,17 @@ def load(receipt: dict[str, Any], split: str) -> Promoters:
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
-    """Return the order of rows in one epoch: a global shuffle that depends on seed and epoch only."""
+    """Return the order of rows in an epoch: a global shuffle that depends on seed and epoch only."""
     return randomness.generator(seed, "epoch", epoch).permutation(rows)
 
 
 def strands(batch_size: int, seed: int, epoch: int, step: int) -> np.ndarray:
-    """Return which promoters of a batch are to be turned around, about half, ``(batch_size,)`` bool."""
+    """Select about half of a batch at random for reverse-complementing, ``(batch_size,)`` bool."""
     return randomness.generator(seed, "strand", epoch, step).random(batch_size) < 0.5
 
 
 def turn_some(tokens: np.ndarray, batch_size: int, process: tuple[int, int], seed: int, epoch: int, step: int) -> np.ndarray:
-    """Return a process's part of a batch with half of the promoters reverse-complemented, chosen by `strands`."""
+    """Return a process's part of a batch with the promoters selected by `strands` reverse-complemented."""
     first = batch_size // process[1] * process[0]
     turned = strands(batch_size, seed, epoch, step)[first : first + len(tokens)]
     tokens = tokens.copy()
@@ -116,28 +116,28 @@ def turn_some(tokens: np.ndarray, batch_size: int, process: tuple[int, int], see
 
 
 class MemoryMap:
-    """Shards as one table on disk, of which any rows can be taken.
+    """Memory-mapped shards, as one table with random access to rows.
 
     Parameters
     ----------
     source
         The split.
     cache
-        Folder on the local disk for shards that cannot be mapped where they are (another bucket than a folder, or compressed ones): they
-        are fetched there once, and checked record by record when they are used again.
+        Local folder for shards that cannot be mapped in place (remote or compressed). They are downloaded once, and checked record by
+        record when they are reused.
     features
-        What to read of each record.
+        Names of the features to read.
 
     Raises
     ------
     InputError
-        If a shard is missing, changed, cut or from another run; the message names it.
+        If a shard is missing, changed, truncated or from another run; the message names it.
     """
 
     def __init__(self, source: Split, cache: Path | None = None, features: Sequence[str] = (SEQUENCE, EXPRESSION)):
         self.manifest = source.manifest
         self.features = select_features(source, features)
-        with ThreadPoolExecutor(base.PARALLEL) as pool:  # checksums, and ways to other buckets than folders, take time
+        with ThreadPoolExecutor(base.PARALLEL) as pool:  # checksums and downloads take time
             self.maps = list(pool.map(lambda shard: _mapped(source, shard, cache), self.manifest["shards"]))
         self._ends = np.cumsum([len(each) for each in self.maps])
 
@@ -146,7 +146,7 @@ class MemoryMap:
         return self.manifest["rows"]
 
     def take(self, rows: np.ndarray, names: Sequence[str] | None = None) -> Batch:
-        """Return features of rows (those named, or all), in the order of rows: ``(rows, size)``, tokens uint8, others float32."""
+        """Return the named features (default: all) of rows, in the given order: ``(rows, size)``, tokens uint8, others float32."""
         order = np.argsort(rows)
         ordered = rows[order]
         bounds = np.searchsorted(ordered, self._ends)
@@ -174,22 +174,22 @@ class MemoryMap:
         drop_remainder: bool = True,
         turn: bool = False,
     ) -> Iterator[Batch]:
-        """Yield the batches of one epoch, gathered ahead by a thread.
+        """Yield the batches of one epoch, prefetched by a thread.
 
         Parameters
         ----------
         batch_size
-            Of all processes together; a multiple of their number.
+            Promoters per batch over all processes; a multiple of the number of processes.
         seed, epoch, shuffle
-            Decide the order: an exact global shuffle of all rows, or that of the shards.
+            With ``shuffle``, an exact global shuffle of all rows, determined by ``seed`` and ``epoch``; otherwise the order of the shards.
         start
-            Steps to leave out at the beginning of the epoch.
+            Number of steps to skip at the beginning of the epoch.
         process
-            Which process this is, of how many: it gets its part of each batch.
+            Index of this process and number of processes; each process gets its part of each batch.
         drop_remainder
-            Leave out the last partial batch, or fill it up with padding and add `MASK`.
+            Drop the last partial batch; otherwise pad it, and add `MASK` to all batches.
         turn
-            Reverse-complement half of the promoters, see `turn_some`.
+            Reverse-complement about half of the promoters, see `turn_some`.
         """
         check_processes(batch_size, process)
         rows = len(self)
@@ -220,14 +220,14 @@ class MemoryMap:
 
 
 class PermutedLabels(MemoryMap):
-    """The same promoters, each with the other features of another one, drawn by ``seed``: a control from which nothing can be learnt."""
+    """Shards with features other than the sequence permuted between promoters by ``seed``: the label-permutation control."""
 
     def __init__(self, source: Split, cache: Path | None, features: Sequence[str], seed: int):
         super().__init__(source, cache, features)
         self._other = randomness.generator(seed, "shuffled labels").permutation(len(self))
 
     def take(self, rows: np.ndarray, names: Sequence[str] | None = None) -> Batch:
-        """Return features as `MemoryMap.take`, those besides the sequence of other promoters."""
+        """Return features like `MemoryMap.take`; all except the sequence are permuted between promoters."""
         wanted = list(names or self.features)
         own, others = [name for name in wanted if name == SEQUENCE], [name for name in wanted if name != SEQUENCE]
         found = super().take(rows, own) if own else {}
@@ -235,13 +235,13 @@ class PermutedLabels(MemoryMap):
 
 
 def check_processes(batch_size: int, process: tuple[int, int]) -> None:
-    """Raise a ValueError if a batch cannot be shared out evenly."""
+    """Raise ValueError if the batch size is not a multiple of the number of processes."""
     if batch_size % process[1] or not 0 <= process[0] < process[1]:
         raise ValueError(f"a batch of {batch_size} cannot be shared out to process {process[0]} of {process[1]}")
 
 
 def select_features(source: Split, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return name -> feature of the manifest."""
+    """Return a dict from the selected names to their feature descriptions in the manifest."""
     known = {feature["name"]: feature for feature in source.manifest["features"]}
     for name in names:
         if name not in known:
@@ -250,7 +250,7 @@ def select_features(source: Split, names: Sequence[str]) -> dict[str, dict[str, 
 
 
 def check_shard(bucket: base.Bucket, name: str, shard: dict[str, Any]) -> None:
-    """Compare a shard in a bucket with the manifest, without reading it where the bucket knows its checksum."""
+    """Compare a shard in a bucket with the manifest, by size and checksum; buckets that store checksums do not read the shard."""
     entry = bucket.find(name)
     if entry is None:
         raise InputError(f"{bucket.url}/{name}: not in the bucket; upload again (snakemake --forcerun upload_shards)")
@@ -258,7 +258,7 @@ def check_shard(bucket: base.Bucket, name: str, shard: dict[str, Any]) -> None:
 
 
 def _mapped(source: Split, shard: dict[str, Any], cache: Path | None) -> np.ndarray:
-    """Return a shard's ``(rows, record bytes)`` records, mapped."""
+    """Return a memory map of a shard's ``(rows, record bytes)`` records."""
     name = f"{source.name}/{shard['name']}"
     path = source.bucket.path(name)
     if path is not None and source.manifest["compression"] == "none":
@@ -287,7 +287,7 @@ def padding_value(name: str) -> int:
 
 
 def _filled(values: Batch, missing: int) -> Batch:
-    """Return values with ``missing`` rows of padding at the end, and `MASK`."""
+    """Append ``missing`` rows of padding to values, and add `MASK`."""
     rows = len(values[SEQUENCE])
     filled = {
         name: np.concatenate([column, np.full((missing, column.shape[1]), padding_value(name), column.dtype)]) if missing else column
@@ -297,7 +297,7 @@ def _filled(values: Batch, missing: int) -> Batch:
 
 
 def _ahead(produce: Callable[[], Iterator[Any]]) -> Generator[Any, None, None]:
-    """Yield what ``produce`` yields, made ahead by a thread, which ends with the iterator; errors are passed on."""
+    """Yield the items of ``produce``, prefetched by a thread that ends with the iterator; errors are re-raised."""
     made: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(_AHEAD)
     ended = threading.Event()
 
@@ -315,7 +315,7 @@ def _ahead(produce: Callable[[], Iterator[Any]]) -> Generator[Any, None, None]:
                 if ended.is_set():
                     return
             put(None, None)
-        except BaseException as error:  # noqa: BLE001 (raised again where it is waited for)
+        except BaseException as error:  # noqa: BLE001 (re-raised in the consumer)
             put(None, error)
 
     thread = threading.Thread(target=work, daemon=True, name="batches")

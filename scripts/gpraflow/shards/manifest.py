@@ -1,8 +1,8 @@
 """TFRecord shards of fixed-width ``tf.train.Example`` records, and the manifest that describes them.
 
-Every record of a data set has the same number of bytes, so a shard is also a 2-D array: one Example is laid out as template, the
-bytes that vary are filled in for a whole block, and the checksums of the block are looked up (CRC is linear over XOR). TensorFlow is
-not imported; what is written is byte for byte what ``tf.io.TFRecordWriter`` writes (tested).
+Every record of a data set has the same number of bytes, so that a shard is also a 2-D array. Blocks of records are written by filling
+variable bytes into a template Example and computing checksums from look-up tables (CRC is linear over XOR). TensorFlow is not
+imported; the output is identical, byte for byte, to that of ``tf.io.TFRecordWriter`` (tested).
 """
 
 import gzip
@@ -21,14 +21,14 @@ from gpraflow.sequences.scaffold import ALPHABET
 from gpraflow.shards.records import Feature, decode_columns, layout
 
 FORMAT = "gpraflow-shards-1"
-COMPRESSIONS = {"none": "", "gzip": ".gz"}  # and the end of a shard's name
+COMPRESSIONS = {"none": "", "gzip": ".gz"}  # compression -> suffix of a shard's name
 
 
 # Writing
 
 
 def is_shard_name(name: str, split: str) -> bool:
-    """Return whether ``name`` is one that `write` gives to shards of the split."""
+    """Return whether ``name`` is a shard name of the split, as assigned by `write`."""
     return re.fullmatch(rf"{re.escape(split)}-\d{{5,}}-of-\d{{5,}}\.tfrecord(\.gz)?", name) is not None
 
 
@@ -36,7 +36,7 @@ def is_shard_name(name: str, split: str) -> bool:
 
 
 def widths_of(manifest: Mapping[str, Any]) -> dict[str, int]:
-    """Return name -> values of each float feature of a manifest."""
+    """Return the number of values of each float feature of a manifest, by name."""
     return {feature["name"]: feature["size"] for feature in manifest["features"] if feature["kind"] == "float"}
 
 
@@ -46,7 +46,7 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If it is no manifest of this format or its sums do not agree.
+        If it is not a manifest of this format, or its totals are inconsistent.
     """
     try:
         manifest = json.loads(content)
@@ -68,7 +68,7 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
 
 
 def check_digest(size: int, crc32c: str, shard: dict[str, Any], origin: str) -> None:
-    """Compare a shard's size and checksum with the manifest's; `InputError` if they differ."""
+    """Compare a shard's size and checksum with the manifest; raise `InputError` if they differ."""
     if size != shard["bytes"]:
         raise InputError(f"{origin}: {size} bytes, the manifest says {shard['bytes']}; the shard is truncated or from another run")
     if crc32c != shard["crc32c"]:
@@ -76,12 +76,12 @@ def check_digest(size: int, crc32c: str, shard: dict[str, Any], origin: str) -> 
 
 
 def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], origin: str) -> bytes:
-    """Return the records of one shard, decompressed, if it is what the manifest describes.
+    """Return the decompressed records of a shard after checking it against the manifest.
 
     Raises
     ------
     InputError
-        If not: cut, changed, or from another run.
+        If the shard is truncated, changed, or from another run.
     """
     check_digest(len(content), files.crc32c(content), shard, origin)
     if manifest["compression"] == "gzip":
@@ -96,5 +96,5 @@ def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], orig
 
 
 def decode(records: np.ndarray, manifest: dict[str, Any], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Return the values of ``(rows, record bytes)`` uint8 records: feature -> ``(rows, size)``, tokens uint8, others float32."""
+    """Decode ``(rows, record bytes)`` uint8 records to a dict from feature to ``(rows, size)`` values, tokens uint8, others float32."""
     return decode_columns(records, [Feature(**each) for each in manifest["features"] if names is None or each["name"] in names])

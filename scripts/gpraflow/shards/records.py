@@ -1,12 +1,12 @@
-"""TFRecord records of fixed width, encoded and decoded as arrays.
+"""Vectorised encoding and decoding of fixed-width TFRecord records.
 
-All records of a data set have the same features of the same sizes. Their serialised ``tf.train.Example`` then has the same length and the
-same field headers; only values and checksums differ. A block of records is therefore a byte matrix, ``(rows, record bytes)``, made from one
-template by writing values into fixed columns. The result is byte for byte what TensorFlow writes with deterministic serialisation.
+All records of a data set have the same features of the same sizes. Their serialised ``tf.train.Example`` messages therefore have the same
+length and field headers; only values and checksums differ. A block of records is a byte matrix, ``(rows, record bytes)``, made from one
+template by writing values into fixed columns. The result is identical, byte for byte, to TensorFlow's deterministic serialisation.
 
 A record is ``length (8 bytes) | masked CRC32C of length (4) | Example | masked CRC32C of Example (4)``. CRC32C is linear over XOR: the
-checksum of a message is that of the template XOR one term for each byte, which depends on the byte and its position only. With these terms
-in tables, checksums of all rows are computed column by column.
+checksum of a message is that of the template XOR one term per byte, which depends on the byte and its position only. These terms are
+tabulated, and the checksums of all rows are computed column by column.
 """
 
 import struct
@@ -19,7 +19,7 @@ import numpy as np
 from gpraflow.sequences.scaffold import ALPHABET
 
 SEQUENCE, EXPRESSION = "sequence", "expression"
-_CACHED_ROWS = 4096  # rows whose checksums are computed together, so that they stay in the processor's cache
+_CACHED_ROWS = 4096  # rows per block of checksums, small enough for the processor's cache
 _TOKENS = 3  # tokens per table look-up
 _HEADER, _FOOTER = 12, 4  # bytes before the Example (length and its checksum) and after it (the Example's checksum)
 
@@ -57,7 +57,7 @@ def _position_tables(width: int, positions: np.ndarray) -> np.ndarray:
     for position in range(width - 1, -1, -1):
         if position in wanted:
             tables[wanted[position]] = current
-        current = _TABLE[current & 0xFF] ^ (current >> np.uint32(8))  # one more byte follows: advance the register by a zero byte
+        current = _TABLE[current & 0xFF] ^ (current >> np.uint32(8))  # previous position: advance the register by a zero byte
     return tables
 
 
@@ -66,7 +66,7 @@ def _position_tables(width: int, positions: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature of the record: its kind, ``bytes`` (tokens) or ``float``, number of values, and byte offset in the record."""
+    """A feature of the record: kind (``bytes`` for tokens, or ``float``), number of values, and byte offset in the record."""
 
     name: str
     kind: str
@@ -75,7 +75,7 @@ class Feature:
 
     @property
     def width(self) -> int:
-        """Bytes in the record."""
+        """Number of bytes in the record."""
         return self.size * (4 if self.kind == "float" else 1)
 
 
@@ -92,23 +92,23 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def layout(length: int, float_features: dict[str, int]) -> tuple[bytes, list[Feature]]:
-    """Lay out the record of a data set.
+    """Return the record layout of a data set.
 
     Parameters
     ----------
     length
-        Tokens of ``sequence``.
+        Number of tokens in ``sequence``.
     float_features
-        Name -> values of each float feature.
+        Number of values of each float feature, by name.
 
     Returns
     -------
     tuple
-        Template of the record with zeros in place of values, framing included, and its features in their order in the record (that of
-        deterministic serialisation).
+        Template of the record, including framing, with zeros for values; and its features in record order (that of deterministic
+        serialisation).
     """
     example, found = b"", []
-    # The order of protobuf's deterministic maps: by bytes, except that a name comes after longer names that begin with it.
+    # Order of protobuf's deterministic maps: by bytes, except that a name follows longer names of which it is a prefix.
     for name in sorted([SEQUENCE, *float_features], key=lambda name: name.encode() + b"\xff"):
         size = length if name == SEQUENCE else float_features[name]
         kind = "bytes" if name == SEQUENCE else "float"
@@ -127,7 +127,7 @@ def layout(length: int, float_features: dict[str, int]) -> tuple[bytes, list[Fea
 
 
 class Encoder:
-    """Turn blocks of tokens and float values into records, checksums included."""
+    """Encode blocks of tokens and float values as records with checksums."""
 
     def __init__(self, length: int, float_features: dict[str, int]):
         record, self.features = layout(length, float_features)
@@ -135,7 +135,7 @@ class Encoder:
         positions = np.concatenate([np.arange(f.offset, f.offset + f.width) for f in self.features])
         payload = len(record) - _HEADER - _FOOTER
         tables = dict(zip(positions.tolist(), _position_tables(payload, positions - _HEADER), strict=True))
-        # Tokens are below 5, so that three tokens have 125 combinations: one table look-up for three bytes.
+        # Tokens are below 5, so three tokens have 125 combinations: one table look-up per three bytes.
         starts = [
             (f.offset, f.offset + f.width // _TOKENS * _TOKENS if f.kind == "bytes" else f.offset, f.offset + f.width)
             for f in self.features
@@ -150,7 +150,7 @@ class Encoder:
         self._fixed = np.uint32(_crc32c(record[_HEADER:-_FOOTER]))
 
     def encode(self, values: dict[str, np.ndarray]) -> np.ndarray:
-        """Return ``(rows, record bytes)`` uint8 for ``(rows, size)`` values of every feature."""
+        """Return ``(rows, record bytes)`` uint8 records for ``(rows, size)`` values of every feature."""
         rows = len(values[SEQUENCE])
         records = np.tile(self.template, (rows, 1))
         for feature in self.features:
@@ -165,7 +165,7 @@ class Encoder:
         return records
 
     def _checksums(self, columns: np.ndarray) -> np.ndarray:
-        """Return the unfinished checksums of ``(record bytes, rows)`` records, tokens below 5."""
+        """Return the checksums, before masking, of ``(record bytes, rows)`` records with tokens below 5."""
         crc = np.full(columns.shape[1], self._fixed)
         for place, table in zip(self._threes, self._three_tables, strict=True):
             number = columns[place].copy()
@@ -177,7 +177,7 @@ class Encoder:
         return crc
 
     def damaged(self, records: np.ndarray) -> np.ndarray:
-        """Return which of ``(rows, record bytes)`` records differ from what `encode` writes (framing or checksum), bool ``(rows,)``."""
+        """Return which of ``(rows, record bytes)`` records have invalid framing or checksums, ``(rows,)`` bool."""
         values = decode_columns(records, self.features)
         strange = (values[SEQUENCE] >= len(ALPHABET)).any(axis=1)
         values[SEQUENCE][strange] = 0

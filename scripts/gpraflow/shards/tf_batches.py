@@ -1,4 +1,4 @@
-"""Batches of shards through tf.data, from any URL that TensorFlow reads."""
+"""Batches from shards with tf.data, from any URL that TensorFlow can read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,8 @@ from gpraflow.core import randomness
 from gpraflow.shards.batches import MASK, Split, check_processes, check_shard, padding_value, select_features, turn_some
 from gpraflow.shards.records import EXPRESSION, SEQUENCE
 
-_CYCLE = 16  # shards that tf.data reads side by side
-_MIXED = 512  # parts of batches that tf.data mixes
+_CYCLE = 16  # shards that tf.data interleaves
+_MIXED = 512  # size of tf.data's shuffle buffer, in parts of batches
 
 
 def tf_batches(
@@ -25,20 +25,20 @@ def tf_batches(
     features: Sequence[str] = (SEQUENCE, EXPRESSION),
     verify: bool = True,
 ) -> Any:
-    """Return one epoch as a ``tf.data.Dataset`` of batches; parameters as `MemoryMap.batches`.
+    """Return one epoch as a ``tf.data.Dataset`` of batches; parameters as in `MemoryMap.batches`.
 
-    Shards are read in a drawn order, several side by side; small parts of them are mixed in a drawn order too. Records were shuffled as a
-    whole when the shards were written. Parsing is of whole batches; tokens stay uint8.
+    Shards are read in random order and interleaved, and small parts of them are shuffled. All records were shuffled when the shards were
+    written. Whole batches are parsed at once; tokens remain uint8.
 
     Parameters
     ----------
     verify
-        Compare size and CRC32C of every shard with the manifest first; TensorFlow checks each record's own checksum in any case.
+        First compare size and CRC32C of every shard with the manifest. TensorFlow always checks the checksum of each record.
 
     Raises
     ------
     InputError
-        If a shard is missing, changed, cut or from another run; the message names it.
+        If a shard is missing, changed, truncated or from another run; the message names it.
     """
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Uploading shards to the bucket that the trainer reads them from: ``gs://``, or ``file://``, a folder that behaves like a bucket."""
+"""Upload of shards to the bucket used for training: ``gs://``, or ``file://`` for a local folder."""
 
 import json
 import os
@@ -26,36 +26,36 @@ def upload(
     location: str = "",
     terminal: TextIO | None = None,
 ) -> dict[str, Any]:
-    """Bring shards and manifests into a bucket and write a receipt.
+    """Upload shards and manifests to a bucket, and write a receipt.
 
-    Objects whose CRC32C is right are left alone; the others are sent, several at a time, and compared where they arrive. Only what is still
-    as it was when the upload began is replaced, so that of two runs with different shards one stops. A manifest of other shards goes
-    first and the new one comes last: shards that a manifest lists are whole. Shards of an earlier upload of the split are removed after
-    that; nothing else in the bucket is touched.
+    Objects with the expected CRC32C are skipped; the others are uploaded in parallel and verified. An object is replaced only if it has not
+    changed since the upload began, so that one of two concurrent runs with different shards stops. An outdated manifest is deleted first
+    and the new one is uploaded last, so that all shards listed in a manifest are complete. Then shards of an earlier upload of the split
+    are deleted; other objects in the bucket are not changed.
 
     Parameters
     ----------
     manifests
-        Split -> local manifest; shards lie beside it.
+        Local manifest of each split; its shards are in the same folder.
     url
-        Bucket; objects are called ``<split>/<file>``.
+        URL of the bucket; objects are named ``<split>/<file>``.
     receipt_path
-        JSON: bucket, and for each split the manifest's name and digests.
+        Output JSON file with the bucket, and the name and digests of each split's manifest.
     progress
-        Called with one line an object.
+        Called with one line per object.
     location
-        Where the bucket has to be, such as ``europe-west4``; empty if anywhere.
+        Required location of the bucket, such as ``europe-west4``; empty for any.
     terminal
-        For progress in bytes: a bar if it is one, else a line now and then.
+        Stream for progress in bytes: a progress bar on a terminal, otherwise occasional lines.
 
     Raises
     ------
     InputError
-        If a local shard is not what its manifest says.
+        If a local shard differs from its manifest.
     ConfigError
-        If the bucket is elsewhere.
+        If the bucket is in another location.
     GpraflowError
-        If the bucket cannot be written, does not hold what was sent, or is written by another run.
+        If the bucket cannot be written, an uploaded object is damaged, or another run writes to the bucket.
     """
     bucket = connect(url)
     if location and (found := bucket.location()) is not None and found.lower() != location.lower():
@@ -72,7 +72,7 @@ def upload(
 
 
 class _Upload:
-    """One split on its way into a bucket."""
+    """Upload of one split to a bucket."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _Upload:
         return entry is not None and entry.crc32c == crc32c
 
     def _send(self, missing: list[str]) -> None:
-        """Send what is missing, the manifest last."""
+        """Upload missing objects, the manifest last."""
         sizes = {name: (self.local.parent / name).stat().st_size for name in missing}
         with Progress("upload_shards", self.split, 0, sum(sizes.values()), self.terminal) as told:
 
@@ -143,26 +143,26 @@ class _Upload:
                 self.say(f"{self.split}/{name}: {'uploaded' if name in missing else 'already there'}")
 
     def _check(self) -> None:
-        """Look at all objects again: another run may have replaced what this one had found in order, or just sent."""
+        """Check all objects again, because another run may have replaced them."""
         for name, entry in zip(self.expected, self.pool.map(self._find, self.expected), strict=True):
             if entry is None or entry.crc32c != self.expected[name]:
                 raise conflict(f"{self.bucket.url}/{self.split}/{name}")
 
 
 def verify(url: str, say: Callable[[str], None] = print) -> None:
-    """Compare what a bucket holds with the manifests in it, by sizes and checksums.
+    """Compare the shards in a bucket with their manifests, by sizes and checksums.
 
     Parameters
     ----------
     url
-        Bucket, as in `upload`.
+        URL of the bucket, as in `upload`.
     say
-        Called with one line a split.
+        Called with one line per split.
 
     Raises
     ------
     InputError
-        If there is no split, or a shard is missing, changed or of no manifest; the message names each.
+        If the bucket has no split, or a shard is missing, changed or not listed in a manifest; the message names each.
     """
     bucket = connect(url)
     faults = []
@@ -197,21 +197,21 @@ def verify(url: str, say: Callable[[str], None] = print) -> None:
 
 
 def delete(url: str, say: Callable[[str], None] = print, *, really: bool) -> None:
-    """Remove shards and manifests from a bucket, manifests first; nothing else in it is touched.
+    """Delete shards and manifests from a bucket, manifests first; other objects are not changed.
 
     Parameters
     ----------
     url
-        Bucket, as in `upload`.
+        URL of the bucket, as in `upload`.
     say
-        Called with one line an object.
+        Called with one line per object.
     really
-        Remove them, or only say what would be removed.
+        Delete the objects; otherwise only list them (dry run).
 
     Raises
     ------
     GpraflowError
-        If an object cannot be removed; the others stay.
+        If an object cannot be deleted; the remaining objects are kept.
     """
     bucket = connect(url)
     ours = [f"{split}/{name}" for split, names in _splits(bucket).items() for name in names]
@@ -224,7 +224,7 @@ def delete(url: str, say: Callable[[str], None] = print, *, really: bool) -> Non
 
 
 def _splits(bucket: Bucket) -> dict[str, list[str]]:
-    """Return split -> names of its manifest and shards, of every split of which a bucket holds any."""
+    """Return the names of manifest and shards in a bucket, by split."""
     found: dict[str, list[str]] = {}
     for name in bucket.names(""):
         split, _, file = name.partition("/")
@@ -234,6 +234,6 @@ def _splits(bucket: Bucket) -> dict[str, list[str]]:
 
 
 def read_receipt(path: str | os.PathLike) -> dict[str, Any]:
-    """Read what `upload` wrote."""
+    """Read the receipt written by `upload`."""
     with open(path, encoding="utf-8") as handle:
         return json.load(handle)

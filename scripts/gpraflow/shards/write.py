@@ -1,4 +1,4 @@
-"""Writing a split as TFRecord shards."""
+"""Writing of a split as TFRecord shards."""
 
 import gzip
 import os
@@ -21,7 +21,7 @@ from gpraflow.shards.manifest import COMPRESSIONS, FORMAT
 from gpraflow.shards.records import EXPRESSION, SEQUENCE, Encoder
 
 _BLOCK_ROWS = 65536
-_WAITING = 4  # blocks that are read ahead
+_WAITING = 4  # blocks prefetched
 
 
 def _shard_name(split: str, index: int, count: int, compression: str) -> str:
@@ -29,14 +29,14 @@ def _shard_name(split: str, index: int, count: int, compression: str) -> str:
 
 
 def float_features(table: pl.LazyFrame, extra: Sequence[str]) -> dict[str, int]:
-    """Return name -> values of each float feature: ``expression`` and the extra columns of a promoter table.
+    """Return the number of values of each float feature, by name: ``expression`` and the extra columns of a promoter table.
 
-    Numeric or true/false columns have one value, lists as many as each of them has.
+    Numeric and boolean columns have one value per promoter; list columns have as many as the list has elements.
 
     Raises
     ------
     InputError
-        If an extra feature is no such column, or its lists are not equally long.
+        If an extra feature is not a numeric, boolean or list column, or its lists differ in length.
     """
     schema, found = table.collect_schema(), {EXPRESSION: 1}
     for name in extra:
@@ -70,34 +70,34 @@ def write(
     threads: int = 1,
     ledger: Ledger | None = None,
 ) -> dict[str, Any]:
-    """Write one split as shards beside its manifest; each promoter is in exactly one record.
+    """Write one split as shards in the folder of its manifest; each promoter is in exactly one record.
 
-    Rows are shuffled once, as a whole: tokens and float values are read block by block into memory (``length + 4`` bytes a promoter and
-    4 for each further value) and written in a drawn order. Older shards of the split are removed first; the manifest is written last,
-    so that what it lists is whole.
+    All rows are shuffled together: tokens and float values are read block by block into memory (``length + 4`` bytes per promoter, plus 4
+    per additional value) and written in random order. Older shards of the split are deleted first. The manifest is written last, so that
+    all shards listed in it are complete.
 
     Parameters
     ----------
     table
-        Promoter table; a lazy one (`tables.scan`) is streamed.
+        Promoter table; a lazy table (`tables.scan`) is streamed.
     manifest_path
-        ``manifest.json`` in a folder of the split's own.
+        ``manifest.json`` in a folder used by this split only.
     split, scaffold
-        Names for the manifest.
+        Names written to the manifest.
     length, keep, pad
-        Window, see `scaffold.fit`.
+        Input window, see `scaffold.fit`.
     rows_per_shard
-        Records in each shard but the last.
+        Records per shard; the last shard may have fewer.
     extra_features
-        Columns of the table that become float features: numeric, true/false, or lists of equal length.
+        Columns of the table to store as float features: numeric, boolean, or lists of equal length.
     compression
         ``none``, or ``gzip`` for shards that TensorFlow reads with ``compression_type="GZIP"``.
     seed
-        Decides the order.
+        Random seed of the order.
     threads
-        Blocks that are read, and shards that are written, at the same time.
+        Number of threads for reading blocks and writing shards.
     ledger
-        Takes the counts of cut and padded sequences.
+        Records the numbers of cropped and padded sequences.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def write(
     Raises
     ------
     InputError
-        If an extra feature is no column, not numeric, or has empty cells.
+        If an extra feature is not a column, not numeric, or has empty cells.
     """
     ledger = ledger or Ledger("shard_tfrecords", split)
     table = table.lazy()
@@ -157,7 +157,7 @@ def write(
 @contextmanager
 def _opened(path: Path, compression: str) -> Iterator[Any]:
     with open(path, "wb") as handle:
-        if compression == "gzip":  # no name and time of the file in it: the same rows give the same bytes
+        if compression == "gzip":  # no file name or time, so that output is reproducible
             with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=handle, mtime=0) as packed:
                 yield packed
         else:

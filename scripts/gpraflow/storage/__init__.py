@@ -1,1 +1,1 @@
-"""Buckets: folders and Google Cloud Storage with one interface."""
+"""Buckets: local folders and Google Cloud Storage with one interface."""

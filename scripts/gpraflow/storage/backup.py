@@ -1,4 +1,4 @@
-"""Checkpoints of a training, copied to a bucket so that another machine can resume it."""
+"""Copies of training checkpoints in a bucket, so that another machine can resume training."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from gpraflow.storage.connect import connect
 
 
 class Backup:
-    """Copies of files that a program goes on from after it was killed, in a bucket: so that it can be on another machine.
+    """Copies of checkpoint files in a bucket, so that interrupted training can resume on another machine.
 
     Parameters
     ----------
     url
-        Bucket, as in `upload`.
+        URL of the bucket, as in `upload`.
     folder
-        Of these files, in the bucket.
+        Folder of the files in the bucket.
     """
 
     def __init__(self, url: str, folder: str):
@@ -23,7 +23,7 @@ class Backup:
         self._works = False
 
     def fetch(self, name: str, path: Path) -> bool:
-        """Bring a file here; return whether there is a copy of it.
+        """Download a file from the bucket; return whether it exists there.
 
         Raises
         ------
@@ -42,7 +42,7 @@ class Backup:
         Raises
         ------
         GpraflowError
-            If the first copy cannot be written. That a later one cannot is printed: a copy is not worth the work that it is of.
+            If the first copy cannot be written. Later failures only print a warning, so that training continues.
         """
         try:
             self.bucket.put(name, path, files.crc32c_of(path), self.bucket.find(name))

@@ -6,12 +6,12 @@ from typing import Protocol
 
 from gpraflow.core.errors import ConflictError
 
-PARALLEL = 8  # objects on their way at a time
+PARALLEL = 8  # concurrent transfers
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An object as it was seen in a bucket: size in bytes, CRC32C in hexadecimal, and a number that another write would change."""
+    """Metadata of an object in a bucket: size in bytes, CRC32C in hexadecimal, and a version number that changes with every write."""
 
     size: int
     crc32c: str
@@ -19,32 +19,32 @@ class Entry:
 
 
 class Bucket(Protocol):
-    """What a bucket can do; names of objects use ``/``. Methods may be called by several threads."""
+    """Interface of a bucket; names of objects use ``/``. Methods are thread-safe."""
 
     url: str
 
     def find(self, name: str) -> Entry | None:
-        """Return an object as it is now, or None if it is not there."""
+        """Return the current metadata of an object, or None if it does not exist."""
 
     def get(self, name: str) -> bytes:
-        """Return an object's content, the same as was stored; `InputError` if it is not there."""
+        """Return an object's content as stored; raise `InputError` if it does not exist."""
 
     def put(self, name: str, path: Path, crc32c: str, seen: Entry | None) -> None:
-        """Store a local file with this CRC32C, whole or not at all; `ConflictError` if the object is no longer as it was ``seen``."""
+        """Store a local file with this CRC32C atomically; raise `ConflictError` if the object has changed since it was ``seen``."""
 
     def delete(self, name: str, seen: Entry) -> None:
-        """Remove an object; `ConflictError` if it is no longer as it was ``seen``."""
+        """Delete an object; raise `ConflictError` if it has changed since it was ``seen``."""
 
     def path(self, name: str) -> Path | None:
-        """Return the local file of an object, whether it is there or not; None if this bucket is no folder."""
+        """Return the local path of an object, which need not exist; None if the bucket is not a local folder."""
 
     def names(self, prefix: str) -> list[str]:
-        """Return the names of all objects that start with ``prefix``, sorted."""
+        """Return the sorted names of all objects that start with ``prefix``."""
 
     def location(self) -> str | None:
-        """Return where the bucket is, as its provider calls that; None for a folder."""
+        """Return the provider's name of the bucket's location; None for a local folder."""
 
 
 def conflict(url: str) -> ConflictError:
-    """Return the error of an object that is no longer as it was seen."""
+    """Return the error for an object that was changed by another run."""
     return ConflictError(f"{url}: another run wrote this meanwhile; give every run a bucket.url of its own, then run again")

@@ -1,4 +1,4 @@
-"""Opening of buckets by URL."""
+"""Opening of a bucket by URL."""
 
 from gpraflow.core.errors import ConfigError
 from gpraflow.storage.base import Bucket
@@ -6,19 +6,19 @@ from gpraflow.storage.local import FileBucket
 
 
 def connect(url: str) -> Bucket:
-    """Return the bucket of a URL: ``file://`` and a path, absolute or relative to the working directory, or ``gs://bucket/folder``.
+    """Return the bucket of a URL: ``file://`` and a path (absolute, or relative to the working directory), or ``gs://bucket/folder``.
 
     Raises
     ------
     ConfigError
         If the URL has another form.
     GpraflowError
-        If there are no credentials for it.
+        If no credentials are available.
     """
     if url.startswith("file://") and len(url) > len("file://"):
         return FileBucket(url)
     if url.startswith("gs://"):
-        from gpraflow.storage.google import GoogleBucket  # takes most of a second, which only gs:// need pay
+        from gpraflow.storage.google import GoogleBucket  # slow import (about 1 s), needed for gs:// only
 
         return GoogleBucket(url)
     raise ConfigError(

@@ -1,7 +1,7 @@
 """Buckets of Google Cloud Storage, ``gs://``; imported only if needed.
 
-Transfers, their retries and their sessions are those of Google's own library. What is added: every write says which version of the object
-it may replace, checksums are compared by both ends whatever the size, and errors say what to do.
+Transfers, retries and sessions are handled by Google's library. This module adds three things: every write names the version of the object
+that it may replace, checksums of objects of any size are compared on both sides, and error messages say what to do.
 """
 
 import base64
@@ -23,18 +23,18 @@ from gpraflow.core import files
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError, reason_of
 from gpraflow.storage.base import Entry, conflict
 
-CHUNK = 32 << 20  # bytes; larger objects go up in so large pieces, and a broken connection costs one of them
-ATTEMPTS = 3  # at an object that arrives damaged
-RETRY = DEFAULT_RETRY.with_timeout(600)  # seconds after which a server that is busy or away counts as gone; waits double up to a minute
+CHUNK = 32 << 20  # bytes per chunk of a resumable upload; a broken connection loses at most one chunk
+ATTEMPTS = 3  # transfers of an object that arrives damaged
+RETRY = DEFAULT_RETRY.with_timeout(600)  # seconds until requests to an unavailable server fail; delays double up to a minute
 TIMEOUT = 60  # seconds without a byte before a connection counts as broken
-PAYER = "GOOGLE_CLOUD_QUOTA_PROJECT"  # of the environment; Google's libraries know it by this name
+PAYER = "GOOGLE_CLOUD_QUOTA_PROJECT"  # environment variable, as in Google's libraries
 
 _DAMAGED = "arrived damaged"
 _NAME = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
 
 
 class GoogleBucket:
-    """A bucket of Google Cloud Storage, or a folder of one; with the application default credentials."""
+    """A bucket of Google Cloud Storage, or a folder in one, accessed with the application default credentials."""
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")
@@ -44,7 +44,7 @@ class GoogleBucket:
         self._prefix = f"{match[2]}/" if match[2] else ""
         self._where = f"gs://{match[1]}"
         with _told(self._where):
-            client = Client(project=None)  # the bucket is named, so that no project need be known
+            client = Client(project=None)  # access to an existing bucket needs no project
             self._bucket = client.bucket(match[1], user_project=os.environ.get(PAYER) or None)
 
     def find(self, name: str) -> Entry | None:
@@ -62,11 +62,11 @@ class GoogleBucket:
                 try:
                     content = blob.download_as_bytes(checksum="crc32c", retry=_patient, timeout=TIMEOUT)
                 except answers.NotFound:
-                    self.names(name)  # tells if it is the bucket that is not there
+                    self.names(name)  # raises if the bucket does not exist
                     raise InputError(f"{self.url}/{name}: not in the bucket; upload again (snakemake --forcerun upload_shards)") from None
                 except DataCorruption:
                     pass
-                # The library compares nothing where it had to go on in the middle after a broken connection.
+                # The library does not check the checksum of downloads resumed after a broken connection.
                 if content is not None and files.crc32c(content) == _hexadecimal(blob.crc32c):
                     return content
                 print(f"{self.url}/{name}: {_DAMAGED}; once more", flush=True)
@@ -92,15 +92,15 @@ class GoogleBucket:
                     self.delete(name, Entry(blob.size, arrived, blob.generation))
                     generation = 0
                 except answers.PreconditionFailed:
-                    found = self.find(name)  # ours, if only the answer to an attempt was lost
+                    found = self.find(name)  # our own upload if only the response was lost
                     if found is None or found.crc32c != crc32c:
                         raise conflict(f"{self.url}/{name}") from None
                     return
                 except DataCorruption:
-                    generation = 0  # the library has deleted what arrived
+                    generation = 0  # the library has deleted the damaged object
                 except answers.GoogleAPICallError as error:
                     if error.code in (404, 410):
-                        self.names(name)  # tells if it is the bucket that is not there
+                        self.names(name)  # raises if the bucket does not exist
                         why = "the server lost what had arrived"
                     elif "crc32c" not in _reason(error).lower():
                         raise
@@ -137,7 +137,7 @@ class GoogleBucket:
 
 
 def _hexadecimal(checksum: str | None) -> str:
-    """Return a checksum as `files` has it; Google's are base64 of the big-endian number."""
+    """Convert Google's base64 checksum (big-endian) to hexadecimal, as used by `files`."""
     return base64.b64decode(checksum or "").hex()
 
 
@@ -146,13 +146,13 @@ def _given_up(url: str, why: str) -> GpraflowError:
 
 
 def _patient(act: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a request that is repeated while the server is busy (429, 5xx) or connections break; says so each time."""
+    """Wrap a request so that it is retried, with a message, while the server is busy (429, 5xx) or connections break."""
     return RETRY(act, on_error=lambda error: print(f"Google Cloud Storage: {_reason(error)}; again after a while", flush=True))
 
 
 @contextmanager
 def _told(where: str) -> Iterator[None]:
-    """Say what to do about errors of Google's libraries."""
+    """Convert errors of Google's libraries to messages that say what to do."""
     try:
         yield
     except access.DefaultCredentialsError as error:
@@ -194,13 +194,13 @@ def _refused(where: str, error: answers.GoogleAPICallError) -> GpraflowError:
 
 
 def _reason(error: BaseException) -> str:
-    """Return status and message of the server, or what was wrong on the way there."""
+    """Return the server's status and message, or the connection error."""
     if isinstance(error, access.GoogleAuthError) and error.args and isinstance(error.args[0], str):
         return error.args[0]
     response: Any = getattr(error, "response", None)
     try:
         return f"{response.status_code} {response.json()['error']['message']}"
-    except (AttributeError, ValueError, KeyError, TypeError):  # no answer, or none of the usual form
+    except (AttributeError, ValueError, KeyError, TypeError):  # no response, or an unusual one
         pass
     if response is not None:
         return f"{response.status_code} {response.reason}"

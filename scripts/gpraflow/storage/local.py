@@ -1,4 +1,4 @@
-"""Buckets that are folders (``file://``)."""
+"""Buckets in local folders (``file://``)."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from gpraflow.storage.base import Entry, conflict
 
 
 class FileBucket:
-    """A folder as bucket."""
+    """A local folder used as a bucket."""
 
     def __init__(self, url: str):
         self.url = url.rstrip("/")

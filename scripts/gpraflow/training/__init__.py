@@ -1,1 +1,1 @@
-"""Training: options, data, one network, ensembles, tuning, several processes, TPUs."""
+"""Training: options, data, single networks, ensembles, tuning, multi-process training and TPUs."""

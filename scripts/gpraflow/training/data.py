@@ -1,4 +1,4 @@
-"""Training and validation data of one run."""
+"""Training and validation data of a run."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -33,7 +33,7 @@ class TrainingData:
         self.length, self.rows = source.manifest["length"], len(self.table)
         labels = self.table.take(np.arange(self.rows), (EXPRESSION, *wanted))
         expression = labels[EXPRESSION][:, 0]
-        self.objective = objectives.Objective("mse", 1, 1.0, 0.0)  # of a baseline: expression as it is
+        self.objective = objectives.Objective("mse", 1, 1.0, 0.0)  # baselines: expression without transform
         if not architecture.baseline:
             self.objective = objective_of(expression, labels.get(objectives.CELLS), options)
         self.variance = float(expression.var(dtype=np.float64))
@@ -45,8 +45,8 @@ class TrainingData:
         return sample_weights(batch, self.options.sample_weight, self.options.reads_half)
 
     def batches(self, batch_size: int, seed: int, epoch: int, start: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
-        """Yield inputs, targets and weights (mean 1) of this process's part of an epoch's batches from ``start`` on."""
-        flagged = "reverse" in self.inputs  # such a model turns its channels itself
+        """Yield inputs, targets and weights (mean 1) of this process's part of an epoch's batches, starting at batch ``start``."""
+        flagged = "reverse" in self.inputs  # such a model reverse-complements its channels itself
         turn = self.options.rc_augmentation and not flagged
         process, processes = steppers.process()
         size = batch_size // processes
@@ -61,7 +61,7 @@ class TrainingData:
 
 
 def objective_of(expression: np.ndarray, cells: np.ndarray | None, options: Options) -> objectives.Objective:
-    """Return the objective that the options ask for, fitted to labels (`objectives.fit`)."""
+    """Return the objective selected by the options, fitted to labels (`objectives.fit`)."""
     return objectives.fit(
         expression,
         cells,
@@ -73,16 +73,17 @@ def objective_of(expression: np.ndarray, cells: np.ndarray | None, options: Opti
 
 
 def sample_weights(batch: Mapping[str, np.ndarray], kind: str, reads_half: float) -> np.ndarray:
-    """Return what promoters count, ``(rows,)`` float32.
+    """Return the sample weights of promoters, ``(rows,)`` float32.
 
     Parameters
     ----------
     batch
         Features of promoters.
     kind
-        ``none``: 1 each; ``weight``: the column; ``n_reads``: n / (n + ``reads_half``), as noise of the label falls with depth.
+        ``none``: 1 for all; ``weight``: the column ``weight``; ``n_reads``: n / (n + ``reads_half``), because label noise decreases with
+        sequencing depth.
     reads_half
-        Reads at which a promoter counts half.
+        Number of reads at which the weight is 1/2.
     """
     if kind == "none":
         return np.ones(len(batch[EXPRESSION]), np.float32)

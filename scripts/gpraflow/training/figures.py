@@ -10,14 +10,14 @@ from gpraflow.core.drawing import BLUE, STYLE, VERMILION
 
 
 def training_curves(history: pl.DataFrame, best_epoch: int) -> Any:
-    """Draw loss on training and validation promoters and r on validation promoters against epochs, a line for each member of an ensemble.
+    """Plot training loss, validation loss and validation r against epochs, one line per ensemble member.
 
     Parameters
     ----------
     history
         ``member``, ``epoch`` (both from 0), ``loss``, ``val_loss``, ``val_r``.
     best_epoch
-        The epoch (from 1) that became the model, or the first member's part of it.
+        Selected epoch (from 1), of the first member for an ensemble.
     """
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9), layout="constrained")
@@ -37,14 +37,14 @@ def training_curves(history: pl.DataFrame, best_epoch: int) -> Any:
 
 
 def learning_rates(rates: pl.DataFrame, suggested: float) -> Any:
-    """Draw the loss against a learning rate that rises from batch to batch.
+    """Plot the loss of a learning-rate range test against the learning rate.
 
     Parameters
     ----------
     rates
         ``learning_rate``, ``loss``, ``smoothed``.
     suggested
-        Where the loss falls most steeply.
+        Suggested learning rate, at the steepest decrease of the loss.
     """
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.6, 3.2), layout="constrained")
@@ -58,7 +58,7 @@ def learning_rates(rates: pl.DataFrame, suggested: float) -> Any:
 
 
 def tuning(trials: pl.DataFrame, importance: pl.DataFrame) -> Any:
-    """Draw the validation loss of each trial of a tuning, and the importance of each hyper-parameter.
+    """Plot the validation loss of each tuning trial, and the importance of each hyper-parameter.
 
     Parameters
     ----------

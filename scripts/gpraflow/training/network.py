@@ -1,4 +1,4 @@
-"""Building, warm-starting and assembling networks for predictions."""
+"""Construction and warm start of networks, and their assembly into a model for predictions."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from gpraflow.training.options import Blueprint
 
 @contextlib.contextmanager
 def policy(name: str) -> Iterator[None]:
-    """Make Keras compute in this precision."""
+    """Set Keras's dtype policy within a ``with`` block."""
     import keras
 
     before = keras.config.dtype_policy()
@@ -32,20 +32,20 @@ def assign_weights(core: Any, weights: Sequence[np.ndarray], others: Sequence[np
 
 
 def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, rc_averaging: bool, name: str) -> Any:
-    """Return the model for predictions: ``(batch, length)`` tokens in, ``(batch, members)`` expression out.
+    """Return the model for predictions, which maps ``(batch, length)`` tokens to ``(batch, members)`` expression.
 
     Parameters
     ----------
     cores
-        Networks with raw outputs, with the inputs ``tokens`` or ``tokens, singleton, reverse``; promoters are taken for no singletons.
+        Networks with raw outputs and the inputs ``tokens`` or ``tokens, singleton, reverse``; ``singleton`` is set to 0.
     objective
-        Makes expression of raw outputs.
+        Objective, which converts raw outputs to expression.
     length
         Promoter window in bp.
     rc_averaging
-        Take the mean of what a network says of the promoter and of its reverse complement.
+        Average the predictions for the promoter and its reverse complement.
     name
-        Of the model.
+        Name of the model.
     """
     import keras
     from keras import ops
@@ -58,7 +58,7 @@ def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, 
         seen = []
         for turned in (False, True) if rc_averaging else (False,):
             if len(core.inputs) == 1:
-                other = ops.flip(ops.where(tokens < PADDING, PADDING - 1 - tokens, tokens), axis=1)  # A<->T, C<->G: mirror images
+                other = ops.flip(ops.where(tokens < PADDING, PADDING - 1 - tokens, tokens), axis=1)  # 3 - token: complement
                 raw = core(other if turned else tokens)
             else:
                 zero = ops.cast(ops.zeros_like(tokens[:, :1]), "float32")
@@ -69,7 +69,7 @@ def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, 
 
 
 def build_core(blueprint: Blueprint, length: int, outputs: int, name: str) -> Any:
-    """Return a network with raw outputs, called ``name``."""
+    """Return a network with raw outputs, named ``name``."""
     import keras
 
     core = build.build(blueprint.name, length, dict(blueprint.sizes), outputs=outputs, upstream=blueprint.upstream, motifs=blueprint.motifs)
@@ -89,7 +89,7 @@ def warm_start(model: Any, directory: str, backend: str) -> None:
 
 
 def device(backend: str) -> str:
-    """Return number and kind of the devices that the backend sees."""
+    """Return the number and kind of the backend's devices."""
     if backend == "jax":
         import jax
 

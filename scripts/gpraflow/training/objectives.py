@@ -1,8 +1,9 @@
 """Training objectives: targets and losses for the raw outputs of a network, and their conversion to expression.
 
-Mean squared error and Huber's loss (1964, doi:10.1214/aoms/1177703732) are of standardised expression. ``bins`` makes it a classification
-into the sorted bins with soft labels, as LegNet does (Penzar et al. 2023, doi:10.1093/bioinformatics/btad457): expression e is the normal
-distribution N(e + 1/2, 1/2) cut at whole numbers, or the promoter's own cells in each bin; the loss is the Kullback-Leibler divergence.
+Mean squared error and Huber's loss (1964, doi:10.1214/aoms/1177703732) are computed on standardised expression. ``bins`` is a
+classification into the sorted bins with soft labels, as in LegNet (Penzar et al. 2023, doi:10.1093/bioinformatics/btad457). The soft
+labels of expression e are the probabilities of N(e + 1/2, 1/2) between consecutive integers, or the promoter's share of cells in each bin;
+the loss is the Kullback-Leibler divergence.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,32 +16,32 @@ from gpraflow.core.errors import TrainingError
 from gpraflow.shards.records import EXPRESSION
 
 CELLS = "bin_cells"
-_OUTSIDE = 0.1  # share of promoters that may lie beyond the bins
-_SPREAD = 0.5  # of the normal distribution in bins, as in LegNet
+_OUTSIDE = 0.1  # maximum fraction of promoters beyond the outer bins
+_SPREAD = 0.5  # standard deviation of soft labels in bins, as in LegNet
 
 Loss = Literal["mse", "huber", "bins"]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss and how raw outputs become expression.
+    """A loss, and the conversion of raw outputs to expression.
 
     Attributes
     ----------
     loss
         ``mse``, ``huber`` or ``bins``.
     outputs
-        Raw outputs of the network: 1, or the number of bins.
+        Number of raw outputs of the network: 1, or the number of bins.
     scale, offset
         Expression is ``offset + scale * x``, where x is the raw output or, for ``bins``, the mean bin.
     huber_delta
-        Standardised error from which on Huber's loss is linear.
+        Standardised error above which Huber's loss is linear.
     cells
-        Whether soft labels are the cells of each bin instead of a normal distribution.
+        Whether soft labels are cell counts per bin instead of a normal distribution.
     cells_prior
-        Cells that are added to each promoter, spread over the bins as all promoters together are (Dirichlet smoothing).
+        Number of pseudo-cells added to each promoter, distributed over bins like the cells of all promoters (Dirichlet smoothing).
     prior
-        That spread.
+        Distribution of the cells of all promoters over bins.
     """
 
     loss: Loss
@@ -62,7 +63,7 @@ class Objective:
         return soft_labels(batch[EXPRESSION][:, 0], self.outputs)
 
     def losses(self, raw: Any, target: Any) -> Any:
-        """Return the ``(rows,)`` losses of raw outputs, as tensors of the backend."""
+        """Return the ``(rows,)`` losses of raw outputs as backend tensors."""
         from keras import ops
 
         if self.loss == "bins":
@@ -75,7 +76,7 @@ class Objective:
         return ops.where(error < self.huber_delta, ops.square(error), linear)
 
     def expression(self, raw: Any) -> Any:
-        """Return ``(rows, 1)`` expression in the units of the table from raw outputs, as tensors of the backend."""
+        """Convert raw outputs to ``(rows, 1)`` expression in the units of the promoter table, as backend tensors."""
         from keras import ops
 
         raw = ops.cast(raw, "float32")
@@ -85,12 +86,12 @@ class Objective:
         return raw * self.scale + self.offset
 
     def about(self) -> dict[str, Any]:
-        """Return what model.json says of it."""
+        """Return the description of the objective for ``model.json``."""
         return asdict(self)
 
 
 def soft_labels(expression: np.ndarray, bins: int) -> np.ndarray:
-    """Return the shares of N(e + 1/2, 1/2) in bins [i, i + 1), the outer ones open, ``(rows, bins)`` float32."""
+    """Return the probabilities of N(e + 1/2, 1/2) in bins [i, i + 1), with open outer bins, ``(rows, bins)`` float32."""
     edges = np.arange(1, bins)
     below = ndtr((edges - (np.asarray(expression, np.float64)[:, None] + 0.5)) / _SPREAD)
     return np.diff(below, axis=1, prepend=0.0, append=1.0).astype(np.float32)
@@ -105,23 +106,23 @@ def fit(
     huber_delta: float,
     cells_prior: float,
 ) -> Objective:
-    """Return the objective for training labels.
+    """Return the objective fitted to training labels.
 
     Parameters
     ----------
     expression
-        ``(rows,)`` of the training split.
+        ``(rows,)`` expression of the training split.
     cells
-        ``(rows, bins)`` cells in each bin, where soft labels are to be made of them.
+        ``(rows, bins)`` cell counts per bin, if they are the soft labels; otherwise None.
     loss, huber_delta, cells_prior
         See `Objective`.
     bins
-        Number of bins for ``loss`` bins without cells.
+        Number of bins, for the loss ``bins`` without cell counts.
 
     Raises
     ------
     TrainingError
-        If all promoters have the same expression, or expression is not in bins where it has to be.
+        If expression is constant, or the loss requires expression in units of bins and it is not.
     """
     mean, sd = float(expression.mean(dtype=np.float64)), float(expression.std(dtype=np.float64))
     if not sd:
@@ -130,7 +131,7 @@ def fit(
         return Objective(loss, 1, sd, mean, huber_delta)
     if cells is None:
         least, most = float(expression.min()), float(expression.max())
-        if ((expression < -0.5) | (expression > bins - 0.5)).mean() > _OUTSIDE:  # few count as the outer bins, which are open
+        if ((expression < -0.5) | (expression > bins - 0.5)).mean() > _OUTSIDE:  # fewer are assigned to the open outer bins
             raise TrainingError(
                 f"training.loss: bins needs expression in bins, 0 to {bins - 1}, but it is {least:g} to {most:g}; set training.bins, "
                 "or training.bin_labels: cells, or another loss"

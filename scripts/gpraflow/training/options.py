@@ -45,7 +45,7 @@ class Options:
 class Blueprint:
     """The network to build: architecture, preset, all sizes, and external inputs.
 
-    ``upstream`` is the plasmid sequence before the promoter, 5' to 3'; ``motifs`` is a JASPAR file.
+    ``upstream`` is the plasmid sequence upstream of the promoter, 5' to 3'; ``motifs`` is a JASPAR file.
     """
 
     name: str
@@ -56,6 +56,6 @@ class Blueprint:
 
     @classmethod
     def read(cls, model: Mapping[str, Any], scaffolds: str | os.PathLike, motifs: str) -> "Blueprint":
-        """Return the blueprint of ``name``, ``preset``, ``sizes`` and ``scaffold``, whose plasmid sequence is in the file ``scaffolds``."""
+        """Return the blueprint for ``name``, ``preset``, ``sizes`` and ``scaffold``; the file ``scaffolds`` holds the plasmid sequence."""
         upstream = scaffold.load(scaffolds, model["scaffold"]).upstream
         return cls(model["name"], model["preset"], model["sizes"], upstream, motifs)

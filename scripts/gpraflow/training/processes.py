@@ -1,7 +1,7 @@
 """Data-parallel training in several processes, on one or several machines.
 
-JAX only. Every process runs the whole of `training.train` on its own part of the data; the steps wait for each other. The first one's files
-are the result; the others write to a scratch folder of their own, so that nothing but the first batch needs to be on a shared disk.
+JAX only. Every process runs `training.train` on its part of the data; training steps are synchronised. The first process writes the
+result; the others write to private scratch folders.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ from gpraflow.models import backend
 from gpraflow.training import options as training_options
 from gpraflow.training import train as training_train
 
-_ADDRESS = "GPRAFLOW_ADDRESS"  # host:port of the first process, number of processes, and which one this is
-_LOOKED_AFTER = 0.5  # seconds between looks at the processes
-_ENDING = 30  # seconds that the others get when one has failed
+_ADDRESS = "GPRAFLOW_ADDRESS"  # host:port of the first process, number of processes, and index of this process
+_LOOKED_AFTER = 0.5  # seconds between checks of the processes
+_ENDING = 30  # seconds that processes get to terminate after one has failed
 
 
 def train(
@@ -40,26 +40,26 @@ def train(
     launcher: str = "",
     terminal: TextIO | None = None,
 ) -> None:
-    """Train as `training.train` does, in ``number`` processes; if that is 1, in this one.
+    """Train like `training.train` in ``number`` processes; 1 trains in the current process.
 
     Parameters
     ----------
     receipt_path, directory, blueprint, options, backup
-        As for `training.train`; the folder must be one that all processes see.
+        As in `training.train`; the folder must be accessible to all processes.
     number
-        Of processes.
+        Number of processes.
     launcher
-        Command that starts all of them, as ``srun --overlap --ntasks=2``, from whose variables JAX finds out who they are; empty for
-        processes on this machine.
+        Command that starts all processes, such as ``srun --overlap --ntasks=2``; JAX configures itself from its environment variables.
+        Empty for processes on this machine.
     terminal
-        Where progress goes, besides the log.
+        Stream for progress, in addition to the log.
 
     Raises
     ------
     ConfigError
         If the backend is not JAX.
     TrainingError
-        If a process fails; the log says why.
+        If a process fails; the log gives the reason.
     """
     if number == 1:
         training_train.train(receipt_path, directory, blueprint=blueprint, options=options, backup=backup, terminal=terminal)
@@ -86,7 +86,7 @@ def train(
 
 
 def _wait(started: Sequence[subprocess.Popen]) -> int | None:
-    """Return which process failed first, None if all did well; the others, which would wait for it for ever, are ended."""
+    """Return the index of the first process that failed, or None; the others, which would wait for it forever, are terminated."""
     try:
         while True:
             codes = [process.poll() for process in started]
@@ -112,7 +112,7 @@ def _free_port() -> int:
 
 
 def main(task_path: str) -> None:
-    """Take part in the training that a file describes."""
+    """Run one process of the training described in a file."""
     task: dict[str, Any] = json.loads(Path(task_path).read_text())
     options = training_options.Options(**task["options"])
     backend.select_backend(options.backend)

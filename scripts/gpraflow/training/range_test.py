@@ -17,41 +17,42 @@ from gpraflow.training.network import build_core, policy
 from gpraflow.training.options import Blueprint, Options
 from gpraflow.training.run import batch_size_of
 
-# Range of learning rates
+# Learning-rate range test
 
 
 RATES = {"step": pl.Int64, "learning_rate": pl.Float64, "loss": pl.Float64, "smoothed": pl.Float64}
-_BEYOND = 4.0  # times the least smoothed loss: training has diverged
+_BEYOND = 4.0  # multiple of the minimum smoothed loss at which training counts as diverged
 _SMOOTH = 0.9
-_NOISY = 10  # steps at the beginning, and half as many at the end, among which no rate is suggested
+_NOISY = 10  # steps at the beginning that are excluded from the suggestion; half as many at the end
 
 
 def range_test(
     receipt_path: str | os.PathLike, work: str | os.PathLike, *, blueprint: Blueprint, options: Options, low: float, high: float, steps: int
 ) -> tuple[pl.DataFrame, float]:
-    """Train with a rate that rises from step to step until the loss explodes, to see which rates are worth trying.
+    """Run a learning-rate range test: increase the learning rate at every step until the loss diverges.
 
     Source: Smith 2017, "Cyclical learning rates for training neural networks", arXiv:1506.01186.
 
     Parameters
     ----------
     receipt_path, blueprint, options
-        As for `train`; epochs, schedule and rate are not used.
+        As in `train`; epochs, schedule and learning rate are ignored.
     work
         Folder for shards that cannot be read in place.
     low, high, steps
-        First and last rate, between which they rise by equal factors, and number of batches.
+        First and last learning rate of a geometric series, and number of batches.
 
     Returns
     -------
     tuple
-        ``step``, ``learning_rate``, ``loss`` of the batch and ``smoothed`` (bias-corrected exponential mean, .9), up to where the latter
-        is four times its least; and the suggested rate, where the smoothed loss falls most steeply against the logarithm of the rate.
+        A table with ``step``, ``learning_rate``, ``loss`` of the batch and ``smoothed`` (bias-corrected exponential mean, .9), which ends
+        when ``smoothed`` exceeds four times its minimum; and the suggested rate, at which ``smoothed`` decreases most steeply with the
+        logarithm of the rate.
 
     Raises
     ------
     ConfigError, TrainingError, InputError
-        As `train`; a baseline has no learning rate; or the loss diverges within the first steps.
+        As in `train`; also if the model is a baseline (no learning rate) or the loss diverges within the first steps.
     """
     architecture = registry.describe(blueprint.name)
     if architecture.baseline:

@@ -18,7 +18,7 @@ from gpraflow.training.data import TrainingData
 from gpraflow.training.options import Options
 
 _LOOKED_AT = 50  # batches between checks of the loss; each check waits for the device
-_RESTARTS = 3
+_RESTARTS = 3  # maximum restarts after divergence
 _SHRINK = 0.3  # factor of the learning rate at each restart
 PREDICTION_BATCH = 1024  # promoters per batch
 
@@ -41,7 +41,7 @@ class Member:
 
 
 class _Diverged(Exception):
-    """The current state must not be trained further."""
+    """Training has diverged; restart from the best state."""
 
 
 class MemberTraining:
@@ -81,17 +81,17 @@ class MemberTraining:
             "seconds": 0.0,
             "sequences": 0,
         }
-        self.live = terminal is not None and terminal.isatty()  # a bar on a terminal; one line per epoch in files and CI
+        self.live = terminal is not None and terminal.isatty()  # progress bar on a terminal; one line per epoch in files and CI
         self.bar = tqdm(
             total=self.steps * options.epochs, file=terminal, disable=not self.live, mininterval=0.2, unit="batch", desc="train_model"
         )
 
     def close(self) -> None:
-        """End the progress bar."""
+        """Close the progress bar."""
         self.bar.close()
 
     def _staged(self, stages: Sequence[tuple[str, Sequence[str], float]]) -> list[tuple[int, int, Any]]:
-        """Return first step, end and trained variables of each stage."""
+        """Return first step, end step and trained variables of each stage."""
         total = self.steps * self.options.epochs
         if not stages:
             return [(0, total, None)]
@@ -101,7 +101,7 @@ class MemberTraining:
         return [(start, end, which) for start, end, which in zip(starts, [*ends[:-1], total], trained, strict=True) if end > start]
 
     def member(self) -> Member:
-        """Train, or resume, until the last epoch or until patience runs out."""
+        """Train or resume until the last epoch or early stopping."""
         if not self._resume():
             self._save("best.npz")  # state to restore if the first epoch diverges
         while self.now["epoch"] < self.options.epochs and not self._out_of_patience():
@@ -161,7 +161,7 @@ class MemberTraining:
         self.now["sequences"] += len(values) * self.batch_size
 
     def _judge(self) -> None:
-        """Score the validation split, and keep the weights if they are the best."""
+        """Score the validation split, and save the weights if they are the best so far."""
         now = self.now
         predicted = self.predict(self.data.val.tokens)[:, 0].astype(np.float64)
         if not np.isfinite(predicted).all():
@@ -221,7 +221,7 @@ class MemberTraining:
         return groups, about
 
     def _resume(self) -> bool:
-        """Take up the last checkpoint, if there is one here or in the bucket."""
+        """Restore the last checkpoint if one exists locally or in the bucket; return whether it did."""
         if self.backup is not None and not (self.work / "state.npz").is_file():
             for name in ("best.npz", "state.npz"):
                 self.backup.fetch(f"{self.work.name}/{name}", self.work / name)
@@ -237,7 +237,7 @@ class MemberTraining:
 
 
 def batch_size_of(wanted: int, rows: int, devices: int) -> int:
-    """Return the batch size: not more than there are rows, and a multiple of the devices.
+    """Return the batch size: a multiple of the number of devices, and at most the number of rows.
 
     Raises
     ------

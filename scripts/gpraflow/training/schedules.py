@@ -14,13 +14,13 @@ def rate(schedule: Schedule, peak: float, step: int, steps: int, warmup: int) ->
     schedule
         ``constant``; ``cosine``: linear warm-up from 4 % of the peak, then half a cosine to 1 % (Loshchilov & Hutter 2017,
         arXiv:1608.03983); ``one_cycle``: half a cosine up from 4 % in the first 30 % of steps, half a cosine down to 0.0004 % (Smith &
-        Topin 2018, arXiv:1708.07120, with the shape and figures that PyTorch gives it).
+        Topin 2018, arXiv:1708.07120, with PyTorch's shape and default values).
     peak
-        Greatest rate.
+        Maximum learning rate.
     step, steps
-        Which of how many, from 0.
+        Step (from 0) and total number of steps.
     warmup
-        Steps of the linear warm-up; at most a quarter of all.
+        Steps of the linear warm-up; at most a quarter of ``steps``.
     """
     if schedule == "constant":
         return peak

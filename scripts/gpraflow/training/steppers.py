@@ -1,7 +1,7 @@
-"""One step of training on either backend: gradients, update, moving average of the weights.
+"""Training steps on JAX and TensorFlow: gradients, update, moving average of the weights.
 
-A stepper holds the whole state of a training, weights, statistics, random states, optimizer, averages, which can be taken out and put back
-bit by bit. The only module that calls a backend by itself, besides `training.device`, `models.cpu` and `models.gradients`.
+A stepper holds the complete training state (weights, statistics, random states, optimizer, EMA), which can be saved and restored exactly.
+Besides `training.network`, `models.cpu` and `models.gradients`, only this module calls a backend directly.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ Arrays = list[np.ndarray]
 
 
 def process() -> tuple[int, int]:
-    """Return which process of one training this is, and how many there are (`processes`)."""
+    """Return the index of this process and the number of processes of the training (`processes`)."""
     import keras
 
     if keras.backend.backend() != "jax":
@@ -27,7 +27,7 @@ def process() -> tuple[int, int]:
 
 
 def optimizer_of(name: str, weight_decay: float, clip: float) -> Any:
-    """Return a Keras optimizer whose rate is set at each step; weight decay is for ``adamw`` and ``lion``."""
+    """Return a Keras optimizer; its learning rate is set at each step. Weight decay applies to ``adamw`` and ``lion``."""
     import keras
 
     kinds = {
@@ -43,7 +43,7 @@ def optimizer_of(name: str, weight_decay: float, clip: float) -> Any:
 
 
 def stepper(model: Any, optimizer: Any, objective: Objective, ema: float) -> Any:
-    """Return the stepper of Keras's backend.
+    """Return the stepper for the current Keras backend.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ def stepper(model: Any, optimizer: Any, objective: Objective, ema: float) -> Any
     optimizer
         See `optimizer_of`.
     objective
-        Gives the loss.
+        Objective, which defines the loss.
     ema
-        Momentum of the exponential moving average of the weights; 0 for none. It warms up as (1 + n) / (10 + n).
+        Momentum of the exponential moving average (EMA) of the weights; 0 disables it. At step n it is at most (1 + n) / (10 + n).
     """
     import keras
 
@@ -69,20 +69,20 @@ class _Stepper:
         self.steps = 0
 
     def momentum(self) -> float:
-        """Return the momentum of the ema at this step."""
+        """Return the momentum of the EMA at this step."""
         return min(self.ema, (1 + self.steps) / (10 + self.steps)) if self.ema else 0.0
 
     def trained(self, layers: Sequence[str]) -> Arrays:
-        """Return 1 for each trainable variable of the named layers, 0 for others; all 1 for no names."""
+        """Return 1 for each trainable variable of the named layers and 0 for others; 1 for all if no layer is named."""
         ids = {id(variable) for name in layers for variable in self.model.get_layer(name).trainable_variables}
         return [np.array(not layers or id(variable) in ids, np.float32) for variable in self.model.trainable_variables]
 
 
 def jax_step(model: Any, optimizer: Any, objective: Objective, ema: float) -> Callable[..., Any]:
-    """Return one step of training as a pure function for JAX.
+    """Return the training step as a pure function for JAX.
 
-    It takes the state (trainable weights, other variables, optimizer, averages: lists of arrays), inputs, target, weight, learning rate,
-    momentum of the ema, and shares of `_Stepper.trained` or None; and returns the new state and the loss.
+    Its arguments are the state (trainable weights, other variables, optimizer, EMA: lists of arrays), inputs, target, weight, learning
+    rate, momentum of the EMA, and the result of `_Stepper.trained` or None. It returns the new state and the loss.
     """
     import jax
 
@@ -103,14 +103,14 @@ def jax_step(model: Any, optimizer: Any, objective: Objective, ema: float) -> Ca
         if trained is not None:
             new = [jax.numpy.where(share > 0, one, old) for share, one, old in zip(trained, new, trainable, strict=True)]
         averages = [momentum * old + (1 - momentum) * one for old, one in zip(averages, new, strict=bool(ema))]
-        # Of the same types as `state`: a tuple in place of a list would be another input, for which JAX compiles the step again.
+        # Same container types as `state`: JAX would recompile the step for tuples instead of lists.
         return [list(new), list(others), list(moments), averages], loss
 
     return step
 
 
 class _JaxStepper(_Stepper):
-    """JAX: a pure function of the state, compiled once; batches are spread over all devices of all processes."""
+    """JAX: a pure function of the state, compiled once; batches are sharded over all devices of all processes."""
 
     def __init__(self, model: Any, optimizer: Any, objective: Objective, ema: float):
         super().__init__(model, optimizer, objective, ema)
@@ -135,23 +135,23 @@ class _JaxStepper(_Stepper):
         self._step = jax.jit(jax_step(cpu.faster(model), optimizer, objective, ema), donate_argnums=0)
 
     def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
-        """Train on this process's part of one batch; return its loss, a scalar that is computed while others are prepared."""
+        """Train on this process's part of one batch; return its loss, a scalar that is computed asynchronously."""
         spread = self._share((inputs, target, weight))
         self._state, loss = self._step(self._state, *spread, np.float32(learning_rate), np.float32(self.momentum()), trained)
         self.steps += 1
         return loss
 
     def state(self) -> list[Arrays]:
-        """Return all state as arrays: trainable weights, other variables, optimizer, averages."""
+        """Return the state as arrays: trainable weights, other variables, optimizer, EMA."""
         return [[np.asarray(value) for value in group] for group in self._state]
 
     def restore(self, state: list[Arrays], steps: int) -> None:
-        """Put back what `state` returned after ``steps`` steps."""
+        """Restore the result of `state` after ``steps`` steps."""
         self._state = self._put(list(state), self._whole)
         self.steps = steps
 
     def predictor(self, serving: Any, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-        """Return a function from tokens to what ``serving`` makes of them with the weights as they are, averaged if they are."""
+        """Return a function that predicts expression for tokens with ``serving`` and the current weights (the EMA if enabled)."""
         import jax
 
         from gpraflow.models import cpu
@@ -167,7 +167,7 @@ class _JaxStepper(_Stepper):
 
 
 class _TensorFlowStepper(_Stepper):
-    """TensorFlow: one compiled function that changes variables, on one device."""
+    """TensorFlow: one compiled function that updates variables in place, on one device."""
 
     devices = 1
 
@@ -209,18 +209,18 @@ class _TensorFlowStepper(_Stepper):
         return [self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables, self._averages]
 
     def state(self) -> list[Arrays]:
-        """Return all state as arrays: trainable weights, other variables, optimizer, averages."""
+        """Return the state as arrays: trainable weights, other variables, optimizer, EMA."""
         return [[np.array(variable) for variable in group] for group in self._variables()]
 
     def restore(self, state: list[Arrays], steps: int) -> None:
-        """Put back what `state` returned after ``steps`` steps."""
+        """Restore the result of `state` after ``steps`` steps."""
         for group, values in zip(self._variables(), state, strict=True):
             for variable, value in zip(group, values, strict=True):
                 variable.assign(value)
         self.steps = steps
 
     def predictor(self, serving: Any, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-        """Return a function from tokens to what ``serving`` makes of them with the weights as they are, averaged if they are."""
+        """Return a function that predicts expression for tokens with ``serving`` and the current weights (the EMA if enabled)."""
         import tensorflow as tf
 
         call = tf.function(lambda tokens: serving(tokens, training=False), jit_compile=True)

@@ -1,7 +1,7 @@
-"""Check of a training for a TPU without having one: Google's compiler in libtpu compiles the training step for the TPU.
+"""Check of a training configuration for a TPU without TPU hardware: Google's compiler in libtpu compiles the training step.
 
-That shows that it compiles, in which precision it computes, that gradients are added up over the chips, and whether it fits into memory. It
-shows neither numbers nor speed: times are estimates from the chips' published peak figures.
+The check shows whether the step compiles, its precision, whether gradients are summed over the chips, and whether it fits into memory.
+It does not run the step: times are estimates from the chips' published peak performance.
 """
 
 import os
@@ -22,7 +22,7 @@ from gpraflow.training import options as training_options
 
 @dataclass(frozen=True)
 class Slice:
-    """A TPU: libtpu's name of it, chips, and Google's figures of a chip: peak TFLOP/s of bfloat16, memory in GB and GB/s."""
+    """A TPU slice: libtpu's name, number of chips, and per chip: peak bfloat16 TFLOP/s, memory in GB, memory bandwidth in GB/s."""
 
     topology: str
     chips: int
@@ -31,26 +31,26 @@ class Slice:
     bandwidth: float
 
 
-SLICES = {  # cloud.google.com/tpu/docs: pages of the generations
+SLICES = {  # source: cloud.google.com/tpu/docs, pages of the TPU generations
     "v3-8": Slice("v3:2x2", 4, 123, 32, 900),
     "v4-8": Slice("v4:2x2x1", 4, 275, 32, 1228),
     "v5e-8": Slice("v5e:2x4", 8, 197, 16, 819),
     "v5p-8": Slice("v5p:2x2x1", 4, 459, 95, 2765),
     "v6e-8": Slice("v6e:2x4", 8, 918, 32, 1638),
 }
-# Shares of the peak that are reached: assumptions. Small convolutions, recurrence and elementwise work are far from matrix products.
+# Assumed range of utilisation, as fractions of peak. Small convolutions, recurrence and elementwise operations are far below peak.
 UTILISATION = (0.05, 0.40)
 _SETTINGS = {
     "JAX_PLATFORMS": "cpu",
-    "TPU_SKIP_MDS_QUERY": "1",  # there is no metadata server
+    "TPU_SKIP_MDS_QUERY": "1",  # no metadata server exists
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # others may compile at the same time
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # other processes may compile at the same time
 }
 
 
 def slice_of(name: str) -> Slice:
-    """Return a TPU by its name."""
+    """Return the TPU slice of this name."""
     if name not in SLICES:
         raise ConfigError(f"tpu.topology: '{name}' is none of {', '.join(SLICES)}{nearest(name, SLICES)}")
     return SLICES[name]
@@ -59,20 +59,20 @@ def slice_of(name: str) -> Slice:
 def check(
     blueprint: training_options.Blueprint, options: training_options.Options, length: int, *, topology: str, promoters: int, price: float
 ) -> dict[str, Any]:
-    """Compile the train step for a TPU and say what that shows.
+    """Compile the training step for a TPU, and summarise the result.
 
     Parameters
     ----------
     blueprint, options
-        What to build, and how to train, as in `training.train`.
+        Network and training options, as in `training.train`.
     length
         Promoter window in bp.
     topology
         One of `SLICES`.
     promoters
-        In an epoch.
+        Training promoters per epoch.
     price
-        Of the TPU in US dollars per hour; 0 if it is not known.
+        Price of the TPU in US dollars per hour; 0 if unknown.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def check(
     Raises
     ------
     ConfigError
-        If the batch cannot be shared out, the architecture is not trained by steps, or libtpu is missing.
+        If the batch is not divisible by the number of devices, the architecture is a baseline, or libtpu is missing.
     TrainingError
         If the step does not fit into the chips' memory, or does not compile.
     """
@@ -124,7 +124,7 @@ def check(
 def _compiled(
     blueprint: training_options.Blueprint, options: training_options.Options, length: int, tpu: Slice, name: str
 ) -> tuple[Any, int, int]:
-    """Return the compiled step, on how many devices it runs, and the network's parameters."""
+    """Return the compiled step, its number of devices, and the number of network parameters."""
     import jax
     import keras
     from jax.experimental import topologies
@@ -135,7 +135,7 @@ def _compiled(
         raise ConfigError(f"training.batch_size: {options.batch_size} cannot be distributed over the {len(places)} devices of a {name}")
     mesh = Mesh(np.array(places), ("batch",))
     whole, spread = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
-    # Which labels these are does not change the step, but for the number of bins.
+    # Placeholder labels: apart from the number of bins, labels do not affect the compiled step.
     objective = data.objective_of(np.linspace(0, options.bins - 1, 64).astype(np.float32), None, options)
     with network.policy(options.precision):
         core = network.build_core(blueprint, length, objective.outputs, "member_0")
@@ -168,7 +168,7 @@ def _compiled(
 
 
 def too_large(text: str, topology: str, batch_size: int) -> str:
-    """Return what to say of the compiler's message that memory does not suffice; empty if it says something else."""
+    """Return the error message for a compiler message about insufficient memory; empty for other compiler messages."""
     match = re.search(r"([\d.]+)([KMG])[^.]*?(?:exceeds|of)[^.]*?([\d.]+)G", text) if "hbm" in text.lower() or "RESOURCE" in text else None
     if not match:
         return ""
@@ -178,7 +178,7 @@ def too_large(text: str, topology: str, batch_size: int) -> str:
 
 
 def counts(text: str) -> dict[str, int]:
-    """Return what there is in a compiled program, as text: convolutions (which matrix products are too), all-reduces, loops."""
+    """Count convolutions (including matrix products), all-reduces and loops in the text of a compiled program."""
     return {
         "convolutions_bfloat16": len(re.findall(r"= bf16\[[^\n]*convolution\(", text)),
         "convolutions_float32": len(re.findall(r"= f32\[[^\n]*convolution\(", text)),
@@ -188,7 +188,7 @@ def counts(text: str) -> dict[str, int]:
 
 
 def estimate(tpu: Slice, gflop: float, gbytes: float, steps: int, price: float) -> dict[str, Any]:
-    """Return ranges of time and cost of an epoch: the slower of arithmetic and memory, at the shares `UTILISATION` of their peak."""
+    """Return ranges of time and cost per epoch, limited by the slower of arithmetic and memory at `UTILISATION` of their peak."""
     seconds = [
         steps * max(gflop / (tpu.tflops * 1e3 * tpu.chips * share), gbytes / (tpu.bandwidth * tpu.chips * min(1.0, 2 * share)))
         for share in reversed(UTILISATION)
@@ -202,7 +202,7 @@ def estimate(tpu: Slice, gflop: float, gbytes: float, steps: int, price: float) 
 
 
 def summary(about: Mapping[str, Any]) -> str:
-    """Return what `check` found as text."""
+    """Return the result of `check` as text."""
     low, high = about["seconds_per_epoch"]
     cost = about["dollars_per_epoch"]
     lines = [

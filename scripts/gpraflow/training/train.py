@@ -76,7 +76,7 @@ def train(
     watch
         Called with each epoch's row of the history; an exception ends the training.
     permuted_labels
-        Permute labels between promoters (label-permutation control): the model must not learn anything.
+        Permute labels between promoters (label-permutation control): the expected validation r is 0.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def train(
     Raises
     ------
     TrainingError
-        If training diverges repeatedly (the loss is NaN or far above the best), or labels cannot be learnt.
+        If training diverges repeatedly (the loss is NaN or far above the best), or expression is constant.
     InputError, ConfigError
         If shards, sizes or an initial model are invalid.
     """
@@ -146,7 +146,7 @@ def train(
         history = [{"member": number} | line for number, member in enumerate(members) for line in member.history]
         pl.DataFrame(history, schema=HISTORY).write_csv(work / "history.csv")
         _tensorboard(work / "tensorboard", history)
-        # model.keras is moved last: a model directory that contains it is complete.
+        # model.keras is moved last, so that a model directory that contains it is complete.
         for file in reversed(MODEL_FILES):
             os.replace(work / file, directory / file)
         shutil.rmtree(work)
@@ -155,7 +155,7 @@ def train(
 
 
 def backup_url(url: str, receipt_path: str | os.PathLike, on_tpu: bool) -> str:
-    """Return where checkpoints are copied to: ``url``, or by default on a TPU VM, which can be pre-empted, a folder beside the shards."""
+    """Return the URL for checkpoint copies: ``url``, or by default on a TPU VM (which can be pre-empted) a folder next to the shards."""
     return url or (f"{upload.read_receipt(receipt_path)['bucket']}/checkpoints" if on_tpu else "")
 
 
@@ -176,7 +176,7 @@ def _writing(directory: Path) -> Iterator[None]:
 
 
 def _mark(receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) -> str:
-    """Return an identifier of this training: a hash of data, network, options, code and the contents of initial files."""
+    """Return an identifier of this training: a hash of data, network, options, code and input files."""
     data = {split: entry["sha256"] for split, entry in receipt["splits"].items()}
     code = dependencies.fingerprint_of(__name__, registry.describe(blueprint.name).module)
     initial = str(Path(options.initial_model) / "model.keras") if options.initial_model else ""
@@ -186,7 +186,7 @@ def _mark(receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) ->
 
 
 def _workplace(work: Path, mark: str) -> Path:
-    """Return the folder of checkpoints; it is emptied if they belong to another training."""
+    """Return the checkpoint folder; checkpoints of another training are deleted."""
     if not (work / mark).is_file():
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -277,7 +277,7 @@ def _fit_baseline(data: TrainingData, blueprint: Blueprint, options: Options) ->
 
 
 def _tensorboard(directory: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write the history for TensorBoard, without Keras's callback, which needs TensorFlow."""
+    """Write the history for TensorBoard without Keras's callback, which requires TensorFlow."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.event_file_writer import EventFileWriter

@@ -1,8 +1,8 @@
 """Hyper-parameter tuning with Optuna: trials share a journal, poor trials are pruned, and trials can be repeated.
 
-Each trial is a job of its own, so that trials can run on different nodes of a cluster. They share the journal of the study: a file to which
-they append under a lock or, if shards are in a gs:// bucket, objects next to them, for machines without a shared file system. Sampler:
-tree-structured Parzen estimator (Bergstra et al. 2011); pruner: median of previous trials.
+Each trial is a separate job, so that trials can run on different nodes of a cluster. They share the journal of the study: a file with a
+lock or, if shards are in a gs:// bucket, objects next to the shards, for machines without a shared file system. Sampler: tree-structured
+Parzen estimator (Bergstra et al. 2011); pruner: median of previous trials.
 """
 
 import hashlib
@@ -30,27 +30,27 @@ from gpraflow.training import options as training_options
 from gpraflow.training import train
 
 _JOB = "job"
-_FIRST = 5  # trials before the sampler learns from them and the pruner compares with them
+_FIRST = 5  # trials before the sampler and the pruner use previous results
 TRIALS = {"trial": pl.Int64, "state": pl.String, "val_loss": pl.Float64, "epochs": pl.Int64, "best_so_far": pl.Float64}
 IMPORTANCE = {"key": pl.String, "importance": pl.Float64}
 
 
 class BucketJournal(BaseJournalBackend):
-    """A journal in a bucket: one object an entry, called by its number.
+    """An Optuna journal in a bucket: one object per entry, named by its index.
 
-    Writers race for the next number, which only one of them can take (`storage.Bucket.put` of what is not there yet); the others take the
-    ones after it. So all read the same entries in the same order, and none is lost or written twice. No two entries may be alike, because a
-    number that holds the same counts as taken by oneself; Optuna's name the worker.
+    Writers compete for the next index: `storage.Bucket.put` creates an object only if it does not exist, so that one writer succeeds and
+    the others try the following indices. All workers read the same entries in the same order; none is lost or duplicated. Entries must be
+    unique, because an object with the same content counts as the writer's own; Optuna's entries contain the worker's ID.
 
     Parameters
     ----------
     bucket
-        Folder of this journal alone. A ``file://`` bucket does not keep two writers apart.
+        Folder used by this journal only. A ``file://`` bucket is not safe for concurrent writers.
     """
 
     def __init__(self, bucket: base.Bucket):
         self.bucket = bucket
-        self._end = 0  # entries that are known to be there
+        self._end = 0  # number of entries known to exist
 
     def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
         """See `BaseJournalBackend`."""
@@ -70,7 +70,7 @@ class BucketJournal(BaseJournalBackend):
                     pass
 
     def _take(self, entry: Path) -> bool:
-        """Store an entry by the next number; return whether it was still free."""
+        """Store an entry at the next index; return whether the index was free."""
         try:
             self.bucket.put(f"{self._end:08d}", entry, files.crc32c_of(entry), None)
             ours = True
@@ -81,7 +81,7 @@ class BucketJournal(BaseJournalBackend):
 
 
 def _journal(folder: Path, name: str, bucket: str) -> BaseJournalBackend:
-    """Return the journal of a study: beside the results of its trials, or beside shards that are in a bucket elsewhere."""
+    """Return the journal of a study, stored next to the trial results, or next to the shards if they are in a remote bucket."""
     beside_shards = connect.connect(f"{bucket}/tuning/{name}")
     if beside_shards.path("") is None:
         return BucketJournal(beside_shards)
@@ -114,7 +114,7 @@ def _suggest(trial: optuna.Trial, space: Sequence[Mapping[str, Any]], integers: 
 
 
 def overlay(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return dotted keys as a nested config."""
+    """Convert dotted keys to a nested config."""
     content: dict[str, Any] = {}
     for key, value in parameters.items():
         *path, last = key.split(".")
@@ -136,36 +136,36 @@ def run_trial(
     blueprint: training_options.Blueprint,
     options: training_options.Options,
 ) -> dict[str, Any]:
-    """Train with one set of hyper-parameters and write what came of it.
+    """Train with one set of hyper-parameters and write the result.
 
-    A trial that was killed before is told to the study as failed, and made again with other values.
+    If the trial was killed earlier, it is recorded as failed in the study and repeated with new values.
 
     Parameters
     ----------
     receipt_path
-        What `storage.upload` wrote.
+        Receipt of the upload (`upload.upload`).
     result_path
         JSON file of this trial, in the folder of the study.
     number
-        Of the trial, from 0.
+        Index of the trial, from 0.
     space
-        For each dotted config key ``key`` and ``low``, ``high``, ``log`` or ``choices``; see `config.check_space`.
+        Search space, one entry per dotted config key: ``key``, and ``low``, ``high``, ``log`` or ``choices``; see `config.check_space`.
     epochs
-        At most, for each trial.
+        Maximum epochs per trial.
     seed
-        Of the sampler.
+        Random seed of the sampler.
     blueprint, options
-        What is the same in all trials.
+        Network and training options shared by all trials.
 
     Returns
     -------
     dict
-        ``trial``, ``state`` (complete, pruned, failed), ``val_loss`` (the best epoch's, None if it failed), ``epochs``, ``parameters``.
+        ``trial``, ``state`` (complete, pruned, failed), ``val_loss`` (best epoch; None if failed), ``epochs``, ``parameters``.
 
     Raises
     ------
     ConfigError, InputError
-        As `training.train`, for all trials alike. Divergence only fails the trial.
+        As in `training.train`, for errors that affect all trials. Divergence fails only this trial.
     """
     if registry.describe(blueprint.name).baseline:
         raise ConfigError(f"model.name: '{blueprint.name}' has no hyper-parameters to tune")
@@ -217,19 +217,19 @@ def run_trial(
 
 
 def collect(results: Sequence[dict[str, Any]]) -> tuple[pl.DataFrame, pl.DataFrame, dict[str, Any]]:
-    """Return what came of all trials: a line each, the importance of each hyper-parameter, and the best trial's config.
+    """Return a table of all trials, the importance of each hyper-parameter, and the best trial's config.
 
-    Importance is that of fANOVA (Hutter et al. 2014) over complete trials, empty with fewer than four of them.
+    Importance is computed by fANOVA (Hutter et al. 2014) on complete trials; it is empty for fewer than four.
 
     Parameters
     ----------
     results
-        Of `run_trial`.
+        Results of `run_trial`.
 
     Raises
     ------
     TrainingError
-        If no trial was completed.
+        If no trial is complete.
     """
     complete = [result for result in results if result["state"] == "complete"]
     if not complete:
@@ -269,7 +269,7 @@ def _range(complete: Sequence[dict[str, Any]], key: str) -> tuple[float, float]:
 
 
 def write_overlay(path: str | os.PathLike, content: Mapping[str, Any], val_loss: float, trials: int) -> None:
-    """Write the best trial's config as an overlay that can be run."""
+    """Write the best trial's config as a config file that overrides the run's config."""
     head = f"# The best of {trials} trials, validation loss {val_loss:.4f}. Give it after your config:\n"
     head += f"#   snakemake --cores 8 --configfile config/mine.yaml {path}\n"
     files.write_text(path, head + yaml.safe_dump(dict(content), sort_keys=True))

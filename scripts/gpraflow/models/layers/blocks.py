@@ -1,11 +1,11 @@
 """Blocks shared by the published architectures: plasmid context, six input channels, convolutions and heads.
 
-All of them are plain functions of tensors, out of stock Keras layers and ``keras.ops``, so that a saved model loads without this code.
+All blocks are functions of tensors, built from standard Keras layers and ``keras.ops``, so that saved models load without this code.
 
-Orientation: tokens are always those of the forward strand, padded with N on the left, whatever ``reverse`` says. Where ``reverse`` is 1,
-the model itself turns the whole window, plasmid included, to its reverse complement. This is what Autosome.org and the DREAM models do
-(they extend the promoter first and take the reverse complement of all 150 bp), and so the caller never has to know the padding's side.
-Do not also give reverse-complemented tokens (the config key ``training.rc_augmentation``): that would turn promoters twice.
+Orientation: tokens are always on the forward strand, padded with N on the left. Where the input ``reverse`` is 1, the model itself
+reverse-complements the whole window, including the plasmid. The models of Autosome.org and DREAM do the same: they extend the promoter
+first, then reverse-complement all 150 bp. Tokens must therefore not be reverse-complemented beforehand (config key
+``training.rc_augmentation``), because promoters would be reverse-complemented twice.
 """
 
 from collections.abc import Sequence
@@ -16,37 +16,37 @@ from keras import layers, ops
 
 from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING
 
-_TILE = 15  # positions of a grouped convolution that are computed as one product
-GROUPED = "{}_of_{}_bp_and_{}_filters"  # name of the model that is a grouped convolution
+_TILE = 15  # positions of a grouped convolution computed in one matrix product
+GROUPED = "{}_of_{}_bp_and_{}_filters"  # name of the nested model of a grouped convolution
 
 
 def torch_uniform() -> keras.initializers.Initializer:
-    """Return PyTorch's initialisation of linear and convolution kernels, uniform within 1 / sqrt(fan in)."""
+    """Return PyTorch's initialiser for linear and convolution kernels: uniform within +-1 / sqrt(fan in)."""
     return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
 def uniform_of_deviation(deviation: float) -> keras.initializers.Initializer:
-    """Return a uniform initialisation of mean 0 and this standard deviation.
+    """Return a uniform initialiser with mean 0 and this standard deviation.
 
-    It stands where the originals draw from a normal distribution: on JAX each shape of normal numbers is compiled for up to a second.
+    It replaces the normal initialisers of the original models: JAX compiles normal sampling for each shape, which takes up to a second.
     """
     return keras.initializers.RandomUniform(-deviation * 3**0.5, deviation * 3**0.5)
 
 
 def plasmid_context(tokens: keras.KerasTensor, length: int, window: int, upstream: str) -> keras.KerasTensor:
-    """Extend promoters on the left to ``window`` bp with the plasmid before them.
+    """Extend promoters on the left to ``window`` bp with plasmid sequence.
 
-    N on the left end stands for padding: there, and in the positions added before it, comes the plasmid, base by base directly before
-    the first base of the promoter. Where ``upstream`` is too short, N remains; N behind the first base is part of the promoter and stays.
+    Leading N are padding. They, and the positions added before them, are replaced by the plasmid sequence that ends directly before the
+    first base of the promoter. N remains where ``upstream`` is too short. N after the first base is part of the promoter and is kept.
 
     Parameters
     ----------
     tokens
         ``(batch, length)`` tokens A0 C1 G2 T3 N4.
     length, window
-        Promoter window given, and the window wanted, in bp.
+        Width of the promoter window and of the extended window, in bp.
     upstream
-        Plasmid before the 5' flank, 5' to 3' on the strand of the reporter gene.
+        Plasmid sequence upstream of the 5' flank, 5' to 3' on the strand of the reporter gene.
 
     Returns
     -------
@@ -64,29 +64,29 @@ def plasmid_context(tokens: keras.KerasTensor, length: int, window: int, upstrea
     plasmid = np.array(nearest_first + [PADDING] * (window - len(nearest_first)), "int32")
     before_first_base = ops.equal(ops.cumsum(ops.cast(ops.not_equal(tokens, PADDING), "int32"), axis=1), 0)
     first_base = window - length + ops.sum(ops.cast(before_first_base, "int32"), axis=1, keepdims=True)
-    distance = first_base - np.arange(window, dtype="int32")  # 1 is the base next to the promoter
+    distance = first_base - np.arange(window, dtype="int32")  # 1: the plasmid base next to the promoter
     context = ops.take(plasmid, ops.clip(distance - 1, 0, window - 1))
     extended = ops.pad(ops.cast(tokens, "int32"), ((0, 0), (window - length, 0)), constant_values=PADDING)
     return ops.where(distance > 0, context, extended)
 
 
 def one_hot(tokens: keras.KerasTensor) -> keras.KerasTensor:
-    """Return ``(batch, length)`` tokens as ``(batch, length, 4)`` channels A, C, G, T; N is 0000."""
-    return ops.one_hot(tokens, BASES)  # a token beyond the four bases becomes 0000
+    """Return the one-hot encoding of ``(batch, length)`` tokens, ``(batch, length, 4)`` channels A, C, G, T; N is 0000."""
+    return ops.one_hot(tokens, BASES)  # tokens of 4 and above become 0000
 
 
 def reverse_complement(channels: keras.KerasTensor) -> keras.KerasTensor:
-    """Return ``(batch, length, 4)`` channels of the other strand, 5' to 3'."""
-    return ops.flip(channels, axis=(1, 2))  # A<->T and C<->G are mirror images in the alphabet's order
+    """Return the reverse complement of ``(batch, length, 4)`` one-hot channels."""
+    return ops.flip(channels, axis=(1, 2))  # channels A, C, G, T: reversing them complements the bases
 
 
 def promoter_inputs(length: int) -> list[keras.KerasTensor]:
-    """Return the inputs ``tokens``, ``singleton`` and ``reverse`` of the models with six channels."""
+    """Return the inputs ``tokens``, ``singleton`` and ``reverse`` of models with six input channels."""
     return [keras.Input((length,), dtype="int32", name="tokens"), keras.Input((1,), name="singleton"), keras.Input((1,), name="reverse")]
 
 
 def promoter_channels(inputs: Sequence[keras.KerasTensor], length: int, window: int, upstream: str) -> keras.KerasTensor:
-    """Return the ``(batch, window, 6)`` channels A, C, G, T, singleton, reverse of `promoter_inputs`; see the module for orientation."""
+    """Return ``(batch, window, 6)`` channels A, C, G, T, singleton, reverse from `promoter_inputs`; orientation: see the module."""
     tokens, singleton, reverse = inputs
     forward = one_hot(plasmid_context(tokens, length, window, upstream))
     strand = ops.where(reverse[:, :, None] > 0.5, reverse_complement(forward), forward)
@@ -97,10 +97,10 @@ def promoter_channels(inputs: Sequence[keras.KerasTensor], length: int, window: 
 def learned_rows(
     x: keras.KerasTensor, rows: int, columns: int, initializer: keras.initializers.Initializer, name: str
 ) -> keras.KerasTensor:
-    """Return ``(1, rows, columns)`` trainable weights as a tensor of the graph.
+    """Return ``(1, rows, columns)`` trainable weights as a Keras tensor.
 
-    A stock embedding of the numbers 0 to ``rows - 1``. ``x``, ``(batch, length, channels)`` with ``length >= rows``, only ties them to the
-    graph: a constant would be left out of the saved model.
+    Implemented as an embedding of the integers 0 to ``rows - 1``. ``x``, ``(batch, length, channels)`` with ``length >= rows``, only
+    connects the weights to the model's graph: a constant would not be saved with the model.
     """
     numbers = ops.cumsum(ops.ones_like(x[:1, :rows, 0], dtype="int32"), axis=1) - 1
     return layers.Embedding(rows, columns, embeddings_initializer=initializer, name=name)(numbers)
@@ -109,21 +109,21 @@ def learned_rows(
 def grouped_convolution(
     x: keras.KerasTensor, kernel_size: int, filters_per_group: int, initializer: keras.initializers.Initializer, name: str
 ) -> keras.KerasTensor:
-    """Convolve groups of channels, each onto as many filters; without bias.
+    """Apply a grouped convolution without bias; each group has as many filters as input channels.
 
-    The same numbers and as many weights as ``Conv1D(channels, kernel_size, groups=channels / filters_per_group)``; group ``g`` has the
-    channels ``g + i * groups`` where Conv1D's has ``g * filters_per_group + i`` (tested). Written as matrix products, one a group, of tiles
-    of positions with bands of kernels, because XLA takes slow ways with grouped convolutions and with the gradients of shifted copies on
-    a CPU: benchmarks/grouped_convolution.py. It is a model inside the model, whose name says its sizes, so that `cpu.faster` finds it.
+    Equivalent to ``Conv1D(channels, kernel_size, groups=channels / filters_per_group)``, except that group ``g`` has the channels
+    ``g + i * groups`` instead of ``g * filters_per_group + i`` (tested). It is computed as one matrix product per group, of tiles of
+    positions with banded kernels, because XLA is slow at grouped convolutions and their gradients on a CPU
+    (benchmarks/grouped_convolution.py). It is a nested model whose name contains its sizes, by which `cpu.faster` recognises it.
 
     Parameters
     ----------
     x
         ``(batch, length, channels)``.
     kernel_size
-        In bp, at most ``length``.
+        Kernel size in bp, at most ``length``.
     filters_per_group
-        1 is a depthwise convolution; ``channels`` must be a multiple.
+        Filters per group, a divisor of ``channels``; 1 for a depthwise convolution.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def grouped_convolution(
     Raises
     ------
     ValueError
-        If the sizes do not go together.
+        If the sizes are incompatible.
     """
     length, channels = x.shape[1:]
     if channels % filters_per_group:
@@ -144,7 +144,7 @@ def grouped_convolution(
     kernel = learned_rows(given, kernel_size * filters_per_group, channels, initializer, name)
     groups, tile = channels // filters_per_group, min(length, max(_TILE, kernel_size))
     width, tiles = tile + kernel_size - 1, -(-length // tile)
-    # Bands: row after row of zeros and the kernel, one position further on each time.
+    # Banded matrix: each row is the kernel, shifted by one position, and zeros.
     rows = by_output(kernel, kernel_size, filters_per_group)
     rows = ops.tile(ops.pad(rows, ((0, 0), (0, tile), (0, 0), (0, 0))), (1, tile, 1, 1))[:, : tile * width]
     bands = ops.reshape(rows, (filters_per_group, tile, width, filters_per_group, groups))
@@ -161,7 +161,7 @@ def grouped_convolution(
 
 
 def by_output(kernel: keras.KerasTensor, kernel_size: int, filters_per_group: int) -> keras.KerasTensor:
-    """Return the weights of `grouped_convolution` by input of a group, position, output and group."""
+    """Return the weights of `grouped_convolution` with axes input within the group, position, output and group."""
     rows = ops.reshape(kernel, (filters_per_group, kernel_size, filters_per_group, -1))
     return ops.stack([ops.roll(rows[:, :, output], output, axis=0) for output in range(filters_per_group)], axis=2)
 
@@ -169,8 +169,8 @@ def by_output(kernel: keras.KerasTensor, kernel_size: int, filters_per_group: in
 def convolution_norm_silu(x: keras.KerasTensor, filters: int, kernel_size: int, norm_momentum: float, name: str) -> keras.KerasTensor:
     """Convolution without bias, batch normalisation, SiLU: LegNet's local block.
 
-    With a kernel of 1 bp it is a dense layer, the same numbers: the gradient of a convolution's kernel is another convolution for XLA, for
-    which it transposes all that goes in.
+    A kernel of 1 bp is computed as an equivalent dense layer, because XLA computes the kernel gradient of a convolution as another
+    convolution, for which it transposes all inputs.
     """
     initializer = uniform_of_deviation((2 / (kernel_size * filters)) ** 0.5)
     if kernel_size == 1:
@@ -187,10 +187,10 @@ def norm_silu(x: keras.KerasTensor, norm_momentum: float, name: str) -> keras.Ke
 
 
 def squeeze_excitation(x: keras.KerasTensor, units: int, bilinear_units: int, bilinear_rank: int, name: str) -> keras.KerasTensor:
-    """Weigh channels by what all positions hold: mean, dense layer of ``units``, sigmoid.
+    """Squeeze and excitation: scale channels by weights computed from their mean over positions (dense layer of ``units``, sigmoid).
 
-    With ``bilinear_units``, LegNet's first version: a second dense layer and, beside it, products of pairs of its outputs, a bilinear form
-    of canonical polyadic rank ``bilinear_rank``.
+    With ``bilinear_units``, as in LegNet's first version: a second dense layer, plus a bilinear form of its outputs with canonical polyadic
+    rank ``bilinear_rank``.
     """
 
     def dense(units, layer, **options):
@@ -224,27 +224,27 @@ def efficient_blocks(
 ) -> keras.KerasTensor:
     """Apply LegNet's blocks, the core of LegNet and DREAM-CNN.
 
-    Each has an inverted bottleneck after EfficientNetV2 (1 bp up, grouped convolution, squeeze and excitation, 1 bp down), whose output
-    is joined to its input, and a convolution over both.
+    Each block is an inverted bottleneck as in EfficientNetV2 (1 bp expansion, grouped convolution, squeeze and excitation, 1 bp
+    projection), whose output is concatenated to its input, followed by a convolution over both.
 
     Parameters
     ----------
     x
         ``(batch, length, channels)``.
     block_filters
-        Filters that each block puts out.
+        Output filters of each block.
     kernel_size
-        Of grouped and full convolutions, in bp.
+        Kernel size of grouped and full convolutions in bp.
     expansion
-        Channels inside the bottleneck, times the block's filters.
+        Channels inside the bottleneck as a multiple of the block's filters.
     filters_per_group
-        Of the grouped convolution.
+        Filters per group of the grouped convolution.
     squeeze_reduction
-        Channels of the block's input for each unit of squeeze and excitation.
+        Input channels of the block per unit of squeeze and excitation.
     bilinear_fraction
-        Weights of the bilinear form as a share of the full form's, in squeeze and excitation; 0 for none.
+        Number of weights of the bilinear form in squeeze and excitation, as a fraction of the full-rank form; 0 disables it.
     norm_momentum
-        Of the moving averages of batch normalisation.
+        Momentum of the moving averages in batch normalisation.
 
     Returns
     -------
@@ -254,7 +254,7 @@ def efficient_blocks(
     Raises
     ------
     ValueError
-        If the sizes do not go together.
+        If the sizes are incompatible.
     """
     for number, filters in enumerate(block_filters, start=1):
         name, incoming, inner = f"block_{number}", x.shape[2], filters * expansion
@@ -276,12 +276,12 @@ def efficient_blocks(
 
 
 def parallel_convolutions(x: keras.KerasTensor, filters: int, kernel_sizes: Sequence[int], dropout: float, name: str) -> keras.KerasTensor:
-    """Join convolutions of several widths, each with ReLU and dropout: BHI's block, first in DREAM-CNN and DREAM-RNN.
+    """Concatenate convolutions of several kernel sizes, each with ReLU and dropout: BHI's block, the first in DREAM-CNN and DREAM-RNN.
 
     Raises
     ------
     ValueError
-        If ``filters`` cannot be shared out evenly among ``kernel_sizes``.
+        If ``filters`` is not a multiple of the number of ``kernel_sizes``.
     """
     if filters % len(kernel_sizes):
         raise ValueError(f"{name}: {filters} filters cannot be shared out evenly among {len(kernel_sizes)} kernel sizes")
@@ -300,8 +300,8 @@ def parallel_convolutions(x: keras.KerasTensor, filters: int, kernel_sizes: Sequ
 
 
 def mean_and_dense(x: keras.KerasTensor, outputs: int) -> keras.KerasTensor:
-    """Return ``(batch, outputs)`` raw numbers: mean over positions, then a dense layer.
+    """Return ``(batch, outputs)`` raw outputs: mean over positions, then a dense layer.
 
-    The original convolves every position with a kernel of 1 bp and takes the mean afterwards: linear steps, whose order does not matter.
+    The original applies a 1 bp convolution before the mean. Both steps are linear, so their order does not matter.
     """
     return layers.Dense(outputs, name="expression")(layers.GlobalAveragePooling1D(name="mean")(x))

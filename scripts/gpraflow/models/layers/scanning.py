@@ -1,4 +1,4 @@
-"""Scanning of both strands of promoters with motif matrices, used by `biochemical` and `compact`."""
+"""Scanning of both promoter strands with motif matrices, used by `biochemical` and `compact`."""
 
 import os
 from typing import Any
@@ -12,16 +12,16 @@ from gpraflow.sequences.scaffold import BASES
 
 
 def windows(tokens: Any, width: int) -> tuple[Any, Any]:
-    """Return the windows of ``width`` bp around every position, one-hot, as the two strands read them.
+    """Return the one-hot windows of ``width`` bp around every position, for both strands.
 
-    A matrix product of windows and motifs is a convolution. On a CPU it is the faster way to do it where there are only four channels,
-    and turning a window's last axis around gives its reverse complement (A<->T and C<->G are mirror images in the alphabet's order), so
-    that a site stands at the same position on both strands.
+    The matrix product of windows and motifs is a convolution; for four channels it is faster than Conv1D on a CPU. Reversing a window's
+    last axis gives its reverse complement (reversing A, C, G, T complements the bases), so that a site has the same position on both
+    strands.
 
     Returns
     -------
     tuple
-        Forward and reverse strand, each ``(batch, length, 4 * width)``; beyond the ends, and at N, all four channels are 0.
+        Forward and reverse strand, each ``(batch, length, 4 * width)``; all four channels are 0 beyond the ends and at N.
     """
     length = tokens.shape[1]
     left = (width - 1) // 2
@@ -31,10 +31,10 @@ def windows(tokens: Any, width: int) -> tuple[Any, Any]:
 
 
 def motif_kernel(path: str | os.PathLike, width: int) -> tuple[np.ndarray, list[motifs.Motif]]:
-    """Return the motifs of a JASPAR file as one ``(4 * width, motifs)`` kernel of log-odds in natural-log units, and the motifs.
+    """Return the log-odds of a JASPAR file's motifs (natural log) as one ``(4 * width, motifs)`` kernel, and the motifs.
 
-    A narrower motif stands in the middle, with 0 around it; of a wider one the ``width`` neighbouring positions with the highest
-    information are kept.
+    Narrower motifs are centred and padded with 0. Wider motifs are cropped to the ``width`` contiguous positions with the highest
+    information content.
     """
     found = motifs.load(path)
     kernel = np.zeros((width, BASES, len(found)), np.float32)
@@ -50,12 +50,12 @@ def motif_kernel(path: str | os.PathLike, width: int) -> tuple[np.ndarray, list[
 
 
 def best_scores(kernel: np.ndarray) -> np.ndarray:
-    """Return the score of the best site of every motif of a ``(4 * width, motifs)`` kernel."""
+    """Return the score of the best possible site of each motif in a ``(4 * width, motifs)`` kernel."""
     return kernel.reshape(-1, BASES, kernel.shape[1]).max(axis=1).sum(axis=0)
 
 
 def sum_bins(values: Any, width: int) -> Any:
-    """Sum ``(batch, length, channels)`` over bins of ``width`` neighbouring positions; the last bin may hold fewer."""
+    """Sum ``(batch, length, channels)`` over bins of ``width`` adjacent positions; the last bin may be shorter."""
     _, length, channels = values.shape
     bins = -(-length // width)
     if bins * width > length:

@@ -1,8 +1,8 @@
 """Baseline: ridge regression of expression on the counts of canonical k-mers.
 
-What a deep model adds is what it predicts better than this. The fit is in closed form (Hoerl & Kennard 1970,
-doi:10.1080/00401706.1970.10488634), the penalty is chosen by generalised cross-validation (Golub, Heath & Wahba 1979,
-doi:10.1080/00401706.1979.10489751). The result is a Keras model as any other: tokens in, expression out.
+A reference for deep models. The fit has a closed form (Hoerl & Kennard 1970, doi:10.1080/00401706.1970.10488634); the penalty is chosen
+by generalised cross-validation (Golub, Heath & Wahba 1979, doi:10.1080/00401706.1979.10489751). The result is a Keras model that maps
+tokens to expression.
 """
 
 from collections.abc import Sequence
@@ -27,38 +27,38 @@ def fit(
     kmer: int,
     penalties: Sequence[float],
 ) -> keras.Model:
-    """Fit the model; every size is an argument.
+    """Fit the model; all hyperparameters are arguments.
 
     Minimises ``sum of w (expression - intercept - counts . coefficients)^2 + penalty * sum of coefficients^2``. The normal
-    equations are summed in float64 over blocks of promoters: memory does not grow with their number, time does.
+    equations are accumulated in float64 over blocks of promoters, so that memory does not depend on the number of promoters.
 
     Parameters
     ----------
     tokens
         ``(promoters, length)`` uint8 tokens A0 C1 G2 T3 N4.
     expression
-        ``(promoters,)`` in the units of the table.
+        ``(promoters,)`` in the units of the promoter table.
     weights
-        ``(promoters,)``, at least 0, or None for 1 each.
+        ``(promoters,)`` non-negative sample weights; None for equal weights.
     upstream, seed
-        Not used, as every baseline has them: k-mers that hold an N are not counted, so that the padding needs no plasmid (filled
-        with it, r on validation promoters changed by .0001), and nothing is drawn.
+        Not used; part of the interface of all baselines. k-mers with an N are not counted, so padding is ignored (replacing it by
+        plasmid sequence changed r on validation promoters by .0001), and the fit is deterministic.
     kmer
-        Length of a k-mer in bp; 6 has 2,080 canonical ones, and 7 8,192, whose normal equations take 25 times as long.
+        k-mer length in bp: 2,080 canonical k-mers for 6; 8,192 for 7, which takes 25 times as long.
     penalties
-        The one with the smallest generalised cross-validation error is taken.
+        Candidate penalties; the one with the smallest generalised cross-validation error is used.
 
     Returns
     -------
     keras.Model
-        Maps ``(batch, length)`` integer tokens to ``(batch, 1)`` expression; both strands of a promoter give the same.
+        Maps ``(batch, length)`` integer tokens to ``(batch, 1)`` expression, the same for both strands of a promoter.
 
     Raises
     ------
     InputError
         If the window is shorter than a k-mer.
     TrainingError
-        If there are fewer than 10 promoters, or all have the same expression.
+        If there are fewer than 10 promoters, or expression is constant.
     """
     check_labels(expression, fewest=10)
     length = tokens.shape[1]
@@ -82,12 +82,12 @@ def fit(
 
 
 def check_labels(expression: np.ndarray, fewest: int) -> None:
-    """Refuse labels from which nothing can be learnt.
+    """Check that labels can be learnt.
 
     Raises
     ------
     TrainingError
-        If there are fewer than ``fewest`` labels, one is not a number, or all are the same.
+        If there are fewer than ``fewest`` labels, one is NaN or infinite, or all are equal.
     """
     if len(expression) < fewest:
         raise TrainingError(f"{len(expression)} training promoters are too few for this model, it needs {fewest}; give it a larger table")
@@ -102,10 +102,10 @@ def check_labels(expression: np.ndarray, fewest: int) -> None:
 
 
 def canonical(kmer: int) -> np.ndarray:
-    """Return the column of counts for each k-mer, ``(4^kmer + 1,)``: a k-mer and its reverse complement share one.
+    """Return the column of the count matrix for each k-mer, ``(4^kmer + 1,)``; a k-mer and its reverse complement share a column.
 
-    A k-mer's index is the number that its tokens are in base 4. The last entry stands for every k-mer that holds an N; its column is
-    the number of canonical k-mers.
+    A k-mer's index is its tokens read as a number in base 4. The last entry represents all k-mers with an N; its value is the number of
+    canonical k-mers.
     """
     forward = np.arange(BASES**kmer)
     reverse = np.zeros_like(forward)
@@ -118,7 +118,7 @@ def canonical(kmer: int) -> np.ndarray:
 
 
 def count(tokens: np.ndarray, kmer: int) -> np.ndarray:
-    """Return ``(promoters, canonical k-mers)`` float32 counts in ``(promoters, length)`` tokens; no k-mer with an N is counted."""
+    """Return ``(promoters, canonical k-mers)`` float32 counts for ``(promoters, length)`` tokens; k-mers with an N are not counted."""
     column = canonical(kmer)
     kinds = int(column[-1])
     starts = tokens.shape[1] - kmer + 1
@@ -136,11 +136,11 @@ def count(tokens: np.ndarray, kmer: int) -> np.ndarray:
 def _ridge(
     tokens: np.ndarray, expression: np.ndarray, weights: np.ndarray | None, kmer: int, penalties: Sequence[float]
 ) -> tuple[np.ndarray, float]:
-    """Return coefficients ``(canonical k-mers,)`` and intercept for the best of the penalties."""
+    """Return coefficients, ``(canonical k-mers,)``, and intercept for the best penalty."""
     kinds, positions = int(canonical(kmer)[-1]), tokens.shape[1] - kmer + 1
     weight = np.ones(len(expression)) if weights is None else weights.astype(np.float64)
     products, sums, with_expression = np.zeros((kinds, kinds)), np.zeros(kinds), np.zeros(kinds)
-    rows = max(1, min(4096, 2**24 // positions**2))  # sums of so few products of counts are exact in float32, the faster type
+    rows = max(1, min(4096, 2**24 // positions**2))  # small enough for exact sums in float32, which is faster than float64
     for begin in range(0, len(tokens), rows):
         block = slice(begin, begin + rows)
         counts = count(tokens[block], kmer)

@@ -1,7 +1,7 @@
 """Baseline: gradient-boosted trees on scans with known motifs.
 
-What a deep model adds is what it predicts better than this. Boosting is scikit-learn's (histograms as in Ke et al. 2017, LightGBM).
-The fitted trees become weights of a Keras model, tokens in, expression out, that needs neither scikit-learn nor the motif file.
+A reference for deep models. Trees are fitted with scikit-learn's histogram-based boosting (as in LightGBM, Ke et al. 2017).
+The fitted trees are stored as weights of a Keras model that maps tokens to expression and needs neither scikit-learn nor the motif file.
 """
 
 from collections.abc import Sequence
@@ -18,8 +18,8 @@ from gpraflow.sequences.motifs import Motif, load
 from gpraflow.sequences.scaffold import ALPHABET, PADDING
 
 INPUTS = ("tokens",)
-_STEP = 2.0**-12  # scores are multiples of it: their sums are exact in float32, and equal on every backend whatever the order of adding
-_UNKNOWN = -64.0  # score of an N: no site that covers one counts
+_STEP = 2.0**-12  # scores are rounded to multiples of it, so that float32 sums are exact and independent of order and backend
+_UNKNOWN = -64.0  # score of an N: excludes sites that cover one
 _BATCH = 512
 
 
@@ -42,44 +42,45 @@ def fit(
     patience: int,
     promoters: int,
 ) -> keras.Model:
-    """Fit the model; every size is an argument.
+    """Fit the model; all hyperparameters are arguments.
 
     Parameters
     ----------
     tokens
         ``(promoters, length)`` uint8 tokens A0 C1 G2 T3 N4.
     expression
-        ``(promoters,)`` in the units of the table.
+        ``(promoters,)`` in the units of the promoter table.
     weights
-        ``(promoters,)``, at least 0, or None for 1 each.
+        ``(promoters,)`` non-negative sample weights; None for equal weights.
     upstream
-        Not used, as every baseline has it: no site covers an N (the padding filled with plasmid was no better on validation promoters).
+        Not used; part of the interface of all baselines. Sites do not cover N (replacing padding by plasmid sequence did not improve
+        validation scores).
     seed
-        Of the promoters held back for early stopping, and of those drawn if there are too many.
+        Random seed for the early-stopping split, and for subsampling if there are more than ``promoters``.
     motifs
-        Path of a JASPAR file. Motifs wider than the window have no site and are left out.
+        Path of a JASPAR file. Motifs wider than the window are skipped.
     score_range
-        Sites that score this much below a perfect one, in natural-log units, or less, count nothing (`scan`).
+        Sites whose score is at least this far below the best possible one, in natural-log units, are ignored (`scan`).
     trees, leaves, depth
-        Trees at most, leaves in a tree at most, and questions from root to leaf at most.
+        Maximum number of trees, of leaves per tree, and of splits from root to leaf.
     learning_rate, promoters_per_leaf, l2
-        Shrinkage of each tree, promoters in a leaf at least, and penalty on the leaves' values.
+        Shrinkage of each tree, minimum promoters per leaf, and L2 penalty on leaf values.
     validation_fraction, patience
-        Part of the promoters held back, and the trees after which boosting stops if none of them makes the error on that part smaller.
+        Fraction of promoters held out for early stopping; boosting stops after ``patience`` trees without improvement on them.
     promoters
-        Promoters used at most, drawn by ``seed``: their features are held in memory, 2.8 kB each for 176 motifs.
+        Maximum number of promoters, subsampled with ``seed``. Features are kept in memory: 2.8 kB per promoter for 176 motifs.
 
     Returns
     -------
     keras.Model
-        Maps ``(batch, length)`` integer tokens to ``(batch, 1)`` expression; both strands of a promoter give the same.
+        Maps ``(batch, length)`` integer tokens to ``(batch, 1)`` expression, the same for both strands of a promoter.
 
     Raises
     ------
     InputError
         If the motif file cannot be used, or every motif is wider than the window.
     TrainingError
-        If there are too few promoters for one split, or all have the same expression.
+        If there are too few promoters for one split, or expression is constant.
     """
     from sklearn.ensemble import HistGradientBoostingRegressor
 
@@ -107,30 +108,30 @@ def fit(
 
 
 def scan(length: int, motifs: Sequence[Motif], score_range: float) -> keras.Model:
-    """Return the features of a promoter as a Keras model.
+    """Return a Keras model that computes the motif features of promoters.
 
-    For each motif two, over all sites on both strands; a site's score s is its log-odds less that of the motif's best sequence,
-    so that 0 is perfect:
+    There are two features per motif, computed over all sites on both strands. The score s of a site is its log-odds minus the log-odds of
+    the motif's best sequence, so that the best possible score is 0:
 
-    - the best site's score, ``max(s)``;
-    - all sites together, weak ones included: ``sum of max(0, s + score_range)``. On validation promoters this did better than
-      ``sum of exp(s)``, of which the best site is nearly all; and it is exact in float32.
+    - best site: ``max(s)``;
+    - all sites, including weak ones: ``sum of max(0, s + score_range)``. On validation promoters this scored better than
+      ``sum of exp(s)``, which the best site dominates, and it is exact in float32.
 
-    and the share of G and C among known bases.
+    The last feature is the GC content of known bases.
 
     Parameters
     ----------
     length
         Window in bp.
     motifs
-        Those wider than ``length`` are left out.
+        Motifs; those wider than ``length`` are skipped.
     score_range
-        In natural-log units.
+        Score range of counted sites below the best possible one, in natural-log units.
 
     Returns
     -------
     keras.Model
-        Maps ``(batch, length)`` tokens to ``(batch, 2 motifs + 1)`` float32, motifs by rising width.
+        Maps ``(batch, length)`` tokens to ``(batch, 2 motifs + 1)`` float32; motifs are sorted by increasing width.
 
     Raises
     ------
@@ -164,18 +165,17 @@ def scan(length: int, motifs: Sequence[Motif], score_range: float) -> keras.Mode
 
 
 def with_trees(features: keras.Model, boosting: Any) -> keras.Model:
-    """Put fitted trees on top of a model of features.
+    """Add fitted trees to a feature model.
 
-    All nodes of all trees are rows of one table, roots first, the two children of a node one after the other: feature, threshold and
-    row of the left child. A leaf is its own child, with a threshold that nothing exceeds, so that all trees take the same number of
-    steps.
+    The nodes of all trees are rows of one table: feature, threshold and row of the left child. Roots come first; the right child follows
+    the left one. A leaf is its own child, with an infinite threshold, so that all trees are evaluated in the same number of steps.
 
     Parameters
     ----------
     features
         Maps tokens to ``(batch, features)`` float32.
     boosting
-        A fitted ``HistGradientBoostingRegressor`` of numeric features; its predictions are the model's.
+        A fitted ``HistGradientBoostingRegressor`` with numeric features; the returned model reproduces its predictions.
 
     Returns
     -------
@@ -202,17 +202,17 @@ def with_trees(features: keras.Model, boosting: Any) -> keras.Model:
 
 
 def _table(grown: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return questions ``(nodes, 3)`` and values ``(nodes, 1)`` of all trees, as `with_trees` describes them."""
+    """Return splits ``(nodes, 3)`` and values ``(nodes, 1)`` of all trees in the format of `with_trees`."""
     order = [(tree, 0) for tree in range(len(grown))]
     questions: list[tuple[int, float, int]] = []
     values: list[float] = []
-    for tree, index in order:  # grows as nodes are met
+    for tree, index in order:  # the list is extended while it is traversed
         node = grown[tree][index]
         values.append(node["value"])
         if node["is_leaf"]:
             questions.append((0, np.inf, len(questions)))
             continue
-        # scikit-learn compares in float64: a float32 feature is above the threshold if and only if it is above the next lower float32.
+        # scikit-learn compares in float64: a float32 feature exceeds the threshold exactly if it exceeds the next lower float32.
         threshold = np.float32(node["num_threshold"])
         if threshold > node["num_threshold"]:
             threshold = np.nextafter(threshold, np.float32(-np.inf))
@@ -222,7 +222,7 @@ def _table(grown: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _r2(boosting: Any, expression: np.ndarray, weights: np.ndarray | None) -> float:
-    """Return R2 on the promoters held back for early stopping, from the errors that scikit-learn recorded (half the squared ones)."""
+    """Return R2 on the early-stopping promoters, from scikit-learn's recorded validation losses (half the squared error)."""
     spread = np.average((expression - np.average(expression, weights=weights)) ** 2, weights=weights)
     return 1 + 2 * boosting.validation_score_[-1] / float(spread)
 

@@ -1,7 +1,7 @@
-"""Biochemical model: motifs, concentrations and occupancy, potentiation and activity, saturation; every parameter can be read.
+"""Biochemical model of transcription-factor binding, potentiation, activity and saturation, with interpretable parameters.
 
 Source: de Boer et al. 2020, "Deciphering eukaryotic gene-regulatory logic with 100 million random promoters",
-doi:10.1038/s41587-019-0315-8. docs/models.md has the formulas and says what is different here.
+doi:10.1038/s41587-019-0315-8. docs/models.md gives the formulas and lists the differences from the original.
 """
 
 import keras
@@ -15,10 +15,10 @@ from gpraflow.sequences.scaffold import BASES
 INPUTS = ("tokens",)
 
 _NAME_BYTES = 48
-_MOST = 20.0  # statistical weights end at exp(20): far beyond saturation, far below float32's limit
+_MOST = 20.0  # statistical weights are capped at exp(20): far beyond saturation, far below the float32 maximum
 
-# The authors fit progressively: what depends linearly on the occupancies first, binding later, positions last. The layers that are trained
-# in each stage, and its share of the epochs.
+# Staged fit as in the paper: first the parameters that act linearly on occupancies, then binding, then positions.
+# Each stage lists its trainable layers and its share of the epochs.
 STAGES = (
     ("activities", ("activities", "potentiation", "basal", "expression"), 0.1),
     ("concentrations", ("activities", "potentiation", "basal", "expression", "concentrations"), 0.1),
@@ -40,29 +40,29 @@ def build(
     activity_l1: float,
     position_l2: float,
 ) -> keras.Model:
-    """Build the model; every size is an argument.
+    """Build the Keras model; all hyperparameters are arguments.
 
     Parameters
     ----------
     length
         Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
     outputs
-        1: the model gives one expression.
+        Must be 1 (expression).
     upstream
         Not used: the scaffold is the same in all promoters.
     motifs
-        JASPAR file of the initial motifs, one factor each; read here only.
+        JASPAR file of the initial motifs, one factor per motif; needed only to build the model.
     motif_width
-        Width of all motif matrices in bp; wider ones are cut to their most informative part.
+        Width of all motif matrices in bp; wider motifs are cropped to their most informative positions.
     unknown_factors
-        Factors without a known motif, which start from random ones.
+        Number of factors without a known motif; their motifs are initialised randomly.
     bin_width
-        Width in bp of the bins of positions within which sites of one factor exclude each other, and which have an activity of their own.
-        1 is the published model.
+        Width of position bins in bp. Sites of one factor within a bin exclude each other and share a position-specific activity.
+        The published model uses 1.
     initial_concentration
-        Of every factor, over the dissociation constant of its best site.
+        Initial concentration of every factor, relative to the dissociation constant of its best site.
     activity_l1, position_l2
-        Penalties on activities and potentiations, and on what positions and strands add to an activity.
+        L1 penalty on activities and potentiations, and L2 penalty on position- and strand-specific activities.
 
     Returns
     -------
@@ -90,12 +90,12 @@ def build(
         return layers.Dense(1, activation=activation, kernel_initializer=start, kernel_regularizer=penalty, name=name)
 
     tokens = keras.Input((length,), dtype="int32", name="tokens")
-    one = ops.cast(ops.ones_like(tokens[:, :1]), "float32")  # a dense layer on it is a vector of free parameters
+    one = ops.cast(ops.ones_like(tokens[:, :1]), "float32")  # a dense layer applied to 1 is a vector of free parameters
     scan = layers.Dense(factors, use_bias=False, name="motifs")
     concentrations = layers.Dense(factors, use_bias=False, name="concentrations")(one)[:, None, :]
     sites = [ops.exp(ops.minimum(scan(strand) + concentrations, _MOST)) for strand in scanning.windows(tokens, motif_width)]
     forward, reverse = (scanning.sum_bins(weights, bin_width) for weights in sites)
-    states = 1 + forward + reverse  # of a bin and factor: free, or one site bound
+    states = 1 + forward + reverse  # statistical weights per bin and factor: unbound, or one site bound
     bound = 1 - ops.exp(-ops.sum(ops.log(states), axis=1))
     occupancy = layers.Concatenate(name="occupancy")([forward / states, reverse / states])
 
@@ -111,14 +111,14 @@ def build(
     basal = layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="basal")(one)
     saturated = ops.sigmoid(open_promoter * (activity + by_position) + basal)
     expression = layers.Dense(1, name="expression")(saturated)
-    # The names travel with the weights, so that a saved model has a table of parameters without the motif file.
+    # Names are stored as weights, so that the parameter table of a saved model does not need the motif file.
     labels = layers.Embedding(factors, _NAME_BYTES, trainable=False, name="factor_names")(ops.zeros_like(tokens[:, :1]))
     model = keras.Model(tokens, expression + 0 * ops.mean(labels, axis=-1), name="biochemical")
 
     model.get_layer("motifs").set_weights([kernel])
     log_concentrations = np.log(initial_concentration) - scanning.best_scores(kernel)
     model.get_layer("concentrations").set_weights([log_concentrations[None, :]])
-    model.get_layer("expression").set_weights([np.array([[4.0]]), np.array([-2.0])])  # standardised expression is within -2 .. 2
+    model.get_layer("expression").set_weights([np.array([[4.0]]), np.array([-2.0])])  # standardised expression between -2 and 2
     codes = np.zeros((factors, _NAME_BYTES), np.float32)
     for row, name in zip(codes, names, strict=True):
         text = name.encode()
@@ -133,9 +133,9 @@ def parameters(model: keras.Model) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        ``factor``, ``matrix_id`` ("-" for one without a known motif), ``concentration`` (over the dissociation constant of the best
-        site), ``activity`` and ``potentiation`` (of a promoter that is certainly bound), ``position_activity_min`` and
-        ``position_activity_max`` (what positions and strands add to the activity), ``consensus`` (the best site).
+        ``factor``, ``matrix_id`` ("-" without a known motif), ``concentration`` (relative to the dissociation constant of the best
+        site), ``activity`` and ``potentiation`` (at full occupancy), ``position_activity_min`` and ``position_activity_max`` (range of
+        position- and strand-specific changes of the activity), ``consensus`` (the best site).
     """
     (kernel,) = model.get_layer("motifs").get_weights()
     (log_concentrations,) = model.get_layer("concentrations").get_weights()

@@ -1,6 +1,7 @@
-"""Compact model: occupancies of known and learned motifs in bins of positions, and a small residual network on them; for a CPU.
+"""Compact model for CPUs: binned occupancies of known and learned motifs, followed by a small residual network.
 
-Own design. Binding as in `biochemical` (de Boer et al. 2020, doi:10.1038/s41587-019-0315-8), what follows from it is learned.
+Designed for this project. Binding is modelled as in `biochemical` (de Boer et al. 2020, doi:10.1038/s41587-019-0315-8); the effect of
+binding on expression is learned by the network.
 """
 
 import keras
@@ -32,36 +33,36 @@ def build(
     dropout: float,
     head_dropout: float,
 ) -> keras.Model:
-    """Build the model; every size is an argument.
+    """Build the Keras model; all hyperparameters are arguments.
 
     Parameters
     ----------
     length
         Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
     outputs
-        1 for standardised expression, otherwise logits of as many bins.
+        Number of outputs: 1 for standardised expression, or one logit per bin.
     upstream
         Not used: the scaffold is the same in all promoters.
     motifs
-        JASPAR file of initial motifs; read here only.
+        JASPAR file of initial motifs; needed only to build the model.
     motif_width
-        Width of all motifs in bp; wider ones are cut to their most informative part.
+        Width of all motifs in bp; wider ones are cropped to their most informative positions.
     learned_motifs
-        Motifs that start from random ones, besides those of the file.
+        Number of additional motifs, initialised randomly.
     bin_width
-        Width in bp of the bins over which occupancies are averaged; everything behind works on bins, which is what makes it cheap.
+        Width in bp of the bins over which occupancies are averaged. All later layers work on bins, which makes the model fast.
     initial_concentration
-        Of every factor, over the dissociation constant of its best site.
+        Initial concentration of every factor, relative to the dissociation constant of its best site.
     channels, mix_size
-        Channels of the network on the bins, and width in bins of the convolution that leads from the motifs of both strands to them.
+        Channels of the residual network, and kernel width in bins of the convolution that maps motif occupancies of both strands to them.
     residual_blocks, kernel_size
-        Blocks of one convolution with a skip connection, and its width in bins.
+        Number of blocks, each one convolution with a skip connection, and kernel width in bins.
     narrow_channels, dense_units
-        Channels that are flattened over all bins, and width of the dense layer on them.
+        Channels before flattening, and units of the dense layer after it.
     norm_momentum
-        Of the moving averages of batch normalisation.
+        Momentum of the moving averages in batch normalisation.
     dropout, head_dropout
-        Rates in the convolutions and around the dense layer.
+        Dropout rates in the convolutions, and before and after the dense layer.
 
     Returns
     -------

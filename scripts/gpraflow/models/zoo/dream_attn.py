@@ -1,9 +1,9 @@
 """DREAM-Attn: the attention model optimised after the DREAM challenge.
 
 Source: A. M. Rafi et al. 2024, doi:10.1038/s41587-024-02414-w; sizes from github.com/de-Boer-Lab/random-promoter-dream-challenge-2022,
-combination 0_0_2_0: data, first block and head of Autosome.org, core of Unlock_DNA (Conformer blocks with SwiGLU).
+combination 0_0_2_0: data processing, first block and head by Autosome.org, core by Unlock_DNA (Conformer blocks with SwiGLU).
 
-4,539,410 trainable parameters with 150 bp and 18 outputs, as published. docs/models.md says what differs from the original.
+4,539,410 trainable parameters for 150 bp and 18 outputs, as published. docs/models.md lists the differences from the original.
 """
 
 import keras
@@ -29,37 +29,37 @@ def build(
     dropout: float,
     norm_momentum: float,
 ) -> keras.Model:
-    """Build the model; every size is an argument.
+    """Build the Keras model; all hyperparameters are arguments.
 
     Parameters
     ----------
     length
-        Promoter window in bp; the input ``tokens`` is ``(batch, length)`` A0 C1 G2 T3 N4, always of the forward strand.
+        Promoter window in bp; the input ``tokens`` is ``(batch, length)``, encoded A0 C1 G2 T3 N4, always on the forward strand.
     outputs
-        Numbers put out: 1 for expression, or logits of so many bins.
+        Number of outputs: 1 for expression, or one logit per bin.
     upstream
-        Plasmid before the promoter, 5' to 3'.
+        Plasmid sequence upstream of the promoter, 5' to 3'.
     window
-        Width that the model sees in bp: the promoter and the plasmid before it.
+        Input width of the network in bp: upstream plasmid sequence plus promoter.
     filters
-        Channels of every position throughout.
+        Channels of all layers.
     first_kernel_size
-        Of the first convolution, in bp.
+        Kernel size of the first convolution in bp.
     conformer_blocks, attention_heads
-        Conformer blocks and heads in each (key width = ``filters / attention_heads``).
+        Number of Conformer blocks, and heads per block (key width = ``filters / attention_heads``).
     feed_forward_factor
-        Width of the feed-forward parts, times ``filters``; half of it is gate.
+        Width of the feed-forward layers as a multiple of ``filters``; half of it is the SwiGLU gate.
     kernel_size
-        Of the depthwise convolution in each block, in bp.
+        Kernel size of the depthwise convolutions in bp.
     dropout
-        Rate in feed-forward parts and convolutions.
+        Dropout rate in feed-forward layers and convolutions.
     norm_momentum
-        Of the moving averages of batch normalisation.
+        Momentum of the moving averages in batch normalisation.
 
     Returns
     -------
     keras.Model
-        Maps ``tokens``, ``singleton`` and ``reverse``, both ``(batch, 1)`` of 0 or 1, to ``(batch, outputs)`` raw numbers.
+        Maps ``tokens``, ``singleton`` and ``reverse`` (the last two ``(batch, 1)``, 0 or 1) to ``(batch, outputs)`` raw outputs.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def build(
     x = blocks.convolution_norm_silu(x, filters, first_kernel_size, norm_momentum, "first")
     x = x + blocks.learned_rows(x, window, filters, keras.initializers.RandomNormal(stddev=1.0), "position")
 
-    within = (6 / (4 * filters)) ** 0.5  # PyTorch draws the kernels of query, key and value as one matrix
+    within = (6 / (4 * filters)) ** 0.5  # PyTorch initialises query, key and value kernels as one matrix
     for block in range(1, conformer_blocks + 1):
         x = x + 0.5 * feed_forward(x, f"feed_forward_{block}_before")
         normalized = normalize(x, f"convolution_{block}_norm")
@@ -121,7 +121,7 @@ PRESETS = {
         "filters": 256,
         "first_kernel_size": 7,
         "conformer_blocks": 4,
-        "attention_heads": 4,  # the notebook asks for 8, but the block of the public code always makes 4
+        "attention_heads": 4,  # the published notebook requests 8, but the public code always uses 4
         "feed_forward_factor": 4,
         "kernel_size": 15,
         "dropout": 0.1,

@@ -1,10 +1,10 @@
 """DREAM-CNN: the convolutional model optimised after the DREAM challenge.
 
 Source: A. M. Rafi et al. 2024, "A community effort to optimize sequence-based deep learning models of gene regulation",
-doi:10.1038/s41587-024-02414-w; sizes from github.com/de-Boer-Lab/random-promoter-dream-challenge-2022, combination 0_1_0_0: data and head
-of Autosome.org, first block of BHI, core of Autosome.org (LegNet's blocks with plain squeeze and excitation).
+doi:10.1038/s41587-024-02414-w; sizes from github.com/de-Boer-Lab/random-promoter-dream-challenge-2022, combination 0_1_0_0: data
+processing, head and core (LegNet's blocks with plain squeeze and excitation) by Autosome.org, first block by BHI.
 
-1,933,970 trainable parameters with 150 bp and 18 outputs, as published. docs/models.md says what differs from the original.
+1,933,970 trainable parameters for 150 bp and 18 outputs, as published. docs/models.md lists the differences from the original.
 """
 
 from collections.abc import Sequence
@@ -32,34 +32,34 @@ def build(
     squeeze_reduction: int,
     norm_momentum: float,
 ) -> keras.Model:
-    """Build the model; every size is an argument.
+    """Build the Keras model; all hyperparameters are arguments.
 
     Parameters
     ----------
     length
-        Promoter window in bp; the input ``tokens`` is ``(batch, length)`` A0 C1 G2 T3 N4, always of the forward strand.
+        Promoter window in bp; the input ``tokens`` is ``(batch, length)``, encoded A0 C1 G2 T3 N4, always on the forward strand.
     outputs
-        Numbers put out: 1 for expression, or logits of so many bins.
+        Number of outputs: 1 for expression, or one logit per bin.
     upstream
-        Plasmid before the promoter, 5' to 3'.
+        Plasmid sequence upstream of the promoter, 5' to 3'.
     window
-        Width that the model sees in bp: the promoter and the plasmid before it.
+        Input width of the network in bp: upstream plasmid sequence plus promoter.
     first_filters, first_kernel_sizes, first_dropout
-        Filters of the first block, shared out among convolutions of these widths in bp, and its dropout rate.
+        First block: total filters, kernel sizes in bp among which they are divided equally, and dropout rate.
     block_filters, kernel_size, expansion, filters_per_group, squeeze_reduction
-        LegNet's blocks: see `blocks.efficient_blocks`.
+        Parameters of LegNet's blocks, see `blocks.efficient_blocks`.
     norm_momentum
-        Of the moving averages of batch normalisation.
+        Momentum of the moving averages in batch normalisation.
 
     Returns
     -------
     keras.Model
-        Maps ``tokens``, ``singleton`` and ``reverse``, both ``(batch, 1)`` of 0 or 1, to ``(batch, outputs)`` raw numbers.
+        Maps ``tokens``, ``singleton`` and ``reverse`` (the last two ``(batch, 1)``, 0 or 1) to ``(batch, outputs)`` raw outputs.
 
     Raises
     ------
     ValueError
-        If ``window`` is shorter than ``length`` or filters cannot be divided as asked.
+        If ``window`` is shorter than ``length``, or filters are not divisible by the group sizes.
     """
     inputs = blocks.promoter_inputs(length)
     x = blocks.promoter_channels(inputs, length, window, upstream)

@@ -1,9 +1,9 @@
 """DREAM-RNN: the recurrent model optimised after the DREAM challenge.
 
 Source: A. M. Rafi et al. 2024, doi:10.1038/s41587-024-02414-w; sizes from github.com/de-Boer-Lab/random-promoter-dream-challenge-2022,
-combination 0_1_1_0: data and head of Autosome.org, first block and core of BHI.
+combination 0_1_1_0: data processing and head by Autosome.org, first block and core by BHI.
 
-4,130,578 trainable parameters with 150 bp and 18 outputs, as published. docs/models.md says what differs from the original.
+4,130,578 trainable parameters for 150 bp and 18 outputs, as published. docs/models.md lists the differences from the original.
 """
 
 from collections.abc import Sequence
@@ -31,36 +31,36 @@ def build(
     core_convolution_dropout: float,
     core_dropout: float,
 ) -> keras.Model:
-    """Build the model; every size is an argument.
+    """Build the Keras model; all hyperparameters are arguments.
 
     Parameters
     ----------
     length
-        Promoter window in bp; the input ``tokens`` is ``(batch, length)`` A0 C1 G2 T3 N4, always of the forward strand.
+        Promoter window in bp; the input ``tokens`` is ``(batch, length)``, encoded A0 C1 G2 T3 N4, always on the forward strand.
     outputs
-        Numbers put out: 1 for expression, or logits of so many bins.
+        Number of outputs: 1 for expression, or one logit per bin.
     upstream
-        Plasmid before the promoter, 5' to 3'.
+        Plasmid sequence upstream of the promoter, 5' to 3'.
     window
-        Width that the model sees in bp: the promoter and the plasmid before it.
+        Input width of the network in bp: upstream plasmid sequence plus promoter.
     first_filters, first_kernel_sizes, first_dropout
-        Filters of the first block, shared out among convolutions of these widths in bp, and its dropout rate.
+        First block: total filters, kernel sizes in bp among which they are divided equally, and dropout rate.
     lstm_units
-        Of the bidirectional LSTM, in each direction.
+        Units of the bidirectional LSTM in each direction.
     core_filters, core_kernel_sizes, core_convolution_dropout
-        The same kind of block as the first, behind the LSTM.
+        Block after the LSTM, with the same parameters as the first block.
     core_dropout
         Dropout rate before the head.
 
     Returns
     -------
     keras.Model
-        Maps ``tokens``, ``singleton`` and ``reverse``, both ``(batch, 1)`` of 0 or 1, to ``(batch, outputs)`` raw numbers.
+        Maps ``tokens``, ``singleton`` and ``reverse`` (the last two ``(batch, 1)``, 0 or 1) to ``(batch, outputs)`` raw outputs.
 
     Raises
     ------
     ValueError
-        If ``window`` is shorter than ``length`` or filters cannot be shared out among the kernel sizes.
+        If ``window`` is shorter than ``length``, or filters are not divisible by the number of kernel sizes.
     """
     inputs = blocks.promoter_inputs(length)
     x = blocks.promoter_channels(inputs, length, window, upstream)
@@ -72,10 +72,10 @@ def build(
 
 
 def two_bias_lstm(x: keras.KerasTensor, units: int, name: str) -> keras.KerasTensor:
-    """Return ``(batch, length, 2 * units)`` of PyTorch's bidirectional LSTM, which has two biases for each gate.
+    """Return the ``(batch, length, 2 * units)`` output of a bidirectional LSTM with two biases per gate, as in PyTorch.
 
-    Keras's LSTM has one. A channel that is 1 everywhere adds one row to the input kernel, and that row is the other bias: the same sums,
-    the same number of parameters, and the same training of both (tested).
+    Keras's LSTM has one bias. A constant input channel of 1 adds a row to the input kernel, which acts as the second bias. Outputs, number
+    of parameters and training are the same as in PyTorch (tested).
     """
 
     def uniform():

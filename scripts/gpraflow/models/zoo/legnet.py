@@ -1,8 +1,8 @@
-"""LegNet: the model that won the DREAM challenge (team Autosome.org), a convolutional network after EfficientNetV2.
+"""LegNet: the winning model of the DREAM challenge (team Autosome.org), a convolutional network based on EfficientNetV2.
 
 Source: D. Penzar et al. 2023, "LegNet: a best-in-class deep learning model for short DNA regulatory regions",
-doi:10.1093/bioinformatics/btad457; the challenge's version, sizes from github.com/autosome-ru/LegNet (legnet/model.py,
-scripts/dream2022/train.sh). docs/models.md says what differs from the original.
+doi:10.1093/bioinformatics/btad457; version of the challenge, sizes from github.com/autosome-ru/LegNet (legnet/model.py,
+scripts/dream2022/train.sh). docs/models.md lists the differences from the original.
 """
 
 from collections.abc import Sequence
@@ -30,34 +30,34 @@ def build(
     bilinear_fraction: float,
     norm_momentum: float,
 ) -> keras.Model:
-    """Build the model; every size is an argument.
+    """Build the Keras model; all hyperparameters are arguments.
 
     Parameters
     ----------
     length
-        Promoter window in bp; the input ``tokens`` is ``(batch, length)`` A0 C1 G2 T3 N4, always of the forward strand.
+        Promoter window in bp; the input ``tokens`` is ``(batch, length)``, encoded A0 C1 G2 T3 N4, always on the forward strand.
     outputs
-        Numbers put out: 1 for expression, or logits of so many bins.
+        Number of outputs: 1 for expression, or one logit per bin.
     upstream
-        Plasmid before the promoter, 5' to 3'.
+        Plasmid sequence upstream of the promoter, 5' to 3'.
     window
-        Width that the model sees in bp: the promoter and the plasmid before it.
+        Input width of the network in bp: upstream plasmid sequence plus promoter.
     first_filters
-        Of the first convolution.
+        Filters of the first convolution.
     block_filters, kernel_size, expansion, filters_per_group, squeeze_reduction, bilinear_fraction
-        The blocks behind it: see `blocks.efficient_blocks`; the first convolution has the same ``kernel_size``.
+        Parameters of the following blocks, see `blocks.efficient_blocks`; the first convolution has the same ``kernel_size``.
     norm_momentum
-        Of the moving averages of batch normalisation.
+        Momentum of the moving averages in batch normalisation.
 
     Returns
     -------
     keras.Model
-        Maps ``tokens``, ``singleton`` and ``reverse``, both ``(batch, 1)`` of 0 or 1, to ``(batch, outputs)`` raw numbers.
+        Maps ``tokens``, ``singleton`` and ``reverse`` (the last two ``(batch, 1)``, 0 or 1) to ``(batch, outputs)`` raw outputs.
 
     Raises
     ------
     ValueError
-        If ``window`` is shorter than ``length`` or filters cannot be divided as asked.
+        If ``window`` is shorter than ``length``, or filters are not divisible by the group sizes.
     """
     inputs = blocks.promoter_inputs(length)
     x = blocks.promoter_channels(inputs, length, window, upstream)
@@ -72,7 +72,7 @@ def build(
         bilinear_fraction=bilinear_fraction,
         norm_momentum=norm_momentum,
     )
-    if outputs == 1:  # SiLU is never below -0.28, but expression in standardised units is
+    if outputs == 1:  # no final SiLU: it is never below -0.28, but standardised expression is
         return keras.Model(inputs, blocks.mean_and_dense(x, outputs), name="legnet")
     x = layers.Dense(outputs, activation="silu", name="expression")(x)
     return keras.Model(inputs, layers.GlobalAveragePooling1D(name="mean")(x), name="legnet")

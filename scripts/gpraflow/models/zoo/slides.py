@@ -1,8 +1,8 @@
 """The source slides' CNN + transformer + bidirectional LSTM.
 
 Source: G. Kavaliauskaite and A. F. Moller, "Predicting gene expression from random promoter sequences" (slides);
-the two-strand convolution follows Vaishnav et al. 2022, doi:10.1038/s41586-022-04506-6. The slides leave out the attention
-call and the LSTM; docs/models.md says how the gaps are filled here.
+the two-strand convolution follows Vaishnav et al. 2022, doi:10.1038/s41586-022-04506-6. The slides do not show the attention
+call and the LSTM; docs/models.md describes the choices made here.
 """
 
 from collections.abc import Sequence
@@ -37,46 +37,47 @@ def build(
     l1: float,
     l2: float,
 ) -> keras.Model:
-    """Build the model; every size is an argument.
+    """Build the Keras model; all hyperparameters are arguments.
 
     Parameters
     ----------
     length
         Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
     outputs
-        Numbers put out: 1 for expression, or logits of so many bins.
+        Number of outputs: 1 for expression, or one logit per bin.
     upstream
-        Not used: this model sees the promoter alone.
+        Not used: the input is the promoter without plasmid context.
     conv1d_filters, conv2d_filters, kernel_size
-        Filters of the convolution shared by the two strands, of the convolution over both strands, and the width of every kernel in bp.
+        Filters of the convolution shared by the two strands, filters of the convolution over both strands, and all kernel sizes in bp.
     residual_blocks
-        Blocks of two ``Conv1D(conv2d_filters)`` with a skip connection.
+        Number of blocks, each two ``Conv1D(conv2d_filters)`` with a skip connection.
     pool_size
-        Max-pool after the two-strand convolution, in bp; 1 (the slides) for none.
+        Max-pooling after the two-strand convolution, in bp; 1 (as in the slides) disables it.
     bottleneck_units
-        Width of the dense layer on the flattened convolutions; the blocks behind it work on this one vector.
+        Units of the dense layer on the flattened convolutions; the transformer blocks act on this single vector.
     attention_blocks, attention_heads, feed_forward_units
-        Transformer blocks, heads in each (key width = ``bottleneck_units / attention_heads``) and inner width of the feed-forward part.
+        Number of transformer blocks, heads per block (key width = ``bottleneck_units / attention_heads``) and units of the inner
+        feed-forward layer.
     lstm_layers, lstm_units
-        Stacked bidirectional LSTM layers and units in each direction; 0 layers for none.
+        Number of stacked bidirectional LSTM layers, which may be 0, and units in each direction.
     dense_units
-        Widths of the dense head before the linear output.
+        Units of the dense layers of the head, before the linear output.
     norm_momentum
-        Of the moving averages of batch normalisation; a short training needs fast ones.
+        Momentum of the moving averages in batch normalisation; short training needs a low value.
     dropout
-        Rate in attention blocks and head.
+        Dropout rate in attention blocks and head.
     l1, l2
         Weight penalties on convolution and head kernels.
 
     Returns
     -------
     keras.Model
-        Maps ``(batch, length)`` integer tokens to ``(batch, outputs)`` raw numbers.
+        Maps ``(batch, length)`` integer tokens to ``(batch, outputs)`` raw outputs.
 
     Raises
     ------
     ValueError
-        If ``bottleneck_units`` is not a multiple of ``attention_heads`` or ``length`` is shorter than one pool.
+        If ``bottleneck_units`` is not a multiple of ``attention_heads``, or ``length`` is shorter than ``pool_size``.
     """
     if attention_blocks and bottleneck_units % attention_heads:
         raise ValueError(f"bottleneck_units ({bottleneck_units}) must be a multiple of attention_heads ({attention_heads})")
@@ -102,10 +103,10 @@ def build(
     strand_norm = normalize("strand_norm")
     strand_activation = layers.Activation("gelu", name="strand_gelu")
     strands = [strand_activation(strand_norm(strand_convolution(strand))) for strand in (forward, reverse)]
-    strands[1] = ops.flip(strands[1], axis=1)  # position i of both strands is now the same base pair
+    strands[1] = ops.flip(strands[1], axis=1)  # aligns the strands: position i is the same base pair on both
 
-    # A Conv2D of kernel (2, k) over two rows of C channels is a Conv1D of kernel k over 2 C channels: the same weights, sums and
-    # outputs (tested), and faster on a CPU (benchmarks/two_strand_convolution.py).
+    # A Conv2D with kernel (2, k) over two rows of C channels equals a Conv1D with kernel k over 2 C channels (same weights and outputs,
+    # tested), which is faster on a CPU (benchmarks/two_strand_convolution.py).
     x = layers.Concatenate(axis=-1, name="both_strands")(strands)
     x = convolve(conv2d_filters, "both_strands_conv2d")(x)
     x = normalize("both_strands_norm")(x)

@@ -1,7 +1,7 @@
-"""The convolutional model of Vaishnav et al. 2022: one convolution tower for each strand, then dense layers.
+"""The convolutional model of Vaishnav et al. 2022: one convolutional tower per strand, then dense layers.
 
 Source: E. D. Vaishnav et al. 2022, doi:10.1038/s41586-022-04506-6; sizes from github.com/1edv/evolution
-(manuscript_code/model/gpu_only_model). docs/models.md says what differs from the original.
+(manuscript_code/model/gpu_only_model). docs/models.md lists the differences from the original.
 """
 
 import keras
@@ -23,30 +23,30 @@ def build(
     dense_units: int,
     dropout: float,
 ) -> keras.Model:
-    """Build the model; every size is an argument.
+    """Build the Keras model; all hyperparameters are arguments.
 
     Parameters
     ----------
     length
         Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
     outputs
-        Numbers put out: 1 for expression, or logits of so many bins.
+        Number of outputs: 1 for expression, or one logit per bin.
     upstream
-        Not used: this model sees the promoter alone.
+        Not used: the input is the promoter without plasmid context.
     filters, kernel_size
-        Filters of every convolution, and the width of the first one's kernel in bp.
+        Filters of all convolutions, and kernel size of the first one in bp.
     deep_kernel_size
-        Width of the other convolutions' kernels in bp. 1 is what the public code computes: its kernels of (30, 1) lie across a map of
-        height 1, so that 29 of 30 rows see padding only.
+        Kernel size of the other convolutions in bp. 1 reproduces the public code: its (30, 1) kernels are applied to a map of height 1,
+        so that 29 of their 30 rows cover padding only.
     dense_units
-        Width of the two dense layers of the head.
+        Units of the two dense layers of the head.
     dropout
-        Rate in the head.
+        Dropout rate in the head.
 
     Returns
     -------
     keras.Model
-        Maps ``(batch, length)`` integer tokens to ``(batch, outputs)`` raw numbers.
+        Maps ``(batch, length)`` integer tokens to ``(batch, outputs)`` raw outputs.
     """
 
     def convolve(x, width, name):

@@ -2,7 +2,7 @@
 
 Source: E. D. Vaishnav et al. 2022, "The evolution, evolvability and engineering of gene regulatory DNA",
 doi:10.1038/s41586-022-04506-6; sizes from github.com/1edv/evolution (manuscript_code/model/tpu_model/train_model.ipynb).
-docs/models.md says what differs from the original.
+docs/models.md lists the differences from the original.
 """
 
 import keras
@@ -32,38 +32,38 @@ def build(
     norm_momentum: float,
     l2: float,
 ) -> keras.Model:
-    """Build the model; every size is an argument.
+    """Build the Keras model; all hyperparameters are arguments.
 
     Parameters
     ----------
     length
         Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
     outputs
-        Numbers put out: 1 for expression, or logits of so many bins.
+        Number of outputs: 1 for expression, or one logit per bin.
     upstream
-        Not used: this model sees the promoter alone.
+        Not used: the input is the promoter without plasmid context.
     strand_filters, filters, kernel_size
-        Filters of the convolution shared by the two strands, of those behind it, and the width of every kernel in bp.
+        Filters of the convolution shared by the two strands, filters of the following convolutions, and all kernel sizes in bp.
     convolutions
-        Further convolutions behind the one over both strands.
+        Number of convolutions after the one over both strands.
     attention_blocks, attention_heads, attention_dropout, feed_forward_units
-        Transformer blocks, heads in each (key width = ``filters / attention_heads``), their dropout rate and the inner width of their
-        feed-forward parts.
+        Number of transformer blocks, heads per block (key width = ``filters / attention_heads``), dropout rate, and units of the inner
+        feed-forward layer.
     lstm_units
-        Of the bidirectional LSTM, in each direction.
+        Units of the bidirectional LSTM in each direction.
     dense_units
-        Width of the two dense layers of the head.
+        Units of the two dense layers of the head.
     dropout
-        Rate in LSTM and head.
+        Dropout rate in LSTM and head.
     norm_momentum
-        Of the moving averages of batch normalisation.
+        Momentum of the moving averages in batch normalisation.
     l2
-        Weight penalty on every kernel.
+        L2 penalty on all kernels.
 
     Returns
     -------
     keras.Model
-        Maps ``(batch, length)`` integer tokens to ``(batch, outputs)`` raw numbers.
+        Maps ``(batch, length)`` integer tokens to ``(batch, outputs)`` raw outputs.
 
     Raises
     ------
@@ -107,13 +107,13 @@ def build(
         return layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")(layers.Add(name=f"{name}_add")([x, y]))
 
     tokens = keras.Input((length,), dtype="int32", name="tokens")
-    # Padded before it is turned, so that an even kernel, which has no middle, sees the same base pairs on both strands.
+    # Pad before reverse-complementing, so that a kernel of even width covers the same base pairs on both strands.
     forward = ops.pad(blocks.one_hot(tokens), ((0, 0), ((kernel_size - 1) // 2, kernel_size // 2), (0, 0)))
     shared = convolve(strand_filters, "valid", "strand")
     strands = [shared(forward), ops.flip(shared(blocks.reverse_complement(forward)), axis=1)]
     strands = [norm_relu(x, f"{name}_strand") for name, x in zip(("forward", "reverse"), strands, strict=True)]
 
-    # A Conv2D of kernel (2, k) over two rows is a Conv1D over their joined channels: as in slides.py.
+    # As in slides.py, a Conv2D with kernel (2, k) over two rows is computed as a Conv1D over their concatenated channels.
     x = layers.Concatenate(name="both_strands")(strands)
     x = norm_relu(convolve(filters, "same", "both_strands")(x), "both_strands")
     for number in range(1, convolutions + 1):
