@@ -499,10 +499,13 @@ def test_a_job_that_takes_longer_than_its_runtime(tmp_path, monkeypatch):
 def test_all_that_is_missing_is_said_at_once():
     settings = ExecutorSettings(project="<project>", zones=" ", bucket=None, provisioning="spot", setup="nowhere.sh")
     with pytest.raises(WorkflowError) as raised:
-        settings.check()
-    told = str(raised.value).splitlines()[1:]
-    keys = [re.search(r"cloud-tpu-[a-z-]+", line)[0].removeprefix("cloud-tpu-") for line in told]
+        settings.check("", "bucket.url is wrong")
+    lines = str(raised.value).splitlines()[1:]
+    keys = [match[1] for line in lines if (match := re.match(r"cloud-tpu-([a-z-]+)", line))]
     assert keys == ["project", "zones", "bucket", "max-cost", "provisioning", "setup"]
+    to_write = [line.strip().partition(":")[0] for line in lines if line.startswith("  ")]
+    assert to_write == [f"cloud-tpu-{key}" for key in keys[:4]]  # the line to write
+    assert lines[-1] == "bucket.url is wrong"
 
 
 def test_prices(tmp_path):
