@@ -533,13 +533,13 @@ def test_the_table_of_prices_is_dated_and_goes_by_chips():
 
 def test_what_the_executor_needs_of_snakemake_beyond_its_interface_is_there():
     """Fails with the name of what has moved in another version of Snakemake."""
-    from snakemake.dag import DAG
-    from snakemake.workflow import Workflow
+    from snakemake import api, dag, workflow  # api first: the others import each other
 
-    assert callable(Workflow.localrules)
-    assert isinstance(Workflow.rules, property)
-    assert callable(DAG.needrun_jobs)
-    assert "remote_execution_settings" in Workflow.__dataclass_fields__
+    assert api
+    assert callable(workflow.Workflow.localrules)
+    assert isinstance(workflow.Workflow.rules, property)
+    assert callable(dag.DAG.needrun_jobs)
+    assert "remote_execution_settings" in workflow.Workflow.__dataclass_fields__
 
     class Empty:
         rules = ()
