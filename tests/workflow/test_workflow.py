@@ -558,7 +558,7 @@ def test_report_needs_no_scrolling_sideways(opened, width, height, scale):
 
 def test_report_is_sorted_by_script_prints_and_can_do_without_script(opened):
     page = opened()
-    page.locator("summary", has_text="Cost of each rule").click()
+    page.locator("summary", has_text="Cost per rule").click()
     table = page.locator("#table-cost table")
     header = table.locator("th", has_text="jobs")
     jobs = f"td:nth-child({1 + header.evaluate('cell => cell.cellIndex')})"
