@@ -101,7 +101,7 @@ def main():
         return
     small = {
         "split": {"fractions": {"train": 0.8, "val": 0.1, "test": 0.1}},
-        "model": common.CONFIG["model"] | {"sizes": {"kmer": 3, "penalties": [100]}},
+        "model": {"sizes": {"kmer": 3, "penalties": [100]}},
     }
     with tempfile.TemporaryDirectory() as temporary:
         synthetic.write_table(Path(temporary, common.TABLE), 1_000)

@@ -36,7 +36,7 @@ def sgemm_gflops(side, repeats=10):
 
 def plan_of(name, preset, sizes):
     """Return the run whose model this is; the rest of its config has the defaults."""
-    return plans.Plan(common.CONFIG | {"model": common.CONFIG["model"] | {"name": name, "preset": preset, "sizes": sizes}})
+    return plans.Plan(common.CONFIG | {"model": {"name": name, "preset": preset, "sizes": sizes}})
 
 
 def network(plan, rows):

@@ -62,7 +62,7 @@ def check(name="slides", topology="v6e-8", **options):
 def test_what_cannot_be_checked():
     with pytest.raises(ConfigError, match=r"'v6e-9' is none of v3-8, .*; did you mean 'v6e-8'"):
         check(topology="v6e-9")
-    with pytest.raises(ConfigError, match="'baseline_kmer' is not trained by steps"):
+    with pytest.raises(ConfigError, match="'baseline_kmer' is not trained by gradient descent"):
         check("baseline_kmer")
 
 
