@@ -66,12 +66,12 @@ def test_what_a_tpu_lacks():
     ("overlay", "message"),
     [
         ({"modle": {}}, r"'modle' is not a key; did you mean 'model'\?"),
-        ({"model": {"name": "compcat"}}, r"model\.name: 'compcat' is none of .*; did you mean 'compact'\?"),
+        ({"model": {"name": "compcat"}}, r"model\.name: 'compcat' is not one of .*; did you mean 'compact'\?"),
         (
             {"scaffold": {"file": "built-inn"}},
             r"scaffold\.file: 'built-inn' is neither a file nor a built-in name; did you mean 'built-in'\?",
         ),
-        ({"evaluation": {"datasets": "none.tsv"}}, r"none\.tsv: this sheet does not exist"),
+        ({"evaluation": {"datasets": "none.tsv"}}, r"none\.tsv: this file does not exist"),
         ({"explain": {"dataset": "nativ"}}, r"explain\.dataset: 'nativ' is not scored"),
     ],
 )
