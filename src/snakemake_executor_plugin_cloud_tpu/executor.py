@@ -27,7 +27,7 @@ from snakemake_executor_plugin_cloud_tpu import control, internals
 from snakemake_executor_plugin_cloud_tpu.control import Machine
 
 TPU = "tpu_type"  # resource that requests a TPU VM for a job
-MISSING = "tpu_missing"  # resource with the workflow's message about what a job lacks for a TPU VM; empty if nothing
+MISSING = "tpu_missing"  # resource with a config key that the workflow lacks for a TPU VM, "a.b: example"; empty if nothing
 FOLDER = "_tpu"  # folder in the bucket
 VM_PROGRAM = Path(__file__).with_name("vm.py")
 DELETE_ATTEMPTS = 6

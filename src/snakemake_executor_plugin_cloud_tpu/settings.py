@@ -67,7 +67,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         Parameters
         ----------
         more
-            Additional error messages of the workflow; empty ones are ignored.
+            Config keys that the workflow lacks, as ``a.b: example``; empty ones are ignored.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class ExecutorSettings(ExecutorSettingsBase):
                 problems.append(f"cloud-tpu-{key}: there is no file {path}")
         if not _is_open(self.bucket) and not re.fullmatch(r"gs://([^/]+)(?:/(.*?))?/?", self.bucket or ""):
             problems.append(f"cloud-tpu-bucket: '{self.bucket}' should look like gs://BUCKET/FOLDER")
-        problems += [text for text in more if text]
+        problems += [_lacking(text) for text in more if text]
         if problems:
             raise WorkflowError("\n".join(["cloud-tpu: before training on a TPU (profile, or --options; see docs/cloud.md):", *problems]))
 
@@ -117,6 +117,15 @@ class ExecutorSettings(ExecutorSettingsBase):
                 f"{path.name} and set cloud-tpu-prices"
             )
         return float(price)
+
+
+def _lacking(text: str) -> str:
+    """Return the problem for ``a.b: value``, a config key that the workflow lacks, as lines to write."""
+    key, _, value = text.partition(": ")
+    *sections, last = key.split(".")
+    lines = [f"{'  ' * level}{section}:" for level, section in enumerate(sections, start=1)]
+    lines.append(f"{'  ' * (len(sections) + 1)}{last}: {value}")
+    return "\n".join([f"{key} must be set for a TPU VM; write into the config of the workflow:", *lines])
 
 
 def _is_open(value) -> bool:

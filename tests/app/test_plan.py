@@ -59,7 +59,7 @@ def test_seeds_follow_from_the_one_seed_and_the_sections_own():
 
 def test_what_a_tpu_lacks():
     assert Plan(TABLE | {"bucket": {"url": "gs://bucket/folder"}}).tpu_missing == ""
-    assert "bucket.url is 'file://x', which a TPU VM cannot read" in Plan(TABLE | {"bucket": {"url": "file://x"}}).tpu_missing
+    assert Plan(TABLE | {"bucket": {"url": "file://x"}}).tpu_missing == "bucket.url: gs://BUCKET/FOLDER"
 
 
 @pytest.mark.parametrize(

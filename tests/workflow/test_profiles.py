@@ -52,7 +52,7 @@ def test_all_that_the_tpu_profile_lacks_is_said_at_once(folder):
         "  cloud-tpu-bucket: gs://BUCKET/FOLDER\n",
         "  cloud-tpu-max-cost: 20\n",
         "  cloud-tpu-service-account: NAME@PROJECT.iam.gserviceaccount.com\n",
-        "bucket.url is 'file://results/{run}/bucket', which a TPU VM cannot read",
+        "bucket.url must be set for a TPU VM; write into the config of the workflow:\n",
         "  bucket:\n    url: gs://BUCKET/FOLDER\n",
     ):
         assert line in done.stderr

@@ -366,7 +366,7 @@ def test_comments_in_scripts_rerun_nothing_with_the_triggers_of_make_run(finishe
         ("assay/simulate", FROM["simulate_assay"]),
         ("assay/reads", FROM["count_reads"]),
         ("assay/counts", FROM["merge_counts"]),
-        ("assay/estimators", FROM["estimate_expression"]),
+        ("assay/estimators", ["plot_reads", *FROM["estimate_expression"]]),
         ("assay/figures", ["plot_reads", "plot_expression", *PAGE]),
         ("formats/columns", FROM["estimate_expression"]),
         ("tables/ingest", FROM["ingest_table"]),

@@ -240,14 +240,8 @@ class Plan:
 
     @property
     def tpu_missing(self) -> str:
-        """Return which settings are missing for training on a TPU VM; empty if none."""
-        url = self.config["bucket"]["url"]
-        if url.startswith("gs://"):
-            return ""
-        return (
-            f"bucket.url is '{url}', which a TPU VM cannot read; write into your config (docs/cloud.md):\n"
-            "  bucket:\n    url: gs://BUCKET/FOLDER"
-        )
+        """Return the config key that training on a TPU VM lacks, with an example (``key: value``); empty if nothing is missing."""
+        return "" if self.config["bucket"]["url"].startswith("gs://") else "bucket.url: gs://BUCKET/FOLDER"
 
     # The report
 
