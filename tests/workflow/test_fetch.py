@@ -84,7 +84,7 @@ def test_a_second_run_and_another_one_touch_no_network(fetched):
     """Nothing runs again, even after an edit of the library. Other settings, and another run, take the files that are there."""
     folder, _, _ = fetched
     before = state(folder)
-    module = folder / "scripts/gpraflow/downloads.py"
+    module = folder / "scripts/gpraflow/tables/downloads.py"
     module.write_text(module.read_text() + "\n# edited\n")
     done = snakemake(folder, *targets("tiny"), *OWN)
     assert done.returncode == 0, done.stderr[-3000:]
