@@ -17,6 +17,7 @@ GENERATIONS = {  # accelerator type of queued resources -> image of the VM
     "v3": "tpu-ubuntu2204-base",
     "v2": "tpu-ubuntu2204-base",
 }
+_BUCKET = re.compile(r"gs://([^/]+)(?:/(.*?))?/?")
 IMAGE = "projects/ubuntu-os-accelerator-images/global/images/family/ubuntu-accel-2204-amd64-tpu-v5e-v5p-v6e"
 
 
@@ -56,7 +57,7 @@ class ExecutorSettings(ExecutorSettingsBase):
 
     def place(self) -> tuple[str, str]:
         """Return the name of the bucket and the folder in it."""
-        match = re.fullmatch(r"gs://([^/]+)(?:/(.*?))?/?", self.bucket or "")
+        match = _BUCKET.fullmatch(self.bucket or "")
         if not match:
             raise WorkflowError(f"cloud-tpu-bucket: '{self.bucket}' should look like gs://BUCKET/FOLDER")
         return match[1], match[2] or ""
@@ -91,7 +92,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         for key in ("setup", "prices"):
             if (path := getattr(self, key)) and not Path(path).is_file():
                 problems.append(f"cloud-tpu-{key}: there is no file {path}")
-        if not _is_open(self.bucket) and not re.fullmatch(r"gs://([^/]+)(?:/(.*?))?/?", self.bucket or ""):
+        if not _is_open(self.bucket) and not _BUCKET.fullmatch(self.bucket or ""):
             problems.append(f"cloud-tpu-bucket: '{self.bucket}' should look like gs://BUCKET/FOLDER")
         problems += [_lacking(text) for text in more if text]
         if problems:

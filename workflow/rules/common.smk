@@ -1,9 +1,7 @@
 import re
-from pathlib import Path
 
-from gpraflow.app.plan import EXPRESSION, LIBRARY, SIMULATED
+from gpraflow.app.plan import LIBRARY, SIMULATED
 from gpraflow.core import dependencies, resources
-from gpraflow.core import config as configs
 
 
 wildcard_constraints:

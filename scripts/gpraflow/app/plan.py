@@ -82,7 +82,7 @@ class Plan:
         self.from_simulation = self.from_reads and bool(self.simulated_reads)
         self.architecture = registry.describe(model["name"])
         self.model = {"name": model["name"], "preset": preset, "sizes": sizes, "scaffold": config["scaffold"]["name"]}
-        self.motifs = resources.resolve(model["motifs"], resources.MOTIFS, "model.motifs") if self.architecture.motifs else []
+        self.motifs = self.motif_file("model") if self.architecture.motifs else []
 
     def fill(self, text: str) -> str:
         """Return a path or URL of the config with {run} and {data} replaced."""

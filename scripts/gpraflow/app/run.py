@@ -21,13 +21,6 @@ RECORDS = Path("results/.running")
 # All of Snakemake's but `code`, which compares the times of scripts: the parameter `code` of each rule says whether code has changed.
 TRIGGERS = ("input", "mtime", "params", "software-env")
 _PROC = Path("/proc")
-_BOOT = _PROC / "sys/kernel/random/boot_id"
-
-
-def _machine() -> dict[str, str]:
-    """Return an identifier of this machine and its current boot."""
-    boot = _BOOT.read_text(encoding="ascii").strip() if _BOOT.is_file() else ""
-    return {"host": socket.gethostname(), "boot": boot}
 
 
 def _own_line() -> set[int]:
@@ -44,9 +37,9 @@ def _own_line() -> set[int]:
 
 def workers(folder: Path) -> dict[int, str]:
     """Return the processes of Snakemake and its jobs whose working directory is ``folder``: process id -> command."""
-    found = {}
+    found, own = {}, _own_line()
     for entry in _PROC.glob("[0-9]*"):
-        if int(entry.name) in _own_line():
+        if int(entry.name) in own:
             continue
         with contextlib.suppress(OSError):  # the process has ended or belongs to another user
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
@@ -98,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     process = subprocess.Popen([*snakemake, "--rerun-triggers", *TRIGGERS, "--rerun-incomplete", *arguments])
     record = RECORDS / f"{process.pid}.json"
     try:
-        record.write_text(json.dumps(_machine() | {"since": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
+        record.write_text(json.dumps({"host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}), encoding="utf-8")
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches Snakemake, which first ends its jobs
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         code = process.wait()

@@ -7,7 +7,6 @@ nothing. Only the standard library is needed, since the Snakefile computes finge
 
 import ast
 import hashlib
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -135,15 +134,16 @@ def closure(script: Path, *modules: str) -> set[str]:
 
 def fingerprint(script: Path, *modules: str) -> str:
     """Return a hash of the code that decides what a script writes: the script and its `closure` without `IGNORED_MODULES`."""
-    paths = [path for module in sorted(closure(script, *modules) - IGNORED_MODULES.keys()) if (path := _path(module))]
-    return _combined([script, *paths])
+    return _combined(closure(script, *modules), script)
 
 
 def fingerprint_of(*modules: str) -> str:
     """Return a hash of modules of this package and of what they import, without `IGNORED_MODULES`."""
     reached = set(modules).union(*(closure(path) for module in modules if (path := _path(module))))
-    return _combined(path for module in sorted(reached - IGNORED_MODULES.keys()) if (path := _path(module)))
+    return _combined(reached)
 
 
-def _combined(paths: Iterable[Path]) -> str:
+def _combined(modules: set[str], *scripts: Path) -> str:
+    """Return a hash of scripts and modules, without `IGNORED_MODULES`."""
+    paths = [*scripts, *(path for module in sorted(modules - IGNORED_MODULES.keys()) if (path := _path(module)))]
     return hashlib.sha256("".join(_source(path).digest for path in paths).encode()).hexdigest()[:16]
