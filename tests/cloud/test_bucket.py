@@ -633,7 +633,7 @@ def test_verify(there, emulator, bucket_name, url, local, capsys):
         "train: 1 shards and no manifest.json: this upload has not ended",
     ):
         assert part in errors
-    assert command(capsys, "verify", f"gs://{bucket_name}/elsewhere")[2].endswith("no shards here; correct the URL or upload first\n")
+    assert command(capsys, "verify", f"gs://{bucket_name}/elsewhere")[2].endswith("no shards found; correct the URL or upload first\n")
 
 
 def test_delete(there, proxy, emulator, bucket_name, url, capsys):
