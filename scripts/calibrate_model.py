@@ -16,7 +16,7 @@ def main(job):
         backend=job.params.backend,
         batch_size=job.params.batch_size,
     )
-    found = calibration.fit(
+    fitted = calibration.fit(
         promoters.scan(job.input.train),
         validation,
         model=job.input.model,
@@ -24,7 +24,7 @@ def main(job):
         **job.params.flanks,
         **job.params.window,
     )
-    calibration.write(found, job.output.calibration)
+    calibration.write(fitted, job.output.calibration)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ def main(job):
         tokens = scaffold.tokenize(table["sequence"], params.length, params.keep, params.pad)
         return tokens, table["expression"].to_numpy()
 
-    found = leak.demonstrate(read(job.input.train), read(job.input.val), params.seed, params.backend)
-    leak.write(found, job.output.table)
+    scores = leak.demonstrate(read(job.input.train), read(job.input.val), params.seed, params.backend)
+    leak.write(scores, job.output.table)
 
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ def main(job):
     columns = [column for each in replicates for column in each.columns]
     labels, counts = expression.read_counts(job.input.counts, columns, params.columns, ledger)
     method = {"method": params.method, "read_dispersion": params.read_dispersion, "prior": params.prior}
-    found, separate = expression.estimate(counts, replicates, **method, origin=origin, ledger=ledger, threads=job.threads)
+    estimates, separate = expression.estimate(counts, replicates, **method, origin=origin, ledger=ledger, threads=job.threads)
     filters = {
         "minimum_reads": params.minimum_reads,
         "minimum_cells": params.minimum_cells,
         "singletons": params.singletons,
         "singleton_weight": params.singleton_weight,
     }
-    table = expression.to_table(labels, counts, replicates, found, separate, **filters, ledger=ledger)
+    table = expression.to_table(labels, counts, replicates, estimates, separate, **filters, ledger=ledger)
     ledger.write(job.output.ledger, table.height)
     promoters.write(table, job.output.promoters)
 

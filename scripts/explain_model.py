@@ -13,7 +13,7 @@ from gpraflow.sequences import motifs
 
 def main(job):
     logs.log_to(job.log[0])
-    found = explain.explain_some(
+    explanation = explain.explain_some(
         predictor.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size),
         promoters.read(job.input.predictions),
         motifs.load(job.input.motifs) if job.input.motifs else [],
@@ -22,9 +22,9 @@ def main(job):
         truth=pl.read_csv(job.input.activities, separator="\t") if job.input.activities else None,
     )
     for name in ("promoters", "seqlets", "sites", "motifs"):
-        files.write_text(job.output[name], getattr(found, name).write_csv(separator="\t", float_precision=6))
-    files.write_parquet(job.output.contributions, found.contributions)
-    files.write_json(job.output.summary, {"dataset": job.params.dataset} | found.summary)
+        files.write_text(job.output[name], getattr(explanation, name).write_csv(separator="\t", float_precision=6))
+    files.write_parquet(job.output.contributions, explanation.contributions)
+    files.write_json(job.output.summary, {"dataset": job.params.dataset} | explanation.summary)
 
 
 if __name__ == "__main__":

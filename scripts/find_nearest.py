@@ -14,14 +14,14 @@ def main(job):
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
     training = promoters.read(job.input.training)["sequence"]
     inserts = sequences_flanks.inserts(training, flanks, params.max_flank_edits)
-    found = [pl.DataFrame(schema=neighbours.NEAREST)]
+    tables = [pl.DataFrame(schema=neighbours.NEAREST)]
     for name, path in zip(params.datasets, job.input.promoters, strict=True):
         sequences = promoters.read(path)["sequence"]
         mine = sequences_flanks.inserts(sequences, flanks, params.max_flank_edits)
         near = neighbours.nearest(mine, inserts, params.max_edits, threads=job.threads)
         columns = {"dataset": pl.lit(name), "sequence": sequences, "nearest": training[near["library"]]}
-        found.append(near.with_columns(**columns).select(list(neighbours.NEAREST)))
-    files.write_parquet(job.output.nearest, pl.concat(found))
+        tables.append(near.with_columns(**columns).select(list(neighbours.NEAREST)))
+    files.write_parquet(job.output.nearest, pl.concat(tables))
 
 
 if __name__ == "__main__":

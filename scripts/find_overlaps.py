@@ -14,15 +14,15 @@ def main(job):
     others = {name: promoters.read(path)["sequence"] for name, path in zip(params.datasets, job.input.independent, strict=True)}
     for path in job.input.test_sequences:  # one or none
         others[splits.LISTED] = records.read_sequences(path)
-    found = neighbours.find_overlaps(
+    overlaps = neighbours.find_overlaps(
         promoters.read(job.input.promoters)["sequence"],
         others,
         lambda sequences: sequences_flanks.inserts(sequences, flanks, params.max_flank_edits),
         params.max_edits,
         job.threads,
     )
-    files.write_parquet(job.output.overlaps, found)
-    files.write_text(job.output.summary, neighbours.by_distance(found, list(others), params.max_edits).write_csv(separator="\t"))
+    files.write_parquet(job.output.overlaps, overlaps)
+    files.write_text(job.output.summary, neighbours.by_distance(overlaps, list(others), params.max_edits).write_csv(separator="\t"))
 
 
 if __name__ == "__main__":

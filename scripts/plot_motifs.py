@@ -11,13 +11,13 @@ from gpraflow.explanation import figures
 
 def main(job):
     logs.log_to(job.log[0])
-    found, params = job.input, job.params
+    inputs, params = job.input, job.params
     promoters, sites, motifs = (
-        pl.read_csv(found[name], separator="\t", schema_overrides={"name": pl.String}) for name in ("promoters", "sites", "motifs")
+        pl.read_csv(inputs[name], separator="\t", schema_overrides={"name": pl.String}) for name in ("promoters", "sites", "motifs")
     )
-    summary = json.loads(Path(found.summary).read_text(encoding="utf-8"))
+    summary = json.loads(Path(inputs.summary).read_text(encoding="utf-8"))
     drawing.save(figures.motifs(motifs, sites, summary, params.title, params.unit), job.output.png, job.output.svg)
-    logos = figures.logos_of(promoters, pl.read_parquet(found.contributions), sites, params.title, params.logos)
+    logos = figures.logos_of(promoters, pl.read_parquet(inputs.contributions), sites, params.title, params.logos)
     drawing.save(figures.contribution_logos(logos, params.unit), job.output.logos_png, job.output.logos_svg)
 
 

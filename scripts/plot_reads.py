@@ -10,12 +10,12 @@ from gpraflow.sequences import scaffold
 def main(job):
     logs.log_to(job.log[0])
     flanks = scaffold.load(job.input.scaffolds, job.params.scaffold)
-    found = assay_figures.survey(assay_figures.inserts_of_bins(pl.scan_parquet(job.input.counts), job.params.columns, flanks))
+    survey = assay_figures.survey(assay_figures.inserts_of_bins(pl.scan_parquet(job.input.counts), job.params.columns, flanks))
     figures = {
         "yield": assay_figures.read_yield(ledger.load(job.input.ledger), job.params.columns),
-        "distinct": assay_figures.distinct_per_bin(job.params.sheet, found.reads, found.distinct),
-        "rarefaction": assay_figures.rarefaction(job.params.sheet, found.bins, found.library),
-        "inserts": assay_figures.inserts(found.lengths, found.length_reads, found.composition),
+        "distinct": assay_figures.distinct_per_bin(job.params.sheet, survey.reads, survey.distinct),
+        "rarefaction": assay_figures.rarefaction(job.params.sheet, survey.bins, survey.library),
+        "inserts": assay_figures.inserts(survey.lengths, survey.length_reads, survey.composition),
     }
     for name, figure in figures.items():
         drawing.save(figure, getattr(job.output, f"{name}_png"), getattr(job.output, f"{name}_svg"))

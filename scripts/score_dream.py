@@ -17,8 +17,8 @@ def main(job):
         dream.read_public(public) if public else None,
         table,
     )
-    found = dream.table_of(scored, job.params.run, job.input.published)
-    dream.write({"run": job.params.run, "modes": dream.MODES, "scores": scored}, found, job.output.json, job.output.tsv)
+    comparison = dream.table_of(scored, job.params.run, job.input.published)
+    dream.write({"run": job.params.run, "modes": dream.MODES, "scores": scored}, comparison, job.output.json, job.output.tsv)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ def main(job):
             options=options.Options(**job.params.options),
             permuted_labels=True,
         )
-    found = {"n": about["promoters"]["val"], "epochs": about["epochs"], "r": about["val_r"], "val_loss": about["val_loss"]}
-    files.write_json(job.output.control, found)
+    control = {"n": about["promoters"]["val"], "epochs": about["epochs"], "r": about["val_r"], "val_loss": about["val_loss"]}
+    files.write_json(job.output.control, control)
 
 
 if __name__ == "__main__":

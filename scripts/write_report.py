@@ -10,7 +10,7 @@ from gpraflow.report import page as report_page
 
 def main(job):
     logs.log_to(job.log[0])
-    given = {name: list(job.input[name]) for name in ("figures", "tables", "captions")}
+    inputs = {name: list(job.input[name]) for name in ("figures", "tables", "captions")}
     page = report_page.page(
         results=Path(job.input.metrics).parent,
         template=job.input.template,
@@ -20,7 +20,7 @@ def main(job):
         independent=job.params.independent,
         explained=job.params.explained,
         now=datetime.datetime.now(datetime.UTC),
-        **given,
+        **inputs,
     )
     files.write_text(job.output.report, page)
 

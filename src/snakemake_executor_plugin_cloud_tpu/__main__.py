@@ -16,27 +16,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--yes", action="store_true", help="really; without it, sweep only says what it would delete")
     parser.add_argument("--compute-endpoint", default=ExecutorSettings.compute_endpoint, help="another one for tests")
     parser.add_argument("--tpu-endpoint", default=ExecutorSettings.tpu_endpoint, help="another one for tests")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     settings = ExecutorSettings(
-        project=given.project, zones=given.zones, compute_endpoint=given.compute_endpoint, tpu_endpoint=given.tpu_endpoint
+        project=options.project, zones=options.zones, compute_endpoint=options.compute_endpoint, tpu_endpoint=options.tpu_endpoint
     )
-    failed = found = 0
+    failed = count = 0
     for plane in (control.ComputeEngine(settings), control.QueuedResources(settings)):
         for zone in settings.zone_list():
             for vm in plane.find(zone):
-                found += 1
+                count += 1
                 print(f"{vm.machine.name} in {zone}: {vm.kind}, {vm.state}, since {vm.created}", end="")
-                if given.command == "sweep" and given.yes:
+                if options.command == "sweep" and options.yes:
                     try:
                         plane.delete(vm.machine)
                         print(": deleted", end="")
                     except Exception as error:  # noqa: BLE001 (continue with the other VMs)
                         failed += 1
                         print(f": NOT DELETED: {error}", end="")
-                elif given.command == "sweep":
+                elif options.command == "sweep":
                     print(": would be deleted (--yes)", end="")
                 print()
-    if not found:
+    if not count:
         print("no VMs of the executor's in these zones")
     return 1 if failed else 0
 

@@ -24,7 +24,7 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Found:
+class ListedMachine:
     """A VM of this plugin, as listed by a control plane."""
 
     machine: Machine
@@ -48,7 +48,7 @@ class ControlPlane(Protocol):
     def address(self, machine: Machine) -> str:
         """Return the URL to which the VM sends a DELETE request to delete itself."""
 
-    def find(self, zone: str) -> list[Found]:
+    def find(self, zone: str) -> list[ListedMachine]:
         """Return all VMs of this plugin in a zone."""
 
 
@@ -82,7 +82,7 @@ class ComputeEngine:
         self.settings, self.api = settings, compute_v1
         self.instances = compute_v1.InstancesClient(**_transport(InstancesRestTransport, settings.compute_endpoint))
         self.operations = compute_v1.ZoneOperationsClient(**_transport(ZoneOperationsRestTransport, settings.compute_endpoint))
-        self.asked: dict[Machine, str] = {}  # names of create operations
+        self.create_operations: dict[Machine, str] = {}  # names of create operations
 
     def create(self, machine: Machine, kind: str, script: str, seconds: int, labels: dict[str, str]) -> None:
         """See `ControlPlane`."""
@@ -107,19 +107,19 @@ class ComputeEngine:
         )
         if settings.provisioning == "FLEX_START":
             instance.params = api.InstanceParams(request_valid_for_duration=api.Duration(seconds=WAIT_MINUTES * 60))
-        asked = self.instances.insert_unary(
+        operation = self.instances.insert_unary(
             project=settings.project, zone=machine.zone, instance_resource=instance, timeout=TIMEOUT, retry=None
         )
-        self.asked[machine] = asked.name
+        self.create_operations[machine] = operation.name
 
     def state(self, machine: Machine) -> tuple[State, str]:
         """See `ControlPlane`."""
         from google.api_core.exceptions import NotFound
 
         where: dict[str, Any] = {"project": self.settings.project, "zone": machine.zone, "timeout": TIMEOUT}
-        if machine in self.asked:
+        if machine in self.create_operations:
             try:
-                operation = self.operations.get(operation=self.asked[machine], **where)
+                operation = self.operations.get(operation=self.create_operations[machine], **where)
                 if operation.error.errors:  # missing capacity is an error of the operation, not of the request
                     error = operation.error.errors[0]
                     return "full" if is_full(f"{error.code} {error.message}") else "failed", f"{error.code}: {error.message}"
@@ -143,11 +143,11 @@ class ComputeEngine:
         where = f"projects/{self.settings.project}/zones/{machine.zone}/instances/{machine.name}"
         return f"{self.settings.compute_endpoint}/compute/v1/{where}"
 
-    def find(self, zone: str) -> list[Found]:
+    def find(self, zone: str) -> list[ListedMachine]:
         """See `ControlPlane`."""
         request = self.api.ListInstancesRequest(project=self.settings.project, zone=zone, filter=f"labels.{LABEL}=1")
         return [
-            Found(Machine(each.name, zone), each.machine_type.rpartition("/")[2], each.status, each.creation_timestamp)
+            ListedMachine(Machine(each.name, zone), each.machine_type.rpartition("/")[2], each.status, each.creation_timestamp)
             for each in self.instances.list(request=request, timeout=TIMEOUT)
             if each.labels.get(LABEL) == "1"
         ]
@@ -191,11 +191,11 @@ class QueuedResources:
         from google.api_core.exceptions import NotFound
 
         try:
-            found = self.client.get_queued_resource(name=self._name(machine), timeout=TIMEOUT).state
+            current = self.client.get_queued_resource(name=self._name(machine), timeout=TIMEOUT).state
         except NotFound:
             return "gone", "deleted"
-        name = found.state.name
-        text = f"{name} {found.failed_data.error.message}".strip()
+        name = current.state.name
+        text = f"{name} {current.failed_data.error.message}".strip()
         if name == "FAILED":
             return "full" if is_full(text) else "failed", text
         known: dict[str, State] = {"ACTIVE": "running", "SUSPENDING": "gone", "SUSPENDED": "gone", "DELETING": "gone"}
@@ -210,15 +210,17 @@ class QueuedResources:
         """See `ControlPlane`."""
         return f"{self.settings.tpu_endpoint}/v2/{self._name(machine)}?force=true"
 
-    def find(self, zone: str) -> list[Found]:
+    def find(self, zone: str) -> list[ListedMachine]:
         """See `ControlPlane`."""
-        found = []
+        machines = []
         for each in self.client.list_queued_resources(parent=f"projects/{self.settings.project}/locations/{zone}", timeout=TIMEOUT):
             node = each.tpu.node_spec[0].node if each.tpu.node_spec else None
             if node is not None and node.labels.get(LABEL) == "1":
                 created = each.create_time.isoformat() if each.create_time else ""
-                found.append(Found(Machine(each.name.rpartition("/")[2], zone), node.accelerator_type, each.state.state.name, created))
-        return found
+                machines.append(
+                    ListedMachine(Machine(each.name.rpartition("/")[2], zone), node.accelerator_type, each.state.state.name, created)
+                )
+        return machines
 
 
 def is_full(text: str) -> bool:

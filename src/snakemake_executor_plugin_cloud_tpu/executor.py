@@ -52,7 +52,7 @@ class _Task:
     zone: int = 0  # index of the next zone to request
     rounds: int = 0  # rounds in which no zone had capacity
     wait: float = 0.0  # time of the next request
-    told: str = ""  # last status shown
+    last_status: str = ""  # as last shown
     pieces: int = 0  # number of log objects shown
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -158,10 +158,10 @@ class Executor(RemoteExecutor):
                 return True, str(problem)
             except Exception as error:  # noqa: BLE001 (no error may leave a VM running)
                 if _passes(error):
-                    self.logger.warning(f"{task.name}: {_said(error)}; once more")
+                    self.logger.warning(f"{task.name}: {_message_of(error)}; once more")
                     return False, None
                 self._delete(task)
-                return True, f"{type(error).__name__}: {_said(error)}"
+                return True, f"{type(error).__name__}: {_message_of(error)}"
 
     def _prepare(self, task: _Task) -> None:
         """Upload the job's files, or reconnect to its VM if an earlier run created one."""
@@ -195,21 +195,21 @@ class Executor(RemoteExecutor):
         machine = Machine(task.name if not task.number else f"{task.name}-r{task.number}", zones[task.zone])
         limit = self._afford(task.kind, task.seconds, task.job.name)
         self.logger.info(f"{task.name}: asking {machine.zone} for {task.kind} ({self.settings.provisioning}), at most ${limit:.2f}")
-        task.created, task.pieces, task.told = time.time(), 0, ""
+        task.created, task.pieces, task.last_status = time.time(), 0, ""
         self._put(task, f"vms/{machine.name}", json.dumps({"zone": machine.zone, "kind": task.kind, "created": task.created}).encode())
         task.machine = machine
         labels = {"snakemake-rule": re.sub(r"[^a-z0-9_-]", "-", task.job.name.lower())[:63], "snakemake-job": task.name}
         try:
             self._plane(task.kind).create(machine, task.kind, self._script(task, machine), self._lifetime(task.seconds), labels)
         except Exception as error:
-            if "alreadyExists" in repr(error) or "already exists" in _said(error).lower():
+            if "alreadyExists" in repr(error) or "already exists" in _message_of(error).lower():
                 return  # the response to an identical request was lost
-            if control.is_full(f"{getattr(error, 'code', '')} {_said(error)}") or getattr(error, "code", None) == 503:
-                self._next_zone(task, _said(error))
+            if control.is_full(f"{getattr(error, 'code', '')} {_message_of(error)}") or getattr(error, "code", None) == 503:
+                self._next_zone(task, _message_of(error))
                 return
             if _passes(error):  # the VM may or may not exist
                 return
-            raise _Failure(f"{machine.zone} refuses {task.kind}: {_said(error)}{_advice(error)}") from error
+            raise _Failure(f"{machine.zone} refuses {task.kind}: {_message_of(error)}{_advice(error)}") from error
 
     def _look(self, task: _Task) -> tuple[bool, str | None]:
         """Check a job's VM, show new log lines, and handle its end, preemption or missing capacity."""
@@ -219,8 +219,8 @@ class Executor(RemoteExecutor):
         self._show_log(task)
         if done is not None:
             return True, self._end(task, json.loads(done)["status"])
-        if text != task.told:
-            task.told = text
+        if text != task.last_status:
+            task.last_status = text
             self.logger.info(f"{task.machine.name}: {text}")
         if state == "failed":
             raise _Failure(f"{task.machine.name} in {task.machine.zone}: {text}{_advice_of(text)}")
@@ -357,7 +357,7 @@ class Executor(RemoteExecutor):
         try:
             self.bucket.blob(self._path(task, name)).delete(timeout=control.TIMEOUT)
         except GoogleAPICallError as error:  # leftover objects cost almost nothing
-            self.logger.info(f"gs://{self.bucket.name}/{self._path(task, name)} stays: {_said(error)}")
+            self.logger.info(f"gs://{self.bucket.name}/{self._path(task, name)} stays: {_message_of(error)}")
 
     # Machines
 
@@ -420,7 +420,7 @@ class Executor(RemoteExecutor):
                     break
                 if attempt == DELETE_ATTEMPTS - 1 or not _passes(error):
                     self.logger.error(
-                        f"THE VM {machine.name} IN {machine.zone} COULD NOT BE DELETED AND MAY GO ON COSTING MONEY: {_said(error)}. "
+                        f"THE VM {machine.name} IN {machine.zone} COULD NOT BE DELETED AND MAY GO ON COSTING MONEY: {_message_of(error)}. "
                         "Delete it: python -m snakemake_executor_plugin_cloud_tpu sweep --yes "
                         f"--project {shlex.quote(self.settings.project)} --zones {machine.zone}"
                     )
@@ -462,13 +462,13 @@ def _storage_bucket(project: str, name: str) -> Any:
 
 def _files(paths: Iterable[str]) -> list[str]:
     """Return all files in the paths, which may be files or folders."""
-    found = set()
+    files = set()
     for path in paths:
         if os.path.isdir(path):
-            found |= {os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names}
+            files |= {os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names}
         else:
-            found.add(path)
-    return sorted(name for name in map(os.path.normpath, found) if not LEFT_OUT.search(name))
+            files.add(path)
+    return sorted(name for name in map(os.path.normpath, files) if not LEFT_OUT.search(name))
 
 
 def _number(name: str, vm: str) -> int:
@@ -495,13 +495,13 @@ def _passes(error: BaseException) -> bool:
     return isinstance(error, busy)
 
 
-def _said(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     message = getattr(error, "message", None)
     return str(message) if isinstance(message, str) and message else str(error) or type(error).__name__
 
 
 def _advice(error: BaseException) -> str:
-    return _advice_of(f"{getattr(error, 'code', '')} {_said(error)}")
+    return _advice_of(f"{getattr(error, 'code', '')} {_message_of(error)}")
 
 
 def _advice_of(text: str) -> str:

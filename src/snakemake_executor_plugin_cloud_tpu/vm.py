@@ -46,8 +46,8 @@ class Google:
         if time.time() > self.until:
             request = urllib.request.Request(TOKEN, headers={"Metadata-Flavor": "Google"})
             with urllib.request.urlopen(request, timeout=30) as answer:
-                found = json.loads(answer.read())
-            self.token, self.until = found["access_token"], time.time() + found["expires_in"] - 120
+                credentials = json.loads(answer.read())
+            self.token, self.until = credentials["access_token"], time.time() + credentials["expires_in"] - 120
         return self.token
 
 

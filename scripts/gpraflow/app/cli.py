@@ -144,10 +144,10 @@ def _positive(text: str) -> int:
 
 
 def _columns(options: argparse.Namespace) -> dict[str, Any]:
-    given = {"sequence": options.sequence_column, "name": options.name_column}
+    columns = {"sequence": options.sequence_column, "name": options.name_column}
     if not options.no_header:
-        return {"columns": given, "header": True}
-    numbers = {role: int(column) if column.isdigit() else column for role, column in given.items()}
+        return {"columns": columns, "header": True}
+    numbers = {role: int(column) if column.isdigit() else column for role, column in columns.items()}
     return {"columns": numbers | ({"sequence": 1} if numbers["sequence"] == "sequence" else {}), "header": False}
 
 

@@ -25,27 +25,27 @@ _PROC = Path("/proc")
 
 def _own_line() -> set[int]:
     """Return the process ids of this process and its ancestors."""
-    found, process = set(), os.getpid()
-    while process > 0 and process not in found:
-        found.add(process)
+    processes, process = set(), os.getpid()
+    while process > 0 and process not in processes:
+        processes.add(process)
         try:
             process = int((_PROC / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             break
-    return found
+    return processes
 
 
 def workers(folder: Path) -> dict[int, str]:
     """Return the processes of Snakemake and its jobs whose working directory is ``folder``: process id -> command."""
-    found, own = {}, _own_line()
+    running, own = {}, _own_line()
     for entry in _PROC.glob("[0-9]*"):
         if int(entry.name) in own:
             continue
         with contextlib.suppress(OSError):  # the process has ended or belongs to another user
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
             if "snakemake" in command and (entry / "cwd").resolve() == folder.resolve():
-                found[int(entry.name)] = command
-    return found
+                running[int(entry.name)] = command
+    return running
 
 
 def _resume(snakemake: Sequence[str], arguments: Sequence[str]) -> str:

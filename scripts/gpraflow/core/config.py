@@ -70,9 +70,9 @@ def check_comparison(runs: Sequence[str], own: str) -> None:
         if run == own:
             raise ConfigError(f"comparison.runs: '{run}' is this run itself, which is always included; remove it")
         if not (path := Path("results") / run / "metrics.json").is_file():
-            there = sorted(found.parent.name for found in Path("results").glob("*/metrics.json") if found.parent.name != own)
-            hint = nearest(run, there) if there else ""
-            raise ConfigError(f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(there) or 'none'}); finish it first")
+            finished = sorted(file.parent.name for file in Path("results").glob("*/metrics.json") if file.parent.name != own)
+            hint = nearest(run, finished) if finished else ""
+            raise ConfigError(f"comparison.runs: {path} does not exist{hint} (finished: {', '.join(finished) or 'none'}); finish it first")
 
 
 def choose_explained(requested: str, scored: Sequence[str]) -> str:

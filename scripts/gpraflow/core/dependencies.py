@@ -120,16 +120,16 @@ def closure(script: Path, *modules: str) -> set[str]:
     FileNotFoundError
         If the script or a module does not exist.
     """
-    found: set[str] = set()
+    imported: set[str] = set()
     waiting = {*modules, *_source(script).imports}
     while waiting:
         module = waiting.pop()
-        found.add(module)
+        imported.add(module)
         path = _path(module)
         if path is None:
             raise FileNotFoundError(f"{module}: no such module below {_ROOT}")
-        waiting |= _source(path).imports - found
-    return found
+        waiting |= _source(path).imports - imported
+    return imported
 
 
 def fingerprint(script: Path, *modules: str) -> str:

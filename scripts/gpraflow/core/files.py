@@ -57,7 +57,7 @@ def cause_of(error: OSError, target: str | os.PathLike, *written: str | os.PathL
         `GpraflowError` if the target could not be written, `InputError` if another file could not be read, else ``error`` itself, as for a
         broken connection.
     """
-    said = error.strerror or str(error)
+    reason = error.strerror or str(error)
     if error.filename is None:
         own = error.errno in _WITHOUT_NAME
     else:
@@ -65,9 +65,9 @@ def cause_of(error: OSError, target: str | os.PathLike, *written: str | os.PathL
         ours = any(part.startswith((".partial-", ".parts-")) for part in place.parts)
         own = ours or Path(target).is_relative_to(place) or any(place.is_relative_to(path) for path in written)
     if own:
-        return GpraflowError(f"{target}: could not be written ({said}); {_ADVICE.get(error.errno or 0, 'choose another folder')}")
+        return GpraflowError(f"{target}: could not be written ({reason}); {_ADVICE.get(error.errno or 0, 'choose another folder')}")
     if isinstance(error.filename, (str, os.PathLike)):
-        return InputError(f"{error.filename}: could not be read ({said})")
+        return InputError(f"{error.filename}: could not be read ({reason})")
     return error
 
 

@@ -15,18 +15,18 @@ class Progress:
     Parameters
     ----------
     step, name
-        Rule, and what is on its way.
+        Rule, and name of the transfer.
     begin, total
-        Bytes that are there, and all of them if that is known.
+        Bytes transferred before, and the total if known.
     terminal
-        Where to say it; nowhere if None.
+        Stream for the bar or the lines; None for no output.
     """
 
     def __init__(self, step: str, name: str, begin: int, total: int | None, terminal: TextIO | None):
         self.step, self.name, self.at, self.total, self.terminal = step, name, begin, total, terminal
         self.live = terminal is not None and terminal.isatty()
         self.bar = tqdm(total=total, initial=begin, unit="B", unit_scale=True, desc=f"{step} {name}", file=terminal, disable=not self.live)
-        self.told, self.told_at = time.monotonic(), begin
+        self.line_time, self.line_bytes = time.monotonic(), begin  # time of the last line, and bytes transferred by then
         self._alone = threading.Lock()
 
     def __enter__(self) -> "Progress":
@@ -42,12 +42,12 @@ class Progress:
         with self._alone:
             self.at += count
             self.bar.update(count)
-            if self.terminal is None or self.live or (passed := time.monotonic() - self.told) < LINE_EVERY:
+            if self.terminal is None or self.live or (passed := time.monotonic() - self.line_time) < LINE_EVERY:
                 return
             of_all = f" of {amount(self.total)} ({self.at / self.total:.0%})" if self.total else ""
-            speed = amount(round((self.at - self.told_at) / passed))
+            speed = amount(round((self.at - self.line_bytes) / passed))
             print(f"{self.step}: {self.name}: {amount(self.at)}{of_all}, {speed}/s", file=self.terminal, flush=True)
-            self.told, self.told_at = time.monotonic(), self.at
+            self.line_time, self.line_bytes = time.monotonic(), self.at
 
 
 def amount(count: int) -> str:

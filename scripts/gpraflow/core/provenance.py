@@ -10,11 +10,11 @@ from pathlib import Path
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """Return the versions of Python and of the installed ones among some packages."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            installed[package] = version(package)
+    return installed
 
 
 def commit() -> str:

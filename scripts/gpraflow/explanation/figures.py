@@ -79,14 +79,14 @@ def logos_of(
 ) -> list[tuple[str, np.ndarray, int, pl.DataFrame, str]]:
     """Return the input of `contribution_logos` for ``number`` evenly spaced promoters of an `explain.Explanation`."""
     chosen = promoters[np.unique(np.linspace(0, promoters.height - 1, min(number, promoters.height)).round().astype(int))]
-    found = []
+    logos = []
     for name, sequence, measured, predicted in chosen.select("name", "sequence", "expression", "predicted").iter_rows():
         bases = contributions.filter(name=name)
         text = f"{title}, promoter {name}: predicted {predicted:.1f}, measured {measured:.1f}"
         window = np.zeros(len(sequence))
         window[bases["position"].to_numpy() - 1] = bases["contribution"].to_numpy()
-        found.append((sequence, window, 0, sites.filter(name=name), text))
-    return found
+        logos.append((sequence, window, 0, sites.filter(name=name), text))
+    return logos
 
 
 def _contribution_logo(figure: Any, sequence: str, values: np.ndarray, begin: int, sites: pl.DataFrame, title: str, unit: str) -> None:
@@ -160,8 +160,8 @@ def motifs(motifs: pl.DataFrame, sites: pl.DataFrame, summary: Mapping[str, Any]
             left.text(0.5, 0.5, "no motif explains the effects", ha="center", va="center", color="0.4", transform=left.transAxes)
         number = f"{motifs.height}" if drawn.height == motifs.height else f"{motifs.height}, the first {drawn.height} shown"
         text = f"{title}: motifs that explain {100 * summary['explained']:.0f} % of the effects ({number})"
-        if found := summary["recovery"]:
-            shares = [f"{key} {found[key]:.2f}" for key in ("precision", "recall") if found[key] is not None]
-            text += f"\n* one of the {found['active']} factors that decide expression in the simulation: {', '.join(shares)}"
+        if recovery := summary["recovery"]:
+            shares = [f"{key} {recovery[key]:.2f}" for key in ("precision", "recall") if recovery[key] is not None]
+            text += f"\n* one of the {recovery['active']} factors that decide expression in the simulation: {', '.join(shares)}"
         figure.suptitle(text, x=0.01, ha="left", fontsize=9, fontweight="bold")
     return figure

@@ -59,7 +59,7 @@ def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.nda
         ``(promoters, length, 4)`` float32: expression with A, C, G or T at the position minus that of the promoter; 0 for the promoter's
         own base, NaN at positions that were not mutated.
     """
-    found = np.full((*tokens.shape, BASES), np.nan, np.float32)
+    effects = np.full((*tokens.shape, BASES), np.nan, np.float32)
     reference = predictor.members(tokens).mean(axis=1)
     rows, at = np.nonzero(mutated & (tokens < PADDING))
     for begin in range(0, len(rows), _PLACES):
@@ -69,9 +69,9 @@ def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.nda
         mutants = np.repeat(tokens[row], BASES - 1, axis=0)
         mutants[np.arange(len(mutants)), np.repeat(place, BASES - 1)] = others.ravel()
         expression = predictor.members(mutants).mean(axis=1).reshape(others.shape)
-        found[row[:, None], place[:, None], others] = expression - reference[row, None]
-        found[row, place, own] = 0
-    return found
+        effects[row[:, None], place[:, None], others] = expression - reference[row, None]
+        effects[row, place, own] = 0
+    return effects
 
 
 def gradients(predictor: Predictor, tokens: np.ndarray) -> np.ndarray | None:
@@ -117,13 +117,13 @@ def gradient_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarr
     numpy.ndarray
         ``(promoters, length, 4)`` float32, NaN at positions that were not mutated; all NaN if the model has no gradient.
     """
-    found = np.full((*tokens.shape, BASES), np.nan, np.float32)
+    effects = np.full((*tokens.shape, BASES), np.nan, np.float32)
     rows, at = np.nonzero(mutated & (tokens < PADDING))
     slopes = gradients(predictor, tokens)
     if slopes is not None:
         own = np.take_along_axis(slopes[rows, at], tokens[rows, at, None].astype(np.int64), axis=1)
-        found[rows, at] = slopes[rows, at] - own
-    return found
+        effects[rows, at] = slopes[rows, at] - own
+    return effects
 
 
 def contributions(effects: np.ndarray) -> np.ndarray:

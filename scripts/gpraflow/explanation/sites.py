@@ -45,10 +45,10 @@ def site_scores(tokens: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     """Return the log-odds score at each start minus that of the best possible site, ``(promoters, starts)``; very low at an N."""
     starts = tokens.shape[1] - len(log_odds) + 1
     with_n = np.pad(log_odds, ((0, 0), (0, 1)), constant_values=-1000.0)
-    found = np.full((len(tokens), starts), -log_odds.max(axis=1).sum(), np.float64)
+    total = np.full((len(tokens), starts), -log_odds.max(axis=1).sum(), np.float64)
     for place, scores in enumerate(with_n):
-        found += scores[tokens[:, place : place + starts]]
-    return found
+        total += scores[tokens[:, place : place + starts]]
+    return total
 
 
 def strands(motif: Motif) -> tuple[np.ndarray, np.ndarray]:
@@ -62,9 +62,9 @@ def occupancy_changes(tokens: np.ndarray, motif: Motif) -> np.ndarray:
     The occupancy of a site is 1 / (1 + exp(best score - score)), 1/2 for the best possible site. Occupancies are summed over all starts on
     both strands; competition between sites is neglected.
     """
-    found = np.zeros((*tokens.shape, BASES), np.float32)
+    changes = np.zeros((*tokens.shape, BASES), np.float32)
     if len(motif.log_odds) > tokens.shape[1]:
-        return found
+        return changes
     known = np.minimum(tokens, PADDING - 1)  # N gets an arbitrary base; its score is very low
     for log_odds in strands(motif):
         score = site_scores(tokens, log_odds)
@@ -72,8 +72,8 @@ def occupancy_changes(tokens: np.ndarray, motif: Motif) -> np.ndarray:
         for place, row in enumerate(log_odds):
             own = row[known[:, place : place + score.shape[1]]]
             changed = special.expit((score - own)[:, :, None] + row) - occupied[:, :, None]
-            found[:, place : place + score.shape[1]] += changed.astype(np.float32)
-    return found
+            changes[:, place : place + score.shape[1]] += changed.astype(np.float32)
+    return changes
 
 
 def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif]) -> pl.DataFrame:
@@ -162,7 +162,7 @@ def find_sites(
     from 1 in the promoter with its flanks. ``effect`` is the site ablation effect: predicted expression minus the mean prediction after
     replacing the site with 8 random sequences (from ``seed``).
     """
-    found, at = [], []
+    rows, at = [], []
     for motif in motifs:
         for strand, log_odds in zip("+-", strands(motif), strict=True):
             if len(log_odds) > tokens.shape[1]:
@@ -180,9 +180,9 @@ def find_sites(
                 if abs(alike) >= _ALIKE:
                     first = int(start - begin[row] + 1)
                     place = (names[int(row)], motif.factor, motif.matrix_id, strand, first, first + len(log_odds) - 1)
-                    found.append((*place, float(special.expit(score[row, start])), alike))
+                    rows.append((*place, float(special.expit(score[row, start])), alike))
                     at.append((int(row), int(start), len(log_odds)))
-    sites = pl.DataFrame(found, schema={name: kind for name, kind in SITES.items() if name != "effect"}, orient="row")
+    sites = pl.DataFrame(rows, schema={name: kind for name, kind in SITES.items() if name != "effect"}, orient="row")
     sites = sites.with_columns(pl.Series("effect", _effects_of_sites(predictor, tokens, at, seed), pl.Float64))
     return sites.sort("name", "start", "matrix", maintain_order=True)
 
@@ -210,8 +210,8 @@ def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.
         pl.col("effect").mean().alias("mean_effect"),
         (pl.col("name").n_unique() / promoters).alias("promoters"),
     )
-    found = factors.join(of_each, on="matrix", how="left", maintain_order="left")
-    return found.with_columns(pl.col("sites").fill_null(0), pl.col("promoters").fill_null(0.0)).select(list(SUMMARY))
+    summary = factors.join(of_each, on="matrix", how="left", maintain_order="left")
+    return summary.with_columns(pl.col("sites").fill_null(0), pl.col("promoters").fill_null(0.0)).select(list(SUMMARY))
 
 
 def find_seqlets(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites: pl.DataFrame) -> pl.DataFrame:

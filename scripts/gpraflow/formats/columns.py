@@ -66,18 +66,18 @@ def resolve_columns(
     columns: Mapping[str, str | int], names: list[str], header: bool, path: Any, section: str = "input", required: Sequence[str] = REQUIRED
 ) -> dict[str, str]:
     """Return role -> column name in the file. Error messages name ``section`` of the config, or the options of the command line."""
-    found = {}
+    resolved = {}
     for role, wanted in columns.items():
         if wanted == "auto":
             if header and role in names:
-                found[role] = role
+                resolved[role] = role
             continue
         if wanted == "":
             continue
         if isinstance(wanted, int):
             if not 1 <= wanted <= len(names):
                 raise ConfigError(f"{path}: no column number {wanted} for {role}; the first row has {len(names)} columns")
-            found[role] = names[wanted - 1]
+            resolved[role] = names[wanted - 1]
         elif not header:
             key = f"input.header is false, so {section}.columns.{role}" if section else f"without a header --{role}-column"
             raise ConfigError(f"{path}: {key} must be a number from 1, not '{wanted}'")
@@ -94,11 +94,11 @@ def resolve_columns(
                 f"{', ...' if len(names) > 12 else ''}); {advice} if there is no header"
             )
         else:
-            found[role] = wanted
+            resolved[role] = wanted
     for role in required:
-        if role not in found:
+        if role not in resolved:
             raise ConfigError(f"{path}: {section}.columns.{role} must name a column")
-    return found
+    return resolved
 
 
 # Checking

@@ -71,8 +71,10 @@ def records(
             if str(path) == STDIN:
                 raise InputError("standard input: Parquet cannot be read from a pipe; give the file's name")
             kind = "parquet"
-        found = parquet_blocks(path) if kind == "parquet" else text_blocks(stream, kind, header, named)
-        blocks = (select_columns(rows, resolve_columns(wanted, names, header, named, "", ("sequence",)), named) for rows, names in found)
+        raw_blocks = parquet_blocks(path) if kind == "parquet" else text_blocks(stream, kind, header, named)
+        blocks = (
+            select_columns(rows, resolve_columns(wanted, names, header, named, "", ("sequence",)), named) for rows, names in raw_blocks
+        )
     for rows in blocks:
         if "name" not in rows.columns:
             rows = rows.with_columns(name=pl.lit(None))
@@ -125,8 +127,8 @@ def regroup(blocks: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]
 
 def _fasta_blocks(stream: Iterable[bytes], path: Path) -> Iterator[pl.DataFrame]:
     """Yield ``row`` (number of the record, from 1), ``name`` (its first word) and ``sequence``."""
-    found, first = SimpleFastaParser(split_lines(stream, path)), 1
-    while block := list(islice(found, _RECORDS)):
+    entries, first = SimpleFastaParser(split_lines(stream, path)), 1
+    while block := list(islice(entries, _RECORDS)):
         titles, sequences = zip(*block, strict=True)
         names = [title.split(maxsplit=1)[0] if title.strip() else "" for title in titles]
         rows = pl.DataFrame({"name": names, "sequence": sequences}, schema={"name": pl.String, "sequence": pl.String})

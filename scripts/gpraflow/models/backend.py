@@ -33,10 +33,10 @@ def select_backend(backend: str) -> str:
 
 def in_batches(call: Callable[[np.ndarray], np.ndarray], tokens: np.ndarray, batch_size: int) -> np.ndarray:
     """Apply ``call`` to at least one row of ``(promoters, length)`` tokens in batches of constant shape; the last batch is padded."""
-    found = []
+    outputs = []
     for begin in range(0, len(tokens), batch_size):
         part = tokens[begin : begin + batch_size]
         missing = batch_size - len(part)
         padded = np.concatenate([part, np.repeat(part[:1], missing, axis=0)]) if missing else part
-        found.append(call(padded.astype(np.int32))[: len(part)])
-    return np.concatenate(found)
+        outputs.append(call(padded.astype(np.int32))[: len(part)])
+    return np.concatenate(outputs)

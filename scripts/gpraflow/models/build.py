@@ -27,8 +27,8 @@ def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, up
         If the architecture does not exist, or its sizes are incompatible.
     """
     architecture = describe(name)
-    given = sizes | ({"motifs": motifs} if architecture.motifs else {})
+    arguments = sizes | ({"motifs": motifs} if architecture.motifs else {})
     try:
-        return importlib.import_module(architecture.module).build(length, outputs=outputs, upstream=upstream, **given)
+        return importlib.import_module(architecture.module).build(length, outputs=outputs, upstream=upstream, **arguments)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"model.{name}: no model can be built from these sizes: {error}") from error

@@ -77,10 +77,10 @@ class _Dense(layers.Layer):
 
     def call(self, x: Any) -> Any:
         """Return ``(batch, length, units)``."""
-        found = _dense(x, ops.cast(self.dense.kernel, x.dtype))
+        product = _dense(x, ops.cast(self.dense.kernel, x.dtype))
         if self.dense.use_bias:
-            found = found + ops.cast(self.dense.bias, found.dtype)
-        return self.dense.activation(found)
+            product = product + ops.cast(self.dense.bias, product.dtype)
+        return self.dense.activation(product)
 
     def compute_output_shape(self, shape: Any) -> Any:
         """Return the output shape."""
@@ -92,12 +92,12 @@ def _dense(x: Any, kernel: Any) -> Any:
     """Multiply ``(batch, length, channels)`` with ``(channels, units)``."""
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
-        given = args[0] if upstream is None else upstream
-        return ops.matmul(given, ops.transpose(kernel)), _once(lambda: (of_kernel(given),), kernel)[0]
+        upstream_gradient = args[0] if upstream is None else upstream
+        return ops.matmul(upstream_gradient, ops.transpose(kernel)), _once(lambda: (of_kernel(upstream_gradient),), kernel)[0]
 
-    def of_kernel(given: Any) -> Any:
+    def of_kernel(upstream_gradient: Any) -> Any:
         channels, units = kernel.shape
-        rows, columns = ops.reshape(given, (-1, units)), ops.reshape(x, (-1, channels))
+        rows, columns = ops.reshape(upstream_gradient, (-1, units)), ops.reshape(x, (-1, channels))
         return ops.transpose(ops.matmul(ops.transpose(rows), columns))  # XLA uses a matrix product for this operand order only
 
     return ops.matmul(x, kernel), gradient
@@ -109,9 +109,9 @@ class _Grouped(layers.Layer):
     def __init__(self, model: keras.Model, name: str):
         (embedding,) = (layer for layer in model.layers if isinstance(layer, layers.Embedding))
         super().__init__(name=name, dtype=embedding.dtype_policy)
-        found = _NAME.fullmatch(name)
-        assert found
-        self.embedding, self.kernel_size, self.filters_per_group = embedding, int(found[2]), int(found[3])
+        match = _NAME.fullmatch(name)
+        assert match
+        self.embedding, self.kernel_size, self.filters_per_group = embedding, int(match[2]), int(match[3])
         self.built = True
 
     def call(self, x: Any) -> Any:
@@ -129,9 +129,11 @@ def _convolution(x: Any, kernel: Any) -> Any:
     """Convolve ``(batch, length, channels)`` with ``(filters_per_group, kernel_size, filters_per_group, groups)``."""
 
     def gradient(*args: Any, upstream: Any = None) -> Any:
-        given = args[0] if upstream is None else upstream
-        turned = ops.transpose(ops.flip(kernel, axis=1), (2, 1, 0, 3))
-        return _once(lambda: (_products(given, turned, backwards=True), _kernel_gradient(x, given, kernel.shape)), x, kernel)
+        upstream_gradient = args[0] if upstream is None else upstream
+        flipped = ops.transpose(ops.flip(kernel, axis=1), (2, 1, 0, 3))
+        return _once(
+            lambda: (_products(upstream_gradient, flipped, backwards=True), _kernel_gradient(x, upstream_gradient, kernel.shape)), x, kernel
+        )
 
     return _once(lambda: (_products(x, kernel),), x)[0], gradient
 
@@ -161,11 +163,11 @@ def _products(x: Any, kernel: Any, backwards: bool = False) -> Any:
     inputs, kernel_size = kernel.shape[:2]
     length, channels = x.shape[1:]
     padded, kernel = (ops.cast(each, "float32") for each in (_padded(x, kernel_size, inputs, backwards), kernel))
-    found = 0.0
+    total = 0.0
     for shift in range(kernel_size):
         for one in range(inputs):
-            found = found + padded[:, shift : shift + length, one, None] * kernel[one, shift]
-    return ops.cast(ops.reshape(found, (-1, length, channels)), x.dtype)
+            total = total + padded[:, shift : shift + length, one, None] * kernel[one, shift]
+    return ops.cast(ops.reshape(total, (-1, length, channels)), x.dtype)
 
 
 def _kernel_gradient(x: Any, upstream: Any, shape: Any) -> Any:
@@ -180,5 +182,5 @@ def _kernel_gradient(x: Any, upstream: Any, shape: Any) -> Any:
         for position in range(begin, min(begin + _SPAN, length)):
             piece = piece + padded[:, position : position + kernel_size, :, None] * upstream[:, position, None, None]
         pieces.append(piece)
-    found = ops.sum(sum(pieces[1:], pieces[0]), axis=0)  # (kernel_size, inputs, outputs, groups)
-    return ops.cast(ops.transpose(found, (1, 0, 2, 3)), x.dtype)
+    summed = ops.sum(sum(pieces[1:], pieces[0]), axis=0)  # (kernel_size, inputs, outputs, groups)
+    return ops.cast(ops.transpose(summed, (1, 0, 2, 3)), x.dtype)

@@ -38,7 +38,7 @@ def gradient_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray] | None
             return change.call(layer, *args, **options)
         if id(layer) not in cores:
             cores[id(layer)] = _clone(layer, change.call)
-        return _Oriented(cores[id(layer)], change, turned=not isinstance(args[0], list) and args[0] is not tokens)(*args)
+        return _Oriented(cores[id(layer)], change, reverse_complemented=not isinstance(args[0], list) and args[0] is not tokens)(*args)
 
     changed = _clone(model, call, tokens)
     if not change.places:
@@ -60,7 +60,7 @@ class _Change:
 
     def __init__(self) -> None:
         self.value: Any = None
-        self.turned = False  # whether tokens are reverse-complemented
+        self.reverse_complemented = False  # whether the network reads the reverse complement
         self.places = 0  # number of one-hot layers to which it is added
 
     def call(self, layer: Any, *args: Any, **options: Any) -> Any:
@@ -74,7 +74,8 @@ class _Change:
         """Return the perturbation, oriented and padded to the shape of ``like``, or 0."""
         if self.value is None:
             return 0.0
-        value = ops.flip(self.value, axis=(1, 2)) if self.turned else self.value  # reversing both axes gives the reverse complement
+        # Reversing both axes gives the reverse complement.
+        value = ops.flip(self.value, axis=(1, 2)) if self.reverse_complemented else self.value
         plasmid = like.shape[1] - value.shape[1]  # bp of plasmid sequence before the promoter
         return ops.cast(ops.pad(value, ((0, 0), (plasmid, 0), (0, 0))), like.dtype)
 
@@ -88,24 +89,24 @@ class _Changed(layers.Layer):
 
     def call(self, tokens: Any) -> Any:
         """Return ``(batch, window, 4)`` perturbed one-hot channels."""
-        found = self.one_hot.call(tokens)
-        return found + self.change.of(found)
+        encoded = self.one_hot.call(tokens)
+        return encoded + self.change.of(encoded)
 
 
 class _Oriented(layers.Layer):
     """A network applied to the promoter or to its reverse complement."""
 
-    def __init__(self, core: Any, change: _Change, turned: bool):
+    def __init__(self, core: Any, change: _Change, reverse_complemented: bool):
         super().__init__()
-        self.core, self.change, self.turned, self.built = core, change, turned, True
+        self.core, self.change, self.reverse_complemented, self.built = core, change, reverse_complemented, True
 
     def call(self, inputs: Any) -> Any:
         """Return raw outputs."""
-        self.change.turned = self.turned
+        self.change.reverse_complemented = self.reverse_complemented
         try:
             return self.core(inputs, training=False)
         finally:
-            self.change.turned = False
+            self.change.reverse_complemented = False
 
     def compute_output_shape(self, shape: Any) -> Any:
         """Return the network's output shape."""

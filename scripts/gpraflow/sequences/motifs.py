@@ -45,13 +45,13 @@ def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
         ) from None
     if not records:
         raise InputError(f"{path}: no motif in JASPAR format found")
-    found = []
+    loaded = []
     for record in records:
         counts = np.array([record.counts[base] for base in "ACGT"], np.float64).T
         frequency = counts / counts.sum(axis=1, keepdims=True)
         log_odds = np.log((frequency + pseudocount) / (1 + 4 * pseudocount) / 0.25)
-        found.append(Motif(record.matrix_id, record.name, log_odds.astype(np.float32)))
-    return found
+        loaded.append(Motif(record.matrix_id, record.name, log_odds.astype(np.float32)))
+    return loaded
 
 
 def likeness(one: Motif, other: Motif) -> float:
@@ -60,12 +60,12 @@ def likeness(one: Motif, other: Motif) -> float:
     If a motif is narrower than 5 bp, it must overlap completely.
     """
     least = min(_SHARED, len(one.log_odds), len(other.log_odds))
-    found = -1.0
-    for turned in (other.log_odds, other.log_odds[::-1, ::-1]):
-        for shift in range(least - len(turned), len(one.log_odds) - least + 1):
-            begin, end = max(0, shift), min(len(one.log_odds), shift + len(turned))
-            found = max(found, float(np.corrcoef(one.log_odds[begin:end].ravel(), turned[begin - shift : end - shift].ravel())[0, 1]))
-    return found
+    best = -1.0
+    for oriented in (other.log_odds, other.log_odds[::-1, ::-1]):
+        for shift in range(least - len(oriented), len(one.log_odds) - least + 1):
+            begin, end = max(0, shift), min(len(one.log_odds), shift + len(oriented))
+            best = max(best, float(np.corrcoef(one.log_odds[begin:end].ravel(), oriented[begin - shift : end - shift].ravel())[0, 1]))
+    return best
 
 
 def occupancies(tokens: np.ndarray, motifs: Sequence[Motif], log_concentration: np.ndarray) -> np.ndarray:
@@ -107,7 +107,7 @@ def occupancies(tokens: np.ndarray, motifs: Sequence[Motif], log_concentration: 
     shift = (log_concentration[order] - matrices[0].max(axis=2).sum(axis=1)).astype(np.float32)[:, None, None]
     flat = matrices.reshape(2 * len(motifs), widest * 4)
 
-    found = np.empty((len(tokens), len(motifs)))
+    occupancy = np.empty((len(tokens), len(motifs)))
     for begin in range(0, len(tokens), _CHUNK):
         padded = np.pad(tokens[begin : begin + _CHUNK].T, ((0, widest - 1), (0, 0)), constant_values=PADDING)
         rows = padded.shape[1]
@@ -129,5 +129,5 @@ def occupancies(tokens: np.ndarray, motifs: Sequence[Motif], log_concentration: 
         for low, high, width in zip(first, last, kinds, strict=True):
             free = before[: max(length - width + 1, 0)] * after[width:] / after[0]  # configurations on either side of the site
             bound = np.einsum("fsr,sr->rf", weights[low:high, : len(free)], free.astype(np.float32))
-            found[begin : begin + rows, order[low:high]] = bound
-    return found
+            occupancy[begin : begin + rows, order[low:high]] = bound
+    return occupancy

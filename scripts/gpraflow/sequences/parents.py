@@ -23,15 +23,15 @@ def consensus(sequences: pl.Series, of: pl.Series) -> pl.Series:
     polars.Series
         Parent sequences; null if variants of a parent differ in length, or no base has a majority at some position.
     """
-    found: dict[Any, str | None] = {}
+    parents: dict[Any, str | None] = {}
     for (name,), part in pl.DataFrame({"s": sequences, "of": of}).group_by("of"):
         if name is None or part["s"].str.len_bytes().n_unique() > 1:
             continue
         letters = bytes_matrix(part["s"])
         counts = np.stack([(letters == ord(base)).sum(axis=0) for base in "ACGTN"])
         if (counts.max(axis=0) * 2 > len(letters)).all():
-            found[name] = "".join("ACGTN"[i] for i in counts.argmax(axis=0))
-    return pl.Series(PARENT, [found.get(name) for name in of], pl.String)
+            parents[name] = "".join("ACGTN"[i] for i in counts.argmax(axis=0))
+    return pl.Series(PARENT, [parents.get(name) for name in of], pl.String)
 
 
 def with_parents(table: pl.DataFrame, of: str, sequence: str) -> pl.DataFrame:

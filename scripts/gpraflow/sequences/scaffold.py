@@ -121,19 +121,19 @@ def reverse_complement_sequences(sequences: pl.Series) -> pl.Series:
     Uses a lookup table on a byte matrix per sequence length, ten times faster than string operations in Polars.
     """
     lengths = sequences.str.len_bytes().to_numpy()
-    turned, places = [], []
+    complements, places = [], []
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
         if length:
             text = _OTHER_BASE[bytes_matrix(sequences[rows] if len(rows) < len(sequences) else sequences)[:, ::-1]]
-            turned.append(pl.Series(np.ascontiguousarray(text).view(f"S{length}").ravel()).cast(pl.String))
+            complements.append(pl.Series(np.ascontiguousarray(text).view(f"S{length}").ravel()).cast(pl.String))
         else:
-            turned.append(sequences[rows])
+            complements.append(sequences[rows])
         places.append(rows)
-    if len(turned) == 1:
-        return turned[0].alias(sequences.name)
-    if not turned:
+    if len(complements) == 1:
+        return complements[0].alias(sequences.name)
+    if not complements:
         return sequences
     place = np.empty(len(sequences), np.int64)
     place[np.concatenate(places)] = np.arange(len(sequences))
-    return pl.concat(turned)[place].alias(sequences.name)
+    return pl.concat(complements)[place].alias(sequences.name)

@@ -109,9 +109,9 @@ def strands(batch_size: int, seed: int, epoch: int, step: int) -> np.ndarray:
 def turn_some(tokens: np.ndarray, batch_size: int, process: tuple[int, int], seed: int, epoch: int, step: int) -> np.ndarray:
     """Return a process's part of a batch with the promoters selected by `strands` reverse-complemented."""
     first = batch_size // process[1] * process[0]
-    turned = strands(batch_size, seed, epoch, step)[first : first + len(tokens)]
+    selected = strands(batch_size, seed, epoch, step)[first : first + len(tokens)]
     tokens = tokens.copy()
-    tokens[turned] = reverse_complement(tokens[turned])
+    tokens[selected] = reverse_complement(tokens[selected])
     return tokens
 
 
@@ -152,15 +152,15 @@ class MemoryMap:
         bounds = np.searchsorted(ordered, self._ends)
         kinds = {"bytes": np.uint8, "float": np.float32}
         wanted = {name: self.features[name] for name in names or self.features}
-        found = {name: np.empty((len(rows), f["size"]), kinds[f["kind"]]) for name, f in wanted.items()}
+        batch = {name: np.empty((len(rows), f["size"]), kinds[f["kind"]]) for name, f in wanted.items()}
         begin = 0
         for index, end in enumerate(bounds.tolist()):
             if end > begin:
                 records = self.maps[index][ordered[begin:end] - (self._ends[index] - len(self.maps[index]))]
-                for name, values in shards_manifest.decode(records, self.manifest, list(found)).items():
-                    found[name][order[begin:end]] = values
+                for name, values in shards_manifest.decode(records, self.manifest, list(batch)).items():
+                    batch[name][order[begin:end]] = values
             begin = end
-        return found
+        return batch
 
     def batches(
         self,
@@ -230,8 +230,8 @@ class PermutedLabels(MemoryMap):
         """Return features like `MemoryMap.take`; all except the sequence are permuted between promoters."""
         wanted = list(names or self.features)
         own, others = [name for name in wanted if name == SEQUENCE], [name for name in wanted if name != SEQUENCE]
-        found = super().take(rows, own) if own else {}
-        return found | (super().take(self._other[rows], others) if others else {})
+        batch = super().take(rows, own) if own else {}
+        return batch | (super().take(self._other[rows], others) if others else {})
 
 
 def check_processes(batch_size: int, process: tuple[int, int]) -> None:

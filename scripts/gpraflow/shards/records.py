@@ -107,7 +107,7 @@ def layout(length: int, float_features: dict[str, int]) -> tuple[bytes, list[Fea
         Template of the record, including framing, with zeros for values; and its features in record order (that of deterministic
         serialisation).
     """
-    example, found = b"", []
+    example, fields = b"", []
     # Order of protobuf's deterministic maps: by bytes, except that a name follows longer names of which it is a prefix.
     for name in sorted([SEQUENCE, *float_features], key=lambda name: name.encode() + b"\xff"):
         size = length if name == SEQUENCE else float_features[name]
@@ -118,12 +118,12 @@ def layout(length: int, float_features: dict[str, int]) -> tuple[bytes, list[Fea
         feature = _field(1 if kind == "bytes" else 2, listed)
         entry = _field(1, _field(1, name.encode()) + _field(2, feature))
         example += entry
-        found.append((name, kind, size, len(example) - len(values)))
+        fields.append((name, kind, size, len(example) - len(values)))
     payload = _field(1, example)
     shift = _HEADER + len(payload) - len(example)
     head = struct.pack("<Q", len(payload))
     record = head + struct.pack("<I", int(_mask(_crc32c(head) ^ 0xFFFFFFFF))) + payload + bytes(_FOOTER)
-    return record, [Feature(name, kind, size, offset + shift) for name, kind, size, offset in found]
+    return record, [Feature(name, kind, size, offset + shift) for name, kind, size, offset in fields]
 
 
 class Encoder:
@@ -154,10 +154,10 @@ class Encoder:
         rows = len(values[SEQUENCE])
         records = np.tile(self.template, (rows, 1))
         for feature in self.features:
-            given = values[feature.name]
+            column = values[feature.name]
             if feature.kind == "float":
-                given = np.ascontiguousarray(given.reshape(rows, feature.size), "<f4").view(np.uint8)
-            records[:, feature.offset : feature.offset + feature.width] = given
+                column = np.ascontiguousarray(column.reshape(rows, feature.size), "<f4").view(np.uint8)
+            records[:, feature.offset : feature.offset + feature.width] = column
         for start in range(0, rows, _CACHED_ROWS):
             some = records[start : start + _CACHED_ROWS]
             crc = self._checksums(np.ascontiguousarray(some.T))

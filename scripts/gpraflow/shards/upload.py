@@ -58,9 +58,9 @@ def upload(
         If the bucket cannot be written, an uploaded object is damaged, or another run writes to the bucket.
     """
     bucket = connect(url)
-    if location and (found := bucket.location()) is not None and found.lower() != location.lower():
+    if location and (actual := bucket.location()) is not None and actual.lower() != location.lower():
         raise ConfigError(
-            f"{bucket.url}: this bucket is in {found}, not in {location} as bucket.location says: training elsewhere is slow, and Google "
+            f"{bucket.url}: this bucket is in {actual}, not in {location} as bucket.location says: training elsewhere is slow, and Google "
             "charges for what crosses regions; create a bucket there (a bucket cannot move), or correct bucket.location"
         )
     receipt: dict[str, Any] = {"bucket": bucket.url, "splits": {}}
@@ -127,11 +127,11 @@ class _Upload:
     def _send(self, missing: list[str]) -> None:
         """Upload missing objects, the manifest last."""
         sizes = {name: (self.local.parent / name).stat().st_size for name in missing}
-        with Progress("upload_shards", self.split, 0, sum(sizes.values()), self.terminal) as told:
+        with Progress("upload_shards", self.split, 0, sum(sizes.values()), self.terminal) as progress:
 
             def put(name: str) -> None:
                 self.bucket.put(f"{self.split}/{name}", self.local.parent / name, self.expected[name], self.seen.get(name))
-                told.add(sizes[name])
+                progress.add(sizes[name])
 
             shards_first = [name for name in missing if name != self.local.name]
             sent = iter(self.pool.map(put, shards_first))
@@ -175,9 +175,9 @@ def verify(url: str, say: Callable[[str], None] = print) -> None:
             where = f"{bucket.url}/{split}"
             manifest = shards_manifest.parse_manifest(bucket.get(f"{split}/{_MANIFEST}"), f"{where}/{_MANIFEST}")
             expected = {shard["name"]: shard for shard in manifest["shards"]}
-            found = pool.map(lambda name, split=split: bucket.find(f"{split}/{name}"), expected)
+            entries = pool.map(lambda name, split=split: bucket.find(f"{split}/{name}"), expected)
             before = len(faults)
-            for shard, entry in zip(expected.values(), found, strict=True):
+            for shard, entry in zip(expected.values(), entries, strict=True):
                 try:
                     if entry is None:
                         raise InputError(f"{where}/{shard['name']}: not in the bucket")
@@ -225,12 +225,12 @@ def delete(url: str, say: Callable[[str], None] = print, *, really: bool) -> Non
 
 def _splits(bucket: Bucket) -> dict[str, list[str]]:
     """Return the names of manifest and shards in a bucket, by split."""
-    found: dict[str, list[str]] = {}
+    splits: dict[str, list[str]] = {}
     for name in bucket.names(""):
         split, _, file = name.partition("/")
         if file == _MANIFEST or shards_manifest.is_shard_name(file, split):
-            found.setdefault(split, []).append(file)
-    return found
+            splits.setdefault(split, []).append(file)
+    return splits
 
 
 def read_receipt(path: str | os.PathLike) -> dict[str, Any]:

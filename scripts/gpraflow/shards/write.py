@@ -38,7 +38,7 @@ def float_features(table: pl.LazyFrame, extra: Sequence[str]) -> dict[str, int]:
     InputError
         If an extra feature is not a numeric, boolean or list column, or its lists differ in length.
     """
-    schema, found = table.collect_schema(), {EXPRESSION: 1}
+    schema, widths = table.collect_schema(), {EXPRESSION: 1}
     for name in extra:
         dtype = schema.get(name)
         if isinstance(dtype, pl.List) and dtype.inner.is_numeric():
@@ -46,12 +46,12 @@ def float_features(table: pl.LazyFrame, extra: Sequence[str]) -> dict[str, int]:
             least, most = table.select(length.min().alias("least"), length.max().alias("most")).collect().row(0)
             if not least or least != most:
                 raise InputError(f"shards.extra_features: the lists of column '{name}' differ in length; leave it out")
-            found[name] = least
+            widths[name] = least
         elif dtype is not None and (dtype.is_numeric() or dtype == pl.Boolean):
-            found[name] = 1
+            widths[name] = 1
         else:
             raise InputError(f"shards.extra_features: '{name}' is not a numeric column of the promoter table ({', '.join(schema)})")
-    return found
+    return widths
 
 
 def write(

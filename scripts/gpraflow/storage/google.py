@@ -43,19 +43,19 @@ class GoogleBucket:
             raise ConfigError(f"bucket.url: '{url}' is not a Google bucket URL; expected gs://name or gs://name/folder")
         self._prefix = f"{match[2]}/" if match[2] else ""
         self._where = f"gs://{match[1]}"
-        with _told(self._where):
+        with _with_advice(self._where):
             client = Client(project=None)  # access to an existing bucket needs no project
             self._bucket = client.bucket(match[1], user_project=os.environ.get(PAYER) or None)
 
     def find(self, name: str) -> Entry | None:
         """See `storage.Bucket`."""
-        with _told(self._where):
+        with _with_advice(self._where):
             blob = self._bucket.get_blob(self._prefix + name, retry=_patient, timeout=TIMEOUT)
         return Entry(blob.size, _hexadecimal(blob.crc32c), blob.generation) if blob is not None else None
 
     def get(self, name: str) -> bytes:
         """See `storage.Bucket`."""
-        with _told(self._where):
+        with _with_advice(self._where):
             for _ in range(ATTEMPTS):
                 blob = self._bucket.blob(self._prefix + name)
                 content = None
@@ -70,12 +70,12 @@ class GoogleBucket:
                 if content is not None and files.crc32c(content) == _hexadecimal(blob.crc32c):
                     return content
                 print(f"{self.url}/{name}: {_DAMAGED}; once more", flush=True)
-        raise _given_up(f"{self.url}/{name}", _DAMAGED)
+        raise _attempts_failed(f"{self.url}/{name}", _DAMAGED)
 
     def put(self, name: str, path: Path, crc32c: str, seen: Entry | None) -> None:
         """See `storage.Bucket`."""
         generation = seen.version if seen else 0
-        with _told(self._where):
+        with _with_advice(self._where):
             for _ in range(ATTEMPTS):
                 blob, why = self._bucket.blob(self._prefix + name, chunk_size=CHUNK), _DAMAGED
                 try:
@@ -92,8 +92,8 @@ class GoogleBucket:
                     self.delete(name, Entry(blob.size, arrived, blob.generation))
                     generation = 0
                 except answers.PreconditionFailed:
-                    found = self.find(name)  # our own upload if only the response was lost
-                    if found is None or found.crc32c != crc32c:
+                    current = self.find(name)  # our own upload if only the response was lost
+                    if current is None or current.crc32c != crc32c:
                         raise conflict(f"{self.url}/{name}") from None
                     return
                 except DataCorruption:
@@ -105,11 +105,11 @@ class GoogleBucket:
                     elif "crc32c" not in _reason(error).lower():
                         raise
                 print(f"{self.url}/{name}: {why}; once more", flush=True)
-        raise _given_up(f"{self.url}/{name}", why)
+        raise _attempts_failed(f"{self.url}/{name}", why)
 
     def delete(self, name: str, seen: Entry) -> None:
         """See `storage.Bucket`."""
-        with _told(self._where):
+        with _with_advice(self._where):
             try:
                 self._bucket.blob(self._prefix + name).delete(if_generation_match=seen.version, retry=_patient, timeout=TIMEOUT)
             except answers.NotFound:
@@ -123,15 +123,15 @@ class GoogleBucket:
 
     def names(self, prefix: str) -> list[str]:
         """See `storage.Bucket`."""
-        with _told(self._where):
-            found = self._bucket.list_blobs(
+        with _with_advice(self._where):
+            blobs = self._bucket.list_blobs(
                 prefix=self._prefix + prefix, fields="items(name),nextPageToken", retry=_patient, timeout=TIMEOUT
             )
-            return sorted(blob.name.removeprefix(self._prefix) for blob in found)
+            return sorted(blob.name.removeprefix(self._prefix) for blob in blobs)
 
     def location(self) -> str | None:
         """See `storage.Bucket`."""
-        with _told(self._where):
+        with _with_advice(self._where):
             self._bucket.reload(retry=_patient, timeout=TIMEOUT)
         return self._bucket.location
 
@@ -141,7 +141,7 @@ def _hexadecimal(checksum: str | None) -> str:
     return base64.b64decode(checksum or "").hex()
 
 
-def _given_up(url: str, why: str) -> GpraflowError:
+def _attempts_failed(url: str, why: str) -> GpraflowError:
     return GpraflowError(f"{url}: {why} {ATTEMPTS} times; give the same command again, from another network if that is no help")
 
 
@@ -151,7 +151,7 @@ def _patient(act: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def _with_advice(where: str) -> Iterator[None]:
     """Convert errors of Google's libraries to messages that say what to do."""
     try:
         yield

@@ -50,8 +50,8 @@ class FileBucket:
 
     def names(self, prefix: str) -> list[str]:
         """See `Bucket`."""
-        found = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
-        return sorted(name for name in found if name.startswith(prefix))
+        paths = (path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
+        return sorted(name for name in paths if name.startswith(prefix))
 
     def location(self) -> str | None:
         """See `Bucket`."""

@@ -183,13 +183,13 @@ class _Fetch:
                         f"{self.path}: this file is missing, and fetch.offline is true; set it to false, or copy "
                         f"{self.source.file} of {origin} there by hand"
                     )
-                if (found := self._download()) is not None:
-                    return found
+                if (about := self._download()) is not None:
+                    return about
             return self._reuse()
 
     # Expected size and checksum
 
-    def _given(self) -> _Expected | None:
+    def _registered(self) -> _Expected | None:
         if not self.source.checksum:
             return None
         return _Expected(_checked(self.source.checksum, f"{self.where}, {self.source.file}"), None)
@@ -200,13 +200,13 @@ class _Fetch:
         same = about.get("doi") == self.source.doi and about.get("file") == self.source.file and "checksum" in about
         return _Expected(about["checksum"], about.get("bytes")) if same else None
 
-    def _ask(self) -> tuple[_Expected, str]:
+    def _from_zenodo(self) -> tuple[_Expected, str]:
         """Return size and checksum from Zenodo's API, and the URL of the file; the API is queried only once."""
         if self.answer is None:
-            self.answer = self._asked()
+            self.answer = self._query_zenodo()
         return self.answer
 
-    def _asked(self) -> tuple[_Expected, str]:
+    def _query_zenodo(self) -> tuple[_Expected, str]:
         number = record_id(self.source.doi, f"{self.where}.doi")
         url = f"{self.network.api.rstrip('/')}/records/{number}"
         try:
@@ -244,22 +244,22 @@ class _Fetch:
     # Files already present
 
     def _reuse(self) -> dict[str, Any]:
-        expected = self._given() or self._recorded()
+        expected = self._registered() or self._recorded()
         if expected is None and (self.network.offline or not self.source.doi):
             raise GpraflowError(
                 f"{self.path}: this file exists, but its checksum is unknown and fetch.offline is true; give it in "
                 f"{self.where}, or copy {self.about.name} too"
             )
-        expected = expected or self._ask()[0]
+        expected = expected or self._from_zenodo()[0]
         size = self.path.stat().st_size
-        found = checksum_of(self.path, expected.checksum.split(":")[0]) if expected.size in (None, size) else ""
-        if found != expected.checksum:
-            of_it = f"{found} where {expected.checksum}" if found else f"{size} bytes where {expected.size} ({expected.checksum})"
+        checksum = checksum_of(self.path, expected.checksum.split(":")[0]) if expected.size in (None, size) else ""
+        if checksum != expected.checksum:
+            of_it = f"{checksum} where {expected.checksum}" if checksum else f"{size} bytes where {expected.size} ({expected.checksum})"
             raise InputError(
                 f"{self.path}: another file is there than {self.source.file} of {self.source.dataset}: {of_it} is expected; "
                 f"move it away and run again, or correct {self.where}"
             )
-        self.say(f"{self.path} is there, with {found}")
+        self.say(f"{self.path} is there, with {checksum}")
         about = self._about(expected.checksum, size)
         if _load(self.about) != about:
             try:
@@ -275,9 +275,9 @@ class _Fetch:
 
     def _download(self) -> dict[str, Any] | None:
         """Download the file and return its description; None if another process downloaded it meanwhile."""
-        expected = self._given()
+        expected = self._registered()
         if expected is None:
-            expected = self._ask()[0]
+            expected = self._from_zenodo()[0]
         with self._partial(expected) as handle:
             if handle is None:
                 return None
@@ -311,7 +311,7 @@ class _Fetch:
 
     def _zenodo(self, expected: _Expected) -> str:
         try:
-            says, link = self._ask()
+            says, link = self._from_zenodo()
         except GpraflowError as error:
             raise _FaultError(str(error)) from error
         if says.checksum != expected.checksum and says.checksum.split(":")[0] == expected.checksum.split(":")[0]:
@@ -356,12 +356,14 @@ class _Fetch:
         while True:
             self._go_on(url, handle, expected)
             size = handle.seek(0, os.SEEK_END)
-            found = checksum_of(self.part, expected.checksum.split(":")[0])
-            if found == expected.checksum:
+            checksum = checksum_of(self.part, expected.checksum.split(":")[0])
+            if checksum == expected.checksum:
                 return size
             _empty(handle)
             if not resumed:
-                raise _FaultError(f"gives another file: {found} ({size} bytes) where {expected.checksum} is expected; it was thrown away")
+                raise _FaultError(
+                    f"gives another file: {checksum} ({size} bytes) where {expected.checksum} is expected; it was thrown away"
+                )
             self.say(f"what was kept in {self.part.name} does not fit; starting anew")
             resumed = 0
 
@@ -404,10 +406,10 @@ class _Fetch:
             if expected.size is not None and total != expected.size:
                 raise _FaultError(f"offers {total} bytes where {expected.size} are expected")
             self._room(handle, begin, total)
-            with Progress("fetch_dataset", self.source.file, begin, total, self.terminal) as told:
+            with Progress("fetch_dataset", self.source.file, begin, total, self.terminal) as progress:
                 for block in response.raw.stream(BLOCK, decode_content=False):
                     _write(handle, block)
-                    told.add(len(block))
+                    progress.add(len(block))
         if total is not None and handle.tell() < total:
             raise urllib3.exceptions.IncompleteRead(handle.tell(), total - handle.tell())
 

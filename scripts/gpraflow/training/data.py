@@ -50,14 +50,14 @@ class TrainingData:
         turn = self.options.rc_augmentation and not flagged
         process, processes = steppers.process()
         size = batch_size // processes
-        found = self.table.batches(batch_size, seed=seed, epoch=epoch, start=start, turn=turn, process=(process, processes))
-        for step, batch in enumerate(found, start=start):
+        batches = self.table.batches(batch_size, seed=seed, epoch=epoch, start=start, turn=turn, process=(process, processes))
+        for step, batch in enumerate(batches, start=start):
             reverse = np.zeros((size, 1), np.float32)
             if flagged and self.options.rc_augmentation:
                 reverse[:, 0] = shards_batches.strands(batch_size, seed, epoch, step)[process * size : (process + 1) * size]
-            given = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
+            features = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
             weight = (self.weights(batch) / self.mean_weight).astype(np.float32)
-            yield [given[name] for name in self.inputs], self.objective.targets(batch), weight
+            yield [features[name] for name in self.inputs], self.objective.targets(batch), weight
 
 
 def objective_of(expression: np.ndarray, cells: np.ndarray | None, options: Options) -> objectives.Objective:

@@ -53,19 +53,19 @@ def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, 
     from gpraflow.sequences.scaffold import PADDING
 
     tokens = keras.Input((length,), dtype="int32", name="tokens")
-    found = []
+    members = []
     for core in cores:
         seen = []
-        for turned in (False, True) if rc_averaging else (False,):
+        for reverse in (False, True) if rc_averaging else (False,):
             if len(core.inputs) == 1:
                 other = ops.flip(ops.where(tokens < PADDING, PADDING - 1 - tokens, tokens), axis=1)  # 3 - token: complement
-                raw = core(other if turned else tokens)
+                raw = core(other if reverse else tokens)
             else:
                 zero = ops.cast(ops.zeros_like(tokens[:, :1]), "float32")
-                raw = core([tokens, zero, zero + 1 if turned else zero])
+                raw = core([tokens, zero, zero + 1 if reverse else zero])
             seen.append(objective.expression(raw))
-        found.append(sum(seen[1:], seen[0]) / len(seen))
-    return keras.Model(tokens, found[0] if len(found) == 1 else keras.layers.Concatenate(name="members")(found), name=name)
+        members.append(sum(seen[1:], seen[0]) / len(seen))
+    return keras.Model(tokens, members[0] if len(members) == 1 else keras.layers.Concatenate(name="members")(members), name=name)
 
 
 def build_core(blueprint: Blueprint, length: int, outputs: int, name: str) -> Any:
@@ -93,9 +93,9 @@ def device(backend: str) -> str:
     if backend == "jax":
         import jax
 
-        found = [str(each.device_kind) for each in jax.devices()]
+        kinds = [str(each.device_kind) for each in jax.devices()]
     else:
         import tensorflow
 
-        found = [each.device_type for each in tensorflow.config.list_logical_devices()]
-    return f"{len(found)} x {found[0]}" if found else "unknown"
+        kinds = [each.device_type for each in tensorflow.config.list_logical_devices()]
+    return f"{len(kinds)} x {kinds[0]}" if kinds else "unknown"

@@ -90,7 +90,7 @@ def check(
     if registry.describe(blueprint.name).baseline:
         raise ConfigError(f"model.name: '{blueprint.name}' is not trained by gradient descent; it needs no TPU")
     try:
-        found = version("libtpu")
+        libtpu = version("libtpu")
     except PackageNotFoundError:
         raise ConfigError("libtpu is not installed here; use `make tpu-check`, which has an environment of its own for it") from None
     for key, value in _SETTINGS.items():
@@ -112,7 +112,7 @@ def check(
         "memory_of_device_gb": tpu.memory * tpu.chips / devices,
         **counts(text),
         "seconds_to_compile": round(time.monotonic() - began, 1),
-        "versions": {"libtpu": found, "jax": version("jax"), "keras": version("keras")},
+        "versions": {"libtpu": libtpu, "jax": version("jax"), "keras": version("keras")},
     }
     if options.precision == "mixed_bfloat16" and about["convolutions_float32"] > about["convolutions_bfloat16"]:
         raise TrainingError(f"most convolutions are float32 despite training.precision {options.precision}; report this as a bug")

@@ -256,9 +256,9 @@ def _fit_baseline(data: TrainingData, blueprint: Blueprint, options: Options) ->
     tokens, expression = batch[SEQUENCE], batch[EXPRESSION][:, 0]
     weights = None if options.sample_weight == "none" else data.weights(batch)
     module = importlib.import_module(registry.describe(blueprint.name).module)
-    given = {"motifs": blueprint.motifs} if registry.describe(blueprint.name).motifs else {}
+    extra = {"motifs": blueprint.motifs} if registry.describe(blueprint.name).motifs else {}
     seed = randomness.derive(options.seed, "train_model")
-    model = module.fit(tokens, expression, weights, upstream=blueprint.upstream, seed=seed, **given, **blueprint.sizes)
+    model = module.fit(tokens, expression, weights, upstream=blueprint.upstream, seed=seed, **extra, **blueprint.sizes)
     fitted, predicted = (
         model.predict(part, batch_size=PREDICTION_BATCH, verbose=0)[:, 0].astype(np.float64) for part in (tokens, data.val.tokens)
     )

@@ -56,9 +56,9 @@ class BucketJournal(BaseJournalBackend):
         """See `BaseJournalBackend`."""
         names = [name for name in self.bucket.names("") if int(name) >= log_number_from]
         with ThreadPoolExecutor(base.PARALLEL) as pool:
-            found = [json.loads(content) for content in pool.map(self.bucket.get, names)]
-        self._end = max(self._end, log_number_from + len(found))
-        return found
+            entries = [json.loads(content) for content in pool.map(self.bucket.get, names)]
+        self._end = max(self._end, log_number_from + len(entries))
+        return entries
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """See `BaseJournalBackend`."""
@@ -101,16 +101,16 @@ def _study(journal: BaseJournalBackend, name: str, seed: int) -> optuna.Study:
 
 
 def _suggest(trial: optuna.Trial, space: Sequence[Mapping[str, Any]], integers: Sequence[str]) -> dict[str, Any]:
-    found = {}
+    suggested = {}
     for values in space:
         key = values["key"]
         if "choices" in values:
-            found[key] = json.loads(trial.suggest_categorical(key, [json.dumps(choice) for choice in values["choices"]]))
+            suggested[key] = json.loads(trial.suggest_categorical(key, [json.dumps(choice) for choice in values["choices"]]))
         elif key in integers:
-            found[key] = trial.suggest_int(key, int(values["low"]), int(values["high"]), log=values.get("log", False))
+            suggested[key] = trial.suggest_int(key, int(values["low"]), int(values["high"]), log=values.get("log", False))
         else:
-            found[key] = trial.suggest_float(key, values["low"], values["high"], log=values.get("log", False))
-    return found
+            suggested[key] = trial.suggest_float(key, values["low"], values["high"], log=values.get("log", False))
+    return suggested
 
 
 def overlay(parameters: Mapping[str, Any]) -> dict[str, Any]:

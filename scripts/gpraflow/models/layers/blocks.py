@@ -140,8 +140,8 @@ def grouped_convolution(
         raise ValueError(f"{channels} channels cannot be divided into groups of filters_per_group ({filters_per_group})")
     if kernel_size * filters_per_group > length:
         raise ValueError(f"kernel_size ({kernel_size}) times filters_per_group ({filters_per_group}) is more than the window ({length} bp)")
-    given = keras.Input((length, channels))
-    kernel = learned_rows(given, kernel_size * filters_per_group, channels, initializer, name)
+    inputs = keras.Input((length, channels))
+    kernel = learned_rows(inputs, kernel_size * filters_per_group, channels, initializer, name)
     groups, tile = channels // filters_per_group, min(length, max(_TILE, kernel_size))
     width, tiles = tile + kernel_size - 1, -(-length // tile)
     # Banded matrix: each row is the kernel, shifted by one position, and zeros.
@@ -149,7 +149,7 @@ def grouped_convolution(
     rows = ops.tile(ops.pad(rows, ((0, 0), (0, tile), (0, 0), (0, 0))), (1, tile, 1, 1))[:, : tile * width]
     bands = ops.reshape(rows, (filters_per_group, tile, width, filters_per_group, groups))
     before = (kernel_size - 1) // 2
-    padded = ops.pad(given, ((0, 0), (before, tiles * tile + kernel_size - 1 - before - length), (0, 0)))
+    padded = ops.pad(inputs, ((0, 0), (before, tiles * tile + kernel_size - 1 - before - length), (0, 0)))
     windows = ops.reshape(padded[:, : tiles * tile], (-1, tiles, tile, channels))
     if kernel_size > 1:  # the first positions of the next tile
         last = ops.expand_dims(padded[:, tiles * tile :], 1)
@@ -157,7 +157,7 @@ def grouped_convolution(
     windows = ops.reshape(windows, (-1, tiles, width, filters_per_group, groups))
     outputs = ops.einsum("btpjg,jqpig->btqig", windows, bands)
     outputs = ops.reshape(outputs, (-1, tiles * tile, channels))[:, :length]
-    return keras.Model(given, outputs, name=GROUPED.format(name, kernel_size, filters_per_group))(x)
+    return keras.Model(inputs, outputs, name=GROUPED.format(name, kernel_size, filters_per_group))(x)
 
 
 def by_output(kernel: keras.KerasTensor, kernel_size: int, filters_per_group: int) -> keras.KerasTensor:

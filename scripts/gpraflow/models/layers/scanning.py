@@ -36,9 +36,9 @@ def motif_kernel(path: str | os.PathLike, width: int) -> tuple[np.ndarray, list[
     Narrower motifs are centred and padded with 0. Wider motifs are cropped to the ``width`` contiguous positions with the highest
     information content.
     """
-    found = motifs.load(path)
-    kernel = np.zeros((width, BASES, len(found)), np.float32)
-    for index, motif in enumerate(found):
+    loaded = motifs.load(path)
+    kernel = np.zeros((width, BASES, len(loaded)), np.float32)
+    for index, motif in enumerate(loaded):
         log_odds = motif.log_odds
         if len(log_odds) > width:
             information = (np.exp(log_odds) / BASES * log_odds).sum(axis=1)
@@ -46,7 +46,7 @@ def motif_kernel(path: str | os.PathLike, width: int) -> tuple[np.ndarray, list[
             log_odds = log_odds[start : start + width]
         left = (width - len(log_odds)) // 2
         kernel[left : left + len(log_odds), :, index] = log_odds
-    return kernel.reshape(BASES * width, -1), found
+    return kernel.reshape(BASES * width, -1), loaded
 
 
 def best_scores(kernel: np.ndarray) -> np.ndarray:

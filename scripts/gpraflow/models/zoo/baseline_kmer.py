@@ -128,8 +128,8 @@ def count(tokens: np.ndarray, kmer: int) -> np.ndarray:
         window = tokens[:, first : first + starts]
         index = index * BASES + window
         known &= window < PADDING
-    found = column[np.where(known, index, BASES**kmer)] + np.arange(len(tokens))[:, None] * (kinds + 1)
-    counts = np.bincount(found.ravel(), minlength=len(tokens) * (kinds + 1)).reshape(len(tokens), kinds + 1)
+    flat_index = column[np.where(known, index, BASES**kmer)] + np.arange(len(tokens))[:, None] * (kinds + 1)
+    counts = np.bincount(flat_index.ravel(), minlength=len(tokens) * (kinds + 1)).reshape(len(tokens), kinds + 1)
     return counts[:, :kinds].astype(np.float32)
 
 

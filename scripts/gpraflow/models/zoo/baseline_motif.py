@@ -188,11 +188,11 @@ def with_trees(features: keras.Model, boosting: Any) -> keras.Model:
     leaf = layers.Embedding(len(values), 1, trainable=False, dtype="float32", name="tree_values")
     output = layers.Dense(1, trainable=False, dtype="float32", name="expression")
 
-    found = features.output
+    feature_values = features.output
     node = ops.cumsum(ops.ones_like(ops.repeat(features.input[:, :1], len(grown), axis=1)), axis=1) - 1  # (batch, trees): the roots
     for _ in range(max(int(nodes["depth"].max()) for nodes in grown)):
         question = ask(node)
-        value = ops.take_along_axis(found, ops.cast(question[..., 0], "int32"), axis=1)
+        value = ops.take_along_axis(feature_values, ops.cast(question[..., 0], "int32"), axis=1)
         node = ops.cast(question[..., 2], "int32") + ops.cast(value > question[..., 1], "int32")
     model = keras.Model(features.input, output(ops.sum(leaf(node), axis=1)), name="baseline_motif")
     ask.set_weights([questions])

@@ -76,11 +76,11 @@ def build(
     """
     if outputs != 1:
         raise ValueError(f"the biochemical model gives one expression, not {outputs} outputs")
-    known, found = scanning.motif_kernel(motifs, motif_width)
+    known, known_motifs = scanning.motif_kernel(motifs, motif_width)
     unknown = ops.convert_to_numpy(keras.initializers.RandomNormal(stddev=0.5)((len(known), unknown_factors)))
     kernel = np.concatenate([known, unknown], axis=1)
     factors = kernel.shape[1]
-    names = [f"{motif.matrix_id} {motif.factor}" for motif in found] + [f"- unknown_{index + 1}" for index in range(unknown_factors)]
+    names = [f"{motif.matrix_id} {motif.factor}" for motif in known_motifs] + [f"- unknown_{index + 1}" for index in range(unknown_factors)]
     if longest := [name for name in names if len(name.encode()) > _NAME_BYTES]:
         raise ValueError(f"motif name '{longest[0]}' is longer than {_NAME_BYTES} bytes")
 
