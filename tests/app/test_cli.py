@@ -116,7 +116,7 @@ def test_output_to_a_pipe_and_repeated_names(folder, monkeypatch, capsysbinary):
     found = pl.read_csv(said.out, separator="\t")
     check(found.head(5))
     assert found.height == 10
-    assert b"5 names that were there before (rows are in the order of the input)" in said.err
+    assert b"5 repeated names (output rows are in the order of the input)" in said.err
 
 
 def test_empty_texts_are_empty_and_rows_without_a_name_have_their_number(folder, tmp_path):
@@ -168,10 +168,10 @@ def test_what_a_killed_process_left_is_removed(folder, tmp_path):
             "no column 'sequence' for sequence; did you mean 'seq'? (the file has seq); give --sequence-column, or --no-header",
         ),
         ("excel.csv", b"name;sequence\na;ACGT\n", "excel.csv, row 1: one column 'name;sequence', cells seem to be separated by semicolons"),
-        ("tabs.csv", b"name\tsequence\na\tACGT\n", "cells seem to be separated by tabs; in .csv they are by commas"),
+        ("tabs.csv", b"name\tsequence\na\tACGT\n", "cells seem to be separated by tabs; .csv files use commas"),
         ("mac.fa", b">a\rACGT\r>b\rACGT\r", "mac.fa: a line ends with CR only"),
         ("mac.tsv", b"name\tsequence\ra\tACGT\r", "mac.tsv, row 1: a line ends with CR only"),
-        ("cut.fa.gz", gzip.compress(FASTA.encode())[:-9], "cut.fa.gz: the .gz file ends in the middle"),
+        ("cut.fa.gz", gzip.compress(FASTA.encode())[:-9], "cut.fa.gz: the .gz file is truncated"),
         ("false.parquet", b"PAR1 no", "false.parquet: not a readable Parquet file"),
     ],
 )
@@ -201,7 +201,7 @@ def test_an_error_late_in_a_file_leaves_no_output(folder, tmp_path, monkeypatch,
 
 def test_options_that_cannot_be_used(folder, tmp_path, capsys):
     (tmp_path / "in.fa").write_text(FASTA)
-    assert "cannot tell the format from this name; use .tsv, .csv or .parquet" in refused(
+    assert "the file extension does not show the format; use .tsv, .csv or .parquet" in refused(
         capsys, "predict", folder, tmp_path / "in.fa", "-o", tmp_path / "out.xlsx"
     )
     assert "model.json: this file does not exist" in refused(capsys, "predict", tmp_path, tmp_path / "in.fa")

@@ -407,7 +407,7 @@ def test_equal_sequences_are_added_up_and_counted(tmp_path):
     assert labels.rows() == [("ACGT", "x"), ("CCCC", "y")]
     assert counts.tolist() == [[4, 2], [0, 5]]
     assert ledger.counts["dropped", "same sequence again, reads added up"] == 1
-    assert ledger.counts["noted", "lower case made upper case"] == 1
+    assert ledger.counts["noted", "lower case converted to upper case"] == 1
 
 
 @pytest.mark.parametrize("kind", [pl.Int64, pl.UInt32, pl.Float64, pl.String])

@@ -304,7 +304,7 @@ def test_command_with_one_name_for_all_and_what_was_there(folder, tmp_path, caps
     assert found[0].equals(found[1])
     assert found[0]["promoters"].max() > 1 / 120
     said = capsys.readouterr().err
-    assert "119 names that were there before" in said
+    assert "119 repeated names" in said
     (tmp_path / "long.fa").write_text(f">a\n{toy.inserts(1, 47, length=60)[0]}\n")
     assert cli.main(["explain", str(folder), str(tmp_path / "long.fa"), "-o", str(tmp_path / "long"), "--logos", "0"]) == cli.DONE
     assert "1 longer than 40 bp, right end kept" in capsys.readouterr().err

@@ -102,15 +102,15 @@ def test_a_file_of_the_users_own_is_taken_if_its_checksum_is_right(server, path)
     assert server.requests == []
 
 
-@pytest.mark.parametrize(("content", "said"), [(OTHER, md5(OTHER)), (CONTENT[:-1], "999999 bytes where 1000000")])
+@pytest.mark.parametrize(("content", "said"), [(OTHER, md5(OTHER)), (CONTENT[:-1], "999999 bytes, expected 1000000 bytes")])
 def test_another_file_at_the_place_is_left_alone(server, path, content, said):
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"train\.txt: another file is there") as caught:
+    with pytest.raises(InputError, match=r"train\.txt: not train\.txt of dream") as caught:
         downloads.fetch(path, source(), network(server))
     assert said in str(caught.value)
     assert md5(CONTENT) in str(caught.value)
-    assert "move it away" in str(caught.value)
+    assert "move the file elsewhere" in str(caught.value)
     assert path.read_bytes() == content
 
 
@@ -118,7 +118,7 @@ def test_a_fetched_file_that_was_changed_since_is_noticed_without_network(server
     downloads.fetch(path, source(), network(server))
     server.requests.clear()
     path.write_bytes(OTHER)
-    with pytest.raises(InputError, match="another file is there"):
+    with pytest.raises(InputError, match=r"not train\.txt of dream"):
         downloads.fetch(path, source(), network(server, offline=True))
     assert server.requests == []
 
@@ -128,7 +128,7 @@ def test_a_file_of_another_version_is_not_taken_for_this_one(server, path):
     path.write_bytes(OTHER)
     about = {"doi": "10.5281/zenodo.7395397", "file": "train.txt", "checksum": md5(OTHER), "bytes": len(OTHER)}
     path.with_name("train.txt.fetched.json").write_text(json.dumps(about))
-    with pytest.raises(InputError, match="another file is there"):
+    with pytest.raises(InputError, match=r"not train\.txt of dream"):
         downloads.fetch(path, source(), network(server))
 
 
@@ -142,7 +142,7 @@ def test_offline_with_the_registrys_checksum(server, path):
 
 
 def test_offline_without_file_or_checksum_says_what_to_do(server, path):
-    with pytest.raises(GpraflowError, match=r"is missing, and fetch\.offline is true.*copy train\.txt of doi\.org/10\.5281"):
+    with pytest.raises(GpraflowError, match=r"is missing, and fetch\.offline is true.*download train\.txt from doi\.org/10\.5281"):
         downloads.fetch(path, source(), network(server, offline=True))
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
@@ -228,7 +228,7 @@ def test_429_is_waited_for_as_long_as_the_server_says(server, path, capsys):
     downloads.fetch(path, source(), network(server))
     assert 1 <= time.monotonic() - began < 5
     assert [sent for *_, sent in server.asked("/content")] == [0, 1_000_000]
-    assert "the server answers 429; again in 1 s" in capsys.readouterr().out
+    assert "the server returned HTTP 429; retrying in 1 s" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_5xx_is_tried_again_and_then_told(server, path):
     assert len(server.asked("/api/records")) == 3 + 2
     path.unlink()
     server.answers = [("/api", 503, [])] * 9
-    with pytest.raises(GpraflowError, match=r"train\.txt: http://127\.0\.0\.1:\d+/api/records/\d+ answers 503 .*try again later"):
+    with pytest.raises(GpraflowError, match=r"train\.txt: http://127\.0\.0\.1:\d+/api/records/\d+ returned HTTP 503 .*try again later"):
         downloads.fetch(path, source(), network(server, retries=2))
     assert not path.exists()
 
@@ -265,7 +265,7 @@ def test_a_server_that_is_not_there(server, path):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         gone = network(server, api=f"http://127.0.0.1:{closed.getsockname()[1]}/api", retries=1)
-        with pytest.raises(GpraflowError, match=r"cannot be reached \(.*refused.*\); check the network, or bring the file to") as caught:
+        with pytest.raises(GpraflowError, match=r"cannot be reached \(.*refused.*\); check the network, or copy the file to") as caught:
             downloads.fetch(path, source(), gone)
     assert "object at" not in str(caught.value)
     assert not path.parent.exists()
@@ -281,7 +281,7 @@ def test_a_server_that_falls_silent(server, path):
 
 
 def test_a_record_that_is_not_there(server, path):
-    with pytest.raises(InputError, match=r"datasets\.yaml, dream: Zenodo has no record 999 .*answers 404.*correct its doi"):
+    with pytest.raises(InputError, match=r"datasets\.yaml, dream: Zenodo has no record 999 .*returned HTTP 404.*correct the doi"):
         downloads.fetch(path, source(doi="10.5281/zenodo.999"), network(server))
 
 
@@ -296,13 +296,13 @@ def test_a_file_that_is_not_in_the_record(server, path):
 
 def test_a_record_without_files(server, path):
     server.files.clear()
-    with pytest.raises(InputError, match="it shows no files; is it restricted"):
+    with pytest.raises(InputError, match="it lists no files; access may be restricted"):
         downloads.fetch(path, source(), network(server))
 
 
 def test_an_answer_that_is_no_record(server, path):
     server.answers = [("/api", 200, [])]
-    with pytest.raises(InputError, match="it shows no files"):
+    with pytest.raises(InputError, match="it lists no files"):
         downloads.fetch(path, source(), network(server))
     with pytest.raises(InputError, match="Zenodo has no record"):
         downloads.fetch(path, source(), network(server, api=server.url))
@@ -315,14 +315,14 @@ def test_a_wrong_checksum_leaves_nothing_and_says_so(server, path):
     server.served["train.txt"] = OTHER
     with pytest.raises(GpraflowError) as caught:
         downloads.fetch(path, source(), network(server))
-    for part in (str(path), f"Zenodo ({DOI})", md5(OTHER), md5(CONTENT), "nothing is kept", "fetch.mirrors", "datasets.yaml, dream"):
+    for part in (str(path), f"Zenodo ({DOI})", md5(OTHER), md5(CONTENT), "no data are kept", "fetch.mirrors", "datasets.yaml, dream"):
         assert part in str(caught.value)
     assert names(path) == []
 
 
 def test_a_wrong_size_is_seen_before_the_download(server, path):
     server.served["train.txt"] = CONTENT + b"x"
-    with pytest.raises(GpraflowError, match="offers 1000001 bytes where 1000000 are expected"):
+    with pytest.raises(GpraflowError, match="offers 1000001 bytes, expected 1000000"):
         downloads.fetch(path, source(), network(server))
     assert names(path) == []
 
@@ -369,7 +369,7 @@ def test_messages_and_records_hold_no_password(server, path, capsys):
     secret = server.url.replace("http://", "http://me:secret@") + "/mirror/none/train.txt?token=secret"
     with pytest.raises(GpraflowError) as caught:
         downloads.fetch(path, source(doi="", checksum=md5(CONTENT), mirrors=[secret]), network(server))
-    assert "/mirror/none/train.txt: answers 404" in str(caught.value)
+    assert "/mirror/none/train.txt: returned HTTP 404" in str(caught.value)
     assert "secret" not in str(caught.value) + capsys.readouterr().out
 
 
@@ -384,7 +384,7 @@ def test_checksums_that_cannot_be_computed(server, path, checksum):
 
 def test_a_full_disk_is_seen_beforehand(server, path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=999_999))
-    with pytest.raises(GpraflowError, match=r"needs 1\.0 MB more, but 999,999 bytes are free"):
+    with pytest.raises(GpraflowError, match=r"needs 1\.0 MB more, but only 999,999 bytes are free"):
         downloads.fetch(path, source(), network(server))
     assert names(path) == []
 

@@ -200,17 +200,17 @@ BAD = {
     "too long": (line(3, promoter(121)), r"row 3: the sequence is 151 bp long.*takes 70 to 150 bp"),
     "too short": (line(4, promoter(39)), r"row 4: the sequence is 69 bp long"),
     "empty line": (TSV.replace("\n", "\n\n", 2), r"row 2: the line is empty"),
-    "too many cells": (line(3, expression="1\t2"), r"row 3: 3 cells where 2 are expected"),
-    "too few cells": (TSV + promoter() + "\n", r"row 5: 1 cells where 2 are expected"),
-    "column twice": (TSV.replace("sequence", "expression"), r"row 1: the column 'expression' is there 2 times"),
+    "too many cells": (line(3, expression="1\t2"), r"row 3: 3 cells, expected 2"),
+    "too few cells": (TSV + promoter() + "\n", r"row 5: 1 cells, expected 2"),
+    "column twice": (TSV.replace("sequence", "expression"), r"row 1: the column 'expression' occurs 2 times"),
     "duplicates": (TSV + f"{ROWS[0][0]}\t4\n", r"rows 2 and 5: the same sequence with expression 3\.5 and 4 .*input\.duplicates"),
     "optional cells missing": (
         "sequence\texpression\tgroup\n" + promoter() + "\t1\ta\n" + promoter() + "\t1\n",
-        r"row 3: 2 cells where 3 are expected",
+        r"row 3: 2 cells, expected 3",
     ),
     "a short and a long row": (
         "sequence\texpression\tgroup\n" + promoter() + "\t1\n" + promoter() + "\t1\ta\tb\n",
-        r"row [23]: [24] cells where 3 are expected",
+        r"row [23]: [24] cells, expected 3",
     ),
     "too many reads": ("sequence\texpression\tn_reads\n" + promoter() + "\t1\t1e30\n", r"row 2: n_reads '1e30' must be a whole number"),
     "same promoter in two splits": (
@@ -329,7 +329,7 @@ def test_lower_case_is_accepted_and_counted(tmp_path):
     (tmp_path / "a.tsv").write_text(TSV.replace(ROWS[1][0], ROWS[1][0].lower()))
     ledger = Ledger("ingest_table", "x")
     check(ingest(tmp_path / "a.tsv", ledger=ledger))
-    assert counts(ledger)["lower case made upper case"] == 1
+    assert counts(ledger)["lower case converted to upper case"] == 1
 
 
 def mixed(tmp_path):
@@ -436,7 +436,7 @@ def test_read_refuses_what_is_no_promoter_table(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         promoters.read(tmp_path / "a.parquet")
     expected().write_parquet(tmp_path / "b.parquet")
-    with pytest.raises(InputError, match="no promoter table: column 'expression_sd'"):
+    with pytest.raises(InputError, match="not a promoter table: column 'expression_sd'"):
         promoters.read(tmp_path / "b.parquet")
     (tmp_path / "c.parquet").write_bytes(b"no")
     with pytest.raises(InputError, match="not a readable Parquet"):

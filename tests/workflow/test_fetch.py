@@ -107,7 +107,7 @@ def test_a_failed_job_keeps_the_part_and_the_same_command_goes_on(tmp_path):
         server.drops = [half, 0, 0]
         done = snakemake(folder, target, *OWN)
         assert done.returncode == 1
-        assert "gpraflow: data/dream/train.txt: no place gives train.txt" in done.stderr
+        assert "gpraflow: data/dream/train.txt: no server provides train.txt" in done.stderr
         assert "the connection broke 2 times" in done.stderr
         kept = part.stat().st_size
         assert part.read_bytes() == TRAIN[:kept]

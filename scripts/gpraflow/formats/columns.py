@@ -86,7 +86,7 @@ def resolve_columns(
             if len(names) == 1 and (odd := next((sign for sign in other if sign in names[0]), None)):
                 raise ConfigError(
                     f"{path}, row 1: one column '{names[0]}', cells seem to be separated by {other[odd]}; "
-                    "in .csv they are by commas, in .tsv by tabs: rename the file or write it anew"
+                    ".csv files use commas, .tsv files tabs: rename or convert the file"
                 )
             advice = f"set {section}.columns.{role}, or input.header: false" if section else f"give --{role}-column, or --no-header"
             raise ConfigError(
@@ -124,7 +124,7 @@ def parse_numbers(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: 
     if hit := first_row(rows, ~pl.col("_value").cast(pl.Float32).is_finite()):  # as stored: float32
         row, cells, count = hit
         raise InputError(
-            f"{path}, row {row}: {role} is {cells['_text']}{and_more(count)}; a finite number is needed, delete rows without a measurement"
+            f"{path}, row {row}: {role} is {cells['_text']}{and_more(count)}; a finite number is required; delete rows without a value"
         )
     if dtype == pl.Int64 and (hit := first_row(rows, ~pl.col("_value").is_between(0, 2**53) | (pl.col("_value") % 1 != 0))):
         row, cells, _ = hit
@@ -139,7 +139,7 @@ def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) ->
     """Return ``row`` and a column per role. Blank labels become null."""
     for role, name in columns.items():
         if (rows.schema[name].is_nested() and role != "bin_cells") or rows.schema[name] == pl.Binary:
-            raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; text or numbers are needed")
+            raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; expected text or numbers")
     rows = rows.select(pl.col(ROW).alias("row"), **{role: pl.col(name) for role, name in columns.items()})
     labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("group", "split", "source") if role in columns]
     rows = rows.with_columns(pl.when(label != "").then(label) for label in labels)
@@ -160,7 +160,7 @@ def check_sequences(
     upper = rows["sequence"].str.to_uppercase()
     lower_case = int((upper != rows["sequence"]).sum())
     if lower_case:
-        ledger.note("lower case made upper case", lower_case)
+        ledger.note("lower case converted to upper case", lower_case)
     rows = rows.with_columns(upper)
     if ambiguous == "n":
         codes = pl.col("sequence").str.count_matches(f"[{_AMBIGUOUS}]")
@@ -170,10 +170,10 @@ def check_sequences(
             row, cells, count = hit
             raise InputError(
                 f"{where(row, cells)}: more than a third of '{_shown(cells['sequence'])}' are IUPAC ambiguity codes{and_more(count)}"
-                "; if this is a protein give the promoter's DNA sequence, if these are unknown bases write N"
+                "; if this is a protein, give the promoter's DNA sequence; write unknown bases as N"
             )
         if some := int(rows.select((codes > 0).sum()).item()):
-            ledger.note("codes for one of several bases taken for N", some)
+            ledger.note("IUPAC ambiguity codes replaced by N", some)
             replaced = pl.col("sequence").str.replace_all(f"[{_AMBIGUOUS}]", "N")
             rows = rows.with_columns(sequence=pl.when(known).then(replaced).otherwise("sequence"))
     if hit := first_row(rows, pl.col("sequence").str.contains(f"[^{ALPHABET}]")):

@@ -49,7 +49,7 @@ def scan(path: str | os.PathLike) -> pl.LazyFrame:
         raise InputError(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
     for column, dtype in SCHEMA.items():
         if schema.get(column) != dtype:
-            raise InputError(f"{path}: no promoter table: column '{column}' is {schema.get(column)}, not {dtype}")
+            raise InputError(f"{path}: not a promoter table: column '{column}' is {schema.get(column)}, not {dtype}")
     return table
 
 

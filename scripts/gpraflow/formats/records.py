@@ -105,7 +105,7 @@ class RepeatedNames:
     def note(self, ledger: Ledger) -> None:
         """Record the number of rows whose name occurred before."""
         together = np.sort(np.concatenate([np.empty(0, np.uint64), *self.hashes]))
-        ledger.note("names that were there before (rows are in the order of the input)", int((together[1:] == together[:-1]).sum()))
+        ledger.note("repeated names (output rows are in the order of the input)", int((together[1:] == together[:-1]).sum()))
 
 
 def regroup(blocks: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:

@@ -25,7 +25,7 @@ _PARQUET_ROWS = 200_000
 ROW = "\0row"  # a column name that no file contains
 
 
-_OLD_MAC = "a line ends with CR only, as on Macs of old; write the file anew with tr '\\r' '\\n' < FILE > NEW"
+_OLD_MAC = "a line ends with CR only, as in files of classic Mac OS; convert the file with tr '\\r' '\\n' < FILE > NEW"
 
 
 def text_lines(path: str | os.PathLike) -> Iterator[str]:
@@ -56,7 +56,7 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
     path, first = Path(path), True
     kind = "tsv" if str(path) == STDIN else _format(path, "auto", "use .tsv, .csv or .parquet")
     if path.suffix == ".zst":
-        raise ConfigError(f"{path}: .zst is read, not written; use .gz")
+        raise ConfigError(f"{path}: .zst files can be read but not written; use .gz")
 
     def to(handle: Any) -> Callable[[pl.DataFrame], None]:
         def write(block: pl.DataFrame) -> None:
@@ -102,7 +102,7 @@ def _format(path: Path, file_format: str, advice: str = "set input.format to tsv
     if file_format != "auto":
         return file_format
     if suffix_of(path) not in FORMAT_OF_SUFFIX:
-        raise ConfigError(f"{path}: cannot tell the format from this name; {advice}")
+        raise ConfigError(f"{path}: the file extension does not show the format; {advice}")
     return FORMAT_OF_SUFFIX[suffix_of(path)]
 
 
@@ -112,7 +112,7 @@ def require_file(path: Path) -> None:
     if not path.is_file():
         raise InputError(
             f"{path}: this file does not exist; check the path (relative to the working directory); "
-            "a public data set that was there is fetched again with --forcerun fetch_dataset"
+            "a public data set that was deleted is downloaded again with --forcerun fetch_dataset"
         )
     if not path.stat().st_size:
         raise InputError(f"{path}: the file is empty")
@@ -175,7 +175,7 @@ def _names(head: bytes, separator: str, header: bool, path: Path) -> list[str]:
         return [str(number) for number in range(1, len(cells) + 1)]
     for cell in cells:
         if cells.count(cell) > 1:
-            raise InputError(f"{path}, row 1: the column '{cell}' is there {cells.count(cell)} times; names must differ")
+            raise InputError(f"{path}, row 1: the column '{cell}' occurs {cells.count(cell)} times; column names must be unique")
     return cells
 
 
@@ -192,9 +192,9 @@ def decompressed(path: Path) -> Iterator[bytes]:
                 while block := source.read(_BLOCK):
                     yield block
         except EOFError:
-            raise InputError(f"{path}: the .gz file ends in the middle; it is truncated, fetch or write it again") from None
+            raise InputError(f"{path}: the .gz file is truncated; download or create it again") from None
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{path}: the .gz file is damaged ({error}); fetch or write it again") from error
+            raise InputError(f"{path}: the .gz file is damaged ({error}); download or create it again") from error
 
 
 def _decompressed_zst(handle: Any, path: Path) -> Iterator[bytes]:
@@ -207,9 +207,9 @@ def _decompressed_zst(handle: Any, path: Path) -> Iterator[bytes]:
                 yield frame.decompress(compressed)
                 compressed = frame.unused_data
     except zstandard.ZstdError as error:
-        raise InputError(f"{path}: the .zst file is damaged ({error}); fetch or write it again") from error
+        raise InputError(f"{path}: the .zst file is damaged ({error}); download or create it again") from error
     if not frame.eof:
-        raise InputError(f"{path}: the .zst file ends in the middle; it is truncated, fetch or write it again")
+        raise InputError(f"{path}: the .zst file is truncated; download or create it again")
 
 
 def _lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
@@ -260,7 +260,7 @@ def _parse(text: bytes, first: int, names: list[str], separator: str, path: Path
         raise InputError(f"{path}, rows from {first}: cannot be read as a table ({error})") from error
     lines = text.count(b"\n")
     if rows.height != lines:
-        raise InputError(f"{path}, rows from {first}: {lines} lines but {rows.height} records; quoted line breaks are not accepted")
+        raise InputError(f"{path}, rows from {first}: {lines} lines but {rows.height} records; line breaks within quotes are not supported")
     return rows.with_columns(pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(ROW))
 
 
@@ -272,4 +272,4 @@ def _check_cells(text: bytes, first: int, expected: int, separator: str, path: P
     for number, line in enumerate(text.decode(errors="replace").splitlines(), start=first):
         cells = len(next(csv.reader([line]))) if quoted else line.count(separator) + 1
         if cells != expected:
-            raise InputError(f"{path}, row {number}: {cells} cells where {expected} are expected")
+            raise InputError(f"{path}, row {number}: {cells} cells, expected {expected}")

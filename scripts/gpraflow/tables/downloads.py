@@ -107,7 +107,7 @@ def record_id(doi: str, where: str) -> str:
     match = re.fullmatch(r"(?:https?://(?:dx\.)?doi\.org/|doi:)?10\.5281/zenodo\.(\d+)", doi.strip(), flags=re.IGNORECASE)
     if not match:
         raise ConfigError(
-            f"{where}: '{doi}' is not a Zenodo DOI, such as 10.5281/zenodo.1234567; files from elsewhere need no doi, but "
+            f"{where}: '{doi}' is not a Zenodo DOI, such as 10.5281/zenodo.1234567; a file from another server needs no doi, but "
             "mirrors and a checksum"
         )
     return match[1]
@@ -180,8 +180,8 @@ class _Fetch:
                 if self.network.offline:
                     origin = f"doi.org/{self.source.doi}" if self.source.doi else " or ".join(map(shown_url, self.source.mirrors))
                     raise GpraflowError(
-                        f"{self.path}: this file is missing, and fetch.offline is true; set it to false, or copy "
-                        f"{self.source.file} of {origin} there by hand"
+                        f"{self.path}: this file is missing, and fetch.offline is true; set it to false, or download "
+                        f"{self.source.file} from {origin} and copy it there"
                     )
                 if (about := self._download()) is not None:
                     return about
@@ -213,23 +213,23 @@ class _Fetch:
             response = self.session.get(url, timeout=self.network.timeout)
         except requests.RequestException as error:
             raise GpraflowError(
-                f"{self.source.file}: {shown_url(url)} cannot be reached ({reason_of(error)}); check the network, or bring the file "
-                f"to {self.path} by hand and its checksum to {self.where}"
+                f"{self.source.file}: {shown_url(url)} cannot be reached ({reason_of(error)}); check the network, or copy the file "
+                f"to {self.path} yourself and add its checksum to {self.where}"
             ) from error
         if response.status_code in (404, 410):
-            answer = f"{shown_url(url)} answers {response.status_code}"
-            raise InputError(f"{self.where}: Zenodo has no record {number} ({answer}); correct its doi")
+            answer = f"{shown_url(url)} returned HTTP {response.status_code}"
+            raise InputError(f"{self.where}: Zenodo has no record {number} ({answer}); correct the doi")
         if response.status_code != 200:
             raise GpraflowError(
-                f"{self.source.file}: {shown_url(url)} answers {response.status_code} {response.reason}; "
-                "try again later, or give a checksum and mirrors"
+                f"{self.source.file}: {shown_url(url)} returned HTTP {response.status_code} {response.reason}; "
+                f"try again later, or add a checksum and mirrors to {self.where}"
             )
         try:
             entries = {entry["key"]: entry for entry in response.json().get("files") or []}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise GpraflowError(f"{shown_url(url)}: not a record of Zenodo's API; correct fetch.api") from error
         if self.source.file not in entries:
-            has = f"it has {', '.join(sorted(entries))}" if entries else "it shows no files; is it restricted?"
+            has = f"it has {', '.join(sorted(entries))}" if entries else "it lists no files; access may be restricted"
             raise InputError(
                 f"{self.where}: record {number} has no file '{self.source.file}'{nearest(self.source.file, entries)} ({has}); "
                 "correct the name"
@@ -238,7 +238,7 @@ class _Fetch:
         links = entry.get("links", {})
         link = links.get("content") or links.get("self") or links.get("download")
         if not link or not entry.get("checksum"):
-            raise GpraflowError(f"{shown_url(url)}: the record gives no link or no checksum of {self.source.file}; correct fetch.api")
+            raise GpraflowError(f"{shown_url(url)}: the record has no link or no checksum for {self.source.file}; correct fetch.api")
         return _Expected(_checked(entry["checksum"], shown_url(url)), entry.get("size")), link
 
     # Files already present
@@ -247,25 +247,26 @@ class _Fetch:
         expected = self._registered() or self._recorded()
         if expected is None and (self.network.offline or not self.source.doi):
             raise GpraflowError(
-                f"{self.path}: this file exists, but its checksum is unknown and fetch.offline is true; give it in "
-                f"{self.where}, or copy {self.about.name} too"
+                f"{self.path}: this file exists, but its checksum is unknown and fetch.offline is true; add it to "
+                f"{self.where}, or copy {self.about.name} as well"
             )
         expected = expected or self._from_zenodo()[0]
         size = self.path.stat().st_size
         checksum = checksum_of(self.path, expected.checksum.split(":")[0]) if expected.size in (None, size) else ""
         if checksum != expected.checksum:
-            of_it = f"{checksum} where {expected.checksum}" if checksum else f"{size} bytes where {expected.size} ({expected.checksum})"
+            actual = checksum or f"{size} bytes"
+            wanted = expected.checksum if checksum else f"{expected.size} bytes ({expected.checksum})"
             raise InputError(
-                f"{self.path}: another file is there than {self.source.file} of {self.source.dataset}: {of_it} is expected; "
-                f"move it away and run again, or correct {self.where}"
+                f"{self.path}: not {self.source.file} of {self.source.dataset}: {actual}, expected {wanted}; "
+                f"move the file elsewhere and run again, or correct {self.where}"
             )
-        self.say(f"{self.path} is there, with {checksum}")
+        self.say(f"{self.path} is already present ({checksum})")
         about = self._about(expected.checksum, size)
         if _load(self.about) != about:
             try:
                 files.write_json(self.about, about)
             except GpraflowError as error:  # folder owned by another user
-                self.say(f"{error}; later runs will ask Zenodo again")
+                self.say(f"{error}; later runs will query Zenodo again")
         return about
 
     def _about(self, checksum: str, size: int) -> dict[str, Any]:
@@ -297,10 +298,10 @@ class _Fetch:
                 self.say(f"{self.path}: {amount(size)}, {expected.checksum}")
                 return about
             kept = handle.tell()
-        rest = f"{amount(kept)} are kept in {self.part.name}: the same command resumes from there" if kept else "nothing is kept"
+        rest = f"{amount(kept)} are kept in {self.part.name}; the same command resumes from there" if kept else "no data are kept"
         raise GpraflowError(
-            f"{self.path}: no place gives {self.source.file} with {expected.checksum}:\n" + "\n".join(faults) + f"\n{rest}. Try again "
-            f"later, name other mirrors (fetch.mirrors), or correct {self.where} if the checksum there is wrong"
+            f"{self.path}: no server provides {self.source.file} with {expected.checksum}:\n" + "\n".join(faults) + f"\n{rest}. Try again "
+            f"later, add other mirrors (fetch.mirrors), or correct {self.where} if the checksum there is wrong"
         )
 
     def _places(self) -> list[str]:
@@ -327,14 +328,14 @@ class _Fetch:
         except OSError as error:
             raise GpraflowError(f"{self.part}: {error.strerror}; choose another folder (key data) or repair this one") from error
         with handle:
-            _lock(handle, lambda: self.say(f"another process is fetching {self.path}; waiting for it"))
+            _lock(handle, lambda: self.say(f"another process is downloading {self.path}; waiting for it"))
             if not self.part.exists() or not os.path.samestat(os.fstat(handle.fileno()), os.stat(self.part)):
                 yield None
                 return
             try:
                 wanted = {"checksum": expected.checksum, "bytes": expected.size}
                 if handle.seek(0, os.SEEK_END) and _load(self.about_part) != wanted:
-                    self.say(f"{self.part.name} is a part of another version; starting anew")
+                    self.say(f"{self.part.name} belongs to another version; restarting the download")
                     _empty(handle)
                 files.write_json(self.about_part, wanted)
                 yield handle
@@ -361,10 +362,8 @@ class _Fetch:
                 return size
             _empty(handle)
             if not resumed:
-                raise _FaultError(
-                    f"gives another file: {checksum} ({size} bytes) where {expected.checksum} is expected; it was thrown away"
-                )
-            self.say(f"what was kept in {self.part.name} does not fit; starting anew")
+                raise _FaultError(f"sent a different file: {checksum} ({size} bytes), expected {expected.checksum}; discarded")
+            self.say(f"the data kept in {self.part.name} have another checksum; restarting the download")
             resumed = 0
 
     def _go_on(self, url: str, handle: Any, expected: _Expected) -> None:
@@ -381,7 +380,7 @@ class _Fetch:
                 if breaks > self.network.retries:
                     raise _FaultError(f"the connection broke {breaks} times at {amount(at)} ({reason_of(error)})") from error
                 wait = min(self.network.backoff * 2 ** (breaks - 1), 60)
-                self.say(f"the connection broke at {amount(at)} ({reason_of(error)}); again in {wait:.0f} s")
+                self.say(f"the connection broke at {amount(at)} ({reason_of(error)}); retrying in {wait:.0f} s")
                 time.sleep(wait)
 
     def _stream(self, url: str, handle: Any, expected: _Expected) -> None:
@@ -394,17 +393,17 @@ class _Fetch:
             offered = response.headers.get("Content-Range", "") if response.status_code == 206 else ""
             if begin and not offered.startswith(f"bytes {begin}-"):
                 if response.status_code not in (200, 206, 416):
-                    raise _FaultError(f"answers {response.status_code} {response.reason}")
-                self.say(f"{shown_url(url)} does not resume at {amount(begin)}; starting again")
+                    raise _FaultError(f"returned HTTP {response.status_code} {response.reason}")
+                self.say(f"{shown_url(url)} cannot resume at {amount(begin)}; restarting the download")
                 begin = _empty(handle)
                 if response.status_code != 200:  # the response holds a different range, or no data
                     return self._stream(url, handle, expected)
             elif response.status_code != (206 if begin else 200):
-                raise _FaultError(f"answers {response.status_code} {response.reason}")
+                raise _FaultError(f"returned HTTP {response.status_code} {response.reason}")
             length = response.headers.get("Content-Length", "")
             total = begin + int(length) if length.isdigit() else expected.size
             if expected.size is not None and total != expected.size:
-                raise _FaultError(f"offers {total} bytes where {expected.size} are expected")
+                raise _FaultError(f"offers {total} bytes, expected {expected.size}")
             self._room(handle, begin, total)
             with Progress("fetch_dataset", self.source.file, begin, total, self.terminal) as progress:
                 for block in response.raw.stream(BLOCK, decode_content=False):
@@ -423,7 +422,7 @@ class _Fetch:
         free = shutil.disk_usage(self.path.parent).free
         if total is not None and total - begin > free:
             raise GpraflowError(
-                f"{self.path}: needs {amount(total - begin)} more, but {amount(free)} are free in {self.path.parent}; "
+                f"{self.path}: needs {amount(total - begin)} more, but only {amount(free)} are free in {self.path.parent}; "
                 "free space or choose another folder (key data), then run the same command"
             )
 
@@ -444,8 +443,8 @@ def _session(network: Network, say: Any) -> requests.Session:
 
         def sleep(self, response: Any = None) -> None:
             wait = (self.get_retry_after(response) if response is not None else None) or self.get_backoff_time()
-            what = f"answers {response.status}" if response is not None else "does not answer"
-            say(f"the server {what}; again in {wait:.0f} s")
+            what = f"returned HTTP {response.status}" if response is not None else "does not respond"
+            say(f"the server {what}; retrying in {wait:.0f} s")
             time.sleep(wait)
 
     patience = Patient(
