@@ -9,13 +9,15 @@ from snakemake_executor_plugin_cloud_tpu import ExecutorSettings, control
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """List or delete VMs; return 0, or 1 if one could not be deleted."""
-    parser = argparse.ArgumentParser(prog="snakemake_executor_plugin_cloud_tpu", description="Look for TPU VMs that the executor has made.")
-    parser.add_argument("command", choices=["list", "sweep"], help="list them, or delete them all, also those of runs that are under way")
+    parser = argparse.ArgumentParser(
+        prog="snakemake_executor_plugin_cloud_tpu", description="List or delete TPU VMs created by the executor."
+    )
+    parser.add_argument("command", choices=["list", "sweep"], help="list the VMs, or delete all of them, including those of active runs")
     parser.add_argument("--project", required=True)
     parser.add_argument("--zones", required=True, help="'europe-west4-a us-east5-b'")
-    parser.add_argument("--yes", action="store_true", help="really; without it, sweep only says what it would delete")
-    parser.add_argument("--compute-endpoint", default=ExecutorSettings.compute_endpoint, help="another one for tests")
-    parser.add_argument("--tpu-endpoint", default=ExecutorSettings.tpu_endpoint, help="another one for tests")
+    parser.add_argument("--yes", action="store_true", help="delete; without this option, sweep only lists what it would delete")
+    parser.add_argument("--compute-endpoint", default=ExecutorSettings.compute_endpoint, help="URL of the API; another one for tests")
+    parser.add_argument("--tpu-endpoint", default=ExecutorSettings.tpu_endpoint, help="URL of the API; another one for tests")
     options = parser.parse_args(arguments)
     settings = ExecutorSettings(
         project=options.project, zones=options.zones, compute_endpoint=options.compute_endpoint, tpu_endpoint=options.tpu_endpoint
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     print(": would be deleted (--yes)", end="")
                 print()
     if not count:
-        print("no VMs of the executor's in these zones")
+        print("no VMs of the executor in these zones")
     return 1 if failed else 0
 
 

@@ -130,7 +130,7 @@ class ComputeEngine:
         try:
             status = self.instances.get(instance=machine.name, **where).status
         except NotFound:
-            return "gone", "taken away or deleted"
+            return "gone", "no longer exists"
         known: dict[str, State] = {"PROVISIONING": "waiting", "STAGING": "waiting", "RUNNING": "running"}
         return known.get(status, "gone"), status
 

@@ -101,7 +101,7 @@ class Executor(RemoteExecutor):
         known = self.dag.incomplete_external_jobid(job)
         name = known or f"smk-{re.sub('[^a-z0-9-]', '-', job.name.lower())[:36]}-{uuid.uuid4().hex[:10]}"
         if job.is_group():
-            raise WorkflowError(f"cloud-tpu runs single jobs, no groups of them: take the group away from rule {job.name}")
+            raise WorkflowError(f"cloud-tpu does not support group jobs; remove the group of rule {job.name}")
         for path in map(Path, job.output):  # incomplete outputs of an earlier run would prevent Snakemake from resuming the job
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -158,7 +158,7 @@ class Executor(RemoteExecutor):
                 return True, str(problem)
             except Exception as error:  # noqa: BLE001 (no error may leave a VM running)
                 if _passes(error):
-                    self.logger.warning(f"{task.name}: {_message_of(error)}; once more")
+                    self.logger.warning(f"{task.name}: {_message_of(error)}; retrying")
                     return False, None
                 self._delete(task)
                 return True, f"{type(error).__name__}: {_message_of(error)}"
@@ -174,16 +174,16 @@ class Executor(RemoteExecutor):
             about = json.loads(self._get(task, known[last]))
             machine = Machine(last, about["zone"])
             if self._find(task, "digest") == digest.encode():
-                self.logger.info(f"{task.name}: going on with {last} in {machine.zone}")
+                self.logger.info(f"{task.name}: reconnected to {last} in {machine.zone}")
                 task.machine, task.created, task.ready = machine, about["created"], True
                 return
-            self.logger.info(f"{task.name}: inputs, code or settings have changed since; {last} is deleted, and the job begins anew")
+            self.logger.info(f"{task.name}: inputs, code or settings have changed; deleting {last} and restarting the job")
             wanted = task.kind
             task.machine, task.created, task.kind = machine, about["created"], about["kind"]
             self._delete(task)
             task.kind = wanted
             if task.machine is not None:
-                raise _Failure(f"{last} is still there")
+                raise _Failure(f"{last} could not be deleted")
             task.number += 1
         self._put(task, "job.tar.gz", archive)
         self._put(task, "digest", digest.encode())
@@ -194,7 +194,7 @@ class Executor(RemoteExecutor):
         zones = self.settings.zone_list()
         machine = Machine(task.name if not task.number else f"{task.name}-r{task.number}", zones[task.zone])
         limit = self._afford(task.kind, task.seconds, task.job.name)
-        self.logger.info(f"{task.name}: asking {machine.zone} for {task.kind} ({self.settings.provisioning}), at most ${limit:.2f}")
+        self.logger.info(f"{task.name}: requesting {task.kind} ({self.settings.provisioning}) in {machine.zone}, at most ${limit:.2f}")
         task.created, task.pieces, task.last_status = time.time(), 0, ""
         self._put(task, f"vms/{machine.name}", json.dumps({"zone": machine.zone, "kind": task.kind, "created": task.created}).encode())
         task.machine = machine
@@ -209,7 +209,7 @@ class Executor(RemoteExecutor):
                 return
             if _passes(error):  # the VM may or may not exist
                 return
-            raise _Failure(f"{machine.zone} refuses {task.kind}: {_message_of(error)}{_advice(error)}") from error
+            raise _Failure(f"{machine.zone} rejected the request for {task.kind}: {_message_of(error)}{_advice(error)}") from error
 
     def _look(self, task: _Task) -> tuple[bool, str | None]:
         """Check a job's VM, show new log lines, and handle its end, preemption or missing capacity."""
@@ -228,8 +228,10 @@ class Executor(RemoteExecutor):
             self._next_zone(task, text)
         elif state == "gone":
             if task.restarts >= self.settings.max_restarts:
-                raise _Failure(f"{task.machine.name} was taken away ({text}), and {task.restarts} before it: cloud-tpu-max-restarts")
-            self.logger.info(f"{task.machine.name} was taken away ({text}); asking for another one")
+                raise _Failure(
+                    f"{task.machine.name} was preempted or deleted ({text}); cloud-tpu-max-restarts ({task.restarts}) is reached"
+                )
+            self.logger.info(f"{task.machine.name} was preempted or deleted ({text}); requesting another VM")
             self._delete(task)
             task.number, task.restarts = task.number + 1, task.restarts + 1
         return False, None
@@ -237,7 +239,7 @@ class Executor(RemoteExecutor):
     def _next_zone(self, task: _Task, text: str) -> None:
         assert task.machine is not None
         zones = self.settings.zone_list()
-        self.logger.info(f"{task.machine.zone} has no {task.kind} now: {text}")
+        self.logger.info(f"{task.machine.zone} has no capacity for {task.kind}: {text}")
         task.created = time.time()  # the VM never ran, so it cost nothing
         self._delete(task)
         task.zone += 1
@@ -246,12 +248,12 @@ class Executor(RemoteExecutor):
         task.zone, task.rounds = 0, task.rounds + 1
         if task.rounds >= self.settings.stockout_rounds:
             raise _Failure(
-                f"none of {', '.join(zones)} has a {task.kind} ({self.settings.provisioning}), asked {task.rounds} times; give the same "
+                f"no {task.kind} ({self.settings.provisioning}) in {', '.join(zones)} after {task.rounds} rounds of requests; run the same "
                 "command again later, add zones to cloud-tpu-zones, or set cloud-tpu-provisioning to STANDARD"
             )
         wait = min(self.settings.retry_seconds * 2 ** (task.rounds - 1), LONGEST_WAIT)
         task.wait = time.time() + wait
-        self.logger.info(f"{task.name}: no zone has a TPU; asking again in {wait:.0f} s")
+        self.logger.info(f"{task.name}: no zone has a TPU; retrying in {wait:.0f} s")
 
     def _end(self, task: _Task, status: int) -> str | None:
         """Download results and delete the VM; return the error message or None."""
@@ -268,7 +270,7 @@ class Executor(RemoteExecutor):
                         os.utime(each.name)  # the VM's clock may differ
         self._delete(task)
         if status == 0 and packed is None:
-            return f"{vm}: the results are not in the bucket; give the same command again"
+            return f"{vm}: the results are not in the bucket; run the same command again"
         if status:
             return f"exit status {status} on {vm}; log: gs://{self.bucket.name}/{self._path(task, vm)}/log/"
         for name in self._names(task, ""):
@@ -295,7 +297,7 @@ class Executor(RemoteExecutor):
         outside = sorted(path for path in {*inputs, *sources} if os.path.isabs(path) or path.startswith(".."))
         if outside:
             raise _Failure(
-                f"{task.job.name}: {', '.join(outside[:3])}: outside of the working directory, a VM cannot have it; put it inside"
+                f"{task.job.name}: files outside the working directory cannot be sent to a VM, move them into it: {', '.join(outside[:3])}"
             )
         for path in _files([*sources, *inputs, *self.settings.include.split()]):
             contents[path] = Path(path).read_bytes
@@ -357,7 +359,7 @@ class Executor(RemoteExecutor):
         try:
             self.bucket.blob(self._path(task, name)).delete(timeout=control.TIMEOUT)
         except GoogleAPICallError as error:  # leftover objects cost almost nothing
-            self.logger.info(f"gs://{self.bucket.name}/{self._path(task, name)} stays: {_message_of(error)}")
+            self.logger.info(f"gs://{self.bucket.name}/{self._path(task, name)} could not be deleted: {_message_of(error)}")
 
     # Machines
 
@@ -397,8 +399,8 @@ class Executor(RemoteExecutor):
             raise WorkflowError(
                 f"rule {rule}: a {kind} costs up to ${most:.2f} (${price:g} an hour, {hours:.1f} hours: "
                 "its runtime and cloud-tpu-boot-minutes)"
-                + (f", and ${self.spent + running:.2f} are spent or taken already" if self.spent + running else "")
-                + f"; cloud-tpu-max-cost is ${self.settings.max_cost:.2f}: set it higher, or the rule's resource runtime lower"
+                + (f", and ${self.spent + running:.2f} are already spent or reserved" if self.spent + running else "")
+                + f"; cloud-tpu-max-cost is ${self.settings.max_cost:.2f}: raise it, or lower the rule's resource runtime"
             )
         return most
 
@@ -420,7 +422,7 @@ class Executor(RemoteExecutor):
                     break
                 if attempt == DELETE_ATTEMPTS - 1 or not _passes(error):
                     self.logger.error(
-                        f"THE VM {machine.name} IN {machine.zone} COULD NOT BE DELETED AND MAY GO ON COSTING MONEY: {_message_of(error)}. "
+                        f"THE VM {machine.name} IN {machine.zone} COULD NOT BE DELETED AND MAY KEEP COSTING MONEY: {_message_of(error)}. "
                         "Delete it: python -m snakemake_executor_plugin_cloud_tpu sweep --yes "
                         f"--project {shlex.quote(self.settings.project)} --zones {machine.zone}"
                     )
@@ -455,8 +457,8 @@ def _storage_bucket(project: str, name: str) -> Any:
         return storage.Client(project=project).bucket(name)
     except DefaultCredentialsError as error:
         raise WorkflowError(
-            "cloud-tpu: no Google credentials were found; run `gcloud auth application-default login`, or let "
-            "GOOGLE_APPLICATION_CREDENTIALS name the key file of a service account (docs/cloud.md)"
+            "cloud-tpu: no Google credentials were found; run `gcloud auth application-default login`, or set "
+            "GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account (docs/cloud.md)"
         ) from error
 
 
@@ -508,9 +510,7 @@ def _advice_of(text: str) -> str:
     """Return advice for an error message of Google's."""
     text = text.lower()
     if "quota" in text:
-        return (
-            "; ask for more of this quota (https://console.cloud.google.com/iam-admin/quotas), or take another zone or type (docs/cloud.md)"
-        )
+        return "; request a higher quota (https://console.cloud.google.com/iam-admin/quotas), or use another zone or type (docs/cloud.md)"
     if "permission" in text or "403" in text:
-        return "; give this account the roles of docs/cloud.md"
+        return "; grant this account the roles of docs/cloud.md"
     return ""

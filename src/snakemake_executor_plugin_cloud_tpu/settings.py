@@ -30,26 +30,26 @@ class ExecutorSettings(ExecutorSettingsBase):
     """Settings ``--cloud-tpu-...``, available as command-line options, profile keys and environment variables."""
 
     project: str | None = _setting(None, "Google Cloud project that pays", env_var=True)
-    zones: str | None = _setting(None, "zones to ask, the first one first, such as 'europe-west4-a us-east5-b'", env_var=True)
-    bucket: str | None = _setting(None, "gs://BUCKET/FOLDER through which jobs travel, best in the zones' region", env_var=True)
-    max_cost: float | None = _setting(None, "US dollars that the VMs of this run may cost at most", float)
-    price: float | None = _setting(None, "US dollars per hour of one VM, instead of the table of prices", float)
-    prices: str | None = _setting(None, "table of prices instead of the plugin's own prices.yaml")
-    provisioning: str = _setting("SPOT", "SPOT (cheap, can be taken away), FLEX_START or STANDARD")
-    service_account: str = _setting("default", "e-mail of the service account that the VM acts as")
+    zones: str | None = _setting(None, "zones to request VMs in, in this order, such as 'europe-west4-a us-east5-b'", env_var=True)
+    bucket: str | None = _setting(None, "gs://BUCKET/FOLDER for transferring jobs, preferably in the region of the zones", env_var=True)
+    max_cost: float | None = _setting(None, "maximum cost of this run's VMs in US dollars", float)
+    price: float | None = _setting(None, "price of one VM in US dollars per hour; replaces the table of prices", float)
+    prices: str | None = _setting(None, "table of prices; replaces the plugin's prices.yaml")
+    provisioning: str = _setting("SPOT", "SPOT (cheap, can be preempted), FLEX_START or STANDARD")
+    service_account: str = _setting("default", "e-mail address of the VM's service account")
     network: str = _setting("default", "VPC network of the VM")
     image: str = _setting(IMAGE, "boot image (Compute Engine)")
-    runtime_version: str | None = _setting(None, "TPU VM image (queued resources); by the accelerator type if not given")
+    runtime_version: str | None = _setting(None, "TPU VM image (queued resources); default: chosen by accelerator type")
     setup: str | None = _setting(None, "file with shell commands that the VM runs before the job, in the folder of the workflow")
-    include: str = _setting("", "files and folders that the job needs besides its inputs, scripts, config files and what git knows")
-    max_restarts: int = _setting(5, "new VMs after VMs that were taken away", int)
-    stockout_rounds: int = _setting(6, "times that all zones are asked when none has a TPU, with longer and longer waits", int)
-    boot_minutes: int = _setting(30, "minutes that starting and setting up the VM may take, on top of the job's runtime", int)
-    linger_seconds: float = _setting(120.0, "seconds after the job's end until a VM that nobody has deleted deletes itself", float)
-    log_seconds: float = _setting(10.0, "seconds between pieces of the log", float)
+    include: str = _setting("", "files and folders that the job needs besides its inputs, scripts, config files and files tracked by git")
+    max_restarts: int = _setting(5, "maximum number of new VMs after preemptions", int)
+    stockout_rounds: int = _setting(6, "maximum rounds of requests to all zones when none has a TPU; waits between rounds increase", int)
+    boot_minutes: int = _setting(30, "minutes for starting and setting up the VM, in addition to the job's runtime", int)
+    linger_seconds: float = _setting(120.0, "seconds after the end of the job until a remaining VM deletes itself", float)
+    log_seconds: float = _setting(10.0, "seconds between uploads of the log", float)
     retry_seconds: float = _setting(30.0, "first wait after a round without a TPU; doubles up to 10 minutes", float)
-    compute_endpoint: str = _setting("https://compute.googleapis.com", "of Compute Engine; another one for tests", env_var=True)
-    tpu_endpoint: str = _setting("https://tpu.googleapis.com", "of the Cloud TPU API; another one for tests", env_var=True)
+    compute_endpoint: str = _setting("https://compute.googleapis.com", "URL of Compute Engine; another one for tests", env_var=True)
+    tpu_endpoint: str = _setting("https://tpu.googleapis.com", "URL of the Cloud TPU API; another one for tests", env_var=True)
 
     def zone_list(self) -> list[str]:
         """Return the zones in which VMs are requested."""
@@ -78,9 +78,9 @@ class ExecutorSettings(ExecutorSettingsBase):
         required = {
             "project": ("my-project-123456", "the Google Cloud project that pays"),
             "zones": ("europe-west4-a us-east5-b", "zones that have the TPU"),
-            "bucket": ("gs://BUCKET/FOLDER", "through which jobs travel"),
-            "max_cost": ("20", "US dollars that the VMs of this run may cost at most"),
-            "service_account": ("NAME@PROJECT.iam.gserviceaccount.com", "that the VM acts as"),
+            "bucket": ("gs://BUCKET/FOLDER", "for transferring jobs"),
+            "max_cost": ("20", "maximum cost of this run's VMs in US dollars"),
+            "service_account": ("NAME@PROJECT.iam.gserviceaccount.com", "of the VM"),
         }
         problems = []
         for key, (example, text) in required.items():
@@ -88,7 +88,7 @@ class ExecutorSettings(ExecutorSettingsBase):
                 name = f"cloud-tpu-{key.replace('_', '-')}"
                 problems.append(f"{name} is missing ({text}); write into the profile:\n  {name}: {example}")
         if self.provisioning not in ("SPOT", "FLEX_START", "STANDARD"):
-            problems.append(f"cloud-tpu-provisioning: '{self.provisioning}' is none of SPOT, FLEX_START, STANDARD")
+            problems.append(f"cloud-tpu-provisioning: '{self.provisioning}' is not one of SPOT, FLEX_START, STANDARD")
         for key in ("setup", "prices"):
             if (path := getattr(self, key)) and not Path(path).is_file():
                 problems.append(f"cloud-tpu-{key}: there is no file {path}")
@@ -113,7 +113,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         price = (table.get("prices", {}).get(kind) or {}).get(self.provisioning)
         if price is None:
             raise WorkflowError(
-                f"no price is known for {kind} ({self.provisioning}), so that cloud-tpu-max-cost cannot be kept: look it up for your "
+                f"the price of {kind} ({self.provisioning}) is unknown, so cloud-tpu-max-cost cannot be enforced: look it up for your "
                 "region (https://cloud.google.com/tpu/pricing, times the chips of a VM) and set cloud-tpu-price, or put it into a copy of "
                 f"{path.name} and set cloud-tpu-prices"
             )

@@ -149,7 +149,7 @@ def main(settings):
         try:
             google.ask(settings["address"], method="DELETE")
         except urllib.error.HTTPError as error:
-            print(f"this VM cannot delete itself, its account needs a role for that (docs/cloud.md): {error}", file=sys.stderr)
+            print(f"this VM cannot delete itself: its service account lacks the role for that (docs/cloud.md): {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_a_training_goes_on_in_another_empty_folder_and_ends_with_equal_weights(
     cut_off(receipt, tmp_path / "one", url, saves, **options)
     capsys.readouterr()
     about = train(receipt, tmp_path / "other", url, **options)
-    assert capsys.readouterr().out.count("going on from a checkpoint") == {1: 0, 6: 1, 12: 2}[saves]
+    assert capsys.readouterr().out.count("resuming from a checkpoint") == {1: 0, 6: 1, 12: 2}[saves]
     for ours, expected in zip(weights(tmp_path / "other"), weights(tmp_path / "whole"), strict=True):
         np.testing.assert_array_equal(ours, expected)
     assert (tmp_path / "other/history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
@@ -87,13 +87,13 @@ def test_a_training_goes_on_in_another_empty_folder_and_ends_with_equal_weights(
 def test_copies_of_another_training_are_not_taken_up(proxy, url, receipt, tmp_path, capsys):
     cut_off(receipt, tmp_path / "one", url, 4)
     train(receipt, tmp_path / "other", url, learning_rate=0.02)
-    assert "going on" not in capsys.readouterr().out
+    assert "resuming" not in capsys.readouterr().out
 
 
 def test_a_copy_that_cannot_be_made_ends_a_training_only_at_its_beginning(proxy, url, receipt, tmp_path, capsys):
     refused = (403, '{"error": {"message": "no"}}')
     proxy.faults = [Fault("POST", "/upload/", answer=refused, times=99)]
-    with pytest.raises(GpraflowError, match="this account may not do that"):
+    with pytest.raises(GpraflowError, match="this account lacks permission"):
         train(receipt, tmp_path / "one", url)
     proxy.faults = [Fault("POST", "/upload/", answer=refused, times=99, skip=1)]
     about = train(receipt, tmp_path / "other", url)

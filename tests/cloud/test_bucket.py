@@ -33,15 +33,15 @@ ROWS = {"train": 130_000, "val": 250}  # train has a shard of more than 8 MB, wh
 ALWAYS = 10**9
 
 # What is left, in words of docs/cloud.md.
-ALL = "all shards and manifests: the same run went on"
-PART = "what had arrived whole, and no manifest; the next run sends the rest"
+ALL = "all shards and manifests: the same run continued"
+PART = "complete objects and no manifest; the next run uploads the rest"
 NOTHING = "nothing"
 UNCHANGED = "what was there"
 
 # Fault -> (what the user sees, what is left): the rows of the table in docs/cloud.md. "…" stands for anything.
-AGAIN = "Google Cloud Storage: {}; again after a while"
-REACHED = "Google Cloud Storage is busy or cannot be reached ({}), and kept being so; what has arrived stays there, "
-BUSY = REACHED + "give the same command again later"
+AGAIN = "Google Cloud Storage: {}; retrying"
+REACHED = "Google Cloud Storage was still busy or unreachable after repeated attempts ({}); objects in the bucket are kept, "
+BUSY = REACHED + "run the same command again later"
 ROWS_OF_TABLE = {
     "the server is busy (429 or 5xx) when an upload begins": (AGAIN.format("503 …"), ALL),
     "the server is busy in the middle of a large shard": (AGAIN.format("429 …"), ALL),
@@ -50,54 +50,54 @@ ROWS_OF_TABLE = {
     "the answer to a small shard is lost": (AGAIN.format("…"), ALL),
     "the answer to a piece of a large shard is lost": (AGAIN.format("…"), ALL),
     "the answer to the last piece of a large shard is lost": (AGAIN.format("…"), ALL),
-    "a byte of a small shard changes on the way": ("arrived damaged; once more", ALL),
-    "a byte of a large shard changes on the way": ("arrived damaged; once more", ALL),
-    "the server loses the session of a large shard (404, 410)": ("the server lost what had arrived; once more", ALL),
+    "a byte of a small shard changes on the way": ("damaged in transfer; retrying", ALL),
+    "a byte of a large shard changes on the way": ("damaged in transfer; retrying", ALL),
+    "the server loses the session of a large shard (404, 410)": ("the server lost the data received so far; retrying", ALL),
     "the answer to a question breaks off": (AGAIN.format("…"), ALL),
     "the server stays busy for ten minutes": (BUSY.format("503 …"), PART),
     "the connection breaks again and again": (BUSY.format("…"), PART),
     "every answer is lost": (BUSY.format("…"), PART),
     "bytes change on the way again and again": (
-        "arrived damaged 3 times; give the same command again, from another network if that is no help",
+        "damaged in transfer 3 times; run the same command again, from another network if that does not help",
         PART,
     ),
     "no network": (BUSY.format("…"), NOTHING),
     "`kill -9`": ("nothing", PART),
     "another run with other shards writes to the same bucket": (
-        "another run wrote this meanwhile; give every run a bucket.url of its own, then run again",
+        "another run changed this object in the meantime; give each run its own bucket.url, then run again",
         "the other run's shards; if both stop, shards of both and no receipt of either",
     ),
     "no credentials": (
-        "no Google credentials were found; run `gcloud auth application-default login`, or let GOOGLE_APPLICATION_CREDENTIALS name the key "
+        "no Google credentials were found; run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to the key "
         "file of a service account (docs/cloud.md)",
         NOTHING,
     ),
     "expired credentials, or a key that was deleted": (
-        "the Google credentials have expired or are no longer valid (…); run `gcloud auth application-default login` again, or get another "
-        "key for the service account",
+        "the Google credentials have expired or are no longer valid (…); run `gcloud auth application-default login` again, or create a "
+        "new key for the service account",
         UNCHANGED,
     ),
     "no permission": (
-        "this account may not do that (403 …); give it the roles of docs/cloud.md on the bucket (roles/storage.objectUser, and "
+        "this account lacks permission (403 …); grant it the roles of docs/cloud.md on the bucket (roles/storage.objectUser, and "
         "roles/storage.legacyBucketReader for bucket.location)",
         UNCHANGED,
     ),
-    "no such bucket": ("there is no such bucket; create it (docs/cloud.md) or correct bucket.url", NOTHING),
+    "no such bucket": ("this bucket does not exist; create it (docs/cloud.md) or correct bucket.url", NOTHING),
     "the bucket is in another region than bucket.location": (
-        "this bucket is in …, not in … as bucket.location says: training elsewhere is slow, and Google charges for what crosses regions; "
-        "create a bucket there (a bucket cannot move), or correct bucket.location",
+        "this bucket is in …, but bucket.location is …: training in another region is slow, and Google charges for transfers between "
+        "regions; create a bucket there (buckets cannot be moved), or correct bucket.location",
         UNCHANGED,
     ),
     "the bucket's reader pays, and no project was named": (
-        "whoever reads this bucket has to pay (requester pays); name a project of yours that does in the environment variable "
-        "GOOGLE_CLOUD_QUOTA_PROJECT",
+        "reads from this bucket are billed to the reader (requester pays); set the environment variable GOOGLE_CLOUD_QUOTA_PROJECT to "
+        "the project that pays",
         UNCHANGED,
     ),
-    "training: a byte of a shard changes on the way": ("arrived damaged; once more", "the whole shard: the same run went on"),
-    "training: the connection breaks in a shard": (AGAIN.format("…"), "the whole shard: the same run went on"),
+    "training: a byte of a shard changes on the way": ("damaged in transfer; retrying", "the whole shard: the same run continued"),
+    "training: the connection breaks in a shard": (AGAIN.format("…"), "the whole shard: the same run continued"),
     "training: a shard is missing in the bucket": ("not in the bucket; upload again (snakemake --forcerun upload_shards)", UNCHANGED),
     "training: a shard in the bucket is another": (
-        "its checksum is not the manifest's; the shard is damaged or from another run",
+        "its checksum differs from the manifest; the shard is damaged or from another run",
         UNCHANGED,
     ),
 }
@@ -182,7 +182,7 @@ def test_only_what_differs_is_sent(proxy, emulator, bucket_name, url, local, tmp
     _, lines = upload(local, url, tmp_path / "again.json")
     assert [line for line in lines if not line.endswith("already there")] == [
         "val/val-00001-of-00003.tfrecord: uploaded",
-        "val/val-00000-of-00009.tfrecord: removed, a shard of an earlier upload",
+        "val/val-00000-of-00009.tfrecord: deleted, a shard of an earlier upload",
     ]
     assert len(sent(proxy)) == 1
     assert content(emulator, bucket_name) == expected(local) | foreign
@@ -191,7 +191,7 @@ def test_only_what_differs_is_sent(proxy, emulator, bucket_name, url, local, tmp
 def test_other_shards_replace_the_old_ones(proxy, emulator, bucket_name, url, local, other, tmp_path):
     old, _ = upload(local, url, tmp_path / "old.json", "val")
     proxy.faults = [Fault("POST", "/upload/", answer=(400, "{}"), times=ALWAYS)]
-    with pytest.raises(GpraflowError, match="refuses"):
+    with pytest.raises(GpraflowError, match="rejected the request"):
         upload(other, url, tmp_path / "new.json", "val")
     assert "runs/mine/val/manifest.json" not in content(emulator, bucket_name)  # it would list shards that may be gone
     proxy.faults = []
@@ -228,10 +228,10 @@ def test_both_kinds_of_buckets_do_the_same(either, tmp_path):
     assert either.get("a/b") == b"123456789"
     assert either.names("") == ["a/b"]
     assert either.names("b") == []
-    with pytest.raises(GpraflowError, match="a/b: another run wrote this meanwhile"):
+    with pytest.raises(GpraflowError, match="a/b: another run changed this object"):
         either.put("a/b", two, files.crc32c(b"2"), None)
     either.put("a/b", two, files.crc32c(b"2"), first)
-    with pytest.raises(GpraflowError, match="a/b: another run wrote this meanwhile"):
+    with pytest.raises(GpraflowError, match="a/b: another run changed this object"):
         either.put("a/b", one, "e3069283", first)
     assert either.get("a/b") == b"2"
     either.delete("a/b", either.find("a/b"))
@@ -374,7 +374,7 @@ def test_a_server_that_compares_checksums_refuses_what_changed_on_the_way(local,
         upload(local, "gs://bucket/x", tmp_path / "upload.json", "val")
         found = {name: conftest.ask(behind, f"/bucket/x/val/{name}") for name in os.listdir(local / "val")}
     assert proxy.faults[0].times == 0
-    assert capsys.readouterr().out.count("arrived damaged; once more") == 2
+    assert capsys.readouterr().out.count("damaged in transfer; retrying") == 2
     assert not any(method == "DELETE" for method, _, _ in proxy.requests)  # nothing damaged was stored
     assert found == {name: (local / "val" / name).read_bytes() for name in os.listdir(local / "val")}
 
@@ -581,7 +581,7 @@ def test_a_byte_that_changes_where_a_broken_connection_is_gone_on_from(there, pr
 
 def test_bytes_that_always_change_on_the_way_to_the_trainer(there, proxy, tmp_path):
     proxy.faults = [Fault("GET", "val-00001", corrupt_answer=200, times=ALWAYS)]
-    with pytest.raises(GpraflowError, match=r"val-00001-of-00003\.tfrecord: arrived damaged 3 times"):
+    with pytest.raises(GpraflowError, match=r"val-00001-of-00003\.tfrecord: damaged in transfer 3 times"):
         rows_of(there, "val", tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("*val-00001*"))
 
@@ -612,7 +612,7 @@ def command(capsys, *arguments):
 
 def test_verify(there, emulator, bucket_name, url, local, capsys):
     size = sum(path.stat().st_size for path in (local / "val").glob("*.tfrecord"))
-    assert command(capsys, "verify", url) == (0, [f"{url}/val: 3 shards, 250 promoters, {size:,} bytes: as the manifest says"], "")
+    assert command(capsys, "verify", url) == (0, [f"{url}/val: 3 shards, 250 promoters, {size:,} bytes: consistent with the manifest"], "")
     whole = content(emulator, bucket_name)
     names = [f"runs/mine/val/val-0000{number}-of-00003.tfrecord" for number in range(3)]
     store(
@@ -626,11 +626,11 @@ def test_verify(there, emulator, bucket_name, url, local, capsys):
     assert (status, lines) == (2, [])
     for part in (
         f"gpraflow: {url}: differs from what was uploaded:",
-        "val-00000-of-00003.tfrecord: its checksum is not the manifest's",
-        "val-00001-of-00003.tfrecord: 3 bytes, the manifest says",
+        "val-00000-of-00003.tfrecord: its checksum differs from the manifest",
+        "val-00001-of-00003.tfrecord: 3 bytes, but the manifest lists",
         "val-00002-of-00003.tfrecord: not in the bucket",
-        "val-00007-of-00009.tfrecord: in no manifest",
-        "train: 1 shards and no manifest.json: this upload has not ended",
+        "val-00007-of-00009.tfrecord: not listed in the manifest",
+        "train: 1 shards and no manifest.json: this upload is incomplete",
     ):
         assert part in errors
     assert command(capsys, "verify", f"gs://{bucket_name}/elsewhere")[2].endswith("no shards found; correct the URL or upload first\n")

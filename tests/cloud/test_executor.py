@@ -189,40 +189,49 @@ def test_google_deletes_the_vm_at_the_latest_when_runtime_and_start_are_over(lab
 
 # What can go wrong. Fault -> (what the user sees, what is left): rows of the table in docs/cloud.md; "…" stands for anything.
 
-RESUMED = "the VM was deleted; the job went on on another one"
-NONE = "no VM; the next run begins the job anew"
-GOES_ON = "no VM; a training goes on from its last checkpoint with the next run"
+RESUMED = "the VM was deleted; the job continued on another one"
+NONE = "no VM; the next run restarts the job"
+GOES_ON = "no VM; the next run resumes training from its last checkpoint"
 ROWS_OF_TABLE = {
     "TPU: the job fails": ("exit status 1 on …; log: gs://…", "no VM; the rule's log is here"),
-    "TPU: the VM is taken away": ("was taken away (…); asking for another one", RESUMED),
-    "TPU: VMs are taken away again and again": ("was taken away (…), and 1 before it: cloud-tpu-max-restarts", GOES_ON),
-    "TPU: no quota": ("zone-a refuses …: Quota 'TPUS_PER_TPU_FAMILY' exceeded. …; ask for more of this quota …", NONE),
-    "TPU: a zone has none": ("zone-a has no … now: …", "nothing: the next zone is asked"),
+    "TPU: the VM is taken away": ("was preempted or deleted (…); requesting another VM", RESUMED),
+    "TPU: VMs are taken away again and again": (
+        "was preempted or deleted (…); cloud-tpu-max-restarts (1) is reached",
+        GOES_ON,
+    ),
+    "TPU: no quota": ("zone-a rejected the request for …: Quota 'TPUS_PER_TPU_FAMILY' exceeded. …; request a higher quota …", NONE),
+    "TPU: a zone has none": ("zone-a has no capacity for …: …", "nothing: the next zone is requested"),
     "TPU: no zone has one, again and again": (
-        "none of zone-a, zone-b has a … (SPOT), asked 2 times; give the same command again later, add zones to cloud-tpu-zones, or set "
+        "no … (SPOT) in zone-a, zone-b after 2 rounds of requests; run the same command again later, add zones to cloud-tpu-zones, or set "
         "cloud-tpu-provisioning to STANDARD",
         NONE,
     ),
     "TPU: Ctrl-C": ("deleting …", GOES_ON),
     "TPU: SIGTERM": ("Will exit after finishing currently running jobs", "no VM, after the job has ended on it"),
-    "TPU: the VM is started again, as after maintenance": ("was taken away (…); asking for another one", RESUMED),
-    "TPU: `kill -9`": ("nothing; the next run, after `snakemake --unlock`: going on with … in …", "the VM, which the next run finds again"),
+    "TPU: the VM is started again, as after maintenance": ("was preempted or deleted (…); requesting another VM", RESUMED),
+    "TPU: `kill -9`": (
+        "nothing; the next run, after `snakemake --unlock`: reconnected to … in …",
+        "the VM, which the next run finds again",
+    ),
     "TPU: `kill -9`, and the job ends before the next run": (
-        "nothing; the next run, after `snakemake --unlock`: going on with … in …",
+        "nothing; the next run, after `snakemake --unlock`: reconnected to … in …",
         "no VM, it has deleted itself; results in the bucket, which the next run takes",
     ),
     "TPU: `kill -9`, then other inputs or code": (
-        "inputs, code or settings have changed since; … is deleted, and the job begins anew",
+        "inputs, code or settings have changed; deleting … and restarting the job",
         "the VM until the next run",
     ),
-    "TPU: Google does not delete": ("nothing; tried again, and if it stays so: THE VM … COULD NOT BE DELETED …", "no VM"),
+    "TPU: Google does not delete": ("nothing; retried, and if all attempts fail: THE VM … COULD NOT BE DELETED …", "no VM"),
     "TPU: it would cost too much": (
         "rule train: a … costs up to $1.33 ($2 an hour, 0.7 hours: its runtime and cloud-tpu-boot-minutes); cloud-tpu-max-cost is $1.00: "
-        "set it higher, or the rule's resource runtime lower",
-        "nothing was begun",
+        "raise it, or lower the rule's resource runtime",
+        "nothing was started",
     ),
-    "TPU: no price is known": ("no price is known for … (FLEX_START), so that cloud-tpu-max-cost cannot be kept: …", "nothing was begun"),
-    "TPU: the profile was not filled in": ("cloud-tpu-project is missing (…); write into the profile: …", "nothing was begun"),
+    "TPU: no price is known": (
+        "the price of … (FLEX_START) is unknown, so cloud-tpu-max-cost cannot be enforced: …",
+        "nothing was started",
+    ),
+    "TPU: the profile was not filled in": ("cloud-tpu-project is missing (…); write into the profile: …", "nothing was started"),
 }
 
 
@@ -288,7 +297,7 @@ def test_a_zone_without_tpus(lab, kind):
     status, output = lab.run(kind)
     assert status == 0, output
     seen("TPU: a zone has none", output)
-    assert "no zone has a TPU; asking again in" in output
+    assert "no zone has a TPU; retrying in" in output
     assert [zone for _, zone in lab.google.happened("created")] == ["zone-a", "zone-b", "zone-a", "zone-b"]
     assert [zone for _, zone in lab.google.happened("started")] == ["zone-b"]
     lab.check_done()
@@ -384,7 +393,7 @@ def test_kill(lab, kind, ends):
         lab.wait_for(lambda: any(name.endswith("exit.json") for name in conftest.content(lab.emulator, lab.bucket)))
     status, output = lab.run(kind) if kind == "compute" else lab.run_alone(kind)
     assert status == 0, output
-    assert re.search(r"going on with smk-train-\w+(-r1)? in zone-a", output)
+    assert re.search(r"reconnected to smk-train-\w+(-r1)? in zone-a", output)
     assert len(lab.google.happened("created")) == number == {"compute": 1, "tpu": 2}[kind]
     lab.check_done()
 
@@ -398,7 +407,7 @@ def test_kill_and_nobody_comes_until_the_job_has_ended(lab, kind):
     lab.wait_for(lambda: lab.google.machines == {})
     status, output = lab.run(kind)
     assert status == 0, output
-    assert re.search(r"going on with smk-train-\w+ in zone-a", output)
+    assert re.search(r"reconnected to smk-train-\w+ in zone-a", output)
     assert len(lab.google.happened("created")) == 1
     lab.check_done()
 
@@ -441,7 +450,7 @@ def test_sweep(lab, capsys):
         (["list"], line),
         (["sweep"], f"{line}: would be deleted (--yes)"),
         (["sweep", "--yes"], f"{line}: deleted"),
-        (["list"], "no VMs of the executor's in these zones"),
+        (["list"], "no VMs of the executor in these zones"),
     ):
         assert command.main([*arguments, *where]) == 0
         assert capsys.readouterr().out == f"{expected}\n"
@@ -514,7 +523,7 @@ def test_prices(tmp_path):
     assert ExecutorSettings(prices=str(table)).price_of("v5litepod-8") == 1.5
     assert ExecutorSettings(prices=str(table), provisioning="STANDARD").price_of("v5litepod-8") == 4
     assert ExecutorSettings(price=0.5, prices=str(table)).price_of("v4-8") == 0.5
-    with pytest.raises(WorkflowError, match="no price is known for v4-8"):
+    with pytest.raises(WorkflowError, match=r"the price of v4-8 \(SPOT\) is unknown"):
         ExecutorSettings(prices=str(table)).price_of("v4-8")
 
 

@@ -74,7 +74,7 @@ def test_a_training_on_vms_of_which_one_is_taken_away_is_the_same_as_one_here(tm
         assert names == [names[0], f"{names[0]}-r1"]
         assert google.machines == {}
     assert "train_model | train_model: epoch 3/3" in said
-    assert "going on from a checkpoint" in (workflow.folder / "results/tiny/logs/train_model.log").read_text()
+    assert "resuming from a checkpoint" in (workflow.folder / "results/tiny/logs/train_model.log").read_text()
     about = json.loads((model / "model.json").read_text())
     assert (about["epochs"], about["backend"]) == (3, "jax")
     assert len((model / "history.csv").read_text().splitlines()) == 4

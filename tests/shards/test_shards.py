@@ -251,7 +251,7 @@ def test_second_upload_sends_nothing_and_a_damaged_object_is_sent_again(uploaded
         path.write_text("x")
     assert again() == [
         "val/val-00001-of-00003.tfrecord: uploaded",
-        "val/val-00000-of-00009.tfrecord: removed, a shard of an earlier upload",
+        "val/val-00000-of-00009.tfrecord: deleted, a shard of an earlier upload",
     ]
     assert all(path.read_text() == "x" for path in mine)
     batches.load(receipt, "val")

@@ -66,7 +66,7 @@ def open_split(receipt: dict[str, Any], split: str) -> Split:
         If the split was not uploaded, or its manifest is missing or differs from the uploaded one; the message names it.
     """
     if split not in receipt["splits"]:
-        raise InputError(f"split '{split}' was not uploaded to {receipt['bucket']} (there are {', '.join(receipt['splits'])})")
+        raise InputError(f"split '{split}' was not uploaded to {receipt['bucket']} (uploaded: {', '.join(receipt['splits'])})")
     bucket, entry = connect.connect(receipt["bucket"]), receipt["splits"][split]
     content = bucket.get(entry["manifest"])
     where = f"{receipt['bucket']}/{entry['manifest']}"
@@ -237,7 +237,7 @@ class PermutedLabels(MemoryMap):
 def check_processes(batch_size: int, process: tuple[int, int]) -> None:
     """Raise ValueError if the batch size is not a multiple of the number of processes."""
     if batch_size % process[1] or not 0 <= process[0] < process[1]:
-        raise ValueError(f"a batch of {batch_size} cannot be shared out to process {process[0]} of {process[1]}")
+        raise ValueError(f"a batch of {batch_size} cannot be divided among processes (process {process[0]} of {process[1]})")
 
 
 def select_features(source: Split, names: Sequence[str]) -> dict[str, dict[str, Any]]:

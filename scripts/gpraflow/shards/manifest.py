@@ -70,9 +70,9 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
 def check_digest(size: int, crc32c: str, shard: dict[str, Any], origin: str) -> None:
     """Compare a shard's size and checksum with the manifest; raise `InputError` if they differ."""
     if size != shard["bytes"]:
-        raise InputError(f"{origin}: {size} bytes, the manifest says {shard['bytes']}; the shard is truncated or from another run")
+        raise InputError(f"{origin}: {size} bytes, but the manifest lists {shard['bytes']}; the shard is truncated or from another run")
     if crc32c != shard["crc32c"]:
-        raise InputError(f"{origin}: its checksum is not the manifest's; the shard is damaged or from another run")
+        raise InputError(f"{origin}: its checksum differs from the manifest; the shard is damaged or from another run")
 
 
 def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], origin: str) -> bytes:

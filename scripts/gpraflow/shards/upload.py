@@ -60,8 +60,8 @@ def upload(
     bucket = connect(url)
     if location and (actual := bucket.location()) is not None and actual.lower() != location.lower():
         raise ConfigError(
-            f"{bucket.url}: this bucket is in {actual}, not in {location} as bucket.location says: training elsewhere is slow, and Google "
-            "charges for what crosses regions; create a bucket there (a bucket cannot move), or correct bucket.location"
+            f"{bucket.url}: this bucket is in {actual}, but bucket.location is {location}: training in another region is slow, and Google "
+            "charges for transfers between regions; create a bucket there (buckets cannot be moved), or correct bucket.location"
         )
     receipt: dict[str, Any] = {"bucket": bucket.url, "splits": {}}
     with ThreadPoolExecutor(PARALLEL) as pool:
@@ -108,7 +108,7 @@ class _Upload:
         for name in stale:
             if entry := self.seen[name]:
                 self.bucket.delete(f"{self.split}/{name}", entry)
-                self.say(f"{self.split}/{name}: removed, a shard of an earlier upload")
+                self.say(f"{self.split}/{name}: deleted, a shard of an earlier upload")
         if missing:
             self._check()
         return {"manifest": f"{self.split}/{self.local.name}", "rows": self.manifest["rows"], **files.digests(self.local)}
@@ -170,7 +170,7 @@ def verify(url: str, say: Callable[[str], None] = print) -> None:
         splits = _splits(bucket)
         for split, names in splits.items():
             if _MANIFEST not in names:
-                faults.append(f"  {split}: {len(names)} shards and no {_MANIFEST}: this upload has not ended, give its command again")
+                faults.append(f"  {split}: {len(names)} shards and no {_MANIFEST}: this upload is incomplete; run it again")
                 continue
             where = f"{bucket.url}/{split}"
             manifest = shards_manifest.parse_manifest(bucket.get(f"{split}/{_MANIFEST}"), f"{where}/{_MANIFEST}")
@@ -184,10 +184,10 @@ def verify(url: str, say: Callable[[str], None] = print) -> None:
                     shards_manifest.check_digest(entry.size, entry.crc32c, shard, f"{where}/{shard['name']}")
                 except InputError as error:
                     faults.append(f"  {error}")
-            faults += [f"  {where}/{name}: in no manifest" for name in names if name not in expected and name != _MANIFEST]
+            faults += [f"  {where}/{name}: not listed in the manifest" for name in names if name not in expected and name != _MANIFEST]
             if len(faults) == before:
                 amount_of_all = amount(sum(shard["bytes"] for shard in expected.values()))
-                say(f"{where}: {len(expected)} shards, {manifest['rows']:,} promoters, {amount_of_all}: as the manifest says")
+                say(f"{where}: {len(expected)} shards, {manifest['rows']:,} promoters, {amount_of_all}: consistent with the manifest")
     if not splits:
         raise InputError(f"{bucket.url}: no shards found; correct the URL or upload first")
     if faults:

@@ -47,4 +47,4 @@ class Bucket(Protocol):
 
 def conflict(url: str) -> ConflictError:
     """Return the error for an object that was changed by another run."""
-    return ConflictError(f"{url}: another run wrote this meanwhile; give every run a bucket.url of its own, then run again")
+    return ConflictError(f"{url}: another run changed this object in the meantime; give each run its own bucket.url, then run again")

@@ -29,7 +29,7 @@ RETRY = DEFAULT_RETRY.with_timeout(600)  # seconds until requests to an unavaila
 TIMEOUT = 60  # seconds without a byte before a connection counts as broken
 PAYER = "GOOGLE_CLOUD_QUOTA_PROJECT"  # environment variable, as in Google's libraries
 
-_DAMAGED = "arrived damaged"
+_DAMAGED = "damaged in transfer"
 _NAME = r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]"
 
 
@@ -69,7 +69,7 @@ class GoogleBucket:
                 # The library does not check the checksum of downloads resumed after a broken connection.
                 if content is not None and files.crc32c(content) == _hexadecimal(blob.crc32c):
                     return content
-                print(f"{self.url}/{name}: {_DAMAGED}; once more", flush=True)
+                print(f"{self.url}/{name}: {_DAMAGED}; retrying", flush=True)
         raise _attempts_failed(f"{self.url}/{name}", _DAMAGED)
 
     def put(self, name: str, path: Path, crc32c: str, seen: Entry | None) -> None:
@@ -101,10 +101,10 @@ class GoogleBucket:
                 except answers.GoogleAPICallError as error:
                     if error.code in (404, 410):
                         self.names(name)  # raises if the bucket does not exist
-                        why = "the server lost what had arrived"
+                        why = "the server lost the data received so far"
                     elif "crc32c" not in _reason(error).lower():
                         raise
-                print(f"{self.url}/{name}: {why}; once more", flush=True)
+                print(f"{self.url}/{name}: {why}; retrying", flush=True)
         raise _attempts_failed(f"{self.url}/{name}", why)
 
     def delete(self, name: str, seen: Entry) -> None:
@@ -142,12 +142,12 @@ def _hexadecimal(checksum: str | None) -> str:
 
 
 def _attempts_failed(url: str, why: str) -> GpraflowError:
-    return GpraflowError(f"{url}: {why} {ATTEMPTS} times; give the same command again, from another network if that is no help")
+    return GpraflowError(f"{url}: {why} {ATTEMPTS} times; run the same command again, from another network if that does not help")
 
 
 def _patient(act: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap a request so that it is retried, with a message, while the server is busy (429, 5xx) or connections break."""
-    return RETRY(act, on_error=lambda error: print(f"Google Cloud Storage: {_reason(error)}; again after a while", flush=True))
+    return RETRY(act, on_error=lambda error: print(f"Google Cloud Storage: {_reason(error)}; retrying", flush=True))
 
 
 @contextmanager
@@ -157,40 +157,42 @@ def _with_advice(where: str) -> Iterator[None]:
         yield
     except access.DefaultCredentialsError as error:
         raise GpraflowError(
-            f"{where}: no Google credentials were found; run `gcloud auth application-default login`, or let "
-            "GOOGLE_APPLICATION_CREDENTIALS name the key file of a service account (docs/cloud.md)"
+            f"{where}: no Google credentials were found; run `gcloud auth application-default login`, or set "
+            "GOOGLE_APPLICATION_CREDENTIALS to the key file of a service account (docs/cloud.md)"
         ) from error
     except (access.RefreshError, answers.Unauthorized) as error:
         raise GpraflowError(
             f"{where}: the Google credentials have expired or are no longer valid ({_reason(error)}); run "
-            "`gcloud auth application-default login` again, or get another key for the service account"
+            "`gcloud auth application-default login` again, or create a new key for the service account"
         ) from error
     except answers.Forbidden as error:
         raise GpraflowError(
-            f"{where}: this account may not do that ({_reason(error)}); give it the roles of docs/cloud.md on the bucket "
+            f"{where}: this account lacks permission ({_reason(error)}); grant it the roles of docs/cloud.md on the bucket "
             "(roles/storage.objectUser, and roles/storage.legacyBucketReader for bucket.location)"
         ) from error
     except answers.NotFound as error:
-        raise GpraflowError(f"{where}: there is no such bucket; create it (docs/cloud.md) or correct bucket.url") from error
+        raise GpraflowError(f"{where}: this bucket does not exist; create it (docs/cloud.md) or correct bucket.url") from error
     except answers.BadRequest as error:
         if "requester pays" not in _reason(error).lower():
             raise _refused(where, error) from error
         raise GpraflowError(
-            f"{where}: whoever reads this bucket has to pay (requester pays); name a project of yours that does in the "
-            f"environment variable {PAYER}"
+            f"{where}: reads from this bucket are billed to the reader (requester pays); set the environment variable {PAYER} to "
+            "the project that pays"
         ) from error
     except (answers.RetryError, requests.RequestException, access.TransportError) as error:
         reason = _reason(getattr(error, "cause", None) or error)
         raise GpraflowError(
-            f"{where}: Google Cloud Storage is busy or cannot be reached ({reason}), and kept being so; what has arrived stays "
-            "there, give the same command again later"
+            f"{where}: Google Cloud Storage was still busy or unreachable after repeated attempts ({reason}); objects in the bucket are "
+            "kept, run the same command again later"
         ) from error
     except answers.GoogleAPICallError as error:
         raise _refused(where, error) from error
 
 
 def _refused(where: str, error: answers.GoogleAPICallError) -> GpraflowError:
-    return GpraflowError(f"{where}: Google Cloud Storage refuses ({_reason(error)}); mend that and give the same command again")
+    return GpraflowError(
+        f"{where}: Google Cloud Storage rejected the request ({_reason(error)}); fix the cause and run the same command again"
+    )
 
 
 def _reason(error: BaseException) -> str:

@@ -36,7 +36,7 @@ class FileBucket:
                 while block := source.read(files.BLOCK):
                     target.write(block)
             if files.crc32c_of(temporary) != crc32c:
-                raise GpraflowError(f"{self.url}/{name}: arrived damaged (its CRC32C is not {crc32c}); check the disk and run again")
+                raise GpraflowError(f"{self.url}/{name}: damaged in transfer (its CRC32C is not {crc32c}); check the disk and run again")
             self._check(name, seen)
 
     def delete(self, name: str, seen: Entry) -> None:
