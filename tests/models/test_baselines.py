@@ -244,15 +244,17 @@ def test_what_cannot_be_fitted_is_refused(jaspar):
         lambda *data: baseline_motif.fit(*data, None, **COMMON, motifs=jaspar, **SIZES),
     ]
     for fit in fits:
-        with pytest.raises(TrainingError, match="all 600 training promoters have expression 3: there is nothing to learn; give a table"):
+        with pytest.raises(TrainingError, match="all 600 training promoters have expression 3: there is nothing to learn; use a table"):
             fit(tokens, np.full(600, 3, np.float32))
-        with pytest.raises(TrainingError, match=r"9 training promoters are too few for this model, it needs \d+; give it a larger table"):
+        with pytest.raises(
+            TrainingError, match=r"9 training promoters are too few for this model, which needs at least \d+; use a larger table"
+        ):
             fit(tokens[:9], expression[:9])
         with pytest.raises(TrainingError, match="training promoter 1 has expression nan; remove such rows"):
             fit(tokens, np.where(np.arange(600) == 0, np.nan, expression))
-    with pytest.raises(InputError, match="promoters of 3 bp hold no 4-mer; set a smaller kmer or a longer window"):
+    with pytest.raises(InputError, match="promoters of 3 bp contain no 4-mer; set a smaller kmer or a longer window"):
         fits[0](tokens[:, :3], expression)
-    with pytest.raises(InputError, match="the narrowest of 3 motifs has 4 bp, the window 3: give narrower motifs"):
+    with pytest.raises(InputError, match=r"the narrowest of 3 motifs has 4 bp, more than the window \(3 bp\); use narrower motifs"):
         fits[1](tokens[:, :3], expression)
     with pytest.raises(InputError, match="this motif file does not exist"):
         baseline_motif.fit(tokens, expression, None, **COMMON, motifs=jaspar + "x", **SIZES)

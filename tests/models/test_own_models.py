@@ -104,7 +104,7 @@ def test_a_saved_model_gives_the_same_numbers_without_the_motif_file(name, jaspa
 
 def test_outputs(jaspar):
     assert build("compact", jaspar, outputs=18).output_shape == (None, 18)
-    with pytest.raises(ValueError, match="one expression"):
+    with pytest.raises(ValueError, match="one output"):
         build("biochemical", jaspar, outputs=18)
 
 

@@ -381,12 +381,12 @@ def test_a_network_with_exchanged_layers_has_the_same_variables_and_numbers():
 @pytest.mark.parametrize(
     ("name", "sizes", "message"),
     [
-        ("dream_cnn", {"first_kernel_sizes": [3, 5, 7]}, "first: 8 filters cannot be shared out evenly among 3 kernel sizes"),
+        ("dream_cnn", {"first_kernel_sizes": [3, 5, 7]}, "first: 8 filters cannot be divided evenly among 3 kernel sizes"),
         ("dream_cnn", {"filters_per_group": 3}, r"16 channels cannot be divided into groups of filters_per_group \(3\)"),
         ("legnet", {"kernel_size": 31}, r"kernel_size \(31\) times filters_per_group \(2\) is more than the window \(24 bp\)"),
         ("legnet", {"squeeze_reduction": 8}, r"squeeze_reduction \(8\) leaves no units of the 8 channels before block 1"),
         ("dream_attn", {"attention_heads": 3}, r"filters \(8\) must be a multiple of attention_heads \(3\)"),
-        ("dream_attn", {"filters": 7, "attention_heads": 1, "feed_forward_factor": 3}, "must be even: half of it is gate"),
+        ("dream_attn", {"filters": 7, "attention_heads": 1, "feed_forward_factor": 3}, "must be even: half of these units form the gate"),
         ("vaishnav_transformer", {"attention_heads": 3}, r"filters \(8\) must be a multiple of attention_heads \(3\)"),
         ("dream_rnn", {"window": 19}, r"window \(19 bp\) is shorter"),
     ],

@@ -29,7 +29,7 @@ def test_two_processes_go_on_from_one_s_checkpoint_and_end_with_its_weights(rece
     killed = drive("jax", receipt, tmp_path / "two", 6, **CHOSEN)
     assert killed.returncode == -9
     in_two(receipt, tmp_path / "two")
-    assert capfd.readouterr().out.count("going on from a checkpoint, epoch 2, batch 3") == 1  # the other process says nothing
+    assert capfd.readouterr().out.count("resuming from a checkpoint, epoch 2, batch 3") == 1  # the other process says nothing
     for ours, expected in zip(saved_weights(tmp_path / "two", "jax"), saved_weights(tmp_path / "whole", "jax"), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-5)
     assert not (tmp_path / "two" / train.WORK).exists()

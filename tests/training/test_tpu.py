@@ -41,7 +41,7 @@ def test_what_is_in_a_program():
     ],
 )
 def test_a_batch_that_is_too_large(text, needs):
-    expected = f"training.batch_size: 65536 needs {needs} on each device of a v5e-8; set a smaller one" if needs else ""
+    expected = f"training.batch_size: 65536 needs {needs} on each device of a v5e-8; set a smaller batch size" if needs else ""
     assert tpu.too_large(text, "v5e-8", 65536) == expected
 
 
@@ -60,7 +60,7 @@ def check(name="slides", topology="v6e-8", **options):
 
 
 def test_what_cannot_be_checked():
-    with pytest.raises(ConfigError, match=r"'v6e-9' is none of v3-8, .*; did you mean 'v6e-8'"):
+    with pytest.raises(ConfigError, match=r"'v6e-9' is not one of v3-8, .*; did you mean 'v6e-8'"):
         check(topology="v6e-9")
     with pytest.raises(ConfigError, match="'baseline_kmer' is not trained by gradient descent"):
         check("baseline_kmer")

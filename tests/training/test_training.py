@@ -305,7 +305,7 @@ def test_a_training_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(
     assert not (tmp_path / "killed/model.keras").exists()
     resumed = drive(backend, receipt, tmp_path / "killed", 0)
     assert resumed.returncode == 0, resumed.stderr[-2000:]
-    assert "going on from a checkpoint, epoch 2, batch 3" in resumed.stdout
+    assert "resuming from a checkpoint, epoch 2, batch 3" in resumed.stdout
     for ours, expected in zip(saved_weights(tmp_path / "killed", backend), saved_weights(tmp_path / "whole", backend), strict=True):
         np.testing.assert_array_equal(ours, expected)
     assert (tmp_path / "killed/history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
@@ -316,7 +316,7 @@ def test_checkpoints_of_another_training_are_not_taken_up(receipt, tmp_path):
     assert drive("jax", receipt, tmp_path / "model", 4).returncode == -9
     done = drive("jax", receipt, tmp_path / "model", 0, learning_rate=0.02)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "going on" not in done.stdout
+    assert "resuming" not in done.stdout
 
 
 DEVICES = """

@@ -212,7 +212,7 @@ def test_a_job_that_outlives_its_killed_snakemake_keeps_the_folder_locked(workfl
         assert any(map(lives, jobs))
         second = subprocess.run(command, cwd=workflow_folder, text=True, capture_output=True, timeout=100)
         assert second.returncode == 1
-        assert "jobs of a run that was killed are still alive in this folder" in second.stderr
+        assert "jobs of a killed run are still running in this folder" in second.stderr
         assert f"process {jobs[0]}: " in second.stderr
         third = snakemake(workflow_folder, "--configfile", "tiny.yaml")
         assert "Directory cannot be locked" in third.stderr + third.stdout
@@ -229,7 +229,7 @@ def test_a_run_of_another_machine_is_left_alone(tmp_path, monkeypatch, capsys):
     assert run.main(["--cores", "2"]) == 1
     said = capsys.readouterr().err
     assert "a run that was started on node-17 on 2026-01-01 00:00:00 has not ended, or was killed" in said
-    assert "delete results/.running/123.json, give: snakemake --unlock --cores 2 and start again" in said
+    assert "delete results/.running/123.json, run `snakemake --unlock --cores 2` and start again" in said
     assert record.exists()
 
 
@@ -349,7 +349,7 @@ def test_own_table_without_header_inserts_only_other_scaffold(workflow_folder):
     table = formats_promoters.read(results / "tables/library.parquet")
     assert table["sequence"].str.contains("^ACGTTGCA[ACGT]{50}TTGACA$").all()
     ledger = (results / "ledger/ingest_table.library.tsv").read_text()
-    assert "lower case made upper case\t300" in ledger
+    assert "lower case converted to upper case\t300" in ledger
     assert "insert only, flanks added\t300" in ledger
 
 

@@ -57,15 +57,17 @@ def _resume(snakemake: Sequence[str], arguments: Sequence[str]) -> str:
     for path, record in records.items():
         if record["host"] != socket.gethostname():
             return (
-                f"a run that was started on {record['host']} on {record['since']} has not ended, or was killed; whether it is alive "
-                f"cannot be told from {socket.gethostname()}. If it is not, delete {path}, give: {unlock} and start again"
+                f"a run that was started on {record['host']} on {record['since']} has not ended, or was killed; whether it still runs "
+                f"cannot be checked from {socket.gethostname()}. If it does not, delete {path}, run `{unlock}` and start again"
             )
     if not _PROC.is_dir():
-        return f"a run in this folder was killed, or is alive. If none is, delete {RECORDS}, give: {unlock} and start again"
+        return f"a run in this folder was killed, or is still running. If none is running, delete {RECORDS}, run `{unlock}` and start again"
     if alive := workers(Path.cwd()):
         shown = "\n".join(f"  process {number}: {command[:120]}" for number, command in alive.items())
         return (
-            "" if _known(records, alive) else f"jobs of a run that was killed are still alive in this folder:\n{shown}\nWait, or end them"
+            ""
+            if _known(records, alive)
+            else f"jobs of a killed run are still running in this folder:\n{shown}\nWait for them to end, or kill them"
         )
     print("gpraflow: an earlier run in this folder was killed; resuming it", file=sys.stderr)
     done = subprocess.run([*snakemake, "--unlock", *arguments], capture_output=True, text=True)

@@ -3,7 +3,7 @@
 Both are settings of the environment that child processes inherit. Neither is set by ``import gpraflow``. docs/benchmarks.md has what they
 gain; ``GPRAFLOW_LIGHT_KERAS=0`` and ``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` turn them off.
 
-Transparent huge pages: JAX allocates its arrays anew at each step and frees them afterwards, and Linux zeroes each page again, 4 kB at a
+Transparent huge pages: JAX allocates new arrays at each step and frees them afterwards, and Linux zeroes each page again, 4 kB at a
 time. glibc (2.35 and later) asks for pages of 2 MB if an environment variable says so when the process starts. Without glibc, or where the
 administrator has turned huge pages off, nothing changes.
 """

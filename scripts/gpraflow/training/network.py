@@ -82,7 +82,7 @@ def warm_start(model: Any, directory: str, backend: str) -> None:
     if about["architecture"] != model.name or [tuple(weight.shape) for weight in initial.weights] != shapes:
         raise ConfigError(
             f"training.initial_model: {directory} is '{about['architecture']}' ({about['parameters']:,} parameters), but the config "
-            f"asks for '{model.name}' ({model.count_params():,}): a checkpoint from another architecture; set model.name and its "
+            f"specifies '{model.name}' ({model.count_params():,}): a checkpoint from another architecture; set model.name and its "
             "sizes to those in its model.json, or leave training.initial_model empty"
         )
     model.set_weights(initial.get_weights())

@@ -232,7 +232,7 @@ class MemberTraining:
         self.now = now
         done = now["epoch"] * self.steps + now["step"]
         self.bar.update(done)
-        print(f"train_model: going on from a checkpoint, epoch {now['epoch'] + 1}, batch {now['step'] + 1}", flush=True)
+        print(f"train_model: resuming from a checkpoint, epoch {now['epoch'] + 1}, batch {now['step'] + 1}", flush=True)
         return True
 
 

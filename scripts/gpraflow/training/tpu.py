@@ -52,7 +52,7 @@ _SETTINGS = {
 def slice_of(name: str) -> Slice:
     """Return the TPU slice of this name."""
     if name not in SLICES:
-        raise ConfigError(f"tpu.topology: '{name}' is none of {', '.join(SLICES)}{nearest(name, SLICES)}")
+        raise ConfigError(f"tpu.topology: '{name}' is not one of {', '.join(SLICES)}{nearest(name, SLICES)}")
     return SLICES[name]
 
 
@@ -92,7 +92,7 @@ def check(
     try:
         libtpu = version("libtpu")
     except PackageNotFoundError:
-        raise ConfigError("libtpu is not installed here; use `make tpu-check`, which has an environment of its own for it") from None
+        raise ConfigError("libtpu is not installed here; use `make tpu-check`, which uses a separate environment") from None
     for key, value in _SETTINGS.items():
         os.environ.setdefault(key, value)
     backend.select_backend("jax")
@@ -161,7 +161,9 @@ def _compiled(
         try:
             compiled = lowered.compile()
         except Exception as error:
-            raise TrainingError(too_large(str(error), name, options.batch_size) or f"it does not compile for {name}: {error}") from error
+            raise TrainingError(
+                too_large(str(error), name, options.batch_size) or f"the training step does not compile for {name}: {error}"
+            ) from error
     parameters = int(sum(np.prod(variable.shape) for variable in core.weights))
     keras.utils.clear_session(free_memory=True)
     return compiled, len(places), parameters
@@ -174,7 +176,9 @@ def too_large(text: str, topology: str, batch_size: int) -> str:
         return ""
     needed = float(match[1]) / {"K": 1 << 20, "M": 1 << 10, "G": 1}[match[2]]
     room = float(match[3])
-    return f"training.batch_size: {batch_size} needs {needed:.1f} GB of {room:.1f} GB on each device of a {topology}; set a smaller one"
+    return (
+        f"training.batch_size: {batch_size} needs {needed:.1f} GB of {room:.1f} GB on each device of a {topology}; set a smaller batch size"
+    )
 
 
 def counts(text: str) -> dict[str, int]:

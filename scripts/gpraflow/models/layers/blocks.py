@@ -284,7 +284,7 @@ def parallel_convolutions(x: keras.KerasTensor, filters: int, kernel_sizes: Sequ
         If ``filters`` is not a multiple of the number of ``kernel_sizes``.
     """
     if filters % len(kernel_sizes):
-        raise ValueError(f"{name}: {filters} filters cannot be shared out evenly among {len(kernel_sizes)} kernel sizes")
+        raise ValueError(f"{name}: {filters} filters cannot be divided evenly among {len(kernel_sizes)} kernel sizes")
     outputs = []
     for number, kernel_size in enumerate(kernel_sizes, start=1):
         convolution = layers.Conv1D(

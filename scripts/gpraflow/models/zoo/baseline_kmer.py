@@ -63,7 +63,7 @@ def fit(
     check_labels(expression, fewest=10)
     length = tokens.shape[1]
     if length < kmer:
-        raise InputError(f"promoters of {length} bp hold no {kmer}-mer; set a smaller kmer or a longer window")
+        raise InputError(f"promoters of {length} bp contain no {kmer}-mer; set a smaller kmer or a longer window")
     coefficients, intercept = _ridge(tokens, expression.astype(np.float64), weights, kmer, penalties)
 
     inputs = keras.Input((length,), dtype="int32", name="tokens")
@@ -90,14 +90,16 @@ def check_labels(expression: np.ndarray, fewest: int) -> None:
         If there are fewer than ``fewest`` labels, one is NaN or infinite, or all are equal.
     """
     if len(expression) < fewest:
-        raise TrainingError(f"{len(expression)} training promoters are too few for this model, it needs {fewest}; give it a larger table")
+        raise TrainingError(
+            f"{len(expression)} training promoters are too few for this model, which needs at least {fewest}; use a larger table"
+        )
     bad = ~np.isfinite(expression)
     if bad.any():
         raise TrainingError(f"training promoter {int(bad.argmax()) + 1} has expression {expression[bad][0]}; remove such rows")
     if (expression == expression[0]).all():
         raise TrainingError(
             f"all {len(expression)} training promoters have expression {expression[0]:g}: there is nothing to learn; "
-            "give a table with measured differences"
+            "use a table with measured differences"
         )
 
 

@@ -103,7 +103,7 @@ def fit(
         random_state=randomness.derive(seed, "baseline_motif") % 2**32,
     )
     boosting.fit(features.predict(tokens, batch_size=_BATCH, verbose=0), expression, sample_weight=weights)
-    print(f"baseline_motif: {boosting.n_iter_} trees, R2 on the promoters held back {_r2(boosting, expression, weights):.4f}")
+    print(f"baseline_motif: {boosting.n_iter_} trees, R2 on held-out promoters {_r2(boosting, expression, weights):.4f}")
     return with_trees(features, boosting)
 
 
@@ -141,7 +141,9 @@ def scan(length: int, motifs: Sequence[Motif], score_range: float) -> keras.Mode
     widths = sorted({len(motif.log_odds) for motif in motifs if len(motif.log_odds) <= length})
     if not widths:
         narrowest = min(len(motif.log_odds) for motif in motifs)
-        raise InputError(f"the narrowest of {len(motifs)} motifs has {narrowest} bp, the window {length}: give narrower motifs")
+        raise InputError(
+            f"the narrowest of {len(motifs)} motifs has {narrowest} bp, more than the window ({length} bp); use narrower motifs"
+        )
     tokens = keras.Input((length,), dtype="int32", name="tokens")
     bases = ops.one_hot(tokens, len(ALPHABET), dtype="float32")
     best, together, kernels = [], [], []

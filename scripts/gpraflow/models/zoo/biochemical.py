@@ -75,7 +75,7 @@ def build(
         If ``outputs`` is not 1.
     """
     if outputs != 1:
-        raise ValueError(f"the biochemical model gives one expression, not {outputs} outputs")
+        raise ValueError(f"the biochemical model has one output, not {outputs}")
     known, known_motifs = scanning.motif_kernel(motifs, motif_width)
     unknown = ops.convert_to_numpy(keras.initializers.RandomNormal(stddev=0.5)((len(known), unknown_factors)))
     kernel = np.concatenate([known, unknown], axis=1)

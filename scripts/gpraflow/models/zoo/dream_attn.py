@@ -69,7 +69,9 @@ def build(
     if filters % attention_heads:
         raise ValueError(f"filters ({filters}) must be a multiple of attention_heads ({attention_heads})")
     if filters * feed_forward_factor % 2:
-        raise ValueError(f"filters ({filters}) times feed_forward_factor ({feed_forward_factor}) must be even: half of it is gate")
+        raise ValueError(
+            f"filters ({filters}) times feed_forward_factor ({feed_forward_factor}) must be even: half of these units form the gate"
+        )
 
     def normalize(x, name):
         return layers.LayerNormalization(epsilon=1e-6, name=name)(x)
