@@ -1,8 +1,10 @@
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -77,11 +79,28 @@ def copy_tiny(folder: Path) -> Path:
     return folder
 
 
-def finished_run(folder: Path) -> Path:
-    """Copy the workflow to a folder and run it to the end with the config `tiny.yaml`."""
-    copy_tiny(folder)
-    done = snakemake(folder, "--configfile", "tiny.yaml")
-    assert done.returncode == 0, done.stderr[-3000:]
+@pytest.fixture(scope="session")
+def finished_once(tmp_path_factory):
+    """A finished run with the config `tiny.yaml`, made once for all test processes; it is copied, not changed."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # that of the run of all processes
+    folder = base / "finished"
+    with open(base / "finished.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            made = copy_tiny(base / "finishing")
+            done = snakemake(made, "--configfile", "tiny.yaml")
+            assert done.returncode == 0, done.stderr[-3000:]
+            made.rename(folder)
+    return folder
+
+
+def copy_finished(finished: Path, folder: Path, keep: Sequence[str] | None = None) -> Path:
+    """Copy a finished run. ``keep`` names what is left of its results: the run then continues from there, with all else missing."""
+    shutil.copytree(finished, folder, symlinks=True)
+    for path in [] if keep is None else (folder / "results/tiny").iterdir():
+        if path.name not in keep:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     return folder
 
 

@@ -16,7 +16,7 @@ from snakemake import api, cli, script, workflow
 
 from gpraflow.app import run
 from gpraflow.core import schema as schemas
-from tests.conftest import ROOT, TINY, finished_run
+from tests.conftest import ROOT, TINY, copy_finished
 
 PRELOADED = (snakemake.report, api, script, workflow, jsonschema, smart_open)
 
@@ -255,9 +255,9 @@ UNTESTED = {
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(finished_once, tmp_path_factory):
     """A finished tiny run, with the files that other values of keys need."""
-    folder = finished_run(tmp_path_factory.mktemp("reruns") / "copy")
+    folder = copy_finished(finished_once, tmp_path_factory.mktemp("reruns") / "copy")
     (folder / "other.tsv").write_bytes(b"sequence\texpression\n")
     (folder / "other.jaspar").write_bytes((folder / "resources/motifs/jaspar2026_yeast.jaspar").read_bytes())
     (folder / "other.yaml").write_bytes((folder / "resources/scaffolds.yaml").read_bytes())

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, copy_finished
 
 TOOLS = ("sacct", "sacctmgr", "sbatch", "scancel", "scontrol", "sinfo", "squeue", "srun", "sshare")
 DAEMONS = ("munged", "slurmctld", "slurmd")
@@ -102,8 +102,9 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture
-def folder(workflow_folder):
-    """The tiny workflow, with the profile as a user fills it in."""
+def folder(finished_once, tmp_path):
+    """The tiny workflow after its simulation, with the profile as a user fills it in."""
+    workflow_folder = copy_finished(finished_once, tmp_path / "copy", keep=["simulated"])
     shutil.copytree(ROOT / "profiles", workflow_folder / "profiles")
     profile = workflow_folder / "profiles/slurm/config.yaml"
     text = profile.read_text()

@@ -22,7 +22,7 @@ from playwright.sync_api import sync_playwright
 from gpraflow.app import run
 from gpraflow.evaluation import metrics
 from gpraflow.formats import promoters as formats_promoters
-from tests.conftest import finished_run, snakemake
+from tests.conftest import copy_finished, snakemake
 
 STEPS = ("simulated", "counts", "expression", "tables", "splits", "shards", "bucket", "ledger")
 
@@ -35,8 +35,8 @@ def digest(folder):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    return finished_run(tmp_path_factory.mktemp("workflow") / "copy")
+def finished(finished_once, tmp_path_factory):
+    return copy_finished(finished_once, tmp_path_factory.mktemp("workflow") / "copy")
 
 
 def test_scores_are_those_of_the_saved_predictions(finished):
@@ -152,9 +152,18 @@ def test_two_configurations_live_side_by_side(finished):
     assert not set(other["sequence"]) & set(formats_promoters.read(finished / "results/tiny/splits/train.parquet")["sequence"])
 
 
-@pytest.mark.parametrize("moment", ["reads", "tables", "shards", "training"])
-def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, workflow_folder, moment):
-    """kill -9 of the whole process group at four moments."""
+BEFORE = {  # what a run has when it gets there
+    "reads": [],
+    "tables": ["simulated", "counts", "expression", "ledger"],
+    "shards": ["simulated", "counts", "expression", "ledger", "tables", "splits"],
+    "training": [*STEPS, "upload.json"],
+}
+
+
+@pytest.mark.parametrize("moment", BEFORE)
+def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, finished_once, tmp_path, moment):
+    """kill -9 of the whole process group at four moments, each of a run that has just what comes before."""
+    workflow_folder = copy_finished(finished_once, tmp_path / "copy", keep=BEFORE[moment])
     results = workflow_folder / "results/tiny"
     sign = {
         "reads": lambda: (results / "logs/count_reads.a.1.log").exists(),
@@ -174,13 +183,15 @@ def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, 
         process.wait()
     assert not (results / "metrics.json").exists()
     assert list((workflow_folder / ".snakemake/locks").iterdir())
-    until = [] if moment == "training" else ["--until", "upload_shards"]
+    until = ["--until", "evaluate_model" if moment == "training" else "upload_shards"]
     done = subprocess.run([*command, *until], cwd=workflow_folder, text=True, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "an earlier run in this folder was killed; resuming it" in done.stderr
     assert not (workflow_folder / "results/.running").exists()
-    expected = {name: value for name, value in digest(finished).items() if until == [] or not name.startswith("ledger/predict")}
-    found = digest(workflow_folder)
+    found, expected = (
+        {name: value for name, value in digest(folder).items() if moment == "training" or not name.startswith("ledger/predict")}
+        for folder in (workflow_folder, finished)
+    )
     assert found == expected
     assert not list(results.rglob(".partial*"))
     assert not (results / "model/.training").exists()
@@ -192,8 +203,9 @@ def lives(pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
-def test_a_job_that_outlives_its_killed_snakemake_keeps_the_folder_locked(workflow_folder):
+def test_a_job_that_outlives_its_killed_snakemake_keeps_the_folder_locked(finished_once, tmp_path):
     """kill -9 of Snakemake alone, as by the kernel when memory runs out: the job goes on, a second run must not start beside it."""
+    workflow_folder = copy_finished(finished_once, tmp_path / "copy", keep=BEFORE["training"])
     command = [sys.executable, "-m", "gpraflow.app.run", "--cores", "2", "--configfile", "tiny.yaml"]
     process = subprocess.Popen(command, cwd=workflow_folder, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 400
@@ -340,9 +352,9 @@ def test_own_table_without_header_inserts_only_other_scaffold(workflow_folder):
     (workflow_folder / "sets.tsv").write_text("name\ttable\tsequence\texpression\nother\t{data}/other.csv\tpromoter\tYFP\n")
     (workflow_folder / "mine.yaml").write_text(
         "run: mine\ndata: .\ninput: {table: '{data}/mine.csv.gz', header: false, columns: {sequence: 1, expression: 2}}\n"
-        "scaffold: {file: scaffolds.yaml, name: mine, length: 64}\nevaluation: {datasets: sets.tsv}\nexplain: {dataset: ''}\n"
+        "scaffold: {file: scaffolds.yaml, name: mine, length: 64}\nevaluation: {datasets: sets.tsv}\n"
     )
-    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "mine.yaml")
+    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "mine.yaml", "--until", "evaluate_model")
     assert done.returncode == 0, done.stderr[-3000:]
     results = workflow_folder / "results/mine"
     assert json.loads((results / "metrics.json").read_text())["datasets"]["other"]["n"] == 40
