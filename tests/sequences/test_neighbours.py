@@ -241,3 +241,24 @@ def test_nothing_near_is_null_and_one_common_piece_does_not_hide_a_rare_one():
     empty = neighbours.nearest(pl.Series([], dtype=pl.String), pl.Series(library), 1)
     assert empty.height == 0
     assert neighbours.nearest(pl.Series(sequences), pl.Series([], dtype=pl.String), 1)["distance"].to_list() == [None, None]
+
+
+@pytest.mark.parametrize(("length", "training", "max_edits"), [(20, 320, 3), (80, 5, 3), (9, 300, 0), (80, 1, 3), (5, 4, 3)], ids=str)
+def test_find_nearest_holds_null_where_no_training_promoter_is_near(length, training, max_edits):
+    """Random inserts without a common 12-mer; all are null, or those within the limit are those of all pairs."""
+    library, scored = (pl.Series(random_inserts(count, np.random.default_rng(length + count), (length,))) for count in (training, 40))
+    found = neighbours.find_nearest(library, {"test": scored, "none": scored.clear()}, lambda s: s, max_edits)
+    assert found.schema == neighbours.NEAREST
+    assert found["dataset"].to_list() == ["test"] * 40
+    assert found["sequence"].equals(scored)
+    both = [process.cdist(one, library.to_list(), scorer=Levenshtein.distance).min(axis=1) for one in (scored, [turned(t) for t in scored])]
+    least = np.minimum(*both)
+    assert found["distance"].to_list() == [int(edits) if edits <= max_edits else None for edits in least]
+    assert found["nearest"].is_null().equals(found["distance"].is_null())
+
+
+def test_find_nearest_names_the_training_promoter_with_its_flanks():
+    library = pl.Series([PTPA.five_prime + text + PTPA.three_prime for text in random_inserts(30, np.random.default_rng(3))])
+    scored = pl.Series([edited(flanks.inserts(library, PTPA, 4)[7], 2, np.random.default_rng(4), ["substitute"])])
+    found = neighbours.find_nearest(library, {"a": scored}, lambda s: flanks.inserts(s, PTPA, 4), 3)
+    assert found.rows() == [("a", scored[0], 2, library[7])]

@@ -326,6 +326,33 @@ def nearest(
     )
 
 
+def find_nearest(
+    training: pl.Series,
+    scored: Mapping[str, pl.Series],
+    inserts: Callable[[pl.Series], pl.Series],
+    max_edits: int,
+    threads: int = 1,
+) -> pl.DataFrame:
+    """Return the nearest training promoter of each promoter of several data sets, columns `NEAREST`.
+
+    Parameters
+    ----------
+    training, scored
+        Training promoters, and the promoters of each data set by name.
+    inserts
+        Function that removes flanks.
+    max_edits, threads
+        As for `nearest`.
+    """
+    parts = [pl.DataFrame(schema=NEAREST)]
+    library = inserts(training)
+    for name, sequences in scored.items():
+        near = nearest(inserts(sequences), library, max_edits, threads=threads)
+        near = near.with_columns(dataset=pl.lit(name), sequence=sequences, nearest=training.gather(near["library"]))
+        parts.append(near.select(list(NEAREST)))
+    return pl.concat(parts)
+
+
 def _sharing(sequences: pl.Series, library: pl.Series, kmer: int, candidates_each: int) -> tuple[np.ndarray, np.ndarray]:
     """Return pairs (sequence, library) that share rare k-mers, at most 50 per sequence."""
     mine, of = _kmers(sequences, kmer)
