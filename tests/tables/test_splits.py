@@ -198,16 +198,6 @@ def test_summary_counts_what_was_got_in_each_stratum():
     ]  # fmt: skip
 
 
-def test_empty_split_is_an_error():
-    with pytest.raises(InputError, match=r"a\.parquet: the split 'val' is empty \(3 promoters in all\)"):
-        run(library(3), fractions={"train": 1.0, "val": 1e-9, "test": 1e-9})
-
-
-def test_one_cluster_is_said_to_be_one():
-    with pytest.raises(InputError, match=r"\(3 promoters in all\); they form one cluster, and clusters stay in one split"):
-        run(library(3, group="one"))
-
-
 def test_own_column():
     parts = run(library(4, split=["train", "val", "train", "test"]), method="column")
     assert [part.height for part in parts.values()] == [2, 1, 1]
@@ -225,7 +215,6 @@ def test_own_column_with_other_labels():
         (library(3), "the table has no split column"),
         (library(3, split=["train", "tset", "val"]), "promoter 2: split 'tset' is not one of train, val, test"),
         (library(3, split=["train", None, "val"]), "promoter 2: split 'None' is not one of"),
-        (library(3, split=["train", "val", "val"]), "the split 'test' is empty"),
         (library(3, group=["a", "b", "a"], split=["train", "val", "test"]), "cluster 'a' is in test and train"),
     ],
 )

@@ -6,6 +6,7 @@ rule evaluate_model:
         ),
         nearest="results/{run}/neighbours/nearest.parquet",
         about="results/{run}/model/model.json",
+        split_checks="results/{run}/splits/checks.tsv",
         permuted_labels=(
             "results/{run}/permuted_labels.json"
             if PLAN.config["evaluation"]["permutation_epochs"]

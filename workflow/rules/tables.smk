@@ -192,6 +192,7 @@ rule split_promoters:
             caption="../report/splits.rst",
             category="Leakage control",
         ),
+        checks="results/{run}/splits/checks.tsv",
         ledger="results/{run}/ledger/split_promoters.library.tsv",
     log:
         "results/{run}/logs/split_promoters.log",

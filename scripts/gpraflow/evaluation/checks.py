@@ -14,7 +14,6 @@ REVERSE_COMPLEMENT, IN_PLASMID, PADDED_OTHERWISE = (
     "predicted_padded_otherwise",
 )  # of `Predictor.probe`
 _LEARNT = 0.1  # share of variance; a model trained on permuted labels does not explain more by chance
-COLUMNS = {"dataset": pl.String, "check": pl.String, "value": pl.Float64, "verdict": pl.String, "text": pl.String}
 _CONSTANT = 0.05  # ratio of standard deviations, predicted to measured, below which predictions count as constant
 _SHIFT, _STRETCH = 2.0, 3.0  # difference of means in sd, and ratio of sd, above which scales count as different
 _GC_SHARE = 0.5  # of r that must remain when GC content is controlled for
@@ -39,7 +38,7 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
     Returns
     -------
     list of dict
-        `COLUMNS`; ``verdict`` is ok, warning or not applicable. Strand asymmetry and padding are judged by the columns of
+        `verdicts.COLUMNS`; ``verdict`` is ok, warning or not applicable. Strand asymmetry and padding are judged by the columns of
         `prediction.Predictor.probe`, and are not applicable without them.
     """
     p, m = (predictions[name].to_numpy().astype(np.float64) for name in ("predicted", "expression"))

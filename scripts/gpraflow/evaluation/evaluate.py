@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpraflow.core import files
+from gpraflow.core import files, verdicts
 from gpraflow.evaluation import ceiling, checks, comparisons, metrics, subgroups
 from gpraflow.formats import promoters
 from gpraflow.sequences.parents import PREDICTED_PARENT
@@ -48,7 +48,7 @@ def evaluate(
     -------
     tuple
         The scores: those of `metrics.evaluate`, ``ceiling`` and ``effects`` (None without the columns they need), ``published_models``
-        (model -> the same scores), and ``checks`` (rows of `checks.COLUMNS`). Then rows of `subgroups.COLUMNS`, and rows of
+        (model -> the same scores), and ``checks`` (rows of `verdicts.COLUMNS`). Then rows of `subgroups.COLUMNS`, and rows of
         `comparisons.COLUMNS` without ``p_holm``.
     """
     options: dict[str, Any] = {"resamples": resamples, "threads": threads}
@@ -88,6 +88,7 @@ def evaluate_all(
     nearest: str | os.PathLike,
     about: Mapping[str, Any],
     permuted_labels: str | os.PathLike | None,
+    of_splits: str | os.PathLike,
     options: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[dict], list[dict]]:
     """Score all data sets of a run.
@@ -106,6 +107,8 @@ def evaluate_all(
         Content of ``model.json``.
     permuted_labels
         Scores of the label-permutation control, if there are any.
+    of_splits
+        Checks of the splits (`split_checks.check`).
     options
         ``resamples``, ``seed`` and ``threads``, as for `evaluate`.
 
@@ -124,6 +127,7 @@ def evaluate_all(
         parts += of_parts
         compared += others
     content: dict[str, Any] = {"run": run, "datasets": scores, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": about}
+    content["split_checks"] = verdicts.read(of_splits)
     content["permuted_labels"] = json.loads(Path(permuted_labels).read_text(encoding="utf-8")) if permuted_labels else None
     return content, parts, compared
 
@@ -175,12 +179,14 @@ def write(
 ) -> None:
     """Write scores, subgroups, comparisons and checks, atomically; the JSON, on which other rules depend, last.
 
-    ``content["permuted_labels"]``, if present and not None, is the label-permutation control (`checks.permuted_labels`).
+    ``content["split_checks"]``, if present, are checks of the splits; ``content["permuted_labels"]``, if present and not None, is the
+    label-permutation control (`checks.permuted_labels`).
     """
-    checked = [row for scored in content["datasets"].values() for row in scored["checks"]]
+    checked = [*content.get("split_checks", ())]
+    checked += [row for scored in content["datasets"].values() for row in scored["checks"]]
     if content.get("permuted_labels"):
         checked.append(checks.permuted_labels(content["permuted_labels"]))
-    files.write_text(checks_path, pl.DataFrame(checked, schema=checks.COLUMNS).write_csv(separator="\t", float_precision=4))
+    verdicts.write(checks_path, checked)
     of_parts = pl.DataFrame(parts, schema=subgroups.COLUMNS)
     files.write_text(subgroups_path, of_parts.write_csv(separator="\t", float_precision=6))
     files.write_text(published_models_path, comparisons.table(compared).write_csv(separator="\t", float_precision=6))

@@ -13,6 +13,7 @@ from gpraflow.core.ledger import Ledger
 
 SPLITS = ("train", "val", "test")
 LISTED = "split.test_sequences"  # data set name, in the table of overlaps, of the user's list of test sequences
+NOT_DRAWN = "from train: not among those drawn for split.train_promoters"  # in the ledger
 _QUANTILES = 5
 _READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 2**62)}
 _MOST_SOURCES = 20
@@ -169,6 +170,8 @@ def split(
 ) -> dict[str, pl.DataFrame]:
     """Split a promoter table into one table per split. Each row is in exactly one split, or dropped and recorded in the ledger.
 
+    Splits can be empty; `split_checks.check` checks their sizes.
+
     Parameters
     ----------
     table
@@ -203,7 +206,7 @@ def split(
     Raises
     ------
     InputError
-        If a split is empty; if a cluster spans several splits and ``across`` is ``error``; if a promoter of ``train`` or ``val`` overlaps
+        If a cluster spans several splits and ``across`` is ``error``; if a promoter of ``train`` or ``val`` overlaps
         and ``independent`` is ``error``; or as `by_column`.
     """
     shares = {name: fractions[name] for name in names}
@@ -220,21 +223,10 @@ def split(
     if train_promoters:
         train = keep & (assigned == "train")
         drawn = draw(cluster.filter(train), train_promoters, seed, origin)
-        ledger.drop("from train: not among those drawn for split.train_promoters", len(drawn) - int(drawn.sum()))
+        ledger.drop(NOT_DRAWN, len(drawn) - int(drawn.sum()))
         keep = keep.scatter(train.arg_true(), drawn)
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
-        if not part.height:
-            clusters, advice = cluster.n_unique(), "set a larger split.fractions"
-            if method == "column":
-                advice = "correct the split column or remove the split from split.names"
-            elif clusters < 2 * len(names):
-                number = "one cluster" if clusters == 1 else f"{clusters} clusters"
-                advice = (
-                    f"they form {number}, and clusters stay in one split: use more diverse promoters, check the column group, "
-                    "or lower neighbours.max_edits"
-                )
-            raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {advice}")
         ledger.note(f"to {name}", part.height)
     return parts
 
