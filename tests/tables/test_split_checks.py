@@ -173,3 +173,19 @@ def test_few_training_promoters_of_a_draw_name_the_draw():
         check(library(random_sequences(1000)), train_promoters=5)
     _, rows = check(library(random_sequences(1000)), train_promoters=60)
     assert rows["train"]["verdict"] == "ok"  # the share is that before the draw
+
+
+def test_variants_left_out_of_a_split_by_positions_are_named():
+    """Variants with 12 mutations have positions of several splits nearly always."""
+    (parent,), rng = random_sequences(1), np.random.default_rng(5)
+    sequences = []
+    for _ in range(200):
+        letters = np.array(list(parent))
+        letters[rng.choice(60, 12, replace=False)] = rng.choice(list("ACGT"), 12)
+        sequences.append("".join(letters))
+    with pytest.raises(
+        InputError, match=r"the split '\w+' is empty .*; \d+ variants have mutated positions of several splits and are left out"
+    ):
+        check(library(sequences), method="positions")
+    _, rows = check(library(mutants()), fractions=(0.4, 0.3, 0.3), method="positions")
+    assert [(row["verdict"], row["value"]) for row in rows.values()] == [("ok", 72), ("ok", 54), ("ok", 54)]

@@ -8,7 +8,7 @@ import polars as pl
 
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
-from gpraflow.tables.splits import NOT_DRAWN, by_hash
+from gpraflow.tables.splits import NOT_DRAWN, SEVERAL, by_hash
 
 FEWEST, FEW = 10, 50  # promoters of a split, below which the run stops, or warns
 _LEAST_SHARE, _MOST_SHARE = 0.5, 1.5  # of the share that split.fractions asks for, outside which the run warns
@@ -58,7 +58,7 @@ def check(
         for the method ``hash``, fractions that would give each split `FEW` promoters, if there are any.
     """
     names = list(parts)
-    largest = _largest(cluster)
+    largest = "" if method == "positions" else _largest(cluster)
     for name in sorted(names, key=lambda one: parts[one].height > 0):  # empty splits first
         part = parts[name]
         if part.height >= FEWEST:
@@ -106,6 +106,10 @@ def _reasons(name: str, cluster: pl.Series, method: str, names: list[str], large
         yield "correct the split column or remove the split from split.names"
     elif method == "list" and name == "test":
         yield "list more promoters in split.test_sequences"
+    elif method == "positions":
+        several = ledger.counts["dropped", SEVERAL]
+        yield f"{several:,} variants have mutated positions of several splits and are left out"
+        yield f"set a larger split.fractions.{name}, which is the fraction of the mutated positions"
     elif clusters < 2 * len(names):
         number = "one cluster" if clusters == 1 else f"{clusters} clusters"
         yield f"they form {number}, and clusters stay in one split: {_APART}"
