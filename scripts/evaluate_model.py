@@ -15,6 +15,8 @@ def main(job):
         titles=params.titles,
         extras=params.extras,
         nearest=job.input.nearest,
+        audit=job.input.audit,
+        split_method=params.split_method,
         about=about.read(job.input.about),
         permuted_labels=job.input.permuted_labels or None,
         of_splits=job.input.split_checks,

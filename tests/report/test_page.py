@@ -238,6 +238,8 @@ def test_warnings_say_of_which_data_set_and_what():
         ("Set a", "intervals: 95 % intervals contain 71.0 % of 50 measurements: they are too narrow here."),
         ("Training", "diverged 2 times; the best weights were restored and the learning rate was lowered."),
     ]
+    apart = findings.warnings_of(tables, {}, {}, 3, near_by_design=["b"])
+    assert [each.text.partition(":")[0] for each in apart] == ["scale", "intervals"]
     assert findings.warnings_of({}, {}, {}, 3) == []
     baseline = {"leak/demonstration.tsv": [{"condition": "index error", "r": "0.99"}, {"condition": "leakage-controlled", "r": "0.5"}]}
     (found,) = findings.warnings_of(baseline, {"val_r": 0.4}, {}, 3)

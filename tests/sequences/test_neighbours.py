@@ -131,6 +131,23 @@ def test_overlaps_are_those_of_all_pairs():
     assert neighbours.overlaps(pl.Series(library), pl.Series(others[:50]), 3).height == 0
 
 
+@pytest.mark.parametrize("lengths", [(12, 60), (40,), (5, 6, 7, 9), (20, 21, 75, 80)], ids=str)
+@pytest.mark.parametrize("max_edits", [0, 1, 4, 8])
+def test_overlaps_of_any_length_and_limit_are_those_of_all_pairs(lengths, max_edits):
+    rng = np.random.default_rng(max_edits)
+    library = random_inserts(120, rng, lengths)
+    others = [edited(text, rng.integers(0, max_edits + 1), rng) for text in library[:60] if len(text) > max_edits] + random_inserts(
+        20, rng, lengths
+    )
+    others = [turned(text) if i % 2 else text for i, text in enumerate(others)]
+    distance = np.minimum(
+        process.cdist(library, others, scorer=Levenshtein.distance),
+        process.cdist(library, [turned(text) for text in others], scorer=Levenshtein.distance),
+    )
+    found = neighbours.overlaps(pl.Series(library), pl.Series(others), max_edits)
+    assert found.rows() == [(i, j, distance[i, j]) for i, j in zip(*np.nonzero(distance <= max_edits), strict=True)]
+
+
 def test_overlaps_of_sets_are_of_inserts_and_tell_equal_ones():
     one, two, three = random_inserts(3, np.random.default_rng(11))
     five, end = PTPA.five_prime, PTPA.three_prime

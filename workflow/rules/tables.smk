@@ -147,7 +147,7 @@ rule find_overlaps:
 
 
 rule find_nearest:
-    """Find the nearest training promoter of each scored promoter."""
+    """Find the nearest training promoter of each scored promoter, and compare a sample with shuffled sequences."""
     input:
         training="results/{run}/splits/train.parquet",
         promoters=[
@@ -156,6 +156,7 @@ rule find_nearest:
         scaffolds=PLAN.scaffolds,
     output:
         nearest="results/{run}/neighbours/nearest.parquet",
+        audit="results/{run}/neighbours/audit.parquet",
     log:
         "results/{run}/logs/find_nearest.log",
     benchmark:
@@ -172,6 +173,7 @@ rule find_nearest:
         scaffold=PLAN.config["scaffold"]["name"],
         max_flank_edits=PLAN.config["scaffold"]["max_flank_edits"],
         max_edits=PLAN.config["neighbours"]["max_edits"],
+        seed=PLAN.seed_of("split"),
     script:
         "../../scripts/find_nearest.py"
 

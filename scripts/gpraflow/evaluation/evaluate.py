@@ -86,6 +86,8 @@ def evaluate_all(
     titles: Sequence[str],
     extras: Sequence[Mapping[str, Any]],
     nearest: str | os.PathLike,
+    audit: str | os.PathLike,
+    split_method: str,
     about: Mapping[str, Any],
     permuted_labels: str | os.PathLike | None,
     of_splits: str | os.PathLike,
@@ -103,6 +105,10 @@ def evaluate_all(
         Of the data sets, in the order of ``paths``; see `evaluate`.
     nearest
         Distances to the nearest training promoters (`neighbours.NEAREST`).
+    audit
+        Distances of samples and of shuffled sequences (`audit.AUDIT`).
+    split_method
+        ``split.method`` of the run.
     about
         Content of ``model.json``.
     permuted_labels
@@ -118,11 +124,13 @@ def evaluate_all(
         Content of ``metrics.json``, then rows of `subgroups.COLUMNS` and of `comparisons.COLUMNS`.
     """
     both_strands = any(about["training"][key] for key in ("rc_augmentation", "rc_averaging"))
-    distances, scores, parts, compared = pl.read_parquet(Path(nearest)), {}, [], []
+    distances, audited, scores, parts, compared = pl.read_parquet(Path(nearest)), pl.read_parquet(Path(audit)), {}, [], []
     for (name, path), title, extra in zip(paths.items(), titles, extras, strict=True):
         rows = promoters.read(path)
         distance = distances_of(rows, distances, name)
         own, of_parts, others = evaluate(rows, name=name, model=run, extras=extra, distance=distance, both_strands=both_strands, **options)
+        method = "" if name in independent else split_method
+        own["checks"].append({"dataset": name} | checks.distance_to_training(audited.filter(dataset=name), rows.height, method))
         scores[name] = {"title": title, "independent": name in independent, **own}
         parts += of_parts
         compared += others
