@@ -77,6 +77,8 @@ rule ingest_table:
             "insert_length": PLAN.config["scaffold"]["insert_length"],
             "outside_length": PLAN.config["scaffold"]["outside_length"],
             "duplicates": PLAN.table_of(wildcards.dataset)["duplicates"],
+            "segments": PLAN.config["scaffold"]["segments"],
+            "barcodes": PLAN.table_of(wildcards.dataset)["barcodes"],
         },
     script:
         "../../scripts/ingest_table.py"

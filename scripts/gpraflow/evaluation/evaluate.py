@@ -170,7 +170,7 @@ def _effects(
 
 def distances_of(predictions: pl.DataFrame, nearest: pl.DataFrame, name: str) -> pl.Series:
     """Return the edits from each promoter of a data set to its nearest training promoter; null if none is near."""
-    mine = nearest.filter(dataset=name).select("sequence", "distance")
+    mine = nearest.filter(dataset=name).select("sequence", "distance").unique("sequence")  # a promoter can have several barcodes
     return predictions.select("sequence").join(mine, on="sequence", how="left", maintain_order="left")["distance"]
 
 

@@ -312,7 +312,7 @@ def summary(parts: Mapping[str, pl.DataFrame], clusters: pl.DataFrame) -> pl.Dat
         (number of clusters in the stratum "clusters") and ``share``, the fraction of the level that is in this split.
     """
     used = ["sequence", "expression", "n_reads", "singleton", "source", "split"]
-    table = pl.concat([part.select(used) for part in parts.values()]).join(clusters, on="sequence", how="left")
+    table = pl.concat([part.select(used) for part in parts.values()]).join(clusters.unique("sequence"), on="sequence", how="left")
     length = pl.col("sequence").str.len_bytes()
     usual = int(table.select(length.mode().min()).item())
     sides = pl.when(length < usual).then(pl.lit("shorter")).when(length > usual).then(pl.lit("longer")).otherwise(pl.lit(f"{usual} bp"))
