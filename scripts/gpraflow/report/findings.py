@@ -72,7 +72,7 @@ def warnings_of(
         Data sets from which near-duplicates are not removed: splits with ``split.method: positions``, of which a check warns.
     """
     found = [
-        Finding(titles.get(row["dataset"], row["dataset"]), f"{row['check']}: {row['text']}.")
+        Finding(titles.get(row["dataset"], f"{row['dataset']} split"), f"{row['check']}: {row['text']}.")
         for row in tables.get("checks.tsv", ())
         if row["verdict"] == "warning"
     ]
