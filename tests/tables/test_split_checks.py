@@ -153,6 +153,16 @@ def test_rows_of_the_users_own_split_that_leakage_control_dropped_are_named():
         check(library(random_sequences(30), ["train"] * 15 + ["val"] * 15), method="column")
 
 
+def test_pairs_of_near_duplicates_in_the_users_own_splits_name_the_column():
+    sequences = random_sequences(100)
+    near = ["AC" + text[2:] for text in sequences[:96]]
+    table = library(sequences + near, ["train"] * 60 + ["val"] * 40 + ["test"] * 96)
+    with pytest.raises(
+        InputError, match=r"the split 'train' is empty .* dropped 60 promoters from 'train' .*; give near-duplicates the same"
+    ):
+        check(table, method="column")
+
+
 def test_dropped_promoters_are_counted_in_the_text():
     sequences = random_sequences(300)
     near = ["AC" + text[2:] for text in sequences[:40]]

@@ -64,7 +64,7 @@ def check(
         if part.height >= FEWEST:
             continue
         sizes = ", ".join(f"{other} {parts[other].height:,}" for other in names)
-        size = "is empty" if not part.height else f"has {part.height} promoters, fewer than {FEWEST}"
+        size = "is empty" if not part.height else f"has {part.height} promoter{'' if part.height == 1 else 's'}, fewer than {FEWEST}"
         reasons = list(_reasons(name, cluster, method, names, largest, ledger))
         if method == "hash" and not (name == "train" and _not_drawn(ledger)):
             excluded = table["sequence"].is_in(overlaps["sequence"].implode()) & (independent == "drop")
@@ -117,8 +117,8 @@ def _reasons(name: str, cluster: pl.Series, method: str, names: list[str], large
         yield f"{largest}: {_APART}"
     elif method == "list":
         yield f"set a larger split.fractions.{name}"
-    elif dropped:
-        yield "see the ledger of split_promoters"
+    elif method == "column":
+        yield "give near-duplicates the same split in the split column, or lower neighbours.max_edits"
 
 
 def _proposal(cluster: pl.Series, names: list[str], seed: int, excluded: np.ndarray) -> str:
