@@ -123,11 +123,18 @@ def test_fractions_that_give_each_split_50_promoters_are_proposed_and_do():
     assert min(part.height for part in parts.values()) >= 50
 
 
-def test_a_small_library_is_offered_the_largest_splits_there_are():
-    with pytest.raises(
-        InputError, match=r"no split\.fractions give each split 50 promoters; split\.fractions: {.*} gives train \d+, val \d+"
-    ):
-        check(library(random_sequences(100)), (0.95, 0.025, 0.025))
+def test_a_small_library_is_offered_splits_of_20_or_10_promoters():
+    for rows, least in ((112, 20), (50, 10)):
+        table = library(random_sequences(rows))
+        with pytest.raises(InputError, match=r"no split\.fractions give each split 50 promoters; split\.fractions: {train: ") as caught:
+            check(table, (0.95, 0.025, 0.025))
+        proposed = re.search(
+            r"{train: ([\d.]+), val: ([\d.]+), test: ([\d.]+)} gives train (\d+), val (\d+), test (\d+)", str(caught.value)
+        )
+        sizes = [part.height for part in check(table, tuple(map(float, proposed.groups()[:3])))[0].values()]
+        assert sizes == [int(size) for size in proposed.groups()[3:]]
+        assert least <= min(sizes) < 2 * least
+        assert sizes[0] == max(sizes)
     with pytest.raises(InputError, match=r"no split\.fractions give each split 50 promoters$"):
         check(library(random_sequences(20)), (0.95, 0.025, 0.025))
 

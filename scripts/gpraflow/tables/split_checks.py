@@ -14,6 +14,7 @@ FEWEST, FEW = 10, 50  # promoters of a split, below which the run stops, or warn
 _LEAST_SHARE, _MOST_SHARE = 0.5, 1.5  # of the share that split.fractions asks for, outside which the run warns
 _PROMOTERS_OFF = 20  # smallest difference from the number asked for that is worth a warning; smaller ones are chance
 _LARGE = 0.25  # share of the promoters from which the largest cluster explains uneven splits
+_NO_FRACTIONS = f"no split.fractions give each split {FEW} promoters"
 _APART = (
     "if the library consists of designed mutants of one parent, set split.method: positions; otherwise use more diverse promoters, "
     "check the column group, or lower neighbours.max_edits"
@@ -122,19 +123,20 @@ def _reasons(name: str, cluster: pl.Series, method: str, names: list[str], large
 
 
 def _proposal(cluster: pl.Series, names: list[str], seed: int, excluded: np.ndarray) -> str:
-    """Return fractions that give each split enough promoters, tried with the run's own hash; or a remark that there are none."""
-    best: tuple[int, str] = (0, "")
+    """Return fractions that give each split `FEW` promoters, tried with the run's own hash; or else fewer, with a remark."""
+    tried = []
     for held_out in np.arange(0.05, 0.9 / max(1, len(names) - 1), 0.05).round(2).tolist():
         fractions = dict.fromkeys(names, held_out) | {"train": round(1 - held_out * (len(names) - 1), 2)}
         assigned = by_hash(cluster, fractions, seed)
         sizes = {name: int(((assigned == name).to_numpy() & ~(excluded & (name != "test"))).sum()) for name in names}
         shown = ", ".join(f"{name}: {fraction}" for name, fraction in fractions.items())
-        text = f"split.fractions: {{{shown}}} gives {', '.join(f'{name} {size:,}' for name, size in sizes.items())}"
-        best = max(best, (min(sizes.values()), text), key=lambda each: each[0])
-        if best[0] >= FEW:
-            return f"{best[1]} promoters"
-    none = f"no split.fractions give each split {FEW} promoters"
-    return f"{none}; {best[1]} promoters" if best[0] >= FEWEST else none
+        text = f"split.fractions: {{{shown}}} gives {', '.join(f'{name} {size:,}' for name, size in sizes.items())} promoters"
+        tried.append((min(sizes.values()), text))
+    for least in (FEW, 2 * FEWEST, FEWEST):  # of those that give so many, the one with the largest train split
+        for smallest, text in tried:
+            if smallest >= least:
+                return text if least == FEW else f"{_NO_FRACTIONS}; {text}"
+    return _NO_FRACTIONS
 
 
 def _verdict(
