@@ -327,10 +327,10 @@ def nearest(
 ) -> pl.DataFrame:
     """Find the nearest library sequence of each sequence, on either strand.
 
-    The search within ``max_edits`` is exhaustive (`overlaps`). Beyond that it is heuristic: candidates share k-mers of ``kmer`` bp. For
-    each sequence, its rarest k-mers in the library are used until they yield ``candidates_each`` candidates, and the 50 that share most
-    of these k-mers are compared. A distance above ``max_edits`` is therefore an upper bound; unrelated inserts of 80 bp differ by about
-    35 edits.
+    The search within ``max_edits`` is exhaustive (`overlaps`). Beyond that it is heuristic: candidates share k-mers of ``kmer`` bp, or of
+    half of the library's usual length (at least 4 bp) if that is less. For each sequence, its rarest k-mers in the library are used until
+    they yield ``candidates_each`` candidates, and the 50 that share most of these k-mers are compared. A distance above ``max_edits`` is
+    therefore an upper bound; unrelated inserts of 80 bp differ by about 35 edits.
 
     Returns
     -------
@@ -349,6 +349,7 @@ def nearest(
         best[rows[nearer]], where[rows[nearer]] = distance[nearer], found[nearer]
 
     if size and len(library):
+        kmer = min(kmer, max(4, int(library.str.len_bytes().median()) // 2))  # type: ignore[arg-type]
         pairs = overlaps(library, sequences, max_edits, threads)
         if pairs.height:
             update(pairs["other"].to_numpy(), pairs["library"].to_numpy(), pairs["distance"].to_numpy())
