@@ -15,8 +15,11 @@ def main(job):
         titles=params.titles,
         extras=params.extras,
         nearest=job.input.nearest,
+        audit=job.input.audit,
+        split_method=params.split_method,
         about=about.read(job.input.about),
         permuted_labels=job.input.permuted_labels or None,
+        of_splits=job.input.split_checks,
         options={"resamples": params.bootstrap, "seed": params.seed, "threads": job.threads},
     )
     outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "subgroups", "published_models", "checks")}

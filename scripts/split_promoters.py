@@ -1,23 +1,27 @@
-"""Assign whole clusters of promoters to train, val and test."""
+"""Assign whole clusters of promoters to train, val and test, and check the sizes of the splits."""
 
 import polars as pl
 
-from gpraflow.core import files, logs
+from gpraflow.core import files, logs, verdicts
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import promoters
-from gpraflow.tables import splits
+from gpraflow.tables import split_checks, splits
 
 
 def main(job):
-    logs.log_to(job.log[0])
+    terminal = logs.log_to(job.log[0])
     options, ledger = job.params.options, Ledger("split_promoters", "library")
     table, clusters = promoters.read(job.input.promoters), pl.read_parquet(job.input.clusters)
     ledger.read(table.height)
     inputs = {"overlaps": pl.read_parquet(job.input.overlaps), "origin": job.input.promoters}
     parts = splits.split(table, clusters["cluster"], **inputs, **options, ledger=ledger)
+    inputs |= {key: options[key] for key in ("method", "fractions", "independent", "seed")}
+    checked = split_checks.check(parts, table, clusters["cluster"], **inputs, ledger=ledger)
+    verdicts.show(checked, terminal)
     for name, path in zip(options["names"], job.output.splits, strict=True):
         promoters.write(parts[name], path)
     files.write_text(job.output.summary, splits.summary(parts, clusters).write_csv(separator="\t", float_precision=4))
+    verdicts.write(job.output.checks, checked)
     ledger.write(job.output.ledger, sum(part.height for part in parts.values()))
 
 

@@ -78,3 +78,9 @@ def test_what_a_tpu_lacks():
 def test_what_does_not_fit_is_said_before_anything_runs(overlay, message):
     with pytest.raises(ConfigError, match=message):
         Plan(TABLE | overlay)
+
+
+def test_wrong_segments_stop_before_anything_runs():
+    with pytest.raises(ConfigError, match=r"^scaffold\.segments: 'P100' is not a kind"):
+        Plan(TABLE | {"scaffold": {"segments": "P100, B20"}})
+    assert Plan(TABLE | {"scaffold": {"segments": "promoter 100, barcode 20"}}).table_of("library")["barcodes"] == "keep"

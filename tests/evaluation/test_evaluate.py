@@ -9,6 +9,7 @@ from scipy import stats
 
 from gpraflow.core import config as configs
 from gpraflow.core import schema as schemas
+from gpraflow.core import verdicts
 from gpraflow.evaluation import ceiling, comparisons, evaluate, metrics, subgroups
 from gpraflow.prediction import predictor
 from gpraflow.sequences import flanks, parents, scaffold
@@ -151,7 +152,9 @@ def test_effects_and_published_models_stand_beside_the_scores(tmp_path, of_paren
     assert compared[0]["difference"] < 0
     assert {row["by"] for row in parts} == {"reads", "expression decile"}
     paths = {f"{name}_path": tmp_path / name for name in ("json", "tsv", "subgroups", "published_models", "checks")}
-    evaluate.write({"datasets": {"d": found}}, parts, compared, **paths)
+    of_splits = [{"dataset": "val", "check": "split size", "value": 12.0, "verdict": "warning", "text": "12 promoters"}]
+    evaluate.write({"datasets": {"d": found}, "split_checks": of_splits}, parts, compared, **paths)
+    assert verdicts.read(paths["checks_path"])[0] == of_splits[0]
     assert json.loads((tmp_path / "json").read_text())["datasets"]["d"]["effects"]["n"] == 200
     assert pl.read_csv(tmp_path / "tsv", separator="\t")["effects_r"][0] == pytest.approx(found["effects"]["r"], abs=1e-6)
     assert pl.read_csv(tmp_path / "subgroups", separator="\t").height == len(parts)

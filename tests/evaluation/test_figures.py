@@ -73,6 +73,8 @@ def test_runs_and_others_are_in_one_table_and_runs_are_compared_on_what_both_pre
     assert tests.select("n", "model", "other").rows() == [(30, "one", "two")]
     assert tests["difference"][0] == pytest.approx(tests["r"][0] - tests["r_other"][0])
     assert tests["p_holm"][0] == tests["p"][0]
+    twice = comparisons.across(runs, lambda run, dataset: pl.concat([predictions[run]] * 2), resamples=100, seed=1)[1]  # two barcodes each
+    assert twice.select("n", "model", "other").rows() == [(60, "one", "two")]
     alone, none = comparisons.across(runs, lambda run, dataset: None, resamples=100, seed=1)
     assert alone.height == 3
     assert none.height == 0

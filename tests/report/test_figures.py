@@ -1,6 +1,8 @@
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib import pyplot as plt
+from matplotlib.patches import Rectangle, StepPatch
 
 from gpraflow.core import drawing
 from gpraflow.evaluation import leak, subgroups
@@ -24,6 +26,42 @@ def nearest():
     return pl.DataFrame({"dataset": ["a"] * 6 + ["b"] * 4, "distance": edits})
 
 
+def audit():
+    """Shuffled sequences of both sets, 30 and 31 edits away."""
+    rows = [(name, kind, 8, 30 + number % 2) for name in "ab" for kind in ("scored", "shuffled") for number in range(4)]
+    return pl.DataFrame(rows, schema=["dataset", "kind", "near", "distance"], orient="row")
+
+
+def highest(axes):
+    """The top of the bars and of the outline of shuffled sequences, as a share of the panel's height."""
+    outline = max(patch.get_data().values.max() for patch in axes.patches if isinstance(patch, StepPatch))
+    bars = max(bar.get_height() for bar in axes.patches if isinstance(bar, Rectangle))
+    return max(bars, outline) / axes.get_ylim()[1]
+
+
+def overlap(figure, axes):
+    """Whether the text of a panel is drawn over one of its bars."""
+    figure.canvas.draw()
+    (text,) = axes.texts
+    box = text.get_window_extent()
+    return any(box.overlaps(bar.get_window_extent()) for bar in axes.patches if isinstance(bar, Rectangle) and bar.get_height())
+
+
+@pytest.mark.parametrize("max_edits", [0, 1, 3, 8])
+@pytest.mark.parametrize("edits", [[1] * 44 + [2], [0] * 5 + [1] * 40, [None] * 45, [9] * 45], ids=["1", "0", "none near", "9"])
+def test_text_of_the_limit_stands_above_the_bars(edits, max_edits):
+    table = pl.DataFrame({"dataset": "a", "distance": edits}, schema_overrides={"distance": pl.Int64})
+    figure = figures.leak(table, audit(), pl.DataFrame(schema=subgroups.COLUMNS), {"a": "Set a"}, max_edits)
+    left = figure.axes[0]
+    within = sum(edit is not None and edit <= max_edits for edit in edits)
+    assert texts(left) == [f"{within} within {max_edits} edits"]
+    assert not overlap(figure, left)
+    assert highest(left) == pytest.approx(1 / 1.3)
+    low, high = left.get_xlim()
+    assert low < max_edits + 0.5 < high
+    plt.close(figure)
+
+
 def test_distances_count_what_the_guard_let_through():
     assert figures.distances(nearest(), ["a", "b", "none"], 3).rows() == [
         ("a", 6, 2, 4.0, 0, 1),
@@ -39,20 +77,24 @@ def test_leak_shows_every_promoter_and_says_where_none_is_near(tmp_path):
         row | {"dataset": "a", "part": "33 or more", "n": 30, "r": 0.5, "r_low": 0.4, "r_high": 0.6},
         row | {"dataset": "a", "by": "reads", "part": "1", "n": 30, "r": 0.1, "r_low": 0.0, "r_high": 0.2},
     ]
-    figure = figures.leak(nearest(), pl.DataFrame(rows, schema=subgroups.COLUMNS), TITLES, 3)
+    figure = figures.leak(nearest(), audit(), pl.DataFrame(rows, schema=subgroups.COLUMNS), TITLES, 3)
     left, right, other, empty = figure.axes
-    heights = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in left.patches if bar.get_height()}
+    bars = [bar for bar in left.patches if isinstance(bar, Rectangle)]
+    heights = {round(bar.get_x() + bar.get_width() / 2): bar.get_height() for bar in bars if bar.get_height()}
     assert heights == pytest.approx({0: 100 / 6, 3: 100 / 6, 4: 100 / 6, 30: 200 / 6, 39: 100 / 6})
-    assert texts(left) == ["2 within\n3 edits"]
+    (outline,) = [patch for patch in left.patches if isinstance(patch, StepPatch)]
+    assert np.flatnonzero(outline.get_data().values).tolist() == [30, 31]
+    assert set(outline.get_data().values) == {0, 50}
+    assert texts(left) == ["2 within 3 edits"]
     assert left.get_title(loc="left") == "Set a (n = 6)"
-    assert texts(other) == ["0 within\n3 edits"]
+    assert texts(other) == ["0 within 3 edits"]
     assert [label.get_text() for label in right.get_yticklabels()] == ["1 to 3  (n = 3)", "33 or more  (n = 30)"]
     assert texts(right) == ["too few to score"]
     assert empty.get_yticklabels() == []
-    same = figures.leak(nearest(), pl.DataFrame(rows, schema=subgroups.COLUMNS), TITLES, 3)
+    same = figures.leak(nearest(), audit(), pl.DataFrame(rows, schema=subgroups.COLUMNS), TITLES, 3)
     assert saved(tmp_path / "a", figure) == saved(tmp_path / "b", same)
     nothing = pl.DataFrame({"dataset": ["a"], "distance": [None]}, schema_overrides={"distance": pl.Int64})
-    saved(tmp_path / "c", figures.leak(nothing, pl.DataFrame(schema=subgroups.COLUMNS), {"a": "Set a"}, 3))
+    saved(tmp_path / "c", figures.leak(nothing, audit().clear(), pl.DataFrame(schema=subgroups.COLUMNS), {"a": "Set a"}, 3))
 
 
 def test_demonstration_shows_the_runs_model_beside(tmp_path):

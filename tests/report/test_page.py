@@ -220,6 +220,7 @@ def test_warnings_say_of_which_data_set_and_what():
         "checks.tsv": [
             {"dataset": "a", "check": "scale", "verdict": "warning", "text": "other scale"},
             {"dataset": "b", "check": "scale", "verdict": "ok", "text": "same scale"},
+            {"dataset": "val", "check": "split size", "verdict": "warning", "text": "12 promoters"},
         ],
         "leak/distances.tsv": [
             {"dataset": "b", "n": "1000", "within_max_edits": "7"},
@@ -234,10 +235,13 @@ def test_warnings_say_of_which_data_set_and_what():
     found = findings.warnings_of(tables, {"restarts": 2}, {"a": "Set a", "b": "Set b"}, 3)
     assert [(each.of, each.text) for each in found] == [
         ("Set a", "scale: other scale."),
+        ("val split", "split size: 12 promoters."),
         ("Set b", "leakage: 7 of 1,000 promoters are within 3 edits of a training promoter; their scores do not test generalisation."),
         ("Set a", "intervals: 95 % intervals contain 71.0 % of 50 measurements: they are too narrow here."),
         ("Training", "diverged 2 times; the best weights were restored and the learning rate was lowered."),
     ]
+    apart = findings.warnings_of(tables, {}, {}, 3, near_by_design=["b"])
+    assert [each.text.partition(":")[0] for each in apart] == ["scale", "split size", "intervals"]
     assert findings.warnings_of({}, {}, {}, 3) == []
     baseline = {"leak/demonstration.tsv": [{"condition": "index error", "r": "0.99"}, {"condition": "leakage-controlled", "r": "0.5"}]}
     (found,) = findings.warnings_of(baseline, {"val_r": 0.4}, {}, 3)

@@ -131,6 +131,23 @@ def test_overlaps_are_those_of_all_pairs():
     assert neighbours.overlaps(pl.Series(library), pl.Series(others[:50]), 3).height == 0
 
 
+@pytest.mark.parametrize("lengths", [(12, 60), (40,), (5, 6, 7, 9), (20, 21, 75, 80)], ids=str)
+@pytest.mark.parametrize("max_edits", [0, 1, 4, 8])
+def test_overlaps_of_any_length_and_limit_are_those_of_all_pairs(lengths, max_edits):
+    rng = np.random.default_rng(max_edits)
+    library = random_inserts(120, rng, lengths)
+    others = [edited(text, rng.integers(0, max_edits + 1), rng) for text in library[:60] if len(text) > max_edits] + random_inserts(
+        20, rng, lengths
+    )
+    others = [turned(text) if i % 2 else text for i, text in enumerate(others)]
+    distance = np.minimum(
+        process.cdist(library, others, scorer=Levenshtein.distance),
+        process.cdist(library, [turned(text) for text in others], scorer=Levenshtein.distance),
+    )
+    found = neighbours.overlaps(pl.Series(library), pl.Series(others), max_edits)
+    assert found.rows() == [(i, j, distance[i, j]) for i, j in zip(*np.nonzero(distance <= max_edits), strict=True)]
+
+
 def test_overlaps_of_sets_are_of_inserts_and_tell_equal_ones():
     one, two, three = random_inserts(3, np.random.default_rng(11))
     five, end = PTPA.five_prime, PTPA.three_prime
@@ -241,3 +258,35 @@ def test_nothing_near_is_null_and_one_common_piece_does_not_hide_a_rare_one():
     empty = neighbours.nearest(pl.Series([], dtype=pl.String), pl.Series(library), 1)
     assert empty.height == 0
     assert neighbours.nearest(pl.Series(sequences), pl.Series([], dtype=pl.String), 1)["distance"].to_list() == [None, None]
+
+
+@pytest.mark.parametrize(("length", "training", "max_edits"), [(20, 5, 3), (80, 5, 3), (80, 1, 3), (5, 1, 0), (9, 300, 0)], ids=str)
+def test_find_nearest_holds_null_where_no_training_promoter_is_near(length, training, max_edits):
+    """Distances within the limit are those of all pairs, others are upper bounds, or null without a common k-mer."""
+    library, scored = (pl.Series(random_inserts(count, np.random.default_rng(length + count), (length,))) for count in (training, 40))
+    found = neighbours.find_nearest(library, {"test": scored, "none": scored.clear()}, lambda s: s, max_edits)
+    assert found.schema == neighbours.NEAREST
+    assert found["dataset"].to_list() == ["test"] * 40
+    assert found["sequence"].equals(scored)
+    assert found["nearest"].is_null().equals(found["distance"].is_null())
+    assert (found["distance"].null_count() == 40) == (length != 9)
+    both = [process.cdist(one, library.to_list(), scorer=Levenshtein.distance).min(axis=1) for one in (scored, [turned(t) for t in scored])]
+    for edits, least in zip(found["distance"], np.minimum(*both), strict=True):
+        assert edits == least if least <= max_edits else edits is None or edits >= least
+
+
+def test_the_nearest_of_short_inserts_is_known_beyond_the_limit():
+    library, scored = (pl.Series(random_inserts(count, np.random.default_rng(count), (9,))) for count in (5000, 60))
+    distance = neighbours.nearest(scored, library, 0)["distance"]
+    both = [process.cdist(one, library.to_list(), scorer=Levenshtein.distance).min(axis=1) for one in (scored, [turned(t) for t in scored])]
+    above = distance.to_numpy() - np.minimum(*both).astype(np.int64)
+    assert above.min() == 0
+    assert above.max() <= 1
+    assert above.mean() < 0.25
+
+
+def test_find_nearest_names_the_training_promoter_with_its_flanks():
+    library = pl.Series([PTPA.five_prime + text + PTPA.three_prime for text in random_inserts(30, np.random.default_rng(3))])
+    scored = pl.Series([edited(flanks.inserts(library, PTPA, 4)[7], 2, np.random.default_rng(4), ["substitute"])])
+    found = neighbours.find_nearest(library, {"a": scored}, lambda s: flanks.inserts(s, PTPA, 4), 3)
+    assert found.rows() == [("a", scored[0], 2, library[7])]

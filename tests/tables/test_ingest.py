@@ -115,13 +115,13 @@ def test_further_columns_are_kept(tmp_path):
 
 def test_all_roles_are_read(tmp_path):
     (tmp_path / "a.tsv").write_text(
-        "sequence\texpression\texpression_sd\tn_reads\tn_bins\tsingleton\tweight\tbin_cells\tgroup\tsplit\tsource\n"
-        f"{ROWS[0][0]}\t1\t0.5\t7\t3\tfalse\t1.5\t0, 2.5,4\tf1\ttrain\tx\n{ROWS[1][0]}\t2\t\t\t\tTRUE\t\t\tf2\tval\ty\n"
+        "sequence\texpression\texpression_sd\tn_reads\tn_bins\tsingleton\tweight\tbin_cells\tgroup\tsplit\tsource\tbarcode\n"
+        f"{ROWS[0][0]}\t1\t0.5\t7\t3\tfalse\t1.5\t0, 2.5,4\tf1\ttrain\tx\tACGT\n{ROWS[1][0]}\t2\t\t\t\tTRUE\t\t\tf2\tval\ty\t\n"
     )
     table = ingest(tmp_path / "a.tsv")
     assert table.rows() == [
-        (ROWS[0][0], 1.0, 0.5, 7, 3, False, 1.5, [0.0, 2.5, 4.0], "f1", "train", "x"),
-        (ROWS[1][0], 2.0, None, None, None, True, None, None, "f2", "val", "y"),
+        (ROWS[0][0], 1.0, 0.5, 7, 3, False, 1.5, [0.0, 2.5, 4.0], "f1", "train", "x", "ACGT"),
+        (ROWS[1][0], 2.0, None, None, None, True, None, None, "f2", "val", "y", None),
     ]
 
 

@@ -198,16 +198,6 @@ def test_summary_counts_what_was_got_in_each_stratum():
     ]  # fmt: skip
 
 
-def test_empty_split_is_an_error():
-    with pytest.raises(InputError, match=r"a\.parquet: the split 'val' is empty \(3 promoters in all\)"):
-        run(library(3), fractions={"train": 1.0, "val": 1e-9, "test": 1e-9})
-
-
-def test_one_cluster_is_said_to_be_one():
-    with pytest.raises(InputError, match=r"\(3 promoters in all\); they form one cluster, and clusters stay in one split"):
-        run(library(3, group="one"))
-
-
 def test_own_column():
     parts = run(library(4, split=["train", "val", "train", "test"]), method="column")
     assert [part.height for part in parts.values()] == [2, 1, 1]
@@ -225,10 +215,79 @@ def test_own_column_with_other_labels():
         (library(3), "the table has no split column"),
         (library(3, split=["train", "tset", "val"]), "promoter 2: split 'tset' is not one of train, val, test"),
         (library(3, split=["train", None, "val"]), "promoter 2: split 'None' is not one of"),
-        (library(3, split=["train", "val", "val"]), "the split 'test' is empty"),
         (library(3, group=["a", "b", "a"], split=["train", "val", "test"]), "cluster 'a' is in test and train"),
     ],
 )
 def test_bad_own_column(table, message):
     with pytest.raises(InputError, match=message):
         run(table, method="column")
+
+
+PARENT = library(1)["sequence"][0][:60]
+
+
+def mutant(*positions, base=0):
+    """The parent with another base (of three) at each position."""
+    letters = list(PARENT)
+    for at in positions:
+        letters[at] = [other for other in "ACGT" if other != letters[at]][base]
+    return "".join(letters)
+
+
+def variants(sequences):
+    return library(len(sequences)).with_columns(sequence=pl.Series(sequences))
+
+
+def differing(part):
+    """Positions at which any promoter of a split differs from the parent, compared letter by letter."""
+    return {at for text in part["sequence"] for at, letter in enumerate(text) if letter != PARENT[at]}
+
+
+def test_no_two_splits_share_a_mutated_position():
+    singles = [mutant(at, base=base) for at in range(60) for base in range(3)]
+    doubles = [mutant(at, (at + step) % 60, base=step % 3) for at in range(60) for step in (1, 7, 20)]
+    table, ledger = variants([*singles, PARENT, *doubles]), Ledger("split_promoters", "library")
+    parts = run(table, max_edits=3, method="positions", fractions={"train": 0.6, "val": 0.2, "test": 0.2}, ledger=ledger)
+    mutated = {name: differing(part) for name, part in parts.items()}
+    assert {name: len(positions) for name, positions in mutated.items()} == {"train": 36, "val": 12, "test": 12}
+    assert set.union(*mutated.values()) == set(range(60))
+    assert PARENT in parts["train"]["sequence"].to_list()
+    kept = set(pl.concat(parts.values())["sequence"])
+    assert set(singles) <= kept
+    for text in doubles:
+        one = {at for at, letter in enumerate(text) if letter != PARENT[at]}
+        assert (text in kept) == any(one <= positions for positions in mutated.values())
+    assert ledger.counts["dropped", splits.SEVERAL] == table.height - len(kept) > 50
+    assert ledger.counts["noted", "mutated positions of val"] == 12
+    for name, part in parts.items():
+        assert part["split"].unique().to_list() == [name]
+
+
+def test_positions_are_divided_by_the_seed_and_whatever_the_order_of_rows():
+    table = variants([PARENT, *(mutant(at, base=base) for at in range(60) for base in range(3))])
+    one, same, other = (run(rows, method="positions", seed=seed) for rows, seed in ((table, 1), (table.reverse(), 1), (table, 2)))
+    assert differing(one["test"]) == differing(same["test"]) != differing(other["test"])
+
+
+def test_positions_draw_training_promoters_and_exclude_those_of_independent_sets():
+    table = variants([PARENT, *(mutant(at, base=base) for at in range(60) for base in range(3))])
+    near = table.head(100).select(dataset=pl.lit("s"), distance=pl.lit(1, pl.Int64), sequence="sequence", other="sequence", equal=True)
+    parts = run(table, method="positions", overlaps=near, train_promoters=20)
+    assert parts["train"].height == 20
+    assert not set(near["sequence"]) & set(pl.concat([parts["train"], parts["val"]])["sequence"])
+
+
+@pytest.mark.parametrize(
+    ("sequences", "message"),
+    [
+        (
+            [mutant(at) for at in range(30)] + [mutant(3)[1:]],
+            r"promoter 31: 59 bp long with its flanks, where most have 60 bp \(1 such promoters\)",
+        ),
+        (library(40)["sequence"].to_list(), r"no base is in more than half of the promoters at some position.*set split\.method: hash"),
+    ],
+    ids=["other length", "no parent"],
+)
+def test_positions_need_mutants_of_one_parent(sequences, message):
+    with pytest.raises(InputError, match=message):
+        run(variants(sequences), method="positions")

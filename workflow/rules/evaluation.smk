@@ -5,7 +5,9 @@ rule evaluate_model:
             "results/{{run}}/predictions/{dataset}.parquet", dataset=PLAN.scored
         ),
         nearest="results/{run}/neighbours/nearest.parquet",
+        audit="results/{run}/neighbours/audit.parquet",
         about="results/{run}/model/model.json",
+        split_checks="results/{run}/splits/checks.tsv",
         permuted_labels=(
             "results/{run}/permuted_labels.json"
             if PLAN.config["evaluation"]["permutation_epochs"]
@@ -48,6 +50,7 @@ rule evaluate_model:
         run=PLAN.config["run"],
         datasets=PLAN.scored,
         independent=list(PLAN.independent),
+        split_method=PLAN.config["split"]["method"],
         titles=[PLAN.title_of(dataset) for dataset in PLAN.scored],
         extras=[PLAN.extras_of(dataset) for dataset in PLAN.scored],
         bootstrap=PLAN.config["evaluation"]["bootstrap"],

@@ -73,6 +73,7 @@ rule plot_leak:
     """Draw the distance of scored promoters to the training set, scores by distance, and the effect of data leakage."""
     input:
         nearest="results/{run}/neighbours/nearest.parquet",
+        audit="results/{run}/neighbours/audit.parquet",
         subgroups="results/{run}/subgroups.tsv",
         demonstration="results/{run}/leak/demonstration.tsv",
         about="results/{run}/model/model.json",

@@ -77,6 +77,8 @@ rule ingest_table:
             "insert_length": PLAN.config["scaffold"]["insert_length"],
             "outside_length": PLAN.config["scaffold"]["outside_length"],
             "duplicates": PLAN.table_of(wildcards.dataset)["duplicates"],
+            "segments": PLAN.config["scaffold"]["segments"],
+            "barcodes": PLAN.table_of(wildcards.dataset)["barcodes"],
         },
     script:
         "../../scripts/ingest_table.py"
@@ -147,7 +149,7 @@ rule find_overlaps:
 
 
 rule find_nearest:
-    """Find the nearest training promoter of each scored promoter."""
+    """Find the nearest training promoter of each scored promoter, and compare a sample with shuffled sequences."""
     input:
         training="results/{run}/splits/train.parquet",
         promoters=[
@@ -156,6 +158,7 @@ rule find_nearest:
         scaffolds=PLAN.scaffolds,
     output:
         nearest="results/{run}/neighbours/nearest.parquet",
+        audit="results/{run}/neighbours/audit.parquet",
     log:
         "results/{run}/logs/find_nearest.log",
     benchmark:
@@ -172,6 +175,7 @@ rule find_nearest:
         scaffold=PLAN.config["scaffold"]["name"],
         max_flank_edits=PLAN.config["scaffold"]["max_flank_edits"],
         max_edits=PLAN.config["neighbours"]["max_edits"],
+        seed=PLAN.seed_of("split"),
     script:
         "../../scripts/find_nearest.py"
 
@@ -192,6 +196,7 @@ rule split_promoters:
             caption="../report/splits.rst",
             category="Leakage control",
         ),
+        checks="results/{run}/splits/checks.tsv",
         ledger="results/{run}/ledger/split_promoters.library.tsv",
     log:
         "results/{run}/logs/split_promoters.log",

@@ -13,6 +13,7 @@ from gpraflow.core import config as configs
 from gpraflow.core import randomness, resources
 from gpraflow.core import schema as schemas
 from gpraflow.models import registry
+from gpraflow.sequences import segments
 
 EXPRESSION = "results/{run}/expression/promoters.parquet"
 SIMULATED = "results/{run}/simulated/"
@@ -59,6 +60,7 @@ class Plan:
         preset, sizes = registry.choose_sizes(model["name"], model["preset"], model["sizes"])
         configs.check_space(config["tuning"]["space"], config["training"], sizes)
         configs.check_splits(config)
+        segments.parse(config["scaffold"]["segments"])
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
         self.scored = [*config["evaluation"]["splits"], *self.independent]
@@ -110,6 +112,7 @@ class Plan:
                 "expression_min": row.get("expression_min", inputs["expression_min"]),
                 "expression_max": row.get("expression_max", inputs["expression_max"]),
                 "duplicates": inputs["duplicates"],
+                "barcodes": inputs["barcodes"],
                 "title": row["title"] or row["name"],
                 "extras": configs.extras_of(row),
             }

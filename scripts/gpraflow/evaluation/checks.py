@@ -14,13 +14,13 @@ REVERSE_COMPLEMENT, IN_PLASMID, PADDED_OTHERWISE = (
     "predicted_padded_otherwise",
 )  # of `Predictor.probe`
 _LEARNT = 0.1  # share of variance; a model trained on permuted labels does not explain more by chance
-COLUMNS = {"dataset": pl.String, "check": pl.String, "value": pl.Float64, "verdict": pl.String, "text": pl.String}
 _CONSTANT = 0.05  # ratio of standard deviations, predicted to measured, below which predictions count as constant
 _SHIFT, _STRETCH = 2.0, 3.0  # difference of means in sd, and ratio of sd, above which scales count as different
 _GC_SHARE = 0.5  # of r that must remain when GC content is controlled for
 _SINGLETONS = 0.2  # fraction of promoters observed in one bin or read only
 _SAME = 0.01  # of the sd of predictions: a model with smaller mean differences does not distinguish strands
 _UNRELATED = 0.2  # r between predictions for both insert orientations, below which they count as unrelated
+_NEAR = 0.05  # share of scored promoters near a training promoter, from which scores are not of unrelated promoters
 _PADDING = 0.25  # of the sd of predictions: larger mean changes with the padding are a warning
 
 
@@ -39,7 +39,7 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
     Returns
     -------
     list of dict
-        `COLUMNS`; ``verdict`` is ok, warning or not applicable. Strand asymmetry and padding are judged by the columns of
+        `verdicts.COLUMNS`; ``verdict`` is ok, warning or not applicable. Strand asymmetry and padding are judged by the columns of
         `prediction.Predictor.probe`, and are not applicable without them.
     """
     p, m = (predictions[name].to_numpy().astype(np.float64) for name in ("predicted", "expression"))
@@ -54,6 +54,57 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
             _padding(predictions),
         )
     ]
+
+
+def distance_to_training(audit: pl.DataFrame, total: int, split_method: str) -> dict[str, Any]:
+    """Check whether scored promoters are nearer to training promoters than shuffled sequences of the same composition are.
+
+    Parameters
+    ----------
+    audit
+        Rows of `audit.AUDIT` of one data set, or of none.
+    total
+        Promoters of the data set, of which ``audit`` holds a sample.
+    split_method
+        ``split.method`` of the run for a split of its library; empty for an independent data set.
+
+    Returns
+    -------
+    dict
+        `verdicts.COLUMNS` without ``dataset``; ``value`` is the share of promoters near a training promoter. The verdict is a warning if
+        at least 5 % of promoters are near (`audit.near_edits`), or if at least 5 %, and twice as many as of shuffled sequences, are nearer
+        than half of the median distance of shuffled sequences.
+    """
+    scored, null = (audit.drop_nulls("distance").filter(kind=kind) for kind in ("scored", "shuffled"))
+    n = scored.height
+    if not n:
+        return _not_applicable("distance to training", "there are no promoters, or no training promoters, to compare")
+    near, null_near = (int((rows["distance"] <= rows["near"]).sum()) for rows in (scored, null))
+    median, null_median = float(scored["distance"].median()), float(null["distance"].median())  # type: ignore[arg-type]
+    nearer, null_nearer = (int((rows["distance"] < null_median / 2).sum()) for rows in (scored, null))
+    edits = scored["near"].unique().sort().to_list()
+    within = _edits(edits[0]) if len(edits) == 1 else f"{edits[0]} to {_edits(edits[-1])}, by length,"
+    sampled = f" (drawn from {total:,})" if n < total else ""
+    text = f"of {n:,} promoters{sampled}, {_number(near)} are within {within} of a training promoter"
+    text += f"; of the same promoters shuffled, {_number(null_near)}. The median distance is {_edits(median)}, that of shuffled promoters"
+    text += f" {null_median:g}; {_number(nearer)} are nearer than half of that"
+    related = near >= _NEAR * n or (nearer >= _NEAR * n and nearer > 2 * null_nearer)
+    if split_method == "positions":
+        why = "near-duplicates are not removed with split.method: positions, and scores are for unseen positions of one parent"
+    elif null_near > near / 2:
+        why = "sequences this short, or a library this dense, have no unrelated promoters to score"
+    else:
+        why = "scores are for relatives of training promoters and do not test generalisation; look for barcodes in the sequences, variants"
+        why += " of one parent, and a small neighbours.max_edits"
+    return _finding("distance to training", near / n, related, text, f"{text}: {why}")
+
+
+def _edits(number: float) -> str:
+    return f"{number:g} edit{'' if number == 1 else 's'}"
+
+
+def _number(count: int) -> str:
+    return f"{count:,}" if count else "none"
 
 
 def permuted_labels(control: Mapping[str, Any]) -> dict[str, Any]:

@@ -150,7 +150,8 @@ def across(
         for run, other in combinations(predictions, 2):
             mine = predictions[run].select("sequence", "expression", "predicted")
             theirs = predictions[other].select("sequence", "expression", theirs="predicted")
-            both = mine.join(theirs, on=["sequence", "expression"], maintain_order="left")
+            same = ["sequence", "expression"]
+            both = mine.join(theirs.unique(same, keep="first"), on=same, maintain_order="left")  # barcodes can share both
             if both.height >= FEWEST:
                 values = {run: both["predicted"].to_numpy(), other: both["theirs"].to_numpy()}
                 measured, own = both["expression"].to_numpy(), metrics.seed_of(seed, dataset)

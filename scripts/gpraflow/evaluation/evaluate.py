@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpraflow.core import files
+from gpraflow.core import files, verdicts
 from gpraflow.evaluation import ceiling, checks, comparisons, metrics, subgroups
 from gpraflow.formats import promoters
 from gpraflow.sequences.parents import PREDICTED_PARENT
@@ -48,7 +48,7 @@ def evaluate(
     -------
     tuple
         The scores: those of `metrics.evaluate`, ``ceiling`` and ``effects`` (None without the columns they need), ``published_models``
-        (model -> the same scores), and ``checks`` (rows of `checks.COLUMNS`). Then rows of `subgroups.COLUMNS`, and rows of
+        (model -> the same scores), and ``checks`` (rows of `verdicts.COLUMNS`). Then rows of `subgroups.COLUMNS`, and rows of
         `comparisons.COLUMNS` without ``p_holm``.
     """
     options: dict[str, Any] = {"resamples": resamples, "threads": threads}
@@ -86,8 +86,11 @@ def evaluate_all(
     titles: Sequence[str],
     extras: Sequence[Mapping[str, Any]],
     nearest: str | os.PathLike,
+    audit: str | os.PathLike,
+    split_method: str,
     about: Mapping[str, Any],
     permuted_labels: str | os.PathLike | None,
+    of_splits: str | os.PathLike,
     options: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[dict], list[dict]]:
     """Score all data sets of a run.
@@ -102,10 +105,16 @@ def evaluate_all(
         Of the data sets, in the order of ``paths``; see `evaluate`.
     nearest
         Distances to the nearest training promoters (`neighbours.NEAREST`).
+    audit
+        Distances of samples and of shuffled sequences (`audit.AUDIT`).
+    split_method
+        ``split.method`` of the run.
     about
         Content of ``model.json``.
     permuted_labels
         Scores of the label-permutation control, if there are any.
+    of_splits
+        Checks of the splits (`split_checks.check`).
     options
         ``resamples``, ``seed`` and ``threads``, as for `evaluate`.
 
@@ -115,15 +124,18 @@ def evaluate_all(
         Content of ``metrics.json``, then rows of `subgroups.COLUMNS` and of `comparisons.COLUMNS`.
     """
     both_strands = any(about["training"][key] for key in ("rc_augmentation", "rc_averaging"))
-    distances, scores, parts, compared = pl.read_parquet(Path(nearest)), {}, [], []
+    distances, audited, scores, parts, compared = pl.read_parquet(Path(nearest)), pl.read_parquet(Path(audit)), {}, [], []
     for (name, path), title, extra in zip(paths.items(), titles, extras, strict=True):
         rows = promoters.read(path)
         distance = distances_of(rows, distances, name)
         own, of_parts, others = evaluate(rows, name=name, model=run, extras=extra, distance=distance, both_strands=both_strands, **options)
+        method = "" if name in independent else split_method
+        own["checks"].append({"dataset": name} | checks.distance_to_training(audited.filter(dataset=name), rows.height, method))
         scores[name] = {"title": title, "independent": name in independent, **own}
         parts += of_parts
         compared += others
     content: dict[str, Any] = {"run": run, "datasets": scores, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": about}
+    content["split_checks"] = verdicts.read(of_splits)
     content["permuted_labels"] = json.loads(Path(permuted_labels).read_text(encoding="utf-8")) if permuted_labels else None
     return content, parts, compared
 
@@ -158,7 +170,7 @@ def _effects(
 
 def distances_of(predictions: pl.DataFrame, nearest: pl.DataFrame, name: str) -> pl.Series:
     """Return the edits from each promoter of a data set to its nearest training promoter; null if none is near."""
-    mine = nearest.filter(dataset=name).select("sequence", "distance")
+    mine = nearest.filter(dataset=name).select("sequence", "distance").unique("sequence")  # a promoter can have several barcodes
     return predictions.select("sequence").join(mine, on="sequence", how="left", maintain_order="left")["distance"]
 
 
@@ -175,12 +187,14 @@ def write(
 ) -> None:
     """Write scores, subgroups, comparisons and checks, atomically; the JSON, on which other rules depend, last.
 
-    ``content["permuted_labels"]``, if present and not None, is the label-permutation control (`checks.permuted_labels`).
+    ``content["split_checks"]``, if present, are checks of the splits; ``content["permuted_labels"]``, if present and not None, is the
+    label-permutation control (`checks.permuted_labels`).
     """
-    checked = [row for scored in content["datasets"].values() for row in scored["checks"]]
+    checked = [*content.get("split_checks", ())]
+    checked += [row for scored in content["datasets"].values() for row in scored["checks"]]
     if content.get("permuted_labels"):
         checked.append(checks.permuted_labels(content["permuted_labels"]))
-    files.write_text(checks_path, pl.DataFrame(checked, schema=checks.COLUMNS).write_csv(separator="\t", float_precision=4))
+    verdicts.write(checks_path, checked)
     of_parts = pl.DataFrame(parts, schema=subgroups.COLUMNS)
     files.write_text(subgroups_path, of_parts.write_csv(separator="\t", float_precision=6))
     files.write_text(published_models_path, comparisons.table(compared).write_csv(separator="\t", float_precision=6))

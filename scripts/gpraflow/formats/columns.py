@@ -141,7 +141,7 @@ def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) ->
         if (rows.schema[name].is_nested() and role != "bin_cells") or rows.schema[name] == pl.Binary:
             raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; expected text or numbers")
     rows = rows.select(pl.col(ROW).alias("row"), **{role: pl.col(name) for role, name in columns.items()})
-    labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("group", "split", "source") if role in columns]
+    labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("group", "split", "source", "barcode") if role in columns]
     rows = rows.with_columns(pl.when(label != "").then(label) for label in labels)
     return rows
 

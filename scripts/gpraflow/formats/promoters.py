@@ -9,8 +9,8 @@ import polars as pl
 from gpraflow.core import files
 from gpraflow.core.errors import InputError
 
-# The promoter table has one row per distinct sequence. `weight` is the sample weight in training, `bin_cells` the cells in each sorted bin
-# in order of bins, `split` the user's own split. Columns without data are null.
+# The promoter table has one row per distinct sequence, or per sequence and barcode if there are barcodes. `weight` is the sample weight in
+# training, `bin_cells` the cells in each sorted bin in order of bins, `split` the user's own split. Columns without data are null.
 SCHEMA: dict[str, Any] = {
     "sequence": pl.String,
     "expression": pl.Float32,
@@ -23,6 +23,7 @@ SCHEMA: dict[str, Any] = {
     "group": pl.String,
     "split": pl.String,
     "source": pl.String,
+    "barcode": pl.String,
 }
 REQUIRED = ("sequence", "expression")
 

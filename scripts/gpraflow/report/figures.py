@@ -15,6 +15,7 @@ _GREY, _SKY = "#999999", "#56B4E9"
 _SMALL = 7.5
 _WRAP = 38  # characters per line of a label
 _ROW, _HEAD = 0.22, 0.75  # inches
+_HEADROOM = 1.3  # height of a panel over that of its highest bar
 _EDITS = "edits to nearest training promoter"  # as named in `subgroups`
 DISTANCES = {
     "dataset": pl.String,
@@ -93,16 +94,17 @@ def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) ->
     return pl.DataFrame(rows, schema=DISTANCES, orient="row")
 
 
-def leak(nearest: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, str], max_edits: int) -> Any:
+def leak(nearest: pl.DataFrame, audit: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, str], max_edits: int) -> Any:
     """Plot the distance of each data set to the training promoters, and r by that distance, one row of panels per data set.
 
     Parameters
     ----------
     nearest
         As in `distances`.
+    audit
+        Distances of shuffled sequences, with the columns `audit.AUDIT`.
     subgroups
         Table with the columns `subgroups.COLUMNS`.
-        `subgroups.COLUMNS`.
     titles
         Title of each data set, by name.
     max_edits
@@ -110,7 +112,8 @@ def leak(nearest: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, st
     """
     parts = {name: subgroups.filter(dataset=name, by=_EDITS) for name in titles}
     heights = [max(1.55, _HEAD + _ROW * part.height) for part in parts.values()]
-    farthest = int(nearest["distance"].max() or 0) + 1  # type: ignore[arg-type]
+    null = audit.filter(kind="shuffled")
+    farthest = max(max_edits, *(int(part["distance"].max() or 0) for part in (nearest, null))) + 1  # type: ignore[arg-type]
     beyond = farthest + 3
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
@@ -123,17 +126,23 @@ def leak(nearest: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, st
         )
         for (left, right), (name, title) in zip(panels, titles.items(), strict=True):
             edits = nearest.filter(dataset=name)["distance"]
-            counts = np.bincount(edits.drop_nulls().to_numpy(), minlength=farthest + 1)
-            none, n = edits.null_count(), max(len(edits), 1)
-            left.bar(np.arange(len(counts)), 100 * counts / n, width=1.0, color=BLUE)
-            left.bar(beyond, 100 * none / n, width=1.6, color=_GREY)
+            shares = _shares(edits, farthest)
+            null_shares = _shares(null.filter(dataset=name)["distance"], farthest)
+            none = 100 * edits.null_count() / max(len(edits), 1)
+            left.bar(np.arange(len(shares)), shares, width=1.0, color=BLUE)
+            left.bar(beyond, none, width=1.6, color=_GREY)
+            left.stairs(null_shares, np.arange(len(null_shares) + 1) - 0.5, color="black", linewidth=0.8)
             left.axvline(max_edits + 0.5, color=VERMILION, linewidth=1, linestyle="--")
+            # The text stands above the bars, which end at 1 / _HEADROOM of the height.
+            left.set_ylim(0, _HEADROOM * max(*shares, *null_shares, none, 1.0))
             within = int((edits <= max_edits).sum())
+            at = max_edits + 0.5 + 0.02 * (beyond + 2.5)
             left.text(
-                max_edits + 1, 0.97, f"{within:,} within\n{max_edits} edits", color=VERMILION, fontsize=_SMALL, va="top",
+                at, 0.97, f"{within:,} within {max_edits} edits", color=VERMILION, fontsize=_SMALL, va="top",
                 transform=left.get_xaxis_transform(),
             )  # fmt: skip
-            ticks = [tick for tick in range(0, farthest, 10) if tick < beyond - 4]
+            step = 10 if farthest > 20 else 5 if farthest > 10 else 1
+            ticks = [tick for tick in range(0, farthest, step) if tick < beyond - 3]
             left.set_xticks([*ticks, beyond], [*map(str, ticks), "none\nnear"])
             left.set_xlim(-1, beyond + 1.5)
             left.set_title(f"{title} (n = {len(edits):,})", fontsize=8.5)
@@ -159,6 +168,11 @@ def leak(nearest: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, st
             for axes in (left, right):
                 axes.tick_params(labelsize=_SMALL)
     return figure
+
+
+def _shares(edits: pl.Series, farthest: int) -> np.ndarray:
+    """Return the percentage of promoters at each distance from 0 to ``farthest``; promoters without a distance count in the total."""
+    return 100 * np.bincount(edits.drop_nulls().to_numpy(), minlength=farthest + 1) / max(len(edits), 1)
 
 
 def demonstration(table: pl.DataFrame, val_r: float | None, val_n: int) -> Any:

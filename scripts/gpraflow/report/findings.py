@@ -1,7 +1,7 @@
 """Warnings, notes and key figures of a run."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,11 @@ class Finding:
 
 
 def warnings_of(
-    tables: Mapping[str, Sequence[Mapping[str, str]]], about: Mapping[str, Any], titles: Mapping[str, str], max_edits: int
+    tables: Mapping[str, Sequence[Mapping[str, str]]],
+    about: Mapping[str, Any],
+    titles: Mapping[str, str],
+    max_edits: int,
+    near_by_design: Collection[str] = (),
 ) -> list[Finding]:
     """Return warnings about the scores: failed checks, leakage, poor calibration, a poor model, diverged training.
 
@@ -64,14 +68,16 @@ def warnings_of(
         Data set -> title.
     max_edits
         Edits within which promoters count as near-duplicates (``neighbours.max_edits``).
+    near_by_design
+        Data sets from which near-duplicates are not removed: splits with ``split.method: positions``, of which a check warns.
     """
     found = [
-        Finding(titles.get(row["dataset"], row["dataset"]), f"{row['check']}: {row['text']}.")
+        Finding(titles.get(row["dataset"], f"{row['dataset']} split"), f"{row['check']}: {row['text']}.")
         for row in tables.get("checks.tsv", ())
         if row["verdict"] == "warning"
     ]
     for row in tables.get("leak/distances.tsv", ()):
-        if within := int(row["within_max_edits"]):
+        if (within := int(row["within_max_edits"])) and row["dataset"] not in near_by_design:
             text = f"{within:,} of {int(row['n']):,} promoters are within {max_edits} edits of a training promoter"
             text += "; their scores do not test generalisation."
             found.append(Finding(titles.get(row["dataset"], row["dataset"]), "leakage: " + text))

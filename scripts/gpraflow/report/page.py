@@ -191,6 +191,7 @@ def page(
     simulated = any(Path(entry["path"]).is_relative_to(results / "simulated") for entry in data)
     rows = {Path(path).relative_to(results).as_posix(): read_table(path) for path in tables}
     texts = {Path(path).stem: Path(path).read_text(encoding="utf-8") for path in captions}
+    near_by_design = config["split"]["names"] if config["split"]["method"] == "positions" else ()
     bars = accounting.retained(ledger.load([results / "ledger.tsv"]), config["split"]["names"], independent)
     commit = provenance.commit()
     script = (folder / "report.js").read_text(encoding="utf-8")
@@ -198,7 +199,7 @@ def page(
     context = {
         "run": config["run"],
         "now": now.strftime("%Y-%m-%d %H:%M UTC"),
-        "warnings": warnings_of(rows, about, titles, max_edits),
+        "warnings": warnings_of(rows, about, titles, max_edits, near_by_design),
         "checked": len(rows.get("checks.tsv", ())),
         "notes": notes_of(scored, about, commit=commit, covered=bool(rows.get("intervals.tsv")), simulated=simulated),
         "cards": [

@@ -24,6 +24,8 @@ class Policy:
     insert_length: Sequence[int] = (40, 120)
     outside_length: Literal["error", "drop"] = "error"
     duplicates: Literal["error", "mean", "first"] = "error"
+    segments: str = ""
+    barcodes: Literal["keep", "mean"] = "keep"
 
 
 def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
@@ -83,7 +85,17 @@ def mend_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: An
 
 
 def inserts(sequences: pl.Series, scaffold: Scaffold, max_edits: int) -> pl.Series:
-    """Return sequences without their flanks. A flank that is not recognised within ``max_edits`` edits (`flank_ends`) is not removed."""
+    """Return sequences without their flanks (`insert_bounds`)."""
+    begin, size = insert_bounds(sequences, scaffold, max_edits)
+    frame = pl.DataFrame({"s": sequences, "begin": begin, "size": size})
+    return frame.select(pl.col("s").str.slice("begin", "size")).to_series()
+
+
+def insert_bounds(sequences: pl.Series, scaffold: Scaffold, max_edits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the insert of each sequence begins, from 0, and its length, int64.
+
+    A flank that is not recognised within ``max_edits`` edits (`flank_ends`) counts as part of the insert.
+    """
     five, three = scaffold.five_prime, scaffold.three_prime
     intact = sequences.str.starts_with(five) & sequences.str.ends_with(three)
     lengths = sequences.str.len_bytes().cast(pl.Int64)
@@ -92,8 +104,7 @@ def inserts(sequences: pl.Series, scaffold: Scaffold, max_edits: int) -> pl.Seri
     if len(odd):
         begin[odd] = flank_ends(sequences[odd], five, max_edits)[1]
         end[odd] = flank_ends(sequences[odd].str.reverse(), three[::-1], max_edits)[1]
-    frame = pl.DataFrame({"s": sequences, "begin": begin, "size": np.maximum(lengths.to_numpy() - begin - end, 0)})
-    return frame.select(pl.col("s").str.slice("begin", "size")).to_series()
+    return begin, np.maximum(lengths.to_numpy() - begin - end, 0)
 
 
 def flank_ends(sequences: pl.Series, flank: str, max_edits: int) -> tuple[np.ndarray, np.ndarray]:

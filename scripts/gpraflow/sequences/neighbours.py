@@ -64,8 +64,7 @@ def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | No
 
 def _segment_joins(rows: np.ndarray, text: pl.Series, turned: pl.Series | None, size: int, max_edits: int, segment: int) -> list[Join]:
     """Return the joins by one of the ``max_edits + 1`` segments of ``text``, at all shifts of either strand."""
-    from_left = 2 * segment < max_edits + 1
-    offset, most = (segment * size, segment) if from_left else ((segment - max_edits - 1) * size, max_edits - segment)
+    offset, most = _segment(segment, size, max_edits)
     key = text.str.slice(offset, size).hash().to_numpy()  # hash collisions only add candidates
     found = []
     for strand, other in [(text, False)] if turned is None else [(text, False), (turned, True)]:
@@ -73,7 +72,7 @@ def _segment_joins(rows: np.ndarray, text: pl.Series, turned: pl.Series | None, 
             if shift == 0 and not other:
                 found.append(_repeated(rows, key))
             else:
-                found.append(_common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), key, other))
+                found.append(_common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), rows, key, other))
     return [join for join in found if len(join.rows_a)]
 
 
@@ -83,9 +82,9 @@ def _repeated(rows: np.ndarray, key: np.ndarray) -> Join:
     return Join(rows[several], group, rows[several], group, False)
 
 
-def _common(rows: np.ndarray, key_a: np.ndarray, key_b: np.ndarray, turned: bool) -> Join:
+def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np.ndarray, turned: bool) -> Join:
     # Most keys have no partner. A lookup table with one byte per key prefix excludes them without sorting.
-    bits = np.uint64(64 - max(10, int(len(rows) * 16).bit_length()))
+    bits = np.uint64(64 - max(10, int(max(len(rows_a), len(rows_b)) * 16).bit_length()))
     seen = np.zeros(1 << (64 - int(bits)), bool)
     seen[key_b >> bits] = True
     some_a = np.flatnonzero(seen[key_a >> bits])
@@ -96,7 +95,38 @@ def _common(rows: np.ndarray, key_a: np.ndarray, key_b: np.ndarray, turned: bool
     common = np.intersect1d(_distinct(key_a), _distinct(key_b), assume_unique=True)
     has_a, has_b = _in(key_a, common), _in(key_b, common)
     group_a, group_b = np.searchsorted(common, key_a[has_a]), np.searchsorted(common, key_b[has_b])
-    return Join(rows[some_a[has_a]], group_a, rows[some_b[has_b]], group_b, turned)
+    return Join(rows_a[some_a[has_a]], group_a, rows_b[some_b[has_b]], group_b, turned)
+
+
+def _joins_between(library: pl.Series, others: pl.Series, max_edits: int, threads: int) -> Iterator[Join]:
+    """Yield joins such that a library sequence and another one within ``max_edits`` are in the same group of at least one join.
+
+    The library is cut into segments, and the other sequences, which are usually fewer, are searched at all shifts. Their rows are counted
+    from the end of the library.
+    """
+    length = library.str.len_bytes().to_numpy().astype(np.int64)
+    number = max_edits + 1
+    size = int(np.quantile(length, 0.01)) // number
+    some = length < number * size  # a few short sequences must not shorten the segments of all others
+    passes = [(np.flatnonzero(~some), size)] + ([(np.flatnonzero(some), int(length.min()) // number)] if some.any() else [])
+    places = len(library) + np.arange(len(others))
+
+    def join(rows: np.ndarray, text: pl.Series, size: int, segment: int) -> Join:
+        offset, most = _segment(segment, size, max_edits)
+        shifted = [others.str.slice(offset + shift, size).hash().to_numpy() for shift in range(-most, most + 1)]
+        key = text.str.slice(offset, size).hash().to_numpy()
+        return _common(rows, key, np.tile(places, len(shifted)), np.concatenate(shifted), False)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for rows, size in passes:
+            yield from pool.map(partial(join, rows, library[rows], size), range(number))
+
+
+def _segment(segment: int, size: int, max_edits: int) -> tuple[int, int]:
+    """Return where one of ``max_edits + 1`` segments begins (negative: from the end), and its largest shift."""
+    if 2 * segment < max_edits + 1:
+        return segment * size, segment
+    return (segment - max_edits - 1) * size, max_edits - segment
 
 
 def _distinct(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
@@ -142,6 +172,18 @@ def candidates(join: Join, label: np.ndarray, leaders_only: bool) -> Iterator[tu
 def distances(a: pl.Series, b: pl.Series, max_edits: int, threads: int = 1) -> np.ndarray:
     """Return the Levenshtein distance between ``a[i]`` and ``b[i]``; ``max_edits + 1`` for all larger distances."""
     return process.cpdist(a.to_list(), b.to_list(), scorer=Levenshtein.distance, score_cutoff=max_edits, workers=threads)
+
+
+def least_distances(sequences: pl.Series, others: pl.Series, threads: int = 1) -> pl.Series:
+    """Return the Levenshtein distance of each sequence to the nearest of a few others, on either strand; null if there are none."""
+    if not len(others):
+        return pl.Series([None] * len(sequences), dtype=pl.Int64)
+    strands = (others, reverse_complement_sequences(others))
+    found = [
+        process.cdist(sequences.to_list(), strand.to_list(), scorer=Levenshtein.distance, workers=threads).min(axis=1, initial=2**31 - 1)
+        for strand in strands
+    ]
+    return pl.Series(np.minimum(*found).astype(np.int64))
 
 
 def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series | None = None, threads: int = 1) -> np.ndarray:
@@ -237,15 +279,16 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
     polars.DataFrame
         ``library`` and ``other`` (row indices) and ``distance`` (Levenshtein distance on the closer strand) of each such pair, sorted.
     """
-    together = pl.concat([library, others])
-    turned = reverse_complement_sequences(together)
-    side = np.repeat([0, 1], [len(library), len(others)])  # labels: only pairs between the two sets are candidates
     found = [np.empty((0, 3), np.int64)]
-    for join in shared_segments(together, max_edits, turned, threads):
-        for a, b in candidates(join, side, leaders_only=False):
-            distance = distances((turned if join.turned else together)[a], together[b], max_edits, threads)
-            near = distance <= max_edits
-            found.append(np.column_stack([a, b - len(library), distance])[near])
+    if len(library) and len(others):
+        both = pl.concat([others, reverse_complement_sequences(others)])
+        side = np.repeat([0, 1], [len(library), len(both)])  # labels: only pairs between the two sets are candidates
+        for join in _joins_between(library, both, max_edits, threads):
+            for a, b in candidates(join, side, leaders_only=False):
+                b = b - len(library)
+                distance = distances(library[a], both[b], max_edits, threads)
+                near = distance <= max_edits
+                found.append(np.column_stack([a, b % len(others), distance])[near])
     pairs = pl.DataFrame(np.concatenate(found), schema={"library": pl.Int64, "other": pl.Int64, "distance": pl.Int64})
     return pairs.group_by("library", "other").agg(pl.col("distance").min()).sort("library", "other")
 
@@ -284,10 +327,10 @@ def nearest(
 ) -> pl.DataFrame:
     """Find the nearest library sequence of each sequence, on either strand.
 
-    The search within ``max_edits`` is exhaustive (`overlaps`). Beyond that it is heuristic: candidates share k-mers of ``kmer`` bp. For
-    each sequence, its rarest k-mers in the library are used until they yield ``candidates_each`` candidates, and the 50 that share most
-    of these k-mers are compared. A distance above ``max_edits`` is therefore an upper bound; unrelated inserts of 80 bp differ by about
-    35 edits.
+    The search within ``max_edits`` is exhaustive (`overlaps`). Beyond that it is heuristic: candidates share k-mers of ``kmer`` bp, or of
+    half of the library's usual length (at least 4 bp) if that is less. For each sequence, its rarest k-mers in the library are used until
+    they yield ``candidates_each`` candidates, and the 50 that share most of these k-mers are compared. A distance above ``max_edits`` is
+    therefore an upper bound; unrelated inserts of 80 bp differ by about 35 edits.
 
     Returns
     -------
@@ -306,6 +349,7 @@ def nearest(
         best[rows[nearer]], where[rows[nearer]] = distance[nearer], found[nearer]
 
     if size and len(library):
+        kmer = min(kmer, max(4, int(library.str.len_bytes().median()) // 2))  # type: ignore[arg-type]
         pairs = overlaps(library, sequences, max_edits, threads)
         if pairs.height:
             update(pairs["other"].to_numpy(), pairs["library"].to_numpy(), pairs["distance"].to_numpy())
@@ -324,6 +368,33 @@ def nearest(
     return pl.DataFrame({"distance": best, "library": where}, schema={"distance": pl.Int64, "library": pl.Int64}).select(
         pl.when(pl.Series(known)).then(pl.all())
     )
+
+
+def find_nearest(
+    training: pl.Series,
+    scored: Mapping[str, pl.Series],
+    inserts: Callable[[pl.Series], pl.Series],
+    max_edits: int,
+    threads: int = 1,
+) -> pl.DataFrame:
+    """Return the nearest training promoter of each promoter of several data sets, columns `NEAREST`.
+
+    Parameters
+    ----------
+    training, scored
+        Training promoters, and the promoters of each data set by name.
+    inserts
+        Function that removes flanks.
+    max_edits, threads
+        As for `nearest`.
+    """
+    parts = [pl.DataFrame(schema=NEAREST)]
+    library = inserts(training)
+    for name, sequences in scored.items():
+        near = nearest(inserts(sequences), library, max_edits, threads=threads)
+        near = near.with_columns(dataset=pl.lit(name), sequence=sequences, nearest=training.gather(near["library"]))
+        parts.append(near.select(list(NEAREST)))
+    return pl.concat(parts)
 
 
 def _sharing(sequences: pl.Series, library: pl.Series, kmer: int, candidates_each: int) -> tuple[np.ndarray, np.ndarray]:

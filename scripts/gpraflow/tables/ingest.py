@@ -14,6 +14,7 @@ from gpraflow.formats.promoters import REQUIRED, SCHEMA
 from gpraflow.formats.text import read_blocks
 from gpraflow.sequences.flanks import Policy, mend_flanks
 from gpraflow.sequences.scaffold import Scaffold
+from gpraflow.tables import barcodes
 
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
@@ -38,7 +39,7 @@ def ingest(
     path
         TSV, CSV (plain, .gz or .zst) or Parquet. Windows line endings and a byte order mark are accepted.
     scaffold, policy
-        Flanks, and the treatment of missing or damaged flanks, invalid lengths and duplicates.
+        Flanks, and the treatment of missing or damaged flanks, invalid lengths, duplicates, segments and barcodes.
     columns
         Role (a column of `SCHEMA`) -> column name, or 1-based column number without a header. ``"auto"``: the column named like the role,
         if present. ``""``: none.
@@ -66,10 +67,12 @@ def ingest(
     for rows, names in read_blocks(path, file_format, header):
         kept = _kept(keep, keep_if_there, names, header, path)
         part = _checked(rows, resolve_columns(columns, names, header, path), path, expression_range, header, ledger, kept)
-        parts.append(_with_flanks(part, scaffold, policy, path, ledger))
+        parts.append(barcodes.cut(_with_flanks(part, scaffold, policy, path, ledger), scaffold, policy, path, ledger))
     if not parts:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
     table = _distinct(pl.concat(parts), policy.duplicates, path, ledger)
+    if policy.barcodes == "mean":
+        table = barcodes.average(table, path, ledger)
     if not table.height:
         raise InputError(f"{path}: no row passed the checks (see the ledger); check the scaffold and its policies")
     return table.select(*SCHEMA).hstack(_with_numbers(table.drop("row", *SCHEMA)))
@@ -177,54 +180,30 @@ def _with_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: A
 # Duplicates
 
 
-def _longest(rows: pl.DataFrame) -> int:
-    return rows["bin_cells"].list.len().max() or 0  # type: ignore[return-value]
-
-
 def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.DataFrame:
-    """Return one row per distinct sequence, in order of first occurrence, with expression as float32."""
-    rows = rows.with_columns(pl.col("expression").cast(pl.Float32))
-    twice = pl.col("sequence").is_duplicated()
+    """Return one row per distinct sequence and barcode, in order of first occurrence, with expression as float32."""
+    rows, key = rows.with_columns(pl.col("expression").cast(pl.Float32)), ["sequence", "barcode"]
+    twice = pl.struct(key).is_duplicated()
     duplicates = rows.filter(twice)
     if not duplicates.height:
         return rows
-    differing = duplicates.filter(pl.col("expression").n_unique().over("sequence") > 1)
+    differing = duplicates.filter(pl.col("expression").n_unique().over(key) > 1)
     if policy == "error" and differing.height:
-        pair = differing.filter(pl.col("sequence") == differing["sequence"][0])
+        pair = differing.join(differing.head(1).select(key), on=key, how="semi", nulls_equal=True)
         raise InputError(
             f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with expression {pair['expression'][0]:g} and "
-            f"{pair['expression'][1]:g} ({differing['sequence'].n_unique()} such sequences); set input.duplicates to mean or first"
+            f"{pair['expression'][1]:g} ({differing.select(key).n_unique()} such sequences); set input.duplicates to mean or first"
         )
-    for role in ("split", "group"):
-        spread = duplicates.filter(pl.col(role).n_unique().over("sequence") > 1)
-        if spread.height:
-            pair = spread.filter(pl.col("sequence") == spread["sequence"][0]).unique(role, keep="first", maintain_order=True)
-            raise InputError(
-                f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
-                f"'{pair[role][1]}'; correct the column, or leave it out (input.columns.{role}: '')"
-            )
-    first = [pl.col(name).first() for name in rows.columns if name != "sequence"]
-    if policy == "mean":
-        changed = {
-            "expression": pl.col("expression").mean(),
-            "expression_sd": (pl.col("expression_sd") ** 2).mean().sqrt(),
-            "n_reads": pl.when(pl.col("n_reads").count() > 0).then(pl.col("n_reads").sum()),
-            "n_bins": pl.col("n_bins").max(),
-            "singleton": pl.lit(False) & pl.col("singleton").first(),
-            "weight": pl.col("weight").mean(),
-            "bin_cells": pl.when(pl.col("bin_cells").count() > 0).then(
-                pl.concat_list(pl.col("bin_cells").list.get(index, null_on_oob=True).sum() for index in range(_longest(duplicates)))
-            )
-            if _longest(duplicates)
-            else pl.col("bin_cells").first(),
-        }
-        first = [changed.get(expression.meta.output_name(), expression).alias(expression.meta.output_name()) for expression in first]
-    merged = duplicates.group_by("sequence", maintain_order=True).agg(first)
-    ledger.drop(
-        "same sequence again, mean taken" if policy == "mean" else "same sequence again, first kept", duplicates.height - merged.height
-    )
+    barcodes.check_labels(duplicates, key, path)
+    means = {
+        "expression": pl.col("expression").mean(),
+        "expression_sd": (pl.col("expression_sd") ** 2).mean().sqrt(),
+        "singleton": pl.lit(False) & pl.col("singleton").first(),
+        "weight": pl.col("weight").mean(),
+    }
+    take_mean = policy == "mean"
+    merged = barcodes.merge(duplicates, key, means) if take_mean else duplicates.unique(key, keep="first", maintain_order=True)
+    ledger.drop(f"same sequence again, {'mean taken' if take_mean else 'first kept'}", duplicates.height - merged.height)
     if differing.height:
-        ledger.note("sequences measured more than once with different expression", differing["sequence"].n_unique())
-    return (
-        pl.concat([rows.filter(~twice), merged.select(rows.columns)], how="vertical_relaxed").sort("row").cast({"expression": pl.Float32})
-    )
+        ledger.note("sequences measured more than once with different expression", differing.select(key).n_unique())
+    return pl.concat([rows.filter(~twice), merged]).sort("row")

@@ -10,9 +10,13 @@ import polars as pl
 from gpraflow.core import randomness
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
+from gpraflow.sequences import parents
+from gpraflow.sequences.scaffold import bytes_matrix
 
 SPLITS = ("train", "val", "test")
 LISTED = "split.test_sequences"  # data set name, in the table of overlaps, of the user's list of test sequences
+NOT_DRAWN = "from train: not among those drawn for split.train_promoters"  # in the ledger
+SEVERAL = "mutated positions of several splits (split.method: positions)"  # in the ledger
 _QUANTILES = 5
 _READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 2**62)}
 _MOST_SOURCES = 20
@@ -108,6 +112,63 @@ def _apart(assigned: pl.Series, cluster: pl.Series, names: Sequence[str], across
     return keep
 
 
+def by_positions(
+    sequences: pl.Series, fractions: Mapping[str, float], seed: int, origin: str, ledger: Ledger
+) -> tuple[pl.Series, pl.Series]:
+    """Assign the mutants of one parent to splits by the positions of their mutations.
+
+    The parent is the consensus of the library. The positions at which any variant differs from it are shuffled and divided among the
+    splits. A variant belongs to the split that has all of its mutated positions, so that no two splits share a mutated position. The
+    parent itself goes to the first split.
+
+    Parameters
+    ----------
+    sequences
+        Promoters, all of the same length.
+    fractions
+        Fraction of the mutated positions in each split, in order.
+    seed
+        Of the order of positions.
+    origin
+        Path of the table, for error messages.
+    ledger
+        Records variants with mutated positions of several splits, and the mutated positions.
+
+    Returns
+    -------
+    tuple of polars.Series
+        Split of each row, and a mask of rows to keep, which excludes variants with mutated positions of several splits.
+
+    Raises
+    ------
+    InputError
+        If sequences differ in length, or are not variants of one parent: no base has a majority at some position.
+    """
+    lengths = sequences.str.len_bytes()
+    usual = int(lengths.mode().min())  # type: ignore[arg-type]
+    if lengths.n_unique() > 1:
+        row = int((lengths != usual).arg_max() or 0)
+        raise InputError(
+            f"{origin}, promoter {row + 1}: {lengths[row]} bp long with its flanks, where most have {usual} bp ({(lengths != usual).sum()} "
+            "such promoters); split.method: positions needs one length: set scaffold.insert_length to it and scaffold.outside_length: drop"
+        )
+    parent = parents.consensus(sequences, pl.repeat("parent", len(sequences), eager=True))[0]
+    if parent is None:
+        raise InputError(
+            f"{origin}: no base is in more than half of the promoters at some position, so they are not mutants of one parent; "
+            "set split.method: hash"
+        )
+    mutated = bytes_matrix(sequences) != np.frombuffer(parent.encode(), np.uint8)
+    positions = randomness.generator(seed, "positions").permutation(np.flatnonzero(mutated.any(axis=0)))
+    bounds = np.rint(np.cumsum(list(fractions.values()))[:-1] / sum(fractions.values()) * len(positions)).astype(np.int64)
+    of_split = np.stack([mutated[:, part].any(axis=1) for part in np.split(positions, bounds)], axis=1)
+    several = of_split.sum(axis=1) > 1
+    ledger.drop(SEVERAL, int(several.sum()))
+    for name, part in zip(fractions, np.split(positions, bounds), strict=True):
+        ledger.note(f"mutated positions of {name}", len(part))
+    return pl.Series("split", np.array(list(fractions))[of_split.argmax(axis=1)]), pl.Series(~several)
+
+
 def by_list(
     table: pl.DataFrame, overlaps: pl.DataFrame, cluster: pl.Series, fractions: Mapping[str, float], seed: int, origin: str
 ) -> pl.Series:
@@ -155,7 +216,7 @@ def split(
     table: pl.DataFrame,
     cluster: pl.Series,
     *,
-    method: Literal["hash", "column", "list"],
+    method: Literal["hash", "column", "list", "positions"],
     names: Sequence[str],
     fractions: Mapping[str, float],
     labels: Mapping[str, str],
@@ -169,6 +230,8 @@ def split(
 ) -> dict[str, pl.DataFrame]:
     """Split a promoter table into one table per split. Each row is in exactly one split, or dropped and recorded in the ledger.
 
+    Splits can be empty; `split_checks.check` checks their sizes.
+
     Parameters
     ----------
     table
@@ -177,11 +240,12 @@ def split(
         Cluster of each row. Clusters are not divided.
     method
         ``hash``: whole clusters by a seeded hash. ``column``: the table's own ``split``. ``list``: listed promoters form the test
-        split; other members of their clusters, and near-duplicates, are dropped; the rest is assigned by hash.
+        split; other members of their clusters, and near-duplicates, are dropped; the rest is assigned by hash. ``positions``: mutants of
+        one parent by mutated positions (`by_positions`); clusters do not count.
     names
         Names of the splits.
     fractions
-        Fraction of clusters in each split (``hash``).
+        Fraction of clusters in each split (``hash``), or of mutated positions (``positions``).
     labels
         Split -> its label in the column ``split`` of the table (``column``).
     across
@@ -203,12 +267,15 @@ def split(
     Raises
     ------
     InputError
-        If a split is empty; if a cluster spans several splits and ``across`` is ``error``; if a promoter of ``train`` or ``val`` overlaps
-        and ``independent`` is ``error``; or as `by_column`.
+        If a cluster spans several splits and ``across`` is ``error``; if a promoter of ``train`` or ``val`` overlaps
+        and ``independent`` is ``error``; or as `by_column`, `by_list` and `by_positions`.
     """
     shares = {name: fractions[name] for name in names}
     if method == "hash":
         kept, assigned = table, by_hash(cluster, shares, seed)
+    elif method == "positions":
+        assigned, keep = by_positions(table["sequence"], shares, seed, origin, ledger)
+        kept, assigned, cluster = table.filter(keep), assigned.filter(keep), table["sequence"].filter(keep)
     else:
         if method == "column":
             assigned = by_column(table, {name: labels[name] for name in names}, origin)
@@ -220,21 +287,10 @@ def split(
     if train_promoters:
         train = keep & (assigned == "train")
         drawn = draw(cluster.filter(train), train_promoters, seed, origin)
-        ledger.drop("from train: not among those drawn for split.train_promoters", len(drawn) - int(drawn.sum()))
+        ledger.drop(NOT_DRAWN, len(drawn) - int(drawn.sum()))
         keep = keep.scatter(train.arg_true(), drawn)
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
-        if not part.height:
-            clusters, advice = cluster.n_unique(), "set a larger split.fractions"
-            if method == "column":
-                advice = "correct the split column or remove the split from split.names"
-            elif clusters < 2 * len(names):
-                number = "one cluster" if clusters == 1 else f"{clusters} clusters"
-                advice = (
-                    f"they form {number}, and clusters stay in one split: use more diverse promoters, check the column group, "
-                    "or lower neighbours.max_edits"
-                )
-            raise InputError(f"{origin}: the split '{name}' is empty ({table.height} promoters in all); {advice}")
         ledger.note(f"to {name}", part.height)
     return parts
 
@@ -256,7 +312,7 @@ def summary(parts: Mapping[str, pl.DataFrame], clusters: pl.DataFrame) -> pl.Dat
         (number of clusters in the stratum "clusters") and ``share``, the fraction of the level that is in this split.
     """
     used = ["sequence", "expression", "n_reads", "singleton", "source", "split"]
-    table = pl.concat([part.select(used) for part in parts.values()]).join(clusters, on="sequence", how="left")
+    table = pl.concat([part.select(used) for part in parts.values()]).join(clusters.unique("sequence"), on="sequence", how="left")
     length = pl.col("sequence").str.len_bytes()
     usual = int(table.select(length.mode().min()).item())
     sides = pl.when(length < usual).then(pl.lit("shorter")).when(length > usual).then(pl.lit("longer")).otherwise(pl.lit(f"{usual} bp"))

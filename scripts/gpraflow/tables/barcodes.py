@@ -1,0 +1,149 @@
+"""Barcodes: cut them out of inserts, and average the barcodes of a promoter."""
+
+from typing import Any
+
+import polars as pl
+
+from gpraflow.core.errors import InputError, and_more
+from gpraflow.core.ledger import Ledger
+from gpraflow.formats.columns import first_row
+from gpraflow.sequences import flanks
+from gpraflow.sequences.flanks import Policy
+from gpraflow.sequences.scaffold import Scaffold
+from gpraflow.sequences.segments import Segment, parse
+
+
+def cut(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
+    """Reduce the inserts of a block to their promoter segments (``scaffold.segments``); barcode segments become the column ``barcode``.
+
+    Flanks stay. An insert that has the length of the promoter segments alone is kept as it is, such as a promoter of an independent data
+    set that was measured without a barcode.
+
+    Parameters
+    ----------
+    rows
+        Block with ``row``, ``sequence`` and ``barcode``.
+    scaffold, policy, path, ledger
+        As for `ingest.ingest`.
+
+    Raises
+    ------
+    InputError
+        If an insert has another length and ``policy.outside_length`` is ``error``, or if the block has barcodes in a column as well.
+    """
+    segments = parse(policy.segments)
+    if not segments:
+        return rows
+    has_barcodes = any(segment.kind == "barcode" for segment in segments)
+    if has_barcodes and (hit := first_row(rows, pl.col("barcode").is_not_null())):
+        raise InputError(
+            f"{path}, row {hit[0]}: the barcode '{hit[1]['barcode']}' is in a column, and scaffold.segments has a barcode too; "
+            "set input.columns.barcode: '', or remove the barcode from scaffold.segments"
+        )
+    begin, size = flanks.insert_bounds(rows["sequence"], scaffold, policy.max_flank_edits)
+    rows = rows.with_columns(_begin=pl.Series(begin), _size=pl.Series(size))
+    fixed = sum(segment.length or 0 for segment in segments)
+    promoter = sum(segment.length or 0 for segment in segments if segment.kind == "promoter")
+    variable = any(segment.length is None for segment in segments)
+    whole = pl.col("_size") > fixed if variable else pl.col("_size") == fixed
+    bare = ~whole & (pl.col("_size") == promoter) & (not variable)
+    if hit := first_row(rows, ~whole & ~bare):
+        row, cells, count = hit
+        if policy.outside_length == "error":
+            raise InputError(
+                f"{path}, row {row}: the insert is {cells['_size']} bp long, but scaffold.segments ({policy.segments}) needs "
+                f"{'more than ' if variable else ''}{fixed} bp{and_more(count)}; correct scaffold.segments, or set "
+                "scaffold.outside_length: drop"
+            )
+        ledger.drop("insert does not have the length of scaffold.segments", count)
+        rows = rows.filter(whole | bare)
+    ledger.note("insert reduced to its promoter segments", int(rows.select(whole.sum()).item()))
+    if count := int(rows.select(bare.sum()).item()):
+        ledger.note("promoter without the other segments, kept as it is", count)
+    texts = {kind: pl.concat_str(_slices(segments, kind)) for kind in ("promoter", "barcode", "constant") if _slices(segments, kind)}
+    if "constant" in texts:
+        constant = rows.filter(whole).select(texts["constant"].alias("constant"))["constant"]
+        counts = constant.value_counts()["count"]
+        ledger.note("constant segments differ from the most common ones", len(constant) - int(counts.max() or 0))  # type: ignore[arg-type]
+    end = pl.col("sequence").str.slice(pl.col("_begin") + pl.col("_size"))
+    reduced = pl.concat_str(pl.col("sequence").str.slice(0, pl.col("_begin")), texts["promoter"], end)
+    rows = rows.with_columns(
+        sequence=pl.when(whole).then(reduced).otherwise("sequence"),
+        barcode=pl.when(whole).then(texts["barcode"]) if has_barcodes else pl.col("barcode"),
+    )
+    return rows.drop("_begin", "_size")
+
+
+def _slices(segments: tuple[Segment, ...], kind: str) -> list[pl.Expr]:
+    """Return the bases of each segment of a kind; ``_begin`` and ``_size`` are where the insert begins, and its length."""
+    found, before, rest = [], 0, sum(segment.length or 0 for segment in segments)
+    start = pl.col("_begin")
+    for segment in segments:
+        length = pl.lit(segment.length) if segment.length is not None else pl.col("_size") - rest
+        if segment.kind == kind:
+            found.append(pl.col("sequence").str.slice(start + before, length))
+        if segment.length is None:
+            start, before = start + pl.col("_size") - rest, before
+        else:
+            before += segment.length
+    return found
+
+
+def average(rows: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
+    """Return one row per promoter: the mean over its barcodes, weighted by ``weight`` or else by ``n_reads``, if all rows have them.
+
+    ``expression_sd`` is that of the weighted mean of independent measurements. Reads, weights and cells per bin are added up. Other
+    columns are those of the first barcode.
+
+    Raises
+    ------
+    InputError
+        If barcodes of one promoter have different groups or splits.
+    """
+    several = pl.col("sequence").is_duplicated()
+    barcodes, alone = rows.filter(several), rows.filter(~several).with_columns(barcode=pl.lit(None, pl.String))
+    if not barcodes.height:
+        return alone
+    check_labels(barcodes, ["sequence"], path)
+    by = next((name for name in ("weight", "n_reads") if not rows[name].null_count()), None)
+    barcodes = barcodes.with_columns(_weight=pl.col(by).cast(pl.Float64) if by else pl.lit(1.0))
+    weight, total = pl.col("_weight"), pl.col("_weight").sum()
+    barcodes = barcodes.with_columns(_weight=pl.when(total.over("sequence") > 0).then(weight).otherwise(1.0))
+    error = ((pl.col("expression_sd") * weight) ** 2).sum().sqrt() / total
+    means = {
+        "expression": (pl.col("expression") * weight).sum() / total,
+        "expression_sd": pl.when(pl.col("expression_sd").count() == pl.len()).then(error),
+        "singleton": pl.when(pl.col("singleton").count() > 0).then(pl.col("singleton").all() & (pl.col("expression").n_unique() == 1)),
+        "weight": pl.when(pl.col("weight").count() > 0).then(pl.col("weight").sum()),
+        "barcode": pl.lit(None, pl.String),
+    }
+    merged = merge(barcodes, ["sequence"], means).drop("_weight")
+    ledger.drop(f"further barcode of a promoter, mean by {by or 'equal weights'} taken", barcodes.height - merged.height)
+    return pl.concat([alone, merged]).sort("row")
+
+
+def check_labels(duplicates: pl.DataFrame, key: list[str], path: Any) -> None:
+    """Raise `InputError` if rows of the same key have different groups or splits."""
+    for role in ("split", "group"):
+        spread = duplicates.filter(pl.col(role).n_unique().over(key) > 1)
+        if spread.height:
+            pair = spread.filter(pl.col("sequence") == spread["sequence"][0]).unique(role, keep="first", maintain_order=True)
+            raise InputError(
+                f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
+                f"'{pair[role][1]}'; correct the column, or leave it out (input.columns.{role}: '')"
+            )
+
+
+def merge(duplicates: pl.DataFrame, key: list[str], means: dict[str, pl.Expr]) -> pl.DataFrame:
+    """Return one row per key: sums of reads and of cells per bin, the most bins, ``means``, and else the values of the first row."""
+    longest: int = duplicates["bin_cells"].list.len().max() or 0  # type: ignore[assignment]
+    cells = pl.concat_list(pl.col("bin_cells").list.get(index, null_on_oob=True).sum() for index in range(longest)) if longest else None
+    values = {
+        **{name: pl.col(name).first() for name in duplicates.columns if name not in key},
+        "n_reads": pl.when(pl.col("n_reads").count() > 0).then(pl.col("n_reads").sum()),
+        "n_bins": pl.col("n_bins").max(),
+        "bin_cells": pl.col("bin_cells").first() if cells is None else pl.when(pl.col("bin_cells").count() > 0).then(cells),
+        **means,
+    }
+    merged = duplicates.group_by(key, maintain_order=True).agg(value.alias(name) for name, value in values.items())
+    return merged.select(duplicates.columns).cast({name: duplicates.schema[name] for name in duplicates.columns})

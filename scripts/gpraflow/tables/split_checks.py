@@ -1,0 +1,160 @@
+"""Sizes of the splits: an error if a split is too small to train, validate or score on, and warnings."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from gpraflow.core.errors import InputError
+from gpraflow.core.ledger import Ledger
+from gpraflow.tables.splits import NOT_DRAWN, SEVERAL, by_hash
+
+FEWEST, FEW = 10, 50  # promoters of a split, below which the run stops, or warns
+_LEAST_SHARE, _MOST_SHARE = 0.5, 1.5  # of the share that split.fractions asks for, outside which the run warns
+_PROMOTERS_OFF = 20  # smallest difference from the number asked for that is worth a warning; smaller ones are chance
+_LARGE = 0.25  # share of the promoters from which the largest cluster explains uneven splits
+_NO_FRACTIONS = f"no split.fractions give each split {FEW} promoters"
+_APART = (
+    "if the library consists of designed mutants of one parent, set split.method: positions; otherwise use more diverse promoters, "
+    "check the column group, or lower neighbours.max_edits"
+)
+
+
+def check(
+    parts: Mapping[str, pl.DataFrame],
+    table: pl.DataFrame,
+    cluster: pl.Series,
+    *,
+    method: str,
+    fractions: Mapping[str, float],
+    overlaps: pl.DataFrame,
+    independent: str,
+    seed: int,
+    origin: str,
+    ledger: Ledger,
+) -> list[dict[str, Any]]:
+    """Check the sizes of the splits.
+
+    Parameters
+    ----------
+    parts
+        Split -> its promoters (`splits.split`).
+    table, cluster, method, fractions, overlaps, independent, seed, origin
+        As for `splits.split`.
+    ledger
+        Ledger that `splits.split` has written to.
+
+    Returns
+    -------
+    list of dict
+        One row per split with the columns `verdicts.COLUMNS`. The verdict is a warning if the split has fewer than `FEW` promoters, or if
+        its share of all promoters in splits is below half or above 1.5 times the share that ``fractions`` asks for and at least 20
+        promoters off.
+
+    Raises
+    ------
+    InputError
+        If a split has fewer than `FEWEST` promoters. The message names the cause, such as one cluster that holds nearly everything, and,
+        for the method ``hash``, fractions that would give each split `FEW` promoters, if there are any.
+    """
+    names = list(parts)
+    largest = "" if method == "positions" else _largest(cluster)
+    for name in sorted(names, key=lambda one: parts[one].height > 0):  # empty splits first
+        part = parts[name]
+        if part.height >= FEWEST:
+            continue
+        sizes = ", ".join(f"{other} {parts[other].height:,}" for other in names)
+        size = "is empty" if not part.height else f"has {part.height} promoter{'' if part.height == 1 else 's'}, fewer than {FEWEST}"
+        reasons = list(_reasons(name, cluster, method, names, largest, ledger))
+        if method == "hash" and not (name == "train" and _not_drawn(ledger)):
+            excluded = table["sequence"].is_in(overlaps["sequence"].implode()) & (independent == "drop")
+            reasons.append(_proposal(cluster, names, seed, excluded.to_numpy()))
+        message = "; ".join(filter(None, reasons))
+        where = f" ({table.height} promoters in all)" if not part.height else f" ({table.height} in all: {sizes})"
+        raise InputError(f"{origin}: the split '{name}' {size}{where}; {message}")
+    return [_verdict(name, parts, fractions, method, largest, ledger) for name in names]
+
+
+def _largest(cluster: pl.Series) -> str:
+    """Return a sentence on the largest cluster; empty if it holds less than a quarter of the promoters."""
+    most, total = int(cluster.value_counts()["count"].max() or 0), len(cluster)  # type: ignore[arg-type]
+    if most < max(2.0, _LARGE * total):
+        return ""
+    return (
+        f"the largest cluster of near-duplicates (neighbours.max_edits) has {most:,} of {total:,} promoters ({100 * most / total:.0f} %), "
+        "and clusters stay in one split"
+    )
+
+
+def _dropped(name: str, ledger: Ledger) -> int:
+    """Return the number of promoters that leakage control dropped from a split."""
+    return sum(rows for (kind, what), rows in ledger.counts.items() if kind == "dropped" and what.startswith(f"from {name}: near-dup"))
+
+
+def _not_drawn(ledger: Ledger) -> int:
+    return ledger.counts.get(("dropped", NOT_DRAWN), 0)
+
+
+def _reasons(name: str, cluster: pl.Series, method: str, names: list[str], largest: str, ledger: Ledger) -> Iterator[str]:
+    """Yield causes of a split that is too small, and remedies."""
+    dropped, clusters = _dropped(name, ledger), cluster.n_unique()
+    if dropped:
+        yield f"leakage control dropped {dropped:,} promoters from '{name}' as near-duplicates of promoters of a later split or other set"
+    if name == "train" and _not_drawn(ledger):
+        yield "set a larger split.train_promoters"
+    elif method == "column" and not dropped:
+        yield "correct the split column or remove the split from split.names"
+    elif method == "list" and name == "test":
+        yield "list more promoters in split.test_sequences"
+    elif method == "positions":
+        several = ledger.counts["dropped", SEVERAL]
+        yield f"{several:,} variants have mutated positions of several splits and are left out"
+        yield f"set a larger split.fractions.{name}, which is the fraction of the mutated positions"
+    elif clusters < 2 * len(names):
+        number = "one cluster" if clusters == 1 else f"{clusters} clusters"
+        yield f"they form {number}, and clusters stay in one split: {_APART}"
+    elif largest:
+        yield f"{largest}: {_APART}"
+    elif method == "list":
+        yield f"set a larger split.fractions.{name}"
+    elif method == "column":
+        yield "give near-duplicates the same split in the split column, or lower neighbours.max_edits"
+
+
+def _proposal(cluster: pl.Series, names: list[str], seed: int, excluded: np.ndarray) -> str:
+    """Return fractions that give each split `FEW` promoters, tried with the run's own hash; or else fewer, with a remark."""
+    tried = []
+    for held_out in np.arange(0.05, 0.9 / max(1, len(names) - 1), 0.05).round(2).tolist():
+        fractions = dict.fromkeys(names, held_out) | {"train": round(1 - held_out * (len(names) - 1), 2)}
+        assigned = by_hash(cluster, fractions, seed)
+        sizes = {name: int(((assigned == name).to_numpy() & ~(excluded & (name != "test"))).sum()) for name in names}
+        shown = ", ".join(f"{name}: {fraction}" for name, fraction in fractions.items())
+        text = f"split.fractions: {{{shown}}} gives {', '.join(f'{name} {size:,}' for name, size in sizes.items())} promoters"
+        tried.append((min(sizes.values()), text))
+    for least in (FEW, 2 * FEWEST, FEWEST):  # of those that give so many, the one with the largest train split
+        for smallest, text in tried:
+            if smallest >= least:
+                return text if least == FEW else f"{_NO_FRACTIONS}; {text}"
+    return _NO_FRACTIONS
+
+
+def _verdict(
+    name: str, parts: Mapping[str, pl.DataFrame], fractions: Mapping[str, float], method: str, largest: str, ledger: Ledger
+) -> dict[str, Any]:
+    sizes = {one: part.height + (_not_drawn(ledger) if one == "train" else 0) for one, part in parts.items()}
+    size, text, warnings = parts[name].height, f"{parts[name].height:,} promoters", []
+    drawn = [one for one in parts if method != "column" and not (method == "list" and one == "test")]  # by split.fractions
+    if name in drawn:
+        total = sum(sizes[one] for one in drawn)
+        share, requested = sizes[name] / total, fractions[name] / sum(fractions[one] for one in drawn)
+        text += f", {100 * share:.3g} % of {total:,}; split.fractions asks for {100 * requested:.3g} %"
+        uneven = not _LEAST_SHARE <= share / requested <= _MOST_SHARE
+        if uneven and abs(share - requested) * total >= _PROMOTERS_OFF:
+            warnings.append("the share is far from the one requested" + (f", because {largest}" if largest else ""))
+    if dropped := _dropped(name, ledger):
+        text += f"; {dropped:,} more were dropped as near-duplicates"
+    if size < FEW:
+        warnings.append(f"with fewer than {FEW} promoters, whatever is computed on this split is imprecise")
+    verdict = "warning" if warnings else "ok"
+    return {"dataset": name, "check": "split size", "value": float(size), "verdict": verdict, "text": "; ".join([text, *warnings])}
