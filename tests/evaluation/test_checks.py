@@ -112,4 +112,50 @@ def test_partial_correlation_is_that_of_residuals():
 
 def test_constant_measurements_are_no_crash():
     rows = table().with_columns(expression=pl.lit(3.0), predicted=pl.lit(3.0))
-    assert all(row["value"] is None for row in checks.check(rows, "d") if row["check"] != "singletons")
+    found = {row["check"]: row for row in checks.check(rows, "d")}
+    for name in ("constant predictions", "scale", "GC content"):
+        assert (found[name]["verdict"], found[name]["value"]) == ("not assessed", None), name
+    assert found["scale"]["text"] == "not assessed: all measurements are equal"
+    assert found["GC content"]["text"].startswith("not assessed: r is not defined")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "n", "text"),
+    [
+        ("test", 3, "test has 3 promoters; at least 20 are needed for an interval and for checks; raise split.fractions.test"),
+        ("native", 1, "native has 1 promoter; at least 20 are needed for an interval and for checks"),
+        ("native", 19, "native has 19 promoters; at least 20 are needed for an interval and for checks"),
+    ],
+)
+def test_few_promoters_are_a_warning_and_no_other_verdict(dataset, n, text):
+    rows = checks.check(probed(1.0, 0.1, 0.1).head(n), dataset)
+    assert rows[0] == {"dataset": dataset, "check": "number of promoters", "value": n, "verdict": "warning", "text": text}
+    assert [row["check"] for row in rows[1:]] == [row["check"] for row in checks.check(table(), "d")][1:]
+    assert {row["verdict"] for row in rows[1:]} == {"not assessed"}
+    assert all(row["value"] is None for row in rows[1:])
+    assert {row["verdict"] for row in checks.check(table(20), dataset)} == {"ok", "not applicable"}
+    assert checks.permuted_labels({"n": n, "epochs": 1, "r": 1.0, "val_loss": 0.1})["verdict"] == "not assessed"
+
+
+def test_gc_content_is_no_matter_where_nothing_agrees():
+    """r of -0.5 against a partial r of -1: `partial < r / 2` held, and read as if GC content explained the agreement."""
+    rows = table().with_columns(predicted=-pl.col("expression"))
+    found = finding(rows, "GC content")
+    assert (found["verdict"], found["value"]) == ("not assessed", None)
+    assert found["text"] == "not assessed: r is -1.000; GC content can explain agreement only where r is above 0"
+    gc = rows["sequence"].str.count_matches("[GC]").cast(pl.Float64)
+    for changed in ({"predicted": gc, "expression": gc + rows["expression"]}, {"expression": gc, "predicted": gc + rows["expression"]}):
+        found = finding(rows.with_columns(**changed), "GC content")
+        assert (found["verdict"], found["value"]) == ("warning", 0.0)
+
+
+def test_few_or_equal_predictions_of_other_guises_are_not_judged():
+    few = probed(20.0, 9.0, 9.0).with_columns(
+        pl.when(pl.int_range(400) < 19).then(f"predicted_{name}").alias(f"predicted_{name}")
+        for name in ("reverse_complement", "padded_otherwise")
+    )
+    assert finding(few, "strand asymmetry")["text"] == "not assessed: 19 reverse-complemented inserts; at least 20 are needed"
+    assert finding(few, "padding")["text"] == "not assessed: 5 promoters shorter than the window; at least 20 are needed"
+    equal = probed(1, 1, 1).with_columns(predicted=pl.lit(3.0))
+    for name in ("strand asymmetry", "padding"):
+        assert finding(equal, name)["text"] == "not assessed: all predictions are equal"

@@ -239,10 +239,14 @@ def test_warnings_say_of_which_data_set_and_what():
         ("Training", "diverged 2 times; the best weights were restored and the learning rate was lowered."),
     ]
     assert findings.warnings_of({}, {}, {}, 3) == []
-    baseline = {"leak/demonstration.tsv": [{"condition": "index error", "r": "0.99"}, {"condition": "leakage-controlled", "r": "0.5"}]}
+    rows = [{"condition": "index error", "r": "0.99"}, {"condition": "leakage-controlled", "r": "0.5", "test_records": "20"}]
+    baseline = {"leak/demonstration.tsv": rows}
     (found,) = findings.warnings_of(baseline, {"val_r": 0.4}, {}, 3)
     assert (found.of, found.text.partition(",")[0]) == ("val split", "baseline: ridge regression on 5-mers")
     assert findings.warnings_of(baseline, {"val_r": 0.6}, {}, 3) == []
+    few = {"leak/demonstration.tsv": [row | {"test_records": "19"} for row in rows]}
+    few |= {"intervals.tsv": [tables["intervals.tsv"][0] | {"n": "19"}]}
+    assert findings.warnings_of(few, {"val_r": 0.4}, {}, 3) == []
 
 
 def test_notes_say_what_a_reviewer_would_ask():
@@ -282,6 +286,34 @@ def test_a_card_names_ceiling_and_the_best_of_others():
         "this model minus strong: -0.070 [-0.090, -0.050], p = 0.0004 (Holm)",
         "other run, theirs: r 0.900 [0.850, 0.950]",
     ]
+
+
+def test_too_few_promoters_are_a_sentence_in_place_of_an_interval(tmp_path):
+    none = {"r": -0.954, "r_low": None, "r_high": None}
+    remark = "test has 3 promoters; at least 20 are needed for an interval"
+    scored = none | {"title": "test split", "independent": False, "n": 3, "ceiling": None, "remark": remark}
+    scored["published_models"] = {"theirs": none | {"n": 5}}
+    row = {"dataset": "test", "other": "theirs", "difference": "-0.07", "difference_low": "", "difference_high": "", "p_holm": "0.04"}
+    found = findings.card("test", scored, [row], [], "mine")
+    assert (found["r"], found["ends"]) == ("-0.954", "")
+    assert found["lines"] == [
+        f"{remark}.",
+        "published model, theirs: r -0.954 (no interval), n = 5",
+        "this model minus theirs: -0.070 (no interval)",
+    ]
+    cells = report_parts.shape([{"r": "0.9", "r_low": "", "r_high": ""}, {"r": "0.8", "r_low": "0.7", "r_high": "0.9"}])[1]
+    assert [line[0].text for line in cells] == ["0.900", "0.800 [0.700, 0.900]"]
+    config = run_folder(tmp_path, {"one": "Set one"})
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    metrics["datasets"]["one"] |= scored | {"title": "Set one", "published_models": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    lines = "".join(f"one\t{name}\t\tnot assessed\tnot assessed: few\n" for name in ("scale", "GC content"))
+    (tmp_path / "checks.tsv").write_text("dataset\tcheck\tvalue\tverdict\ttext\none\tx\t1\tok\ty\n" + lines)
+    text = write(tmp_path, config)
+    assert "<p>Pearson's r, no interval</p>" in text
+    assert f"<p>{remark}.</p>" in text
+    assert "1 check of the predictions" in text
+    assert "2 checks were not assessed" in text
 
 
 def test_digests_of_input_files(tmp_path):

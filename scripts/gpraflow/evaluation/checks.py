@@ -15,8 +15,12 @@ REVERSE_COMPLEMENT, IN_PLASMID, PADDED_OTHERWISE = (
 )  # of `Predictor.probe`
 _LEARNT = 0.1  # share of variance; a model trained on permuted labels does not explain more by chance
 COLUMNS = {"dataset": pl.String, "check": pl.String, "value": pl.Float64, "verdict": pl.String, "text": pl.String}
+_SPLITS = ("train", "val", "test")
+_EQUAL_MEASUREMENTS, _EQUAL_PREDICTIONS = "all measurements are equal", "all predictions are equal"
+_OF_PREDICTIONS = ("constant predictions", "scale", "GC content", "singletons", "strand asymmetry", "padding")
 _CONSTANT = 0.05  # ratio of standard deviations, predicted to measured, below which predictions count as constant
 _SHIFT, _STRETCH = 2.0, 3.0  # difference of means in sd, and ratio of sd, above which scales count as different
+_DETERMINED = 1 - 1e-9  # absolute correlation with GC content from which GC content determines the values
 _GC_SHARE = 0.5  # of r that must remain when GC content is controlled for
 _SINGLETONS = 0.2  # fraction of promoters observed in one bin or read only
 _SAME = 0.01  # of the sd of predictions: a model with smaller mean differences does not distinguish strands
@@ -39,13 +43,18 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
     Returns
     -------
     list of dict
-        `COLUMNS`; ``verdict`` is ok, warning or not applicable. Strand asymmetry and padding are judged by the columns of
-        `prediction.Predictor.probe`, and are not applicable without them.
+        `COLUMNS`; ``verdict`` is ok, warning, not applicable (the data do not allow the check) or not assessed (too few promoters, or a
+        statistic that is not defined). Strand asymmetry and padding are judged by the columns of `prediction.Predictor.probe`, and are
+        not applicable without them.
     """
+    if remark := metrics.too_few(predictions.height, dataset):
+        found = [_too_few(predictions.height, remark, dataset), *(_not_assessed(name, remark) for name in _OF_PREDICTIONS)]
+        return [{"dataset": dataset} | row for row in found]
     p, m = (predictions[name].to_numpy().astype(np.float64) for name in ("predicted", "expression"))
     return [
         {"dataset": dataset} | found
         for found in (
+            _enough(predictions.height),
             _constant(p, m),
             _scale(p, m),
             _gc(predictions["sequence"], p, m),
@@ -58,6 +67,8 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
 
 def permuted_labels(control: Mapping[str, Any]) -> dict[str, Any]:
     """Return the check of a label-permutation control: ``n`` validation promoters, ``epochs``, and the ``r`` and ``val_loss`` reached."""
+    if remark := metrics.too_few(control["n"], "val"):
+        return {"dataset": "val"} | _not_assessed("label permutation", remark)
     r, explained = control["r"] or 0.0, 1 - control["val_loss"]  # r is None for constant predictions
     text = f"trained on permuted labels for {control['epochs']} epochs, the model reaches r = {r:.3f} and explains {100 * explained:.1f} %"
     text += f" of the variance of the {control['n']} validation promoters"
@@ -67,11 +78,24 @@ def permuted_labels(control: Mapping[str, Any]) -> dict[str, Any]:
         explained > _LEARNT,
         f"{text}: nothing is learnt, as expected",
         f"{text}: permuted labels cannot be learnt; look for copies of validation promoters in train, and check how labels were made",
+        "the validation loss is not a finite number",
     )
 
 
-def _finding(name: str, value: float, bad: bool, good_text: str, bad_text: str) -> dict[str, Any]:
+def _finding(name: str, value: float, bad: bool, good_text: str, bad_text: str, undefined_text: str) -> dict[str, Any]:
+    """Return a row of `COLUMNS`; a value that is not a finite number is not assessed, because of ``undefined_text``."""
+    if not np.isfinite(value):
+        return _not_assessed(name, undefined_text)
     return {"check": name, "value": metrics.finite(value), "verdict": "warning" if bad else "ok", "text": bad_text if bad else good_text}
+
+
+def _enough(n: int) -> dict[str, Any]:
+    return _finding("number of promoters", n, False, f"{n:,} promoters", "", "")
+
+
+def _too_few(n: int, remark: str, dataset: str) -> dict[str, Any]:
+    advice = f"; raise split.fractions.{dataset}" if dataset in _SPLITS else ""
+    return {"check": "number of promoters", "value": float(n), "verdict": "warning", "text": f"{remark} and for checks{advice}"}
 
 
 def _constant(p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
@@ -82,6 +106,7 @@ def _constant(p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
         bool(share < _CONSTANT),
         f"the standard deviation of predictions is {share:.2f} of that of measurements",
         f"the standard deviation of predictions is only {share:.3f} of that of measurements: all predictions are nearly equal",
+        _EQUAL_MEASUREMENTS,
     )
 
 
@@ -95,6 +120,7 @@ def _scale(p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
         bool(shift > _SHIFT or stretch > _STRETCH),
         f"same scale: {ranges}",
         f"different scale: {ranges} (for example bins 0 to 17 and MAUDE units). Only r and rho are meaningful here, not R2, mse and slope",
+        _EQUAL_MEASUREMENTS,
     )
 
 
@@ -102,13 +128,17 @@ def _gc(sequences: pl.Series, p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
     known = sequences.str.count_matches("[ACGT]").clip(1)
     gc = (sequences.str.count_matches("[GC]") / known).to_numpy().astype(np.float64)
     r, with_p, with_m = metrics.pearson(p, m), metrics.pearson(p, gc), metrics.pearson(m, gc)
-    partial = partial_correlation(r, with_p, with_m)
+    if r <= 0:
+        return _not_assessed("GC content", f"r is {r:.3f}; GC content can explain agreement only where r is above 0")
+    # Predictions or measurements that GC content determines have no other variation that could agree.
+    partial = 0.0 if max(abs(with_p), abs(with_m)) > _DETERMINED else partial_correlation(r, with_p, with_m)
     return _finding(
         "GC content",
         partial,
         bool(partial < _GC_SHARE * r),
         f"r is {r:.3f}, and {partial:.3f} with GC content controlled for (GC alone: {with_m:.3f}): not explained by GC content",
         f"r is {r:.3f}, but only {partial:.3f} with GC content controlled for (GC alone: {with_m:.3f}): mostly explained by GC content",
+        "r is not defined: predictions or measurements are all equal",
     )
 
 
@@ -134,11 +164,16 @@ def _singletons(predictions: pl.DataFrame) -> dict[str, Any]:
         share > _SINGLETONS,
         f"{100 * share:.1f} % of promoters {what}",
         f"{100 * share:.1f} % of promoters {what}: their labels are the noisiest, which limits r (see the noise ceiling)",
+        "no promoters",
     )
 
 
 def _not_applicable(name: str, text: str) -> dict[str, Any]:
     return {"check": name, "value": None, "verdict": "not applicable", "text": text}
+
+
+def _not_assessed(name: str, reason: str) -> dict[str, Any]:
+    return {"check": name, "value": None, "verdict": "not assessed", "text": f"not assessed: {reason}"}
 
 
 def _differences(predictions: pl.DataFrame, other: str) -> tuple[int, float, float]:
@@ -152,10 +187,19 @@ def _differences(predictions: pl.DataFrame, other: str) -> tuple[int, float, flo
     return known.height, size, size / sd
 
 
+def _unusable(n: int, share: float, what: str) -> str | None:
+    """Return why differences of ``n`` predictions cannot be judged; None if they can."""
+    if n < metrics.FEWEST:
+        return f"{n} {what}; at least {metrics.FEWEST} are needed"
+    return None if np.isfinite(share) else _EQUAL_PREDICTIONS
+
+
 def _strand(predictions: pl.DataFrame, both_strands: bool) -> dict[str, Any]:
     n, size, share = _differences(predictions, REVERSE_COMPLEMENT)
-    if n < 2 or not np.isfinite(share):
-        return _not_applicable("strand asymmetry", "no predictions for reverse-complemented inserts, or all predictions are equal")
+    if not n:
+        return _not_applicable("strand asymmetry", "no predictions for reverse-complemented inserts")
+    if remark := _unusable(n, share, "reverse-complemented inserts"):
+        return _not_assessed("strand asymmetry", remark)
     known = predictions.drop_nulls(REVERSE_COMPLEMENT)
     r = metrics.pearson(known["predicted"].to_numpy(), known[REVERSE_COMPLEMENT].to_numpy())
     text = f"{n} inserts reverse-complemented: r with the original predictions is {r:.3f}, mean difference {size:.2g}"
@@ -169,17 +213,21 @@ def _strand(predictions: pl.DataFrame, both_strands: bool) -> dict[str, Any]:
     good = (
         "as intended, since the model was trained on both strands" if blind else "sites act in both orientations, and orientation matters"
     )
-    return _finding("strand asymmetry", r, (blind and not both_strands) or r < _UNRELATED, f"{text}: {good}", f"{text}: {why}")
+    return _finding(
+        "strand asymmetry", r, (blind and not both_strands) or r < _UNRELATED, f"{text}: {good}", f"{text}: {why}", _EQUAL_PREDICTIONS
+    )
 
 
 def _padding(predictions: pl.DataFrame) -> dict[str, Any]:
     n, size, share = _differences(predictions, PADDED_OTHERWISE)
     in_plasmid, plasmid_size, plasmid_share = _differences(predictions, IN_PLASMID)
-    if not n or not np.isfinite(share):
-        return _not_applicable("padding", "no promoter is shorter than the window, or all predictions are equal")
+    if not n:
+        return _not_applicable("padding", "no promoter is shorter than the window")
+    if remark := _unusable(n, share, "promoters shorter than the window"):
+        return _not_assessed("padding", remark)
     text = f"{n} promoters shorter than the window: padding at the other end changes predictions by {size:.2g} on average ({share:.2f} sd)"
     if in_plasmid:
         text += f", plasmid sequence in place of N by {plasmid_size:.2g} ({plasmid_share:.2f} sd, n = {in_plasmid})"
     worst = max(share, plasmid_share) if in_plasmid else share
     bad = "predictions of short promoters depend too much on the padding; do not compare promoters of different lengths"
-    return _finding("padding", worst, worst > _PADDING, f"{text}: padding matters little", f"{text}: {bad}")
+    return _finding("padding", worst, worst > _PADDING, f"{text}: padding matters little", f"{text}: {bad}", _EQUAL_PREDICTIONS)

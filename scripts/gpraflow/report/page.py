@@ -8,6 +8,7 @@ import base64
 import datetime
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,6 @@ def page(
         Data set used for model interpretation; empty if none.
     now
         Time shown on the page.
-        Time shown on the page.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def page(
         "run": config["run"],
         "now": now.strftime("%Y-%m-%d %H:%M UTC"),
         "warnings": warnings_of(rows, about, titles, max_edits),
-        "checked": len(rows.get("checks.tsv", ())),
+        "verdicts": Counter(row["verdict"] for row in rows.get("checks.tsv", ())),
         "notes": notes_of(scored, about, commit=commit, covered=bool(rows.get("intervals.tsv")), simulated=simulated),
         "cards": [
             card(name, of, rows.get("published_models.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"])
