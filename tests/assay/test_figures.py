@@ -428,7 +428,9 @@ def test_expression_is_drawn_from_the_table_that_leaves(tmp_path, monkeypatch, c
     own = np.column_stack([reads[f"reads_x.b{i}"] for i in range(4)])
     per_cell = np.ones(4) if cells == "reads" else own.sum(axis=0) / 500
     row = figures.choose_examples(mean, own.sum(axis=1))[0]
-    assert bars(panel)["cells inferred from reads"] == pytest.approx(100 * own[row] / per_cell / (own[row] / per_cell).sum())
+    label = "reads" if cells == "reads" else "cells inferred from reads"
+    assert drawn["profiles"].get_supylabel() == f"share of {label.partition(' ')[0]} (%)"
+    assert bars(panel)[label] == pytest.approx(100 * own[row] / per_cell / (own[row] / per_cell).sum())
     shares = np.diff(stats.norm.cdf([-np.inf, 0.5, 1.5, 2.5, np.inf], mean[row], 0.8))
     assert panel.lines[0].get_ydata() == pytest.approx(100 * shares, abs=0.5)  # the fit allows a few stray cells
     assert texts(drawn["replicates"].axes[0])[0].startswith("n = 50 with 10 reads or more in both\n")

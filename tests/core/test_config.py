@@ -141,6 +141,22 @@ def test_sizes_are_the_preset_s_with_changes():
     assert models_registry.choose_sizes("baseline_kmer", "auto", {})[0] == "default"
 
 
+@pytest.mark.parametrize(
+    ("content", "bins", "reads", "unit"),
+    [
+        ({}, True, True, "bin units"),
+        ({"counts": {"scale": "gate"}}, True, True, "units of the gates"),
+        ({"counts": {"table": "counts.tsv"}}, True, False, "bin units"),
+        ({"input": {"table": "results/sample/expression/promoters.parquet"}}, True, True, "bin units"),
+        ({"input": {"table": "mpra.tsv"}}, False, False, "units of the table"),
+        ({"input": {"table": "mpra.tsv"}, "plots": {"unit": "log2 RNA/DNA"}}, False, False, "log2 RNA/DNA"),
+    ],
+)
+def test_the_unit_is_that_of_the_input(content, bins, reads, unit):
+    config = configs.load(content)
+    assert (configs.from_bins(config), configs.from_reads(config), configs.input_unit(config)) == (bins, reads, unit)
+
+
 def test_split_to_score_must_be_made(schema):
     content = schemas.validate({"split": {"names": ["train", "val"]}}, schema, "config")
     with pytest.raises(ConfigError, match=r"evaluation\.splits: 'test' is not in split\.names \(train, val\)"):

@@ -100,6 +100,15 @@ def test_each_fault_is_found_and_no_other():
     assert "Only r and rho are meaningful here, not R2, mse and slope" in text
 
 
+def test_whole_numbers_are_singletons_only_among_others():
+    rows = table()
+    some = rows.with_columns(expression=pl.when(pl.int_range(400) % 3 == 0).then(pl.col("expression").round()).otherwise("expression"))
+    assert finding(some, "singletons")["value"] == pytest.approx(134 / 400)
+    counts = rows.with_columns(expression=pl.col("expression").round())
+    assert (finding(counts, "singletons")["verdict"], finding(counts, "singletons")["value"]) == ("not applicable", None)
+    assert "cell" not in " ".join(row["text"] for row in checks.check(counts, "d"))
+
+
 def test_partial_correlation_is_that_of_residuals():
     rng = np.random.default_rng(1)
     z = rng.normal(size=500)

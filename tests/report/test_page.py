@@ -180,7 +180,7 @@ def test_a_large_svg_is_shown_as_png_but_can_be_downloaded(tmp_path, monkeypatch
 def test_every_caption_is_right_and_hostile_titles_are_text():
     for path in sorted((ROOT / "workflow/report").glob("*.rst")):
         values = {"unit": "bins", "bootstrap": 100, "max_edits": 3, "title": HOSTILE}
-        config = {"run": "x", "model": {"name": "a", "preset": "b"}, "plots": {"unit": "bins"}}
+        config = {"run": "x", "model": {"name": "a", "preset": "b"}, "counts": {"cells": "reads"}}
         found = report_parts.caption(path.read_text(), config=config, **values)
         assert found.startswith("<p>"), path
         assert "<script" not in found
@@ -191,6 +191,15 @@ def test_every_caption_is_right_and_hostile_titles_are_text():
     }, "every caption that FIGURES or TABLES names is a file of workflow/report"
     text = report_parts.caption("Of **{{ snakemake.params.title }}**.", unit="", bootstrap=1, max_edits=1, title="a*b_ & <c>")
     assert text == "<p>Of <strong>a*b_ &amp; &lt;c&gt;</strong>.</p>"
+
+
+def test_the_profiles_are_of_cells_only_if_cells_were_counted():
+    text = (ROOT / "workflow/report/profiles.rst").read_text()
+    values = {"unit": "bins", "bootstrap": 1, "max_edits": 1}
+    of_reads, of_cells = (report_parts.caption(text, config={"counts": {"cells": cells}}, **values) for cells in ("reads", "sheet"))
+    assert "cells inferred" not in of_reads
+    assert "Bars: reads, as cell counts per bin are unknown; line: reads expected in each bin" in " ".join(of_reads.split())
+    assert "Bars: cells inferred from reads; line: cells expected in each bin" in " ".join(of_cells.split())
 
 
 def test_tables_show_intervals_beside_values_and_keep_numbers_to_sort_by():
@@ -457,6 +466,10 @@ def test_the_page_is_written_for_other_configs_too(tmp_path):
     text = write(tmp_path, config)
     assert "No warnings." in text
     assert "{data}/x.tsv" in text
+    assert "Unit of expression: units of the table." in text
+    assert "Sequence accounting</h2>" in text
+    said = re.sub(r"<pre.*?</pre>|<style>.*?</style>|<script>.*?</script>|data:[^\"]*", "", text, flags=re.DOTALL)
+    assert not re.findall(r"[^.>]*(?:bin units|\bcells\b|Reads and|Read and)[^.<]*", said)
     assert "share a k-mer of 24 bp" in text
     assert "At most 99 promoters were used for training" in text
     assert "ensemble of 3 seeds" in text

@@ -115,7 +115,7 @@ rule plot_predictions:
     params:
         code=code_of("plot_predictions"),
         title=lambda wildcards: PLAN.title_of(wildcards.dataset),
-        unit=PLAN.config["plots"]["unit"],
+        unit=PLAN.unit,
         hexagons=PLAN.config["plots"]["hexagons"],
     script:
         "../../scripts/plot_predictions.py"
@@ -146,7 +146,7 @@ rule plot_subgroups:
     params:
         code=code_of("plot_subgroups"),
         title=lambda wildcards: PLAN.title_of(wildcards.dataset),
-        unit=PLAN.config["plots"]["unit"],
+        unit=PLAN.unit,
     script:
         "../../scripts/plot_subgroups.py"
 

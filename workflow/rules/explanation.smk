@@ -75,7 +75,7 @@ rule plot_motifs:
     params:
         code=code_of("plot_motifs"),
         title=PLAN.title_of(PLAN.explained) if PLAN.explained else "",
-        unit=PLAN.config["plots"]["unit"],
+        unit=PLAN.unit,
         logos=PLAN.config["explain"]["logos"],
     script:
         "../../scripts/plot_motifs.py"

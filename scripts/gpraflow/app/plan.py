@@ -14,7 +14,6 @@ from gpraflow.core import randomness, resources
 from gpraflow.core import schema as schemas
 from gpraflow.models import registry
 
-EXPRESSION = "results/{run}/expression/promoters.parquet"
 SIMULATED = "results/{run}/simulated/"
 LIBRARY = "library"
 COLUMNS = ("sequence", "expression", "expression_sd", "n_reads", "group")  # columns that a sheet of independent data sets can name
@@ -67,8 +66,8 @@ class Plan:
         configs.check_dream(config["evaluation"]["dream"], self.independent)
         self.dream = config["evaluation"]["dream"]["dataset"]
         self.public = self._load_public()
-        self.from_bins = self.fill(config["input"]["table"]) == self.fill(EXPRESSION)
-        self.from_reads = self.from_bins and not config["counts"]["table"]
+        self.from_bins = configs.from_bins(config)
+        self.from_reads = configs.from_reads(config)
         self.sheet = self._load_sheet()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
@@ -244,6 +243,16 @@ class Plan:
         return "" if self.config["bucket"]["url"].startswith("gs://") else "bucket.url: gs://BUCKET/FOLDER"
 
     # The report
+
+    @property
+    def input_unit(self) -> str:
+        """Return the unit of expression as it is estimated or read."""
+        return configs.input_unit(self.config)
+
+    @property
+    def unit(self) -> str:
+        """Return the unit of expression in training and in scores."""
+        return configs.input_unit(self.config)
 
     @property
     def has_replicates(self) -> bool:

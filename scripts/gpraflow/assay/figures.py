@@ -433,22 +433,26 @@ def profiles(
     high: np.ndarray,
     n_reads: np.ndarray,
     unit: str,
+    counted: str = "cells",
 ) -> Any:
-    """Plot up to eight promoters across the bins: observed share of cells, fitted distribution, and estimate with its 95 % interval.
+    """Plot up to eight promoters across the bins: observed share of cells or reads, fitted distribution, and estimate with 95 % interval.
 
     Parameters
     ----------
     edges
         Finite edges of the bins in ``unit``, shape ``(bins + 1,)``.
     observed, expected
-        Observed and fitted shares of cells, shape ``(promoters, bins)``.
+        Observed and fitted shares of cells or reads, shape ``(promoters, bins)``.
     mean, low, high
         Expression and its 95 % interval, shape ``(promoters,)``.
     n_reads
         Reads per promoter, shape ``(promoters,)``.
     unit
         Unit of expression.
+    counted
+        What the shares are of: ``cells``, or ``reads`` if cell counts per bin are unknown.
     """
+    inferred = "cells inferred from reads" if counted == "cells" else "reads"
     middle = (edges[:-1] + edges[1:]) / 2
     marks = {"marker": ".", "markersize": 3} if len(middle) <= 32 else {}
     with plt.rc_context(STYLE):
@@ -459,8 +463,8 @@ def profiles(
             if i >= len(mean):
                 axes.set_visible(False)
                 continue
-            axes.bar(edges[:-1], 100 * observed[i], np.diff(edges), align="edge", color="0.75", label="cells inferred from reads")
-            axes.plot(middle, 100 * expected[i], color=_VERMILION, linewidth=1, label="cells expected from the fit", **marks)
+            axes.bar(edges[:-1], 100 * observed[i], np.diff(edges), align="edge", color="0.75", label=inferred)
+            axes.plot(middle, 100 * expected[i], color=_VERMILION, linewidth=1, label=f"{counted} expected from the fit", **marks)
             axes.axvspan(low[i], high[i], color=_BLUE, alpha=0.3, linewidth=0, label="expression, 95 % interval")
             axes.set_title(f"{n_reads[i]:,} reads", fontsize=_SMALL + 0.5)
             axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True, steps=_STEP))
@@ -470,8 +474,8 @@ def profiles(
             panels.flat[0].set_xlim(min(edges[0], *mean), max(edges[-1], *mean))
             panels.flat[0].set_ylim(0, None)
             figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=_SMALL)
-        figure.supxlabel(f"signal of cells ({unit})", fontsize=9)
-        figure.supylabel("share of cells (%)", fontsize=9)
+        figure.supxlabel(f"signal ({unit})", fontsize=9)
+        figure.supylabel(f"share of {counted} (%)", fontsize=9)
     return figure
 
 
@@ -532,7 +536,7 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
     return figure
 
 
-def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str) -> dict[str, Any]:
+def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str, counted: str = "cells") -> dict[str, Any]:
     """Plot all figures of an expression table (`expression.to_table`).
 
     Parameters
@@ -543,6 +547,8 @@ def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str) -> 
         Bins of each replicate. Fitted distributions are plotted for the first replicate.
     unit
         Unit of expression.
+    counted
+        As in `profiles`.
 
     Returns
     -------
@@ -559,7 +565,7 @@ def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str) -> 
     figures = {
         "depth": depth(table["n_reads"].to_numpy()),
         "expression": expression(table["expression"].to_numpy(), table["singleton"].to_numpy(), unit),
-        "profiles": profiles(first.edges, seen, expected, mean, low, high, counts[rows].sum(axis=1), of_first),
+        "profiles": profiles(first.edges, seen, expected, mean, low, high, counts[rows].sum(axis=1), of_first, counted),
     }
     if len(bins) > 1:
         measured, reads = ({each.name: table[f"{what}_{each.name}"].to_numpy() for each in bins} for what in ("expression", "n_reads"))

@@ -11,6 +11,8 @@ import yaml
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, nearest
 
+EXPRESSION = "results/{run}/expression/promoters.parquet"  # table that is estimated from sorted bins
+
 
 def load(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config with all defaults, validated against the schema.
@@ -21,6 +23,26 @@ def load(content: Mapping[str, Any]) -> dict[str, Any]:
         With one line for each invalid key.
     """
     return schemas.validate(dict(content), schemas.load("config"), "config")
+
+
+def from_bins(content: Mapping[str, Any]) -> bool:
+    """Return whether expression is estimated from sorted bins in this run, rather than read from a table."""
+    filled = [
+        table.replace("{run}", content["run"]).replace("{data}", content["data"]) for table in (content["input"]["table"], EXPRESSION)
+    ]
+    return filled[0] == filled[1]
+
+
+def from_reads(content: Mapping[str, Any]) -> bool:
+    """Return whether this run counts the reads of sorted bins itself."""
+    return from_bins(content) and not content["counts"]["table"]
+
+
+def input_unit(content: Mapping[str, Any]) -> str:
+    """Return the unit of expression as it is estimated or read: that of ``plots.unit``, or what the input is."""
+    if content["plots"]["unit"] != "auto":
+        return content["plots"]["unit"]
+    return {"bin": "bin units", "gate": "units of the gates"}[content["counts"]["scale"]] if from_bins(content) else "units of the table"
 
 
 def check_splits(content: dict[str, Any]) -> None:

@@ -156,7 +156,9 @@ def _singletons(predictions: pl.DataFrame) -> dict[str, Any]:
     elif not predictions["n_reads"].is_null().all():
         one, what = (predictions["n_reads"] == 1).fill_null(False), "have one read"
     else:
-        one, what = predictions["expression"] % 1 == 0, "have a whole number as expression, which suggests a single bin"
+        one, what = predictions["expression"] % 1 == 0, "have a whole number as expression, as the mean of a single bin is"
+        if one.all():
+            return _not_applicable("singletons", "all measurements are whole numbers, and neither singleton nor n_reads is known")
     share = float(one.mean())  # type: ignore[arg-type]
     return _finding(
         "singletons",

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpraflow.core import config as configs
 from gpraflow.core import ledger, provenance
 from gpraflow.models.about import read as read_about
 from gpraflow.report import accounting
@@ -56,6 +57,11 @@ FIGURES = {
     "explain/logos": ("explanation", "Contributions of bases", "logos"),
     "factors": ("factors", "Parameters of the factors", "factors"),
     "cost": ("cost", "CPU time", "cost"),
+}
+# Titles of runs that start from reads -> of others
+WITHOUT_READS = {
+    "Read and sequence accounting": "Sequence accounting",
+    "Reads and promoters retained at each step": "Promoters retained at each step",
 }
 # Table in results/<run> -> section, title, caption, True if expanded at first
 TABLES = {
@@ -109,9 +115,10 @@ def sections(
     config
         Config of the run.
     """
-    found = {name: Section(name, title) for name, title in SECTIONS.items()}
+    renamed = {} if configs.from_reads(config) else WITHOUT_READS
+    found = {name: Section(name, renamed.get(title, title)) for name, title in SECTIONS.items()}
     values = {
-        "unit": config["plots"]["unit"],
+        "unit": configs.input_unit(config),
         "bootstrap": config["evaluation"]["bootstrap"],
         "max_edits": config["neighbours"]["max_edits"],
         "config": config,
@@ -121,7 +128,7 @@ def sections(
         name = Path(path).relative_to(drawn).with_suffix("").as_posix()
         kind, _, dataset = name.partition("/") if name not in FIGURES else (name, "", "")
         section, title, text = FIGURES[kind]
-        title = title or titles[dataset]
+        title = renamed.get(title, title) or titles[dataset]
         below = caption(captions[text], title=titles.get(dataset or explained, ""), **values)
         found[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
     for path in sorted(tables, key=lambda path: list(TABLES).index(Path(path).relative_to(results).as_posix())):
@@ -208,6 +215,9 @@ def page(
         "facts": facts(bars, about, rows.get("cost.tsv", ())),
         "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config),
         "config": config,
+        "from_bins": configs.from_bins(config),
+        "from_reads": configs.from_reads(config),
+        "unit": configs.input_unit(config),
         "config_text": yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120),
         "about": about,
         "simulated": simulated,
