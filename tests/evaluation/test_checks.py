@@ -109,6 +109,25 @@ def test_whole_numbers_are_singletons_only_among_others():
     assert "cell" not in " ".join(row["text"] for row in checks.check(counts, "d"))
 
 
+def test_few_promoters_that_hold_the_variance_are_a_warning():
+    rng, rows = np.random.default_rng(7), table(1000)
+    skewed = rng.lognormal(0, 2.5, 1000)
+    found = finding(rows.with_columns(expression=pl.Series(skewed)), "label distribution")
+    squares = sorted(((skewed - skewed.mean()) ** 2).tolist())
+    share = sum(squares[-10:]) / sum(squares)
+    assert share > 0.5
+    assert (found["verdict"], found["value"]) == ("warning", pytest.approx(share))
+    assert found["text"].startswith(f"10 of 1,000 promoters hold {100 * share:.0f} % of the variance of the measurements;")
+    assert found["text"].endswith("set input.transform: log2")
+    lower = checks.check(rows.with_columns(expression=pl.Series(skewed) - 1), "d")
+    assert next(row["text"] for row in lower if row["check"] == "label distribution").endswith("log2 and input.transform_floor")
+    log2 = checks.check(rows.with_columns(expression=pl.Series(np.log2(skewed))), "d", transform="log2")
+    assert next(row["verdict"] for row in log2 if row["check"] == "label distribution") == "ok"
+    one = rows.head(30).with_columns(expression=pl.when(pl.int_range(30) == 4).then(900.0).otherwise("expression"))
+    assert "1 of 30 promoters hold 97 %" in finding(one, "label distribution")["text"]
+    assert finding(rows.with_columns(expression=pl.lit(1.0)), "label distribution")["verdict"] == "not assessed"
+
+
 def test_partial_correlation_is_that_of_residuals():
     rng = np.random.default_rng(1)
     z = rng.normal(size=500)

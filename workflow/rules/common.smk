@@ -47,6 +47,13 @@ def path_of_table(wildcards):
     return file_or_receipt(wildcards, wildcards.dataset, table)
 
 
+def transform_of_library(wildcards):
+    """Return the transform that was fitted to the library, for the other data sets."""
+    if wildcards.dataset == LIBRARY or PLAN.transform["name"] != "rank_normal":
+        return []
+    return f"results/{wildcards.run}/tables/{LIBRARY}.transform.json"
+
+
 def dream_inputs(wildcards):
     """Return the inputs of score_dream: predictions and files of the DREAM challenge, or their receipts."""
     files = {

@@ -50,6 +50,7 @@ rule evaluate_model:
         independent=list(PLAN.independent),
         titles=[PLAN.title_of(dataset) for dataset in PLAN.scored],
         extras=[PLAN.extras_of(dataset) for dataset in PLAN.scored],
+        transform=PLAN.config["input"]["transform"],
         bootstrap=PLAN.config["evaluation"]["bootstrap"],
         seed=PLAN.seed_of("evaluation"),
     script:

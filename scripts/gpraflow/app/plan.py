@@ -58,6 +58,7 @@ class Plan:
         preset, sizes = registry.choose_sizes(model["name"], model["preset"], model["sizes"])
         configs.check_space(config["tuning"]["space"], config["training"], sizes)
         configs.check_splits(config)
+        configs.check_transform(config)
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
         self.scored = [*config["evaluation"]["splits"], *self.independent]
@@ -173,6 +174,29 @@ class Plan:
         """Return the options for reading a table: that of the library or of an independent data set."""
         return self.config["input"] if dataset == LIBRARY else self.independent[dataset]
 
+    def reading_of(self, dataset: str) -> dict[str, Any]:
+        """Return the options for reading a table as keywords of `ingest.ingest`."""
+        table, extras, transform = self.table_of(dataset), self.extras_of(dataset), self.transform
+        return {
+            "columns": table["columns"],
+            "file_format": table["format"],
+            "header": table["header"],
+            "expression_range": [table["expression_min"], table["expression_max"]],
+            "keep": extras["keep"],
+            "keep_if_there": extras["keep_if_there"],
+            "positive": transform["name"] == "log2" and transform["floor"] is None,
+        }
+
+    def measured_of(self, dataset: str) -> list[str]:
+        """Return the further columns of measured expression of an independent data set: replicates, and that of parents."""
+        extras = self.extras_of(dataset)
+        return [*extras["replicates"], *filter(None, [extras["parent_expression"]])]
+
+    @property
+    def transform(self) -> dict[str, Any]:
+        """Return the transform of expression as keywords of `transform.fit`."""
+        return {"name": self.config["input"]["transform"], "floor": self.config["input"]["transform_floor"]}
+
     def extras_of(self, dataset: str) -> dict[str, Any]:
         """Return the additional properties of an independent data set; empty for the library and its splits."""
         return self.independent.get(dataset, {}).get("extras", configs.extras_of({}))
@@ -252,7 +276,7 @@ class Plan:
     @property
     def unit(self) -> str:
         """Return the unit of expression in training and in scores."""
-        return configs.input_unit(self.config)
+        return configs.unit(self.config)
 
     @property
     def has_replicates(self) -> bool:

@@ -45,6 +45,34 @@ def input_unit(content: Mapping[str, Any]) -> str:
     return {"bin": "bin units", "gate": "units of the gates"}[content["counts"]["scale"]] if from_bins(content) else "units of the table"
 
 
+def unit(content: Mapping[str, Any]) -> str:
+    """Return the unit of expression in training, scores and figures: that of the input (`input_unit`), transformed."""
+    own, transform = content["plots"]["unit"], content["input"]["transform"]
+    name = "expression" if own == "auto" else own
+    return {"none": input_unit(content), "log2": f"log2({name})", "rank_normal": f"normal score of {name}"}[transform]
+
+
+def check_transform(content: Mapping[str, Any]) -> None:
+    """Check that other keys agree with ``input.transform``.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    name, floor = content["input"]["transform"], content["input"]["transform_floor"]
+    if floor is not None and name != "log2":
+        raise ConfigError(
+            f"input.transform_floor: {floor:g} applies to input.transform: log2 only, and that is {name}; remove it, or set log2"
+        )
+    if name == "none":
+        return
+    if content["training"]["loss"] == "bins" and content["training"]["bin_labels"] == "normal":
+        raise ConfigError(f"training.bin_labels: normal needs expression in bins, but input.transform is {name}; set training.loss: mse")
+    if content["evaluation"]["dream"]["dataset"]:
+        raise ConfigError(f"input.transform: {name} changes the labels that evaluation.dream scores; set input.transform: none")
+
+
 def check_splits(content: dict[str, Any]) -> None:
     """Check that every split to score is made, and that ``split.method: list`` has its list of test sequences.
 

@@ -17,7 +17,8 @@ _LEARNT = 0.1  # share of variance; a model trained on permuted labels does not 
 COLUMNS = {"dataset": pl.String, "check": pl.String, "value": pl.Float64, "verdict": pl.String, "text": pl.String}
 _SPLITS = ("train", "val", "test")
 _EQUAL_MEASUREMENTS, _EQUAL_PREDICTIONS = "all measurements are equal", "all predictions are equal"
-_OF_PREDICTIONS = ("constant predictions", "scale", "GC content", "singletons", "strand asymmetry", "padding")
+_OF_PREDICTIONS = ("label distribution", "constant predictions", "scale", "GC content", "singletons", "strand asymmetry", "padding")
+_FEW, _MOST_VARIANCE = 0.01, 0.5  # share of the promoters that must not hold more than this share of the variance
 _CONSTANT = 0.05  # ratio of standard deviations, predicted to measured, below which predictions count as constant
 _SHIFT, _STRETCH = 2.0, 3.0  # difference of means in sd, and ratio of sd, above which scales count as different
 _DETERMINED = 1 - 1e-9  # absolute correlation with GC content from which GC content determines the values
@@ -28,7 +29,7 @@ _UNRELATED = 0.2  # r between predictions for both insert orientations, below wh
 _PADDING = 0.25  # of the sd of predictions: larger mean changes with the padding are a warning
 
 
-def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -> list[dict[str, Any]]:
+def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False, transform: str = "none") -> list[dict[str, Any]]:
     """Check predictions for artefacts that inflate or limit scores.
 
     Parameters
@@ -39,6 +40,8 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
         Name of the data set.
     both_strands
         Whether the model was trained on both strands of promoters, or averages predictions over both.
+    transform
+        Transform of expression (``input.transform``).
 
     Returns
     -------
@@ -55,6 +58,7 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
         {"dataset": dataset} | found
         for found in (
             _enough(predictions.height),
+            _labels(m, transform),
             _constant(p, m),
             _scale(p, m),
             _gc(predictions["sequence"], p, m),
@@ -96,6 +100,17 @@ def _enough(n: int) -> dict[str, Any]:
 def _too_few(n: int, remark: str, dataset: str) -> dict[str, Any]:
     advice = f"; raise split.fractions.{dataset}" if dataset in _SPLITS else ""
     return {"check": "number of promoters", "value": float(n), "verdict": "warning", "text": f"{remark} and for checks{advice}"}
+
+
+def _labels(m: np.ndarray, transform: str) -> dict[str, Any]:
+    """Check that the variance of the measurements does not come from few promoters, as that of log-normal expression does."""
+    few, squares = max(1, round(_FEW * len(m))), np.sort((m - m.mean()) ** 2)[::-1]
+    share = float(squares[:few].sum() / squares.sum()) if squares[0] > 0 else float("nan")
+    text = f"{few} of {len(m):,} promoters hold {100 * share:.0f} % of the variance of the measurements"
+    floor = " and input.transform_floor" if m.min() <= 0 else ""
+    advice = f"set input.transform: log2{floor}" if transform == "none" else f"input.transform is {transform}: check these measurements"
+    bad = f"{text}; training and all scores but rho depend on them; {advice}"
+    return _finding("label distribution", share, share >= _MOST_VARIANCE, text, bad, _EQUAL_MEASUREMENTS)
 
 
 def _constant(p: np.ndarray, m: np.ndarray) -> dict[str, Any]:

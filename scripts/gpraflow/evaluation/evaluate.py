@@ -26,6 +26,7 @@ def evaluate(
     seed: int,
     threads: int = 1,
     both_strands: bool = False,
+    transform: str = "none",
 ) -> tuple[dict[str, Any], list[dict], list[dict]]:
     """Score one data set.
 
@@ -41,7 +42,7 @@ def evaluate(
         Edits to the nearest training promoter, see `subgroups.parts_of`.
     resamples, seed, threads
         As in `metrics.evaluate`.
-    both_strands
+    both_strands, transform
         As in `checks.check`.
 
     Returns
@@ -56,7 +57,7 @@ def evaluate(
     own = metrics.seed_of(seed, name)
     scored["ceiling"] = ceiling.ceiling(predictions, extras["replicates"], extras["sd_is"])
     scored["effects"] = _effects(predictions, "predicted", PREDICTED_PARENT, extras["parent_expression"], seed=own, **options)
-    scored["checks"] = checks.check(predictions, name, both_strands)
+    scored["checks"] = checks.check(predictions, name, both_strands, transform)
     scored["published_models"], compared = {}, []
     of_run: dict[bytes, dict[str, np.ndarray]] = {}  # promoters that a published model predicts -> resamples of the run's scores on them
     for published in extras["published_models"]:
@@ -89,6 +90,7 @@ def evaluate_all(
     about: Mapping[str, Any],
     permuted_labels: str | os.PathLike | None,
     options: Mapping[str, Any],
+    transform: str = "none",
 ) -> tuple[dict[str, Any], list[dict], list[dict]]:
     """Score all data sets of a run.
 
@@ -108,18 +110,23 @@ def evaluate_all(
         Scores of the label-permutation control, if there are any.
     options
         ``resamples``, ``seed`` and ``threads``, as for `evaluate`.
+    transform
+        Transform of expression (``input.transform``).
 
     Returns
     -------
     tuple
         Content of ``metrics.json``, then rows of `subgroups.COLUMNS` and of `comparisons.COLUMNS`.
     """
-    both_strands = any(about["training"][key] for key in ("rc_augmentation", "rc_averaging"))
+    context: dict[str, Any] = {
+        "both_strands": any(about["training"][key] for key in ("rc_augmentation", "rc_averaging")),
+        "transform": transform,
+    }
     distances, scores, parts, compared = pl.read_parquet(Path(nearest)), {}, [], []
     for (name, path), title, extra in zip(paths.items(), titles, extras, strict=True):
         rows = promoters.read(path)
         distance = distances_of(rows, distances, name)
-        own, of_parts, others = evaluate(rows, name=name, model=run, extras=extra, distance=distance, both_strands=both_strands, **options)
+        own, of_parts, others = evaluate(rows, name=name, model=run, extras=extra, distance=distance, **context, **options)
         scores[name] = {"title": title, "independent": name in independent, **own}
         parts += of_parts
         compared += others

@@ -118,7 +118,7 @@ def sections(
     renamed = {} if configs.from_reads(config) else WITHOUT_READS
     found = {name: Section(name, renamed.get(title, title)) for name, title in SECTIONS.items()}
     values = {
-        "unit": configs.input_unit(config),
+        "unit": configs.unit(config),
         "bootstrap": config["evaluation"]["bootstrap"],
         "max_edits": config["neighbours"]["max_edits"],
         "config": config,
@@ -129,7 +129,10 @@ def sections(
         kind, _, dataset = name.partition("/") if name not in FIGURES else (name, "", "")
         section, title, text = FIGURES[kind]
         title = renamed.get(title, title) or titles[dataset]
-        below = caption(captions[text], title=titles.get(dataset or explained, ""), **values)
+        of_figure = {"title": titles.get(dataset or explained, "")}
+        if section == "assay":  # drawn before the transform
+            of_figure["unit"] = configs.input_unit(config)
+        below = caption(captions[text], **values | of_figure)
         found[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
     for path in sorted(tables, key=lambda path: list(TABLES).index(Path(path).relative_to(results).as_posix())):
         section, title, text, unfolded = TABLES[Path(path).relative_to(results).as_posix()]
@@ -217,7 +220,7 @@ def page(
         "config": config,
         "from_bins": configs.from_bins(config),
         "from_reads": configs.from_reads(config),
-        "unit": configs.input_unit(config),
+        "unit": configs.unit(config),
         "config_text": yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120),
         "about": about,
         "simulated": simulated,
