@@ -15,7 +15,7 @@ def table(n=400, seed=0):
 
 
 def verdicts(rows, both_strands=False):
-    return {row["check"]: row["verdict"] for row in checks.check(rows, "d", both_strands)}
+    return {row["check"]: row["verdict"] for row in checks.check(rows, "d", both_strands, strand="both")}
 
 
 def test_nothing_is_wrong_with_good_predictions():
@@ -39,8 +39,8 @@ def probed(turned, plasmid, otherwise, n=400):
     )
 
 
-def finding(rows, check, both_strands=False):
-    return next(row for row in checks.check(rows, "d", both_strands) if row["check"] == check)
+def finding(rows, check, both_strands=False, strand="both"):
+    return next(row for row in checks.check(rows, "d", both_strands, strand=strand) if row["check"] == check)
 
 
 def test_strands_that_are_all_the_same_or_have_nothing_in_common_are_told():
@@ -56,6 +56,22 @@ def test_strands_that_are_all_the_same_or_have_nothing_in_common_are_told():
     other = finding(probed(20.0, 0, 0), "strand asymmetry", both_strands=True)
     assert other["verdict"] == "warning"
     assert "the two orientations are unrelated" in other["text"]
+
+
+@pytest.mark.parametrize("share", [20.0, 0.001, 1.0])
+def test_strands_are_judged_only_if_both_are_known_to_count(share):
+    rows = probed(share, 0, 0)
+    p, turned = (rows[name].to_numpy() for name in ("predicted", "predicted_reverse_complement"))
+    one, unknown = (finding(rows, "strand asymmetry", strand=strand) for strand in ("one", "unknown"))
+    assert (one["verdict"], one["value"]) == ("not assessed", None)
+    assert one["text"] == "not assessed: the element acts on one strand (assay.strand)"
+    assert (unknown["verdict"], unknown["value"]) == ("note", pytest.approx(stats.pearsonr(p, turned)[0]))
+    assert f"is {unknown['value']:.3f}" in unknown["text"]
+    assert unknown["text"].endswith("not judged, since assay.strand does not say on which strands the elements act")
+    default = next(row for row in checks.check(rows, "d") if row["check"] == "strand asymmetry")
+    assert default == unknown | {"dataset": "d"}
+    none = rows.with_columns(predicted_reverse_complement=pl.lit(1.0))
+    assert finding(none, "strand asymmetry", strand="unknown")["verdict"] == "not assessed"
 
 
 def test_padding_that_decides_predictions_is_told():

@@ -275,6 +275,14 @@ def test_notes_say_what_a_reviewer_would_ask():
     assert "not a git checkout" in findings.notes_of({"a": {"independent": True}}, ABOUT, **good | {"commit": ""})[0]
 
 
+def test_a_value_that_is_not_judged_is_a_remark(tmp_path):
+    config = run_folder(tmp_path, {"one": "Set one"})
+    (tmp_path / "checks.tsv").write_text("dataset\tcheck\tvalue\tverdict\ttext\none\tstrand asymmetry\t0.1\tnote\tr is 0.100\n")
+    text = write(tmp_path, config)
+    assert "<li>Set one, strand asymmetry: r is 0.100.</li>" in text
+    assert "No warnings." in text
+
+
 def test_a_card_names_ceiling_and_the_best_of_others():
     scored = SCORE | {"title": "Set", "independent": True, "n": 50, "ceiling": {"from": "errors", "r": 0.98, "share": 0.918}}
     scored["published_models"] = {"weak": SCORE | {"r": 0.5, "n": 40}, "strong": SCORE | {"r": 0.97, "n": 41}, "none": {"r": None, "n": 3}}

@@ -126,6 +126,7 @@ CHANGES = {
     },
     "counts.scale": ("gate", FROM["estimate_expression"]),
     "counts.cells": ("reads", FROM["estimate_expression"]),
+    "assay.strand": ("one", SCORING),
     "input.table": ("other.tsv", FROM["ingest_table"]),
     "input.format": ("tsv", FROM["ingest_table"]),
     "input.header": (False, FROM["ingest_table"]),

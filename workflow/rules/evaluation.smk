@@ -51,6 +51,7 @@ rule evaluate_model:
         titles=[PLAN.title_of(dataset) for dataset in PLAN.scored],
         extras=[PLAN.extras_of(dataset) for dataset in PLAN.scored],
         transform=PLAN.config["input"]["transform"],
+        strand=PLAN.config["assay"]["strand"],
         bootstrap=PLAN.config["evaluation"]["bootstrap"],
         seed=PLAN.seed_of("evaluation"),
     script:

@@ -29,7 +29,9 @@ _UNRELATED = 0.2  # r between predictions for both insert orientations, below wh
 _PADDING = 0.25  # of the sd of predictions: larger mean changes with the padding are a warning
 
 
-def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False, transform: str = "none") -> list[dict[str, Any]]:
+def check(
+    predictions: pl.DataFrame, dataset: str, both_strands: bool = False, transform: str = "none", strand: str = "unknown"
+) -> list[dict[str, Any]]:
     """Check predictions for artefacts that inflate or limit scores.
 
     Parameters
@@ -42,13 +44,15 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False, t
         Whether the model was trained on both strands of promoters, or averages predictions over both.
     transform
         Transform of expression (``input.transform``).
+    strand
+        Strands on which elements act (``assay.strand``): both, one or unknown. Strand asymmetry is judged for both only.
 
     Returns
     -------
     list of dict
-        `COLUMNS`; ``verdict`` is ok, warning, not applicable (the data do not allow the check) or not assessed (too few promoters, or a
-        statistic that is not defined). Strand asymmetry and padding are judged by the columns of `prediction.Predictor.probe`, and are
-        not applicable without them.
+        `COLUMNS`; ``verdict`` is ok, warning, note (a value that is not judged), not applicable (the data do not allow the check) or
+        not assessed (too few promoters, or a statistic that is not defined). Strand asymmetry and padding are judged by the columns of
+        `prediction.Predictor.probe`, and are not applicable without them.
     """
     if remark := metrics.too_few(predictions.height, dataset):
         found = [_too_few(predictions.height, remark, dataset), *(_not_assessed(name, remark) for name in _OF_PREDICTIONS)]
@@ -63,7 +67,7 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False, t
             _scale(p, m),
             _gc(predictions["sequence"], p, m),
             _singletons(predictions),
-            _strand(predictions, both_strands),
+            _strand(predictions, both_strands, strand),
             _padding(predictions),
         )
     ]
@@ -211,7 +215,9 @@ def _unusable(n: int, share: float, what: str) -> str | None:
     return None if np.isfinite(share) else _EQUAL_PREDICTIONS
 
 
-def _strand(predictions: pl.DataFrame, both_strands: bool) -> dict[str, Any]:
+def _strand(predictions: pl.DataFrame, both_strands: bool, strand: str) -> dict[str, Any]:
+    if strand == "one":
+        return _not_assessed("strand asymmetry", "the element acts on one strand (assay.strand)")
     n, size, share = _differences(predictions, REVERSE_COMPLEMENT)
     if not n:
         return _not_applicable("strand asymmetry", "no predictions for reverse-complemented inserts")
@@ -221,6 +227,9 @@ def _strand(predictions: pl.DataFrame, both_strands: bool) -> dict[str, Any]:
     r = metrics.pearson(known["predicted"].to_numpy(), known[REVERSE_COMPLEMENT].to_numpy())
     text = f"{n} inserts reverse-complemented: r with the original predictions is {r:.3f}, mean difference {size:.2g}"
     text += f" ({share:.2f} sd)"
+    if strand == "unknown" and np.isfinite(r):
+        text += "; not judged, since assay.strand does not say on which strands the elements act"
+        return {"check": "strand asymmetry", "value": r, "verdict": "note", "text": text}
     blind = share < _SAME
     why = (
         "the model does not distinguish strands, although it was trained on one strand"

@@ -27,6 +27,7 @@ def evaluate(
     threads: int = 1,
     both_strands: bool = False,
     transform: str = "none",
+    strand: str = "unknown",
 ) -> tuple[dict[str, Any], list[dict], list[dict]]:
     """Score one data set.
 
@@ -42,7 +43,7 @@ def evaluate(
         Edits to the nearest training promoter, see `subgroups.parts_of`.
     resamples, seed, threads
         As in `metrics.evaluate`.
-    both_strands, transform
+    both_strands, transform, strand
         As in `checks.check`.
 
     Returns
@@ -57,7 +58,7 @@ def evaluate(
     own = metrics.seed_of(seed, name)
     scored["ceiling"] = ceiling.ceiling(predictions, extras["replicates"], extras["sd_is"])
     scored["effects"] = _effects(predictions, "predicted", PREDICTED_PARENT, extras["parent_expression"], seed=own, **options)
-    scored["checks"] = checks.check(predictions, name, both_strands, transform)
+    scored["checks"] = checks.check(predictions, name, both_strands, transform, strand)
     scored["published_models"], compared = {}, []
     of_run: dict[bytes, dict[str, np.ndarray]] = {}  # promoters that a published model predicts -> resamples of the run's scores on them
     for published in extras["published_models"]:
@@ -91,6 +92,7 @@ def evaluate_all(
     permuted_labels: str | os.PathLike | None,
     options: Mapping[str, Any],
     transform: str = "none",
+    strand: str = "unknown",
 ) -> tuple[dict[str, Any], list[dict], list[dict]]:
     """Score all data sets of a run.
 
@@ -110,18 +112,16 @@ def evaluate_all(
         Scores of the label-permutation control, if there are any.
     options
         ``resamples``, ``seed`` and ``threads``, as for `evaluate`.
-    transform
-        Transform of expression (``input.transform``).
+    transform, strand
+        As in `checks.check`.
 
     Returns
     -------
     tuple
         Content of ``metrics.json``, then rows of `subgroups.COLUMNS` and of `comparisons.COLUMNS`.
     """
-    context: dict[str, Any] = {
-        "both_strands": any(about["training"][key] for key in ("rc_augmentation", "rc_averaging")),
-        "transform": transform,
-    }
+    both_strands = any(about["training"][key] for key in ("rc_augmentation", "rc_averaging"))
+    context: dict[str, Any] = {"both_strands": both_strands, "transform": transform, "strand": strand}
     distances, scores, parts, compared = pl.read_parquet(Path(nearest)), {}, [], []
     for (name, path), title, extra in zip(paths.items(), titles, extras, strict=True):
         rows = promoters.read(path)

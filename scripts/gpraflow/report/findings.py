@@ -96,6 +96,11 @@ def warnings_of(
     return found
 
 
+def noted(checks: Iterable[Mapping[str, str]], titles: Mapping[str, str]) -> list[str]:
+    """Return values that checks report without judging them, as sentences; ``checks`` are the rows of ``checks.tsv``."""
+    return [f"{titles.get(row['dataset'], row['dataset'])}, {row['check']}: {row['text']}." for row in checks if row["verdict"] == "note"]
+
+
 def notes_of(
     datasets: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any], *, commit: str, covered: bool, simulated: bool
 ) -> list[str]:

@@ -17,7 +17,7 @@ from gpraflow.core import config as configs
 from gpraflow.core import ledger, provenance
 from gpraflow.models.about import read as read_about
 from gpraflow.report import accounting
-from gpraflow.report.findings import card, digests, facts, notes_of, warnings_of, without_secrets
+from gpraflow.report.findings import card, digests, facts, noted, notes_of, warnings_of, without_secrets
 from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json, read_table, shape, table
 
 SECTIONS = {
@@ -210,7 +210,10 @@ def page(
         "now": now.strftime("%Y-%m-%d %H:%M UTC"),
         "warnings": warnings_of(rows, about, titles, max_edits),
         "verdicts": Counter(row["verdict"] for row in rows.get("checks.tsv", ())),
-        "notes": notes_of(scored, about, commit=commit, covered=bool(rows.get("intervals.tsv")), simulated=simulated),
+        "notes": [
+            *noted(rows.get("checks.tsv", ()), titles),
+            *notes_of(scored, about, commit=commit, covered=bool(rows.get("intervals.tsv")), simulated=simulated),
+        ],
         "cards": [
             card(name, of, rows.get("published_models.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"])
             for name, of in scored.items()
