@@ -20,8 +20,8 @@ def verdicts(rows, both_strands=False):
 
 def test_nothing_is_wrong_with_good_predictions():
     found = verdicts(table())
-    assert {name for name, verdict in found.items() if verdict == "not applicable"} == {"strand asymmetry", "padding"}
-    assert set(verdicts(probed(1.0, 0.1, 0.1)).values()) == {"ok"}
+    assert {name for name, verdict in found.items() if verdict == "not applicable"} == {"singletons", "strand asymmetry", "padding"}
+    assert set(verdicts(probed(1.0, 0.1, 0.1).with_columns(n_reads=9)).values()) == {"ok"}
 
 
 def probed(turned, plasmid, otherwise, n=400):
@@ -121,7 +121,9 @@ def test_whole_numbers_are_singletons_only_among_others():
     some = rows.with_columns(expression=pl.when(pl.int_range(400) % 3 == 0).then(pl.col("expression").round()).otherwise("expression"))
     assert finding(some, "singletons")["value"] == pytest.approx(134 / 400)
     counts = rows.with_columns(expression=pl.col("expression").round())
-    assert (finding(counts, "singletons")["verdict"], finding(counts, "singletons")["value"]) == ("not applicable", None)
+    for rows_, transform in ((counts, "none"), (rows, "none"), (some, "log2")):
+        found = next(row for row in checks.check(rows_, "d", transform=transform) if row["check"] == "singletons")
+        assert (found["verdict"], found["value"]) == ("not applicable", None)
     assert "cell" not in " ".join(row["text"] for row in checks.check(counts, "d"))
 
 
@@ -186,7 +188,11 @@ def test_gc_content_is_no_matter_where_nothing_agrees():
     rows = table().with_columns(predicted=-pl.col("expression"))
     found = finding(rows, "GC content")
     assert (found["verdict"], found["value"]) == ("not assessed", None)
-    assert found["text"] == "not assessed: r is -1.000; GC content can explain agreement only where r is above 0"
+    assert found["text"] == "not assessed: r is -1.000, not above 0 by more than chance; there is no agreement to explain"
+    weak = rows.with_columns(predicted=pl.Series(np.random.default_rng(9).normal(size=400)) + 0.02 * pl.col("expression"))
+    r = stats.pearsonr(weak["predicted"], weak["expression"])[0]
+    assert 0 < r < 1.96 / 20
+    assert finding(weak, "GC content")["verdict"] == "not assessed"
     gc = rows["sequence"].str.count_matches("[GC]").cast(pl.Float64)
     for changed in ({"predicted": gc, "expression": gc + rows["expression"]}, {"expression": gc, "predicted": gc + rows["expression"]}):
         found = finding(rows.with_columns(**changed), "GC content")

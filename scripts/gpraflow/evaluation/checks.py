@@ -21,6 +21,7 @@ _OF_PREDICTIONS = ("label distribution", "constant predictions", "scale", "GC co
 _FEW, _MOST_VARIANCE = 0.01, 0.5  # share of the promoters that must not hold more than this share of the variance
 _CONSTANT = 0.05  # ratio of standard deviations, predicted to measured, below which predictions count as constant
 _SHIFT, _STRETCH = 2.0, 3.0  # difference of means in sd, and ratio of sd, above which scales count as different
+_Z = 1.96  # r of independent values exceeds this divided by sqrt(n) in 2.5 % of cases
 _DETERMINED = 1 - 1e-9  # absolute correlation with GC content from which GC content determines the values
 _GC_SHARE = 0.5  # of r that must remain when GC content is controlled for
 _SINGLETONS = 0.2  # fraction of promoters observed in one bin or read only
@@ -66,7 +67,7 @@ def check(
             _constant(p, m),
             _scale(p, m),
             _gc(predictions["sequence"], p, m),
-            _singletons(predictions),
+            _singletons(predictions, transform),
             _strand(predictions, both_strands, strand),
             _padding(predictions),
         )
@@ -147,8 +148,8 @@ def _gc(sequences: pl.Series, p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
     known = sequences.str.count_matches("[ACGT]").clip(1)
     gc = (sequences.str.count_matches("[GC]") / known).to_numpy().astype(np.float64)
     r, with_p, with_m = metrics.pearson(p, m), metrics.pearson(p, gc), metrics.pearson(m, gc)
-    if r <= 0:
-        return _not_assessed("GC content", f"r is {r:.3f}; GC content can explain agreement only where r is above 0")
+    if r <= _Z / np.sqrt(len(p)):
+        return _not_assessed("GC content", f"r is {r:.3f}, not above 0 by more than chance; there is no agreement to explain")
     # Predictions or measurements that GC content determines have no other variation that could agree.
     partial = 0.0 if max(abs(with_p), abs(with_m)) > _DETERMINED else partial_correlation(r, with_p, with_m)
     return _finding(
@@ -169,15 +170,15 @@ def partial_correlation(r_xy: float, r_xz: float, r_yz: float) -> float:
     return (r_xy - r_xz * r_yz) / np.sqrt(left) if left > 0 else float("nan")
 
 
-def _singletons(predictions: pl.DataFrame) -> dict[str, Any]:
+def _singletons(predictions: pl.DataFrame, transform: str) -> dict[str, Any]:
     if not predictions["singleton"].is_null().all():
         one, what = predictions["singleton"].fill_null(False), "have all reads in one bin"
     elif not predictions["n_reads"].is_null().all():
         one, what = (predictions["n_reads"] == 1).fill_null(False), "have one read"
     else:
         one, what = predictions["expression"] % 1 == 0, "have a whole number as expression, as the mean of a single bin is"
-        if one.all():
-            return _not_applicable("singletons", "all measurements are whole numbers, and neither singleton nor n_reads is known")
+        if transform != "none" or one.all() or not one.any():
+            return _not_applicable("singletons", "neither singleton nor n_reads is known")
     share = float(one.mean())  # type: ignore[arg-type]
     return _finding(
         "singletons",
