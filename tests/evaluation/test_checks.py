@@ -168,9 +168,9 @@ def test_constant_measurements_are_no_crash():
 @pytest.mark.parametrize(
     ("dataset", "n", "text"),
     [
-        ("test", 3, "test has 3 promoters; at least 20 are needed for an interval and for checks; raise split.fractions.test"),
-        ("native", 1, "native has 1 promoter; at least 20 are needed for an interval and for checks"),
-        ("native", 19, "native has 19 promoters; at least 20 are needed for an interval and for checks"),
+        ("test", 3, "test has 3 promoters; at least 20 are needed for intervals and verdicts; raise split.fractions.test"),
+        ("native", 1, "native has 1 promoter; at least 20 are needed for intervals and verdicts"),
+        ("native", 19, "native has 19 promoters; at least 20 are needed for intervals and verdicts"),
     ],
 )
 def test_few_promoters_are_a_warning_and_no_other_verdict(dataset, n, text):

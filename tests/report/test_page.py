@@ -180,7 +180,7 @@ def test_a_large_svg_is_shown_as_png_but_can_be_downloaded(tmp_path, monkeypatch
 def test_every_caption_is_right_and_hostile_titles_are_text():
     for path in sorted((ROOT / "workflow/report").glob("*.rst")):
         values = {"unit": "bins", "bootstrap": 100, "max_edits": 3, "title": HOSTILE}
-        config = {"run": "x", "model": {"name": "a", "preset": "b"}, "counts": {"cells": "reads"}}
+        config = {"run": "x", "model": {"name": "a", "preset": "b"}, "counts": {"cells": "reads"}, "explain": {"motifs": ""}}
         found = report_parts.caption(path.read_text(), config=config, **values)
         assert found.startswith("<p>"), path
         assert "<script" not in found
@@ -200,6 +200,14 @@ def test_the_profiles_are_of_cells_only_if_cells_were_counted():
     assert "cells inferred" not in of_reads
     assert "Bars: reads, as cell counts per bin are unknown; line: reads expected in each bin" in " ".join(of_reads.split())
     assert "Bars: cells inferred from reads; line: cells expected in each bin" in " ".join(of_cells.split())
+
+
+@pytest.mark.parametrize(("motifs", "expected"), [("", "no motif file was given"), ("my.jaspar", "Bars below are sites")])
+def test_the_logos_say_if_no_motif_file_was_given(motifs, expected):
+    text = (ROOT / "workflow/report/logos.rst").read_text()
+    found = report_parts.caption(text, config={"explain": {"motifs": motifs}}, title="Set", unit="bins", bootstrap=1, max_edits=1)
+    assert [part in found for part in ("no motif file was given", "Bars below are sites")].count(True) == 1
+    assert expected in found
 
 
 def test_tables_show_intervals_beside_values_and_keep_numbers_to_sort_by():

@@ -170,6 +170,11 @@ class Plan:
         value = self.config[section]["motifs"]
         return resources.resolve(value, resources.MOTIFS, f"{section}.motifs")
 
+    @property
+    def with_motifs(self) -> bool:
+        """Return True if known motifs are searched for in the explained promoters."""
+        return bool(self.explained and self.motif_file("explain"))
+
     def table_of(self, dataset: str) -> dict[str, Any]:
         """Return the options for reading a table: that of the library or of an independent data set."""
         return self.config["input"] if dataset == LIBRARY else self.independent[dataset]
@@ -302,7 +307,8 @@ class Plan:
             *[f"subgroups/{dataset}" for dataset in self.scored],
             *(["comparison"] if self.config["comparison"]["runs"] else []),
             *(["factors"] if self.architecture.parameters else []),
-            *(["explain/motifs", "explain/logos"] if self.explained else []),
+            *(["explain/motifs"] if self.with_motifs else []),
+            *(["explain/logos"] if self.explained else []),
         ]
 
     @property
@@ -314,5 +320,5 @@ class Plan:
             *(["comparison/scores", "comparison/tests"] if self.config["comparison"]["runs"] else []),
             *(["dream"] if self.dream else []),
             *(["factors"] if self.architecture.parameters else []),
-            *(["explain/motifs"] if self.explained else []),
+            *(["explain/motifs"] if self.with_motifs else []),
         ]

@@ -55,8 +55,8 @@ def check(
         not assessed (too few promoters, or a statistic that is not defined). Strand asymmetry and padding are judged by the columns of
         `prediction.Predictor.probe`, and are not applicable without them.
     """
-    if remark := metrics.too_few(predictions.height, dataset):
-        found = [_too_few(predictions.height, remark, dataset), *(_not_assessed(name, remark) for name in _OF_PREDICTIONS)]
+    if remark := metrics.too_few(predictions.height, dataset, "a verdict"):
+        found = [_too_few(predictions.height, dataset), *(_not_assessed(name, remark) for name in _OF_PREDICTIONS)]
         return [{"dataset": dataset} | row for row in found]
     p, m = (predictions[name].to_numpy().astype(np.float64) for name in ("predicted", "expression"))
     return [
@@ -76,7 +76,7 @@ def check(
 
 def permuted_labels(control: Mapping[str, Any]) -> dict[str, Any]:
     """Return the check of a label-permutation control: ``n`` validation promoters, ``epochs``, and the ``r`` and ``val_loss`` reached."""
-    if remark := metrics.too_few(control["n"], "val"):
+    if remark := metrics.too_few(control["n"], "val", "a verdict"):
         return {"dataset": "val"} | _not_assessed("label permutation", remark)
     r, explained = control["r"] or 0.0, 1 - control["val_loss"]  # r is None for constant predictions
     text = f"trained on permuted labels for {control['epochs']} epochs, the model reaches r = {r:.3f} and explains {100 * explained:.1f} %"
@@ -102,9 +102,10 @@ def _enough(n: int) -> dict[str, Any]:
     return _finding("number of promoters", n, False, f"{n:,} promoters", "", "")
 
 
-def _too_few(n: int, remark: str, dataset: str) -> dict[str, Any]:
+def _too_few(n: int, dataset: str) -> dict[str, Any]:
+    remark = metrics.too_few(n, dataset, "intervals and verdicts")
     advice = f"; raise split.fractions.{dataset}" if dataset in _SPLITS else ""
-    return {"check": "number of promoters", "value": float(n), "verdict": "warning", "text": f"{remark} and for checks{advice}"}
+    return {"check": "number of promoters", "value": float(n), "verdict": "warning", "text": f"{remark}{advice}"}
 
 
 def _labels(m: np.ndarray, transform: str) -> dict[str, Any]:

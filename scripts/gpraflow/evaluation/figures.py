@@ -1,5 +1,6 @@
 """Figures of scores: forest plots of data sets, models and subgroups; coverage of prediction intervals; scatter plots."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -235,7 +236,7 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
         ends = [scores[f"{key}_low"], scores[f"{key}_high"]]
         return f"{scores[key]:.3f}" + ("" if None in ends else f" [{ends[0]:.3f}, {ends[1]:.3f}]")
 
-    remark = metrics.too_few(scores["n"], title)
+    remark = textwrap.fill(metrics.too_few(scores["n"], title) or "", 50)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.4, 3.9), layout="constrained")
         cells = axes.hexbin(
@@ -243,7 +244,7 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
         )
         axes.plot(limits, limits, color="0.4", linewidth=0.8, linestyle="--")
         axes.set(xlim=limits, ylim=limits, xlabel=f"predicted expression ({unit})", ylabel=f"measured expression ({unit})", aspect="equal")
-        axes.set_title(title, fontsize=10, pad=40 if remark else 30)
+        axes.set_title(title, fontsize=10, pad=30 + 11 * len(remark.splitlines()))
         text = f"n = {scores['n']:,}, r = {interval('r')}\nR² = {interval('R2')}, ρ = {interval('rho')}"
         text += f"\n{remark}" if remark else ""
         axes.text(0, 1.02, text, transform=axes.transAxes, va="bottom", fontsize=7.5, linespacing=1.4)

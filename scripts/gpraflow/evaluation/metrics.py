@@ -145,9 +145,9 @@ def described(predicted: np.ndarray, measured: np.ndarray, drawn: Mapping[str, n
     return found
 
 
-def too_few(n: int, name: str) -> str | None:
-    """Return why the scores of a data set have no interval; None if it has `FEWEST` promoters or more."""
-    return f"{name} has {n} promoter{'s' if n != 1 else ''}; at least {FEWEST} are needed for an interval" if n < FEWEST else None
+def too_few(n: int, name: str, use: str = "an interval") -> str | None:
+    """Return why the scores of a data set have no interval (or no other ``use``); None if it has `FEWEST` promoters or more."""
+    return f"{name} has {n} promoter{'s' if n != 1 else ''}; at least {FEWEST} are needed for {use}" if n < FEWEST else None
 
 
 def finite(value: float) -> float | None:
