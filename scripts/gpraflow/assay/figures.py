@@ -23,6 +23,8 @@ _STEPS = {"merge_pairs": "merged", "count_reads": "counted"}  # rule -> what its
 _SMALL = 7.5
 _STEP = [1, 2, 2.5, 5, 10]  # step sizes for axis ticks
 _BLOCK = 100_000
+_ONE_PARENT = 0.6  # share of the most frequent base at half of the positions, from which inserts are variants of one parent
+_FLAT = 0.04  # median absolute deviation between positions of the share of a base, below which inserts are random
 _QUANTILES = (0.10, 0.35, 0.65, 0.90)
 _SHALLOW = (6, 20)  # range of reads of a poorly covered example promoter
 
@@ -290,8 +292,62 @@ def rarefaction(sheet: Sheet, bins: Sequence[Histogram], library: Histogram) -> 
     return figure
 
 
+def library_kind(composition: np.ndarray) -> str:
+    """Return what a library consists of, judged by its bases at each position.
+
+    Parameters
+    ----------
+    composition
+        As in `inserts`.
+
+    Returns
+    -------
+    str
+        ``variants`` of one parent, if the most frequent base has a share of at least .6 at half of the positions; ``random``, if the
+        shares of bases hardly differ between positions (median absolute deviation below .04, so that a fixed site does not count);
+        else ``mixed``, such as several parents.
+    """
+    if not len(composition):
+        return "random"
+    share = composition / np.maximum(composition.sum(axis=1), 1)[:, None]
+    if np.median(share.max(axis=1)) >= _ONE_PARENT:
+        return "variants"
+    deviation = np.median(np.abs(share - np.median(share, axis=0)), axis=0)
+    return "random" if deviation[: len(_BASES) - 1].mean() < _FLAT else "mixed"
+
+
+def _base_lines(axes: Any, share: np.ndarray) -> None:
+    """Draw the share of each base by position as lines, which are flat for random inserts."""
+    for (base, colour), values in zip(_BASES.items(), share.T, strict=True):
+        axes.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=1, label=base)
+    axes.set(ylabel="share of distinct inserts (%)", title="Bases", ylim=(0, max(50, 1.15 * share.max(initial=0))))
+
+
+def _mutation_bars(axes: Any, share: np.ndarray) -> None:
+    """Draw the share of inserts that differ from the most frequent base at each position, stacked by the base that they have."""
+    mutated = np.where(np.arange(share.shape[1]) == share.argmax(axis=1)[:, None], 0, share)
+    bottom = np.zeros(len(share))
+    for (base, colour), values in zip(_BASES.items(), mutated.T, strict=True):
+        axes.bar(np.arange(1, len(values) + 1), values, width=1.0, bottom=bottom, color=colour, label=base)
+        bottom += values
+    axes.set(ylabel="other than the most\nfrequent base (%)", title="Mutations", ylim=(0, 1.25 * max(bottom.max(initial=0), 1)))
+    axes.set_xlim(0.5, len(share) + 0.5)
+
+
+def _base_map(figure: Any, axes: Any, share: np.ndarray) -> None:
+    """Draw the share of each base by position as a heat map, for libraries of several parents."""
+    extent = (0.5, len(share) + 0.5, len(_BASES) - 0.5, -0.5)
+    image = axes.imshow(share.T, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0, vmax=100, extent=extent)
+    axes.set_yticks(range(len(_BASES)), list(_BASES))
+    axes.set(ylabel="base", title="Bases")
+    figure.colorbar(image, ax=axes, label="share of distinct inserts (%)").outline.set_visible(False)
+
+
 def inserts(lengths: np.ndarray, length_reads: np.ndarray, composition: np.ndarray) -> Any:
     """Plot reads by insert length, and base composition by position for inserts of the most frequent length.
+
+    The composition is drawn as lines for random inserts, as mutation rates for variants of one parent, and as a heat map for other
+    libraries (`library_kind`).
 
     Parameters
     ----------
@@ -313,13 +369,15 @@ def inserts(lengths: np.ndarray, length_reads: np.ndarray, composition: np.ndarr
         left.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, steps=_STEP))
         total = composition.sum(axis=1)
         share = 100 * composition / np.maximum(total, 1)[:, None]
-        for (base, colour), values in zip(_BASES.items(), share.T, strict=True):
-            right.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=1, label=base)
+        kind = library_kind(composition)
+        if kind == "mixed":
+            _base_map(figure, right, share)
+        else:
+            (_mutation_bars if kind == "variants" else _base_lines)(right, share)
+            right.legend(frameon=False, fontsize=_SMALL, ncols=5, loc="upper right", columnspacing=1, handlelength=1.2)
         number = f"\n{total[0]:,} distinct inserts of {len(total)} bp" if len(total) else ""
-        right.set(xlabel=f"position from the 5' flank (bp){number}", ylabel="share of distinct inserts (%)", title="Bases")
-        right.set_ylim(0, max(50, 1.15 * share.max(initial=0)))
+        right.set_xlabel(f"position from the 5' flank (bp){number}")
         right.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, steps=_STEP))
-        right.legend(frameon=False, fontsize=_SMALL, ncols=5, loc="upper right", columnspacing=1, handlelength=1.2)
     return figure
 
 
