@@ -483,6 +483,10 @@ def test_the_page_is_written_for_other_configs_too(tmp_path):
     assert "No warnings." in text
     assert "{data}/x.tsv" in text
     assert "Unit of expression: units of the table." in text
+    listed = text[text.index('<ul id="assumptions">') :].partition("</ul>")[0]
+    assert text.index('id="summary-title"') < text.index('<ul id="assumptions">') < text.index('id="methods"')
+    assert "Whether elements act on one strand or on both is unknown." in listed
+    assert "<code>assay.strand: unknown</code>" in listed
     assert "Sequence accounting</h2>" in text
     said = re.sub(r"<pre.*?</pre>|<style>.*?</style>|<script>.*?</script>|data:[^\"]*", "", text, flags=re.DOTALL)
     assert not re.findall(r"[^.>]*(?:bin units|\bcells\b|Reads and|Read and)[^.<]*", said)

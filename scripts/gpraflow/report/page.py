@@ -17,6 +17,7 @@ from gpraflow.core import config as configs
 from gpraflow.core import ledger, provenance
 from gpraflow.models.about import read as read_about
 from gpraflow.report import accounting
+from gpraflow.report.assumptions import assumptions
 from gpraflow.report.findings import card, digests, facts, noted, notes_of, warnings_of, without_secrets
 from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json, read_table, shape, table
 
@@ -219,6 +220,7 @@ def page(
             for name, of in scored.items()
         ],
         "facts": facts(bars, about, rows.get("cost.tsv", ())),
+        "assumptions": assumptions(config, replicates=any(Path(path).stem == "replicates" for path in figures), explained=bool(explained)),
         "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config),
         "config": config,
         "from_bins": configs.from_bins(config),
