@@ -211,6 +211,7 @@ def _explain(options: argparse.Namespace) -> None:
     import numpy as np
     import polars as pl
 
+    from gpraflow.core import config as configs
     from gpraflow.core import drawing, files, resources
     from gpraflow.core.ledger import Ledger
     from gpraflow.explanation import figures, mutagenesis
@@ -249,7 +250,8 @@ def _explain(options: argparse.Namespace) -> None:
     files.write_text(folder / "motifs.tsv", summary.write_csv(separator="\t", float_precision=6))
     files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
     values = mutagenesis.contributions(effects)
-    unit = "units of expression" if predictor.transform.name == "none" else f"{predictor.transform.name} of expression"
+    plain = predictor.transform.name == "none"
+    unit = "units of expression" if plain else configs.transformed_unit(predictor.transform.name, "expression")
     for row in range(min(options.logos, rows.height)):
         name, sequence = rows["name"][row], rows["sequence"][row]
         here = of_place.filter(name=places[row])

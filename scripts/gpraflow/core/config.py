@@ -48,8 +48,12 @@ def input_unit(content: Mapping[str, Any]) -> str:
 def unit(content: Mapping[str, Any]) -> str:
     """Return the unit of expression in training, scores and figures: that of the input (`input_unit`), transformed."""
     own, transform = content["plots"]["unit"], content["input"]["transform"]
-    name = "expression" if own == "auto" else own
-    return {"none": input_unit(content), "log2": f"log2({name})", "rank_normal": f"normal score of {name}"}[transform]
+    return input_unit(content) if transform == "none" else transformed_unit(transform, "expression" if own == "auto" else own)
+
+
+def transformed_unit(transform: str, name: str) -> str:
+    """Return the unit of a quantity after ``input.transform``."""
+    return {"none": name, "log2": f"log2({name})", "rank_normal": f"normal score of {name}"}[transform]
 
 
 def check_transform(content: Mapping[str, Any]) -> None:

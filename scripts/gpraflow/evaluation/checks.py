@@ -56,8 +56,8 @@ def check(
         `prediction.Predictor.probe`, and are not applicable without them.
     """
     if remark := metrics.too_few(predictions.height, dataset, "a verdict"):
-        found = [_too_few(predictions.height, dataset), *(_not_assessed(name, remark) for name in _OF_PREDICTIONS)]
-        return [{"dataset": dataset} | row for row in found]
+        unassessed = [_too_few(predictions.height, dataset), *(_not_assessed(name, remark) for name in _OF_PREDICTIONS)]
+        return [{"dataset": dataset} | row for row in unassessed]
     p, m = (predictions[name].to_numpy().astype(np.float64) for name in ("predicted", "expression"))
     return [
         {"dataset": dataset} | found
