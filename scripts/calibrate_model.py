@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from gpraflow.core import logs
-from gpraflow.formats import promoters
+from gpraflow.formats import promoters, transform
 from gpraflow.prediction import calibration, predictor
 from gpraflow.sequences import scaffold
 
@@ -21,6 +21,7 @@ def main(job):
         validation,
         model=job.input.model,
         scaffold=scaffold.load(job.input.scaffolds, job.params.scaffold),
+        transform=transform.read(job.input.transform),
         **job.params.flanks,
         **job.params.window,
     )

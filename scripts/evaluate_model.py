@@ -20,6 +20,8 @@ def main(job):
         about=about.read(job.input.about),
         permuted_labels=job.input.permuted_labels or None,
         of_splits=job.input.split_checks,
+        transform=params.transform,
+        strand=params.strand,
         options={"resamples": params.bootstrap, "seed": params.seed, "threads": job.threads},
     )
     outputs = {f"{name}_path": job.output[name] for name in ("json", "tsv", "subgroups", "published_models", "checks")}

@@ -2,7 +2,7 @@
 
 from gpraflow.core import logs
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats import promoters
+from gpraflow.formats import promoters, transform
 from gpraflow.sequences import flanks, parents, scaffold
 from gpraflow.tables import ingest
 
@@ -10,20 +10,20 @@ from gpraflow.tables import ingest
 def main(job):
     logs.log_to(job.log[0])
     params, ledger = job.params, Ledger("ingest_table", job.wildcards.dataset)
+    path = params.fetched.get("path") or job.input.table
     table = ingest.ingest(
-        params.fetched.get("path") or job.input.table,
+        path,
         scaffold=scaffold.load(job.input.scaffolds, params.scaffold),
         policy=flanks.Policy(**params.policy),
-        columns=params.columns,
-        file_format=params.format,
-        header=params.header,
-        expression_range=(params.expression_min, params.expression_max),
-        keep=params.extras["keep"],
-        keep_if_there=params.extras["keep_if_there"],
         ledger=ledger,
+        **params.reading,
     )
-    table = parents.with_parents(table, params.extras["parent"], params.extras["parent_sequence"])
+    of_library = job.input.transform
+    fitted = transform.read(of_library) if of_library else transform.fit(**params.transform, expression=table["expression"].to_numpy())
+    table = ingest.transformed(table, fitted, path, ledger, params.measured)
+    table = parents.with_parents(table, *params.parents)
     ledger.write(job.output.ledger, table.height)
+    transform.write(fitted, job.output.transform)
     promoters.write(table, job.output.promoters)
 
 

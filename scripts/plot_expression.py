@@ -11,7 +11,8 @@ def main(job):
     params, cells = job.params, getattr(job.input, "cells", None)
     sheet = expression.with_cells(params.sheet, cells) if cells else params.sheet
     replicates = expression.check_bins(sheet, params.scale, params.cells, cells or params.sheet_path)
-    drawn = figures.of_expression(pl.read_parquet(job.input.promoters), replicates, params.unit)
+    counted = "reads" if params.cells == "reads" else "cells"
+    drawn = figures.of_expression(pl.read_parquet(job.input.promoters), replicates, params.unit, counted)
     for name, figure in drawn.items():
         drawing.save(figure, getattr(job.output, f"{name}_png"), getattr(job.output, f"{name}_svg"))
 

@@ -15,9 +15,11 @@ def main(job):
     promoters, sites, motifs = (
         pl.read_csv(inputs[name], separator="\t", schema_overrides={"name": pl.String}) for name in ("promoters", "sites", "motifs")
     )
-    summary = json.loads(Path(inputs.summary).read_text(encoding="utf-8"))
-    drawing.save(figures.motifs(motifs, sites, summary, params.title, params.unit), job.output.png, job.output.svg)
-    logos = figures.logos_of(promoters, pl.read_parquet(inputs.contributions), sites, params.title, params.logos)
+    if params.with_motifs:
+        summary = json.loads(Path(inputs.summary).read_text(encoding="utf-8"))
+        drawing.save(figures.motifs(motifs, sites, summary, params.title, params.unit), job.output.png, job.output.svg)
+    shown = sites if params.with_motifs else None
+    logos = figures.logos_of(promoters, pl.read_parquet(inputs.contributions), shown, params.title, params.logos)
     drawing.save(figures.contribution_logos(logos, params.unit), job.output.logos_png, job.output.logos_svg)
 
 

@@ -55,7 +55,7 @@ def write_model(folder, spread=()):
     return folder
 
 
-def calibrate(folder, validation):
+def calibrate(folder, validation, **options):
     """Give a model its calibration, from a table with predictions."""
     found = calibration.fit(
         table(5000, 1).lazy(),
@@ -67,6 +67,7 @@ def calibrate(folder, validation):
         length=LENGTH,
         keep="right",
         pad="left",
+        **options,
     )
     calibration.write(found, folder / calibration.FILE)
     return found

@@ -31,6 +31,18 @@ def test_a_table_is_the_shortest_run():
     assert plan.promoters_of("test", "results/mine") == "results/mine/splits/test.parquet"
 
 
+def test_no_motif_file_is_no_figure_of_motifs():
+    plan = Plan(TABLE | {"explain": {"motifs": ""}})
+    assert plan.explained == "test"
+    assert not plan.with_motifs
+    assert "explain/motifs" not in plan.report_figures + plan.report_tables
+    assert "explain/logos" in plan.report_figures
+    assert Plan(TABLE).with_motifs
+    assert {"explain/motifs", "explain/logos"} <= set(Plan(TABLE).report_figures)
+    nothing = Plan(TABLE | {"explain": {"dataset": ""}})
+    assert not {"explain/motifs", "explain/logos"} & set(nothing.report_figures)
+
+
 def test_reads_and_an_independent_set(tmp_path):
     counts = {SHEET_KEY: "bins.tsv", "cells": "sheet"}
     plan = Plan({"run": "mine", "data": "folder", "counts": counts, "evaluation": {"datasets": "datasets.tsv"}})

@@ -204,21 +204,71 @@ def test_rarefaction_draws_every_bin_to_its_reads_and_inserts():
 
 
 @pytest.mark.parametrize(("reads", "scale"), [([50, 90], "linear"), ([3, 900], "log")])
-def test_inserts_draws_reads_by_length_and_shares_of_bases(reads, scale):
-    composition = np.array([[2, 1, 0, 1, 0], [0, 0, 3, 0, 1]])
+def test_inserts_draws_reads_by_length_and_shares_of_bases(monkeypatch, reads, scale):
+    composition = np.array([[2, 1, 0, 1, 0], [2, 0, 1, 1, 0]])
+    assert figures.library_kind(composition) == "mixed"
+    monkeypatch.setattr(figures, "library_kind", lambda composition: "random")
     left, right = figures.inserts(np.array([1, 2]), np.array(reads), composition).axes
     assert [bar.get_height() for bar in left.patches] == reads
     assert [bar.get_x() + bar.get_width() / 2 for bar in left.patches] == [1, 2]
     assert left.get_yscale() == scale
     assert {line.get_label(): line.get_ydata().tolist() for line in right.lines} == {
-        "A": [50, 0],
+        "A": [50, 50],
         "C": [25, 0],
-        "G": [0, 75],
-        "T": [25, 0],
-        "N": [0, 25],
+        "G": [0, 25],
+        "T": [25, 25],
+        "N": [0, 0],
     }
     assert right.lines[0].get_xdata().tolist() == [1, 2]
     assert "4 distinct inserts of 2 bp" in right.get_xlabel()
+
+
+def composition_of(tokens):
+    return figures.base_composition(pl.Series(["".join(row) for row in np.array(list("ACGT"))[tokens]]))
+
+
+def designed(rng, parents, n, rate):
+    """Variants of some parents of 60 bp, each base of which is replaced by another with a probability."""
+    origin = rng.integers(0, 4, (parents, 60))[rng.integers(0, parents, n)]
+    return np.where(rng.random(origin.shape) < rate, (origin + rng.integers(1, 4, origin.shape)) % 4, origin)
+
+
+def test_the_kind_of_a_library_is_seen_from_its_bases():
+    rng = np.random.default_rng(11)
+    assert figures.library_kind(composition_of(rng.integers(0, 4, (2000, 60)))) == "random"
+    biased = rng.choice(4, (2000, 60), p=[0.45, 0.25, 0.2, 0.1])
+    assert figures.library_kind(composition_of(biased)) == "random"
+    biased[:, 10:14] = 3  # a fixed site
+    assert figures.library_kind(composition_of(biased)) == "random"
+    assert figures.library_kind(composition_of(designed(rng, 1, 2000, 0.1))) == "variants"
+    assert figures.library_kind(composition_of(designed(rng, 6, 2000, 0.1))) == "mixed"
+    assert figures.library_kind(np.zeros((0, 5), np.int64)) == "random"
+
+
+def test_variants_of_one_parent_are_drawn_as_mutations(tmp_path):
+    """Saturation mutagenesis of ACG: each of the nine single mutants, and the parent."""
+    parent, inserts = [0, 1, 2], [[0, 1, 2]]
+    for place in range(3):
+        inserts += [[*parent[:place], base, *parent[place + 1 :]] for base in range(4) if base != parent[place]]
+    figure = figures.inserts(np.array([3]), np.array([10]), composition_of(np.array(inserts)))
+    right = figure.axes[1]
+    drawn = {bar.get_label(): [patch.get_height() for patch in bar.patches] for bar in right.containers}
+    assert drawn == {"A": [0, 10, 10], "C": [10, 0, 10], "G": [10, 10, 0], "T": [10, 10, 10], "N": [0, 0, 0]}
+    tops = [max(patch.get_y() + patch.get_height() for bar in right.containers for patch in [bar.patches[i]]) for i in range(3)]
+    assert tops == pytest.approx([30, 30, 30])  # mutated in 3 of 10 inserts
+    assert right.get_title(loc="left") == "Mutations"
+    assert "10 distinct inserts of 3 bp" in right.get_xlabel()
+    assert not right.lines
+    saved(figure, tmp_path)
+
+
+def test_libraries_of_several_parents_are_drawn_as_a_heat_map(tmp_path):
+    composition = composition_of(designed(np.random.default_rng(12), 5, 500, 0.05))
+    figure = figures.inserts(np.array([60]), np.array([10]), composition)
+    (image,) = figure.axes[1].images
+    assert np.asarray(image.get_array()) == pytest.approx((100 * composition / 500).T)
+    assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == list("ACGTN")
+    saved(figure, tmp_path)
 
 
 def test_depth_counts_octaves_and_marks_the_median():
@@ -428,7 +478,9 @@ def test_expression_is_drawn_from_the_table_that_leaves(tmp_path, monkeypatch, c
     own = np.column_stack([reads[f"reads_x.b{i}"] for i in range(4)])
     per_cell = np.ones(4) if cells == "reads" else own.sum(axis=0) / 500
     row = figures.choose_examples(mean, own.sum(axis=1))[0]
-    assert bars(panel)["cells inferred from reads"] == pytest.approx(100 * own[row] / per_cell / (own[row] / per_cell).sum())
+    label = "reads" if cells == "reads" else "cells inferred from reads"
+    assert drawn["profiles"].get_supylabel() == f"share of {label.partition(' ')[0]} (%)"
+    assert bars(panel)[label] == pytest.approx(100 * own[row] / per_cell / (own[row] / per_cell).sum())
     shares = np.diff(stats.norm.cdf([-np.inf, 0.5, 1.5, 2.5, np.inf], mean[row], 0.8))
     assert panel.lines[0].get_ydata() == pytest.approx(100 * shares, abs=0.5)  # the fit allows a few stray cells
     assert texts(drawn["replicates"].axes[0])[0].startswith("n = 50 with 10 reads or more in both\n")

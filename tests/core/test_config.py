@@ -141,6 +141,53 @@ def test_sizes_are_the_preset_s_with_changes():
     assert models_registry.choose_sizes("baseline_kmer", "auto", {})[0] == "default"
 
 
+@pytest.mark.parametrize(
+    ("content", "bins", "reads", "unit"),
+    [
+        ({}, True, True, "bin units"),
+        ({"counts": {"scale": "gate"}}, True, True, "units of the gates"),
+        ({"counts": {"table": "counts.tsv"}}, True, False, "bin units"),
+        ({"input": {"table": "results/sample/expression/promoters.parquet"}}, True, True, "bin units"),
+        ({"input": {"table": "mpra.tsv"}}, False, False, "units of the table"),
+        ({"input": {"table": "mpra.tsv"}, "plots": {"unit": "log2 RNA/DNA"}}, False, False, "log2 RNA/DNA"),
+    ],
+)
+def test_the_unit_is_that_of_the_input(content, bins, reads, unit):
+    config = configs.load(content)
+    assert (configs.from_bins(config), configs.from_reads(config), configs.input_unit(config)) == (bins, reads, unit)
+
+
+@pytest.mark.parametrize(
+    ("transform", "unit", "expected"),
+    [
+        ("log2", "auto", "log2(expression)"),
+        ("log2", "RNA/DNA", "log2(RNA/DNA)"),
+        ("rank_normal", "auto", "normal score of expression"),
+        ("none", "RNA/DNA", "RNA/DNA"),
+    ],
+)
+def test_the_unit_states_the_transform(transform, unit, expected):
+    config = configs.load({"input": {"table": "x.tsv", "transform": transform}, "plots": {"unit": unit}})
+    configs.check_transform(config)
+    assert configs.unit(config) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"input": {"transform_floor": 0.1}}, r"input\.transform_floor: 0\.1 applies to input\.transform: log2 only, and that is none"),
+        ({"input": {"transform": "rank_normal", "transform_floor": 0.1}}, "that is rank_normal"),
+        ({"input": {"transform": "log2"}, "training": {"loss": "bins"}}, r"training\.bin_labels: normal needs expression in bins"),
+        ({"input": {"transform": "log2"}, "evaluation": {"dream": {"dataset": "d"}}}, "changes the labels that evaluation.dream scores"),
+        ({"input": {"transform": "log"}}, r"input\.transform: 'log' is not one of none, log2, rank_normal; did you mean 'log2'"),
+        ({"input": {"transform": "log2", "transform_floor": 0}}, r"input\.transform_floor: 0 is less than or equal to"),
+    ],
+)
+def test_keys_that_do_not_agree_with_the_transform(content, message):
+    with pytest.raises(ConfigError, match=message):
+        configs.check_transform(configs.load(content))
+
+
 def test_split_to_score_must_be_made(schema):
     content = schemas.validate({"split": {"names": ["train", "val"]}}, schema, "config")
     with pytest.raises(ConfigError, match=r"evaluation\.splits: 'test' is not in split\.names \(train, val\)"):

@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from gpraflow.core import config as configs
+from gpraflow.core import drawing, verdicts
 from gpraflow.core import schema as schemas
-from gpraflow.core import verdicts
-from gpraflow.evaluation import ceiling, comparisons, evaluate, metrics, subgroups
+from gpraflow.evaluation import ceiling, comparisons, evaluate, figures, metrics, subgroups
 from gpraflow.prediction import predictor
 from gpraflow.sequences import flanks, parents, scaffold
 from gpraflow.tables import ingest
@@ -161,6 +161,23 @@ def test_effects_and_published_models_stand_beside_the_scores(tmp_path, of_paren
     assert pl.read_csv(tmp_path / "published_models", separator="\t").columns == list(comparisons.COLUMNS)
     plain, *_ = evaluate.evaluate(predictions(), name="d", model="m", extras=EXTRAS, distance=None, resamples=100, seed=1)
     assert (plain["ceiling"], plain["effects"], plain["published_models"]) == (None, None, {})
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_few_promoters_are_evaluated_drawn_and_compared_without_intervals(tmp_path, n):
+    rows = predictions(n).with_columns(parent=pl.lit(8.0), predicted_parent=pl.lit(8.1), theirs_parent=pl.lit(8.2))
+    extras = EXTRAS | {"published_models": ["theirs"], "parent_expression": "parent", "groups": ["kind"]}
+    found, parts, compared = evaluate.evaluate(rows, name="d", model="m", extras=extras, distance=None, resamples=100, seed=1)
+    assert [row["r"] for row in parts] == [None] * len(parts)
+    assert found["ceiling"] is None
+    assert {row["verdict"] for row in found["checks"]} == {"warning", "not assessed"}
+    assert [(row["difference_low"], row["difference_high"]) for row in compared] == [(None, None)] * (n >= comparisons.FEWEST)
+    assert (found["r"] is None) == (n < 3)
+    scored = found | {"title": "Set", "independent": False}
+    for number, figure in enumerate((figures.summary({"d": scored}), figures.prediction_scatter(rows, scored, "Set", "bins", 10))):
+        drawing.save(figure, tmp_path / f"{number}.png", tmp_path / f"{number}.svg")
+    assert f"Set  (n = {n}: too few for an interval)" in (tmp_path / "0.svg").read_text()
+    assert f"Set has {n} promoter{'s' if n > 1 else ''}; at least 20" in (tmp_path / "1.svg").read_text()
 
 
 def test_distances_are_those_of_the_same_data_set():

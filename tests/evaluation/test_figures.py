@@ -83,11 +83,11 @@ def test_runs_and_others_are_in_one_table_and_runs_are_compared_on_what_both_pre
 def test_summary_has_the_best_of_others_first_and_the_ceiling(tmp_path):
     one = {"title": "Set a", "n": 1000, "r": 0.8, "r_low": 0.7, "r_high": 0.9, "ceiling": {"r": 0.95}}
     one["published_models"] = {
-        name: {"n": 9, "r": r, "r_low": r, "r_high": r} for name, r in (("worse", 0.5), ("better", 0.85), ("none", None))
+        name: {"n": 90, "r": r, "r_low": r, "r_high": r} for name, r in (("worse", 0.5), ("better", 0.85), ("none", None))
     }
     figure = figures.summary({"a": one, "b": one | {"title": "Set b", "ceiling": None, "published_models": {}, "r": None}})
     (axes,) = figure.axes
-    names = ["Set a  (n = 1,000)", "better  (n = 9)", "worse  (n = 9)", "none  (n = 9)", "Set b  (n = 1,000)"]
+    names = ["Set a  (n = 1,000)", "better  (n = 90)", "worse  (n = 90)", "none  (n = 90)", "Set b  (n = 1,000)"]
     assert [label.get_text() for label in axes.get_yticklabels()] == names
     (mark,) = [line for line in axes.lines if line.get_marker() == "|"]
     assert (list(mark.get_xdata()), list(mark.get_ydata())) == ([0.95], [0.0])

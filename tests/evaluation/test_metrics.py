@@ -110,9 +110,33 @@ def test_constant_predictions_have_no_correlation(tmp_path):
     assert pl.read_csv(tmp_path / "m.tsv", separator="\t")["n"].to_list() == [30]
 
 
-def test_one_promoter_is_too_few():
-    with pytest.raises(InputError, match="a: 1 promoters"):
-        metrics.evaluate(pl.DataFrame({"predicted": [1.0], "expression": [1.0]}), resamples=100, seed=1, name="a")
+@pytest.mark.parametrize(("n", "defined"), [(1, []), (2, ["R2"]), (3, ["r", "r2", "R2", "rho", "slope"]), (19, list(metrics.SCORES))])
+def test_few_promoters_have_scores_without_intervals(tmp_path, n, defined):
+    x, y = sample(n)
+    found = metrics.evaluate(pl.DataFrame({"predicted": x, "expression": y}), resamples=100, seed=1, name="a")
+    assert found["remark"] == f"a has {n} promoter{'s' if n > 1 else ''}; at least 20 are needed for an interval"
+    assert found["mse"] == pytest.approx(np.mean((x - y) ** 2))
+    assert {name for name in metrics.SCORES if found[name] is not None} == {"mse", *defined}
+    assert all(found[f"{name}_{end}"] is None for name in metrics.SCORES for end in ("low", "high"))
+    if n > 2:
+        assert found["r"] == pytest.approx(stats.pearsonr(x, y)[0])
+    metrics.write({"datasets": {"a": found}}, tmp_path / "m.json", tmp_path / "m.tsv")
+    header, cells = ((tmp_path / "m.tsv").read_text().splitlines()[i].split("\t") for i in (0, 1))
+    assert {cells[header.index(f"{name}_low")] for name in metrics.SCORES} == {""}
+    assert json.loads((tmp_path / "m.json").read_text())["datasets"]["a"]["r_low"] is None
+
+
+def test_twenty_promoters_have_an_interval():
+    x, y = sample(20)
+    found = metrics.evaluate(pl.DataFrame({"predicted": x, "expression": y}), resamples=200, seed=1, name="a")
+    assert found["remark"] is None
+    assert found["r_low"] < found["r"] < found["r_high"]
+
+
+def test_no_promoter_is_an_error():
+    empty = pl.DataFrame({"predicted": [], "expression": []}, schema={"predicted": pl.Float64, "expression": pl.Float64})
+    with pytest.raises(InputError, match=r"a: no promoters to score; leave it out of evaluation\.splits"):
+        metrics.evaluate(empty, resamples=100, seed=1, name="a")
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,10 @@ def test_a_data_set_is_explained_and_compared_with_the_truth(folder, predictor, 
     without = explain.explain_some(predictor, predictions, [], number=3, seed=1)
     assert (without.motifs.height, without.sites.height, without.summary["recovery"]) == (0, 0, None)
     assert without.seqlets.height
+    of_motifs = ("motifs", "explained", "seqlets_with_a_site")
+    assert [without.summary[key] for key in of_motifs] == [None] * 3  # not 0: none was searched for
+    truth = pl.DataFrame({"matrix": ["x"], "activity": [1.0]})
+    assert explain.explain_some(predictor, predictions, [], number=3, seed=1, truth=truth).summary["recovery"] is None
 
 
 def test_nothing_is_found_where_the_model_uses_no_motif(known, tmp_path):

@@ -11,6 +11,7 @@ from scipy import stats
 import gpraflow
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
+from gpraflow.formats import transform
 from gpraflow.prediction import calibration
 from gpraflow.prediction import predictor as prediction_predictor
 from gpraflow.sequences.scaffold import tokenize
@@ -75,6 +76,44 @@ def test_members_of_an_ensemble_are_averaged_and_widen_intervals(ensemble, predi
     found = gpraflow.load(ensemble).predict(sequences)
     assert found["expression"].to_numpy() == pytest.approx(predictor.predict(sequences)["expression"].to_numpy(), abs=1e-5)
     assert found["expression_sd"].to_numpy() == pytest.approx(np.ones(50), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def of_log2(tmp_path_factory):
+    """The ensemble, calibrated as a model of log2 of expression."""
+    target = toy.write_model(tmp_path_factory.mktemp("log2") / "model", spread=(-1.0, 0.0, 1.0))
+    toy.calibrate(target, prediction_predictor.predict(target, toy.table(1000, 2)), transform=transform.Transform("log2", 0.5))
+    return gpraflow.load(target)
+
+
+def test_predictions_of_a_log2_model_are_in_the_unit_of_the_input(of_log2):
+    sequences = toy.promoters(40, 11)
+    found, model = of_log2.predict(sequences), of_log2.promoters(pl.Series(sequences))
+    said = np.array([toy.said(s) for s in sequences])
+    assert found["expression_log2"].to_numpy() == pytest.approx(said, abs=1e-4)
+    assert found["expression"].to_numpy() == pytest.approx(2**said, rel=1e-4)
+    assert found["expression_low"].to_numpy() == pytest.approx(2 ** model["predicted_low"].to_numpy(), rel=1e-5)
+    assert found["expression_high"].to_numpy() == pytest.approx(2 ** model["predicted_high"].to_numpy(), rel=1e-5)
+    members = 2 ** (said[:, None] + [-1, 0, 1])
+    assert found["expression_sd"].to_numpy() == pytest.approx(members.std(axis=1, ddof=1), rel=1e-4)
+    order = ["expression", "expression_low", "expression_high", "expression_sd", "expression_log2", "out_of_distribution"]
+    assert found.columns == ["sequence", *order]
+
+
+def test_effects_of_a_log2_model_are_fold_changes(of_log2):
+    ref, alt = (pl.Series(toy.promoters(30, seed)) for seed in (12, 13))
+    found = of_log2.effects(ref, alt)
+    ratio = np.log2(found["expression_alt"].to_numpy() / found["expression_ref"].to_numpy())
+    assert found["effect_alt_minus_ref"].to_numpy() == pytest.approx(ratio, abs=1e-4)
+    assert found["expression_ref"].to_numpy() == pytest.approx([2 ** toy.said(s) for s in ref], rel=1e-4)
+
+
+def test_a_calibration_holds_its_transform_and_older_ones_have_none(of_log2, folder, tmp_path):
+    assert calibration.load(of_log2.directory / calibration.FILE).transform == transform.Transform("log2", 0.5)
+    content = json.loads((folder / calibration.FILE).read_text())
+    del content["transform"]
+    (tmp_path / "old.json").write_text(json.dumps(content))
+    assert calibration.load(tmp_path / "old.json") == calibration.load(folder / calibration.FILE)
 
 
 def test_other_guises_of_promoters_are_predicted(predictor):

@@ -180,7 +180,7 @@ def test_a_large_svg_is_shown_as_png_but_can_be_downloaded(tmp_path, monkeypatch
 def test_every_caption_is_right_and_hostile_titles_are_text():
     for path in sorted((ROOT / "workflow/report").glob("*.rst")):
         values = {"unit": "bins", "bootstrap": 100, "max_edits": 3, "title": HOSTILE}
-        config = {"run": "x", "model": {"name": "a", "preset": "b"}, "plots": {"unit": "bins"}}
+        config = {"run": "x", "model": {"name": "a", "preset": "b"}, "counts": {"cells": "reads"}, "explain": {"motifs": ""}}
         found = report_parts.caption(path.read_text(), config=config, **values)
         assert found.startswith("<p>"), path
         assert "<script" not in found
@@ -191,6 +191,23 @@ def test_every_caption_is_right_and_hostile_titles_are_text():
     }, "every caption that FIGURES or TABLES names is a file of workflow/report"
     text = report_parts.caption("Of **{{ snakemake.params.title }}**.", unit="", bootstrap=1, max_edits=1, title="a*b_ & <c>")
     assert text == "<p>Of <strong>a*b_ &amp; &lt;c&gt;</strong>.</p>"
+
+
+def test_the_profiles_are_of_cells_only_if_cells_were_counted():
+    text = (ROOT / "workflow/report/profiles.rst").read_text()
+    values = {"unit": "bins", "bootstrap": 1, "max_edits": 1}
+    of_reads, of_cells = (report_parts.caption(text, config={"counts": {"cells": cells}}, **values) for cells in ("reads", "sheet"))
+    assert "cells inferred" not in of_reads
+    assert "Bars: reads, as cell counts per bin are unknown; line: reads expected in each bin" in " ".join(of_reads.split())
+    assert "Bars: cells inferred from reads; line: cells expected in each bin" in " ".join(of_cells.split())
+
+
+@pytest.mark.parametrize(("motifs", "expected"), [("", "no motif file was given"), ("my.jaspar", "Bars below are sites")])
+def test_the_logos_say_if_no_motif_file_was_given(motifs, expected):
+    text = (ROOT / "workflow/report/logos.rst").read_text()
+    found = report_parts.caption(text, config={"explain": {"motifs": motifs}}, title="Set", unit="bins", bootstrap=1, max_edits=1)
+    assert [part in found for part in ("no motif file was given", "Bars below are sites")].count(True) == 1
+    assert expected in found
 
 
 def test_tables_show_intervals_beside_values_and_keep_numbers_to_sort_by():
@@ -243,10 +260,14 @@ def test_warnings_say_of_which_data_set_and_what():
     apart = findings.warnings_of(tables, {}, {}, 3, near_by_design=["b"])
     assert [each.text.partition(":")[0] for each in apart] == ["scale", "split size", "intervals"]
     assert findings.warnings_of({}, {}, {}, 3) == []
-    baseline = {"leak/demonstration.tsv": [{"condition": "index error", "r": "0.99"}, {"condition": "leakage-controlled", "r": "0.5"}]}
+    rows = [{"condition": "index error", "r": "0.99"}, {"condition": "leakage-controlled", "r": "0.5", "test_records": "20"}]
+    baseline = {"leak/demonstration.tsv": rows}
     (found,) = findings.warnings_of(baseline, {"val_r": 0.4}, {}, 3)
     assert (found.of, found.text.partition(",")[0]) == ("val split", "baseline: ridge regression on 5-mers")
     assert findings.warnings_of(baseline, {"val_r": 0.6}, {}, 3) == []
+    few = {"leak/demonstration.tsv": [row | {"test_records": "19"} for row in rows]}
+    few |= {"intervals.tsv": [tables["intervals.tsv"][0] | {"n": "19"}]}
+    assert findings.warnings_of(few, {"val_r": 0.4}, {}, 3) == []
 
 
 def test_notes_say_what_a_reviewer_would_ask():
@@ -264,6 +285,14 @@ def test_notes_say_what_a_reviewer_would_ask():
     ):
         assert part in found
     assert "not a git checkout" in findings.notes_of({"a": {"independent": True}}, ABOUT, **good | {"commit": ""})[0]
+
+
+def test_a_value_that_is_not_judged_is_a_remark(tmp_path):
+    config = run_folder(tmp_path, {"one": "Set one"})
+    (tmp_path / "checks.tsv").write_text("dataset\tcheck\tvalue\tverdict\ttext\none\tstrand asymmetry\t0.1\tnote\tr is 0.100\n")
+    text = write(tmp_path, config)
+    assert "<li>Set one, strand asymmetry: r is 0.100.</li>" in text
+    assert "No warnings." in text
 
 
 def test_a_card_names_ceiling_and_the_best_of_others():
@@ -286,6 +315,34 @@ def test_a_card_names_ceiling_and_the_best_of_others():
         "this model minus strong: -0.070 [-0.090, -0.050], p = 0.0004 (Holm)",
         "other run, theirs: r 0.900 [0.850, 0.950]",
     ]
+
+
+def test_too_few_promoters_are_a_sentence_in_place_of_an_interval(tmp_path):
+    none = {"r": -0.954, "r_low": None, "r_high": None}
+    remark = "test has 3 promoters; at least 20 are needed for an interval"
+    scored = none | {"title": "test split", "independent": False, "n": 3, "ceiling": None, "remark": remark}
+    scored["published_models"] = {"theirs": none | {"n": 5}}
+    row = {"dataset": "test", "other": "theirs", "difference": "-0.07", "difference_low": "", "difference_high": "", "p_holm": "0.04"}
+    found = findings.card("test", scored, [row], [], "mine")
+    assert (found["r"], found["ends"]) == ("-0.954", "")
+    assert found["lines"] == [
+        f"{remark}.",
+        "published model, theirs: r -0.954 (no interval), n = 5",
+        "this model minus theirs: -0.070 (no interval)",
+    ]
+    cells = report_parts.shape([{"r": "0.9", "r_low": "", "r_high": ""}, {"r": "0.8", "r_low": "0.7", "r_high": "0.9"}])[1]
+    assert [line[0].text for line in cells] == ["0.900", "0.800 [0.700, 0.900]"]
+    config = run_folder(tmp_path, {"one": "Set one"})
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    metrics["datasets"]["one"] |= scored | {"title": "Set one", "published_models": {}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    lines = "".join(f"one\t{name}\t\tnot assessed\tnot assessed: few\n" for name in ("scale", "GC content"))
+    (tmp_path / "checks.tsv").write_text("dataset\tcheck\tvalue\tverdict\ttext\none\tx\t1\tok\ty\n" + lines)
+    text = write(tmp_path, config)
+    assert "<p>Pearson's r, no interval</p>" in text
+    assert f"<p>{remark}.</p>" in text
+    assert "1 check of the predictions" in text
+    assert "2 checks were not assessed" in text
 
 
 def test_digests_of_input_files(tmp_path):
@@ -429,6 +486,14 @@ def test_the_page_is_written_for_other_configs_too(tmp_path):
     text = write(tmp_path, config)
     assert "No warnings." in text
     assert "{data}/x.tsv" in text
+    assert "Unit of expression: units of the table." in text
+    listed = text[text.index('<ul id="assumptions">') :].partition("</ul>")[0]
+    assert text.index('id="summary-title"') < text.index('<ul id="assumptions">') < text.index('id="methods"')
+    assert "Whether elements act on one strand or on both is unknown." in listed
+    assert "<code>assay.strand: unknown</code>" in listed
+    assert "Sequence accounting</h2>" in text
+    said = re.sub(r"<pre.*?</pre>|<style>.*?</style>|<script>.*?</script>|data:[^\"]*", "", text, flags=re.DOTALL)
+    assert not re.findall(r"[^.>]*(?:bin units|\bcells\b|Reads and|Read and)[^.<]*", said)
     assert "share a k-mer of 24 bp" in text
     assert "At most 99 promoters were used for training" in text
     assert "ensemble of 3 seeds" in text

@@ -126,6 +126,7 @@ CHANGES = {
     },
     "counts.scale": ("gate", FROM["estimate_expression"]),
     "counts.cells": ("reads", FROM["estimate_expression"]),
+    "assay.strand": ("one", SCORING),
     "input.table": ("other.tsv", FROM["ingest_table"]),
     "input.format": ("tsv", FROM["ingest_table"]),
     "input.header": (False, FROM["ingest_table"]),
@@ -148,6 +149,7 @@ CHANGES = {
     },
     "input.expression_min": (-1, FROM["ingest_table"]),
     "input.expression_max": (18, FROM["ingest_table"]),
+    "input.transform": ("rank_normal", FROM["ingest_table"]),
     "input.duplicates": ("mean", FROM["ingest_table"]),
     "input.barcodes": ("mean", FROM["ingest_table"]),
     "scaffold.file": ("other.yaml", FROM["simulate_assay"]),
@@ -249,6 +251,7 @@ CHANGES |= {  # no public data sets here
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
 UNTESTED = {
     "counts.table": "`estimate_expression` and all that follows",
+    "input.transform_floor": "with `input.transform: log2`, `ingest_table` and all that follows",
     "counts.sample_sheet": "what reads the files of the bins, or `estimate_expression` if only gates or cells differ, and all that follows",
     "run": "everything, under another results folder",
     "data": "what reads from {data}",

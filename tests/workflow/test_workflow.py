@@ -75,7 +75,7 @@ def test_promoters_are_explained_and_checked(finished):
         assert (results / f"figures/explain/{figure}.png").stat().st_size > 10_000
         assert (results / f"figures/explain/{figure}.svg").stat().st_size > 10_000
     checked = pl.read_csv(results / "checks.tsv", separator="\t")
-    assert dict(checked.group_by("dataset").len().iter_rows()) == {"simulated_independent": 7, "test": 8, "train": 1, "val": 1}
+    assert dict(checked.group_by("dataset").len().iter_rows()) == {"simulated_independent": 9, "test": 10, "train": 1, "val": 1}
     short = checked.filter(check="padding", dataset="test")["text"].item()
     assert f"{(predictions['sequence'].str.len_bytes() < 110).sum()} promoters shorter than the window" in short
 

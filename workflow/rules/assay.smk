@@ -262,6 +262,6 @@ rule plot_expression:
         sheet_path=PLAN.config["counts"]["sample_sheet"],
         cells=PLAN.config["counts"]["cells"],
         scale=PLAN.config["counts"]["scale"],
-        unit=PLAN.config["plots"]["unit"],
+        unit=PLAN.input_unit,
     script:
         "../../scripts/plot_expression.py"

@@ -47,6 +47,13 @@ def path_of_table(wildcards):
     return file_or_receipt(wildcards, wildcards.dataset, table)
 
 
+def transform_of_library(wildcards):
+    """Return the transform that was fitted to the library, for the other data sets."""
+    if wildcards.dataset == LIBRARY or PLAN.transform["name"] != "rank_normal":
+        return []
+    return f"results/{wildcards.run}/tables/{LIBRARY}.transform.json"
+
+
 def dream_inputs(wildcards):
     """Return the inputs of score_dream: predictions and files of the DREAM challenge, or their receipts."""
     files = {
@@ -119,3 +126,29 @@ def replicate_figures():
             labels={"figure": "8 replicates"},
         ),
     }
+
+
+def motif_figures():
+    """Return the outputs of the figure of motifs, if motifs are searched for."""
+    if not PLAN.with_motifs:
+        return {}
+    return {
+        "png": "results/{run}/figures/explain/motifs.png",
+        "svg": report(
+            "results/{run}/figures/explain/motifs.svg",
+            caption="../report/motifs.rst",
+            category="Model interpretation",
+            labels={"figure": "motifs"},
+        ),
+    }
+
+
+def motif_table(path):
+    """Return the table of motifs as part of the report, if motifs are searched for; it is empty otherwise."""
+    if not PLAN.with_motifs:
+        return path
+    return report(
+        path,
+        caption="../report/motifs_table.rst",
+        category="Model interpretation",
+    )

@@ -53,6 +53,8 @@ rule evaluate_model:
         split_method=PLAN.config["split"]["method"],
         titles=[PLAN.title_of(dataset) for dataset in PLAN.scored],
         extras=[PLAN.extras_of(dataset) for dataset in PLAN.scored],
+        transform=PLAN.config["input"]["transform"],
+        strand=PLAN.config["assay"]["strand"],
         bootstrap=PLAN.config["evaluation"]["bootstrap"],
         seed=PLAN.seed_of("evaluation"),
     script:
@@ -118,7 +120,7 @@ rule plot_predictions:
     params:
         code=code_of("plot_predictions"),
         title=lambda wildcards: PLAN.title_of(wildcards.dataset),
-        unit=PLAN.config["plots"]["unit"],
+        unit=PLAN.unit,
         hexagons=PLAN.config["plots"]["hexagons"],
     script:
         "../../scripts/plot_predictions.py"
@@ -149,7 +151,7 @@ rule plot_subgroups:
     params:
         code=code_of("plot_subgroups"),
         title=lambda wildcards: PLAN.title_of(wildcards.dataset),
-        unit=PLAN.config["plots"]["unit"],
+        unit=PLAN.unit,
     script:
         "../../scripts/plot_subgroups.py"
 

@@ -12,11 +12,7 @@ rule explain_model:
         contributions="results/{run}/explain/contributions.parquet",
         seqlets="results/{run}/explain/seqlets.tsv",
         sites="results/{run}/explain/sites.tsv",
-        motifs=report(
-            "results/{run}/explain/motifs.tsv",
-            caption="../report/motifs_table.rst",
-            category="Model interpretation",
-        ),
+        motifs=motif_table("results/{run}/explain/motifs.tsv"),
         summary="results/{run}/explain/summary.json",
     log:
         "results/{run}/logs/explain_model.log",
@@ -48,13 +44,7 @@ rule plot_motifs:
         motifs="results/{run}/explain/motifs.tsv",
         summary="results/{run}/explain/summary.json",
     output:
-        png="results/{run}/figures/explain/motifs.png",
-        svg=report(
-            "results/{run}/figures/explain/motifs.svg",
-            caption="../report/motifs.rst",
-            category="Model interpretation",
-            labels={"figure": "motifs"},
-        ),
+        **motif_figures(),
         logos_png="results/{run}/figures/explain/logos.png",
         logos_svg=report(
             "results/{run}/figures/explain/logos.svg",
@@ -75,8 +65,9 @@ rule plot_motifs:
     params:
         code=code_of("plot_motifs"),
         title=PLAN.title_of(PLAN.explained) if PLAN.explained else "",
-        unit=PLAN.config["plots"]["unit"],
+        unit=PLAN.unit,
         logos=PLAN.config["explain"]["logos"],
+        with_motifs=PLAN.with_motifs,
     script:
         "../../scripts/plot_motifs.py"
 

@@ -3,6 +3,7 @@ rule calibrate_model:
     input:
         train="results/{run}/splits/train.parquet",
         validation="results/{run}/splits/val.parquet",
+        transform="results/{run}/tables/library.transform.json",
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
         scaffolds=PLAN.scaffolds,

@@ -38,8 +38,10 @@ rule ingest_table:
     input:
         table=path_of_table,
         scaffolds=PLAN.scaffolds,
+        transform=transform_of_library,
     output:
         promoters="results/{run}/tables/{dataset}.parquet",
+        transform="results/{run}/tables/{dataset}.transform.json",
         ledger="results/{run}/ledger/ingest_table.{dataset}.tsv",
     log:
         "results/{run}/logs/ingest_table.{dataset}.log",
@@ -56,19 +58,13 @@ rule ingest_table:
         fetched=lambda wildcards: PLAN.fetched(
             wildcards.dataset, PLAN.table_of(wildcards.dataset)["table"]
         ),
-        format=lambda wildcards: PLAN.table_of(wildcards.dataset)["format"],
-        header=lambda wildcards: PLAN.table_of(wildcards.dataset)["header"],
-        columns=lambda wildcards: PLAN.table_of(wildcards.dataset)["columns"],
-        expression_min=lambda wildcards: PLAN.table_of(wildcards.dataset)[
-            "expression_min"
+        reading=lambda wildcards: PLAN.reading_of(wildcards.dataset),
+        transform=PLAN.transform,
+        measured=lambda wildcards: PLAN.measured_of(wildcards.dataset),
+        parents=lambda wildcards: [
+            PLAN.extras_of(wildcards.dataset)[key]
+            for key in ["parent", "parent_sequence"]
         ],
-        expression_max=lambda wildcards: PLAN.table_of(wildcards.dataset)[
-            "expression_max"
-        ],
-        extras=lambda wildcards: {
-            key: PLAN.extras_of(wildcards.dataset)[key]
-            for key in ["keep", "keep_if_there", "parent", "parent_sequence"]
-        },
         scaffold=PLAN.config["scaffold"]["name"],
         policy=lambda wildcards: {
             "add_missing_flanks": PLAN.config["scaffold"]["add_missing_flanks"],

@@ -32,7 +32,8 @@ def predict_command(commands: Any) -> None:
     parser = commands.add_parser(
         "predict",
         help="predict expression of promoters, with 95 %% intervals",
-        description="Predict the expression of promoters. Output columns: name, sequence with flanks, expression, its 95 % interval, and "
+        description="Predict the expression of promoters. Output columns: name, sequence with flanks, expression and its 95 % interval in "
+        "the unit of the training table, and "
         "why a promoter is out of distribution (empty if it is not). docs/using.md describes them.",
     )
     _add_model(parser)
@@ -49,7 +50,7 @@ def variants_command(commands: Any) -> None:
         "variants",
         help="predict variant effects: expression of alt minus expression of ref",
         description="Predict variant effects: the expression of the alternative promoter minus that of the reference. Variants with "
-        "positive effects raise expression.",
+        "positive effects raise expression. If the model was trained on log2 of expression, effects are log2 fold changes.",
     )
     _add_model(parser)
     parser.add_argument("ref", metavar="REF", help="reference promoters: FASTA or table, as for predict")
@@ -210,6 +211,7 @@ def _explain(options: argparse.Namespace) -> None:
     import numpy as np
     import polars as pl
 
+    from gpraflow.core import config as configs
     from gpraflow.core import drawing, files, resources
     from gpraflow.core.ledger import Ledger
     from gpraflow.explanation import figures, mutagenesis
@@ -248,11 +250,13 @@ def _explain(options: argparse.Namespace) -> None:
     files.write_text(folder / "motifs.tsv", summary.write_csv(separator="\t", float_precision=6))
     files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
     values = mutagenesis.contributions(effects)
+    plain = predictor.transform.name == "none"
+    unit = "units of expression" if plain else configs.transformed_unit(predictor.transform.name, "expression")
     for row in range(min(options.logos, rows.height)):
         name, sequence = rows["name"][row], rows["sequence"][row]
         here = of_place.filter(name=places[row])
         title = f"{name}: gradient x input" if options.gradients else name
-        figure = figures.contribution_logos([(sequence, values[row], int(begin[row]), here, title)])
+        figure = figures.contribution_logos([(sequence, values[row], int(begin[row]), here, title)], unit)
         stem = f"{row + 1}_{re.sub('[^A-Za-z0-9._-]', '_', name)[:60]}"
         drawing.save(figure, folder / "logos" / f"{stem}.png", folder / "logos" / f"{stem}.svg")
 

@@ -15,7 +15,6 @@ from gpraflow.core import schema as schemas
 from gpraflow.models import registry
 from gpraflow.sequences import segments
 
-EXPRESSION = "results/{run}/expression/promoters.parquet"
 SIMULATED = "results/{run}/simulated/"
 LIBRARY = "library"
 COLUMNS = ("sequence", "expression", "expression_sd", "n_reads", "group")  # columns that a sheet of independent data sets can name
@@ -61,6 +60,7 @@ class Plan:
         configs.check_space(config["tuning"]["space"], config["training"], sizes)
         configs.check_splits(config)
         segments.parse(config["scaffold"]["segments"])
+        configs.check_transform(config)
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
         self.scored = [*config["evaluation"]["splits"], *self.independent]
@@ -69,8 +69,8 @@ class Plan:
         configs.check_dream(config["evaluation"]["dream"], self.independent)
         self.dream = config["evaluation"]["dream"]["dataset"]
         self.public = self._load_public()
-        self.from_bins = self.fill(config["input"]["table"]) == self.fill(EXPRESSION)
-        self.from_reads = self.from_bins and not config["counts"]["table"]
+        self.from_bins = configs.from_bins(config)
+        self.from_reads = configs.from_reads(config)
         self.sheet = self._load_sheet()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
@@ -173,9 +173,37 @@ class Plan:
         value = self.config[section]["motifs"]
         return resources.resolve(value, resources.MOTIFS, f"{section}.motifs")
 
+    @property
+    def with_motifs(self) -> bool:
+        """Return True if known motifs are searched for in the explained promoters."""
+        return bool(self.explained and self.motif_file("explain"))
+
     def table_of(self, dataset: str) -> dict[str, Any]:
         """Return the options for reading a table: that of the library or of an independent data set."""
         return self.config["input"] if dataset == LIBRARY else self.independent[dataset]
+
+    def reading_of(self, dataset: str) -> dict[str, Any]:
+        """Return the options for reading a table as keywords of `ingest.ingest`."""
+        table, extras, transform = self.table_of(dataset), self.extras_of(dataset), self.transform
+        return {
+            "columns": table["columns"],
+            "file_format": table["format"],
+            "header": table["header"],
+            "expression_range": [table["expression_min"], table["expression_max"]],
+            "keep": extras["keep"],
+            "keep_if_there": extras["keep_if_there"],
+            "positive": transform["name"] == "log2" and transform["floor"] is None,
+        }
+
+    def measured_of(self, dataset: str) -> list[str]:
+        """Return the further columns of measured expression of an independent data set: replicates, and that of parents."""
+        extras = self.extras_of(dataset)
+        return [*extras["replicates"], *filter(None, [extras["parent_expression"]])]
+
+    @property
+    def transform(self) -> dict[str, Any]:
+        """Return the transform of expression as keywords of `transform.fit`."""
+        return {"name": self.config["input"]["transform"], "floor": self.config["input"]["transform_floor"]}
 
     def extras_of(self, dataset: str) -> dict[str, Any]:
         """Return the additional properties of an independent data set; empty for the library and its splits."""
@@ -249,6 +277,16 @@ class Plan:
     # The report
 
     @property
+    def input_unit(self) -> str:
+        """Return the unit of expression as it is estimated or read."""
+        return configs.input_unit(self.config)
+
+    @property
+    def unit(self) -> str:
+        """Return the unit of expression in training and in scores."""
+        return configs.unit(self.config)
+
+    @property
     def has_replicates(self) -> bool:
         """Return True if the assay has several replicates."""
         return len({row.get("replicate", "") for row in self.bins}) > 1
@@ -272,7 +310,8 @@ class Plan:
             *[f"subgroups/{dataset}" for dataset in self.scored],
             *(["comparison"] if self.config["comparison"]["runs"] else []),
             *(["factors"] if self.architecture.parameters else []),
-            *(["explain/motifs", "explain/logos"] if self.explained else []),
+            *(["explain/motifs"] if self.with_motifs else []),
+            *(["explain/logos"] if self.explained else []),
         ]
 
     @property
@@ -284,5 +323,5 @@ class Plan:
             *(["comparison/scores", "comparison/tests"] if self.config["comparison"]["runs"] else []),
             *(["dream"] if self.dream else []),
             *(["factors"] if self.architecture.parameters else []),
-            *(["explain/motifs"] if self.explained else []),
+            *(["explain/motifs"] if self.with_motifs else []),
         ]

@@ -23,6 +23,8 @@ _STEPS = {"merge_pairs": "merged", "count_reads": "counted"}  # rule -> what its
 _SMALL = 7.5
 _STEP = [1, 2, 2.5, 5, 10]  # step sizes for axis ticks
 _BLOCK = 100_000
+_ONE_PARENT = 0.6  # share of the most frequent base at half of the positions, from which inserts are variants of one parent
+_FLAT = 0.04  # median absolute deviation between positions of the share of a base, below which inserts are random
 _QUANTILES = (0.10, 0.35, 0.65, 0.90)
 _SHALLOW = (6, 20)  # range of reads of a poorly covered example promoter
 
@@ -290,8 +292,62 @@ def rarefaction(sheet: Sheet, bins: Sequence[Histogram], library: Histogram) -> 
     return figure
 
 
+def library_kind(composition: np.ndarray) -> str:
+    """Return what a library consists of, judged by its bases at each position.
+
+    Parameters
+    ----------
+    composition
+        As in `inserts`.
+
+    Returns
+    -------
+    str
+        ``variants`` of one parent, if the most frequent base has a share of at least .6 at half of the positions; ``random``, if the
+        shares of bases hardly differ between positions (median absolute deviation below .04, so that a fixed site does not count);
+        else ``mixed``, such as several parents.
+    """
+    if not len(composition):
+        return "random"
+    share = composition / np.maximum(composition.sum(axis=1), 1)[:, None]
+    if np.median(share.max(axis=1)) >= _ONE_PARENT:
+        return "variants"
+    deviation = np.median(np.abs(share - np.median(share, axis=0)), axis=0)
+    return "random" if deviation[: len(_BASES) - 1].mean() < _FLAT else "mixed"
+
+
+def _base_lines(axes: Any, share: np.ndarray) -> None:
+    """Draw the share of each base by position as lines, which are flat for random inserts."""
+    for (base, colour), values in zip(_BASES.items(), share.T, strict=True):
+        axes.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=1, label=base)
+    axes.set(ylabel="share of distinct inserts (%)", title="Bases", ylim=(0, max(50, 1.15 * share.max(initial=0))))
+
+
+def _mutation_bars(axes: Any, share: np.ndarray) -> None:
+    """Draw the share of inserts that differ from the most frequent base at each position, stacked by the base that they have."""
+    mutated = np.where(np.arange(share.shape[1]) == share.argmax(axis=1)[:, None], 0, share)
+    bottom = np.zeros(len(share))
+    for (base, colour), values in zip(_BASES.items(), mutated.T, strict=True):
+        axes.bar(np.arange(1, len(values) + 1), values, width=1.0, bottom=bottom, color=colour, label=base)
+        bottom += values
+    axes.set(ylabel="other than the most\nfrequent base (%)", title="Mutations", ylim=(0, 1.25 * max(bottom.max(initial=0), 1)))
+    axes.set_xlim(0.5, len(share) + 0.5)
+
+
+def _base_map(figure: Any, axes: Any, share: np.ndarray) -> None:
+    """Draw the share of each base by position as a heat map, for libraries of several parents."""
+    extent = (0.5, len(share) + 0.5, len(_BASES) - 0.5, -0.5)
+    image = axes.imshow(share.T, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0, vmax=100, extent=extent)
+    axes.set_yticks(range(len(_BASES)), list(_BASES))
+    axes.set(ylabel="base", title="Bases")
+    figure.colorbar(image, ax=axes, label="share of distinct inserts (%)").outline.set_visible(False)
+
+
 def inserts(lengths: np.ndarray, length_reads: np.ndarray, composition: np.ndarray) -> Any:
     """Plot reads by insert length, and base composition by position for inserts of the most frequent length.
+
+    The composition is drawn as lines for random inserts, as mutation rates for variants of one parent, and as a heat map for other
+    libraries (`library_kind`).
 
     Parameters
     ----------
@@ -313,13 +369,15 @@ def inserts(lengths: np.ndarray, length_reads: np.ndarray, composition: np.ndarr
         left.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, steps=_STEP))
         total = composition.sum(axis=1)
         share = 100 * composition / np.maximum(total, 1)[:, None]
-        for (base, colour), values in zip(_BASES.items(), share.T, strict=True):
-            right.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=1, label=base)
+        kind = library_kind(composition)
+        if kind == "mixed":
+            _base_map(figure, right, share)
+        else:
+            (_mutation_bars if kind == "variants" else _base_lines)(right, share)
+            right.legend(frameon=False, fontsize=_SMALL, ncols=5, loc="upper right", columnspacing=1, handlelength=1.2)
         number = f"\n{total[0]:,} distinct inserts of {len(total)} bp" if len(total) else ""
-        right.set(xlabel=f"position from the 5' flank (bp){number}", ylabel="share of distinct inserts (%)", title="Bases")
-        right.set_ylim(0, max(50, 1.15 * share.max(initial=0)))
+        right.set_xlabel(f"position from the 5' flank (bp){number}")
         right.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True, steps=_STEP))
-        right.legend(frameon=False, fontsize=_SMALL, ncols=5, loc="upper right", columnspacing=1, handlelength=1.2)
     return figure
 
 
@@ -433,22 +491,26 @@ def profiles(
     high: np.ndarray,
     n_reads: np.ndarray,
     unit: str,
+    counted: str = "cells",
 ) -> Any:
-    """Plot up to eight promoters across the bins: observed share of cells, fitted distribution, and estimate with its 95 % interval.
+    """Plot up to eight promoters across the bins: observed share of cells or reads, fitted distribution, and estimate with 95 % interval.
 
     Parameters
     ----------
     edges
         Finite edges of the bins in ``unit``, shape ``(bins + 1,)``.
     observed, expected
-        Observed and fitted shares of cells, shape ``(promoters, bins)``.
+        Observed and fitted shares of cells or reads, shape ``(promoters, bins)``.
     mean, low, high
         Expression and its 95 % interval, shape ``(promoters,)``.
     n_reads
         Reads per promoter, shape ``(promoters,)``.
     unit
         Unit of expression.
+    counted
+        What the shares are of: ``cells``, or ``reads`` if cell counts per bin are unknown.
     """
+    inferred = "cells inferred from reads" if counted == "cells" else "reads"
     middle = (edges[:-1] + edges[1:]) / 2
     marks = {"marker": ".", "markersize": 3} if len(middle) <= 32 else {}
     with plt.rc_context(STYLE):
@@ -459,8 +521,8 @@ def profiles(
             if i >= len(mean):
                 axes.set_visible(False)
                 continue
-            axes.bar(edges[:-1], 100 * observed[i], np.diff(edges), align="edge", color="0.75", label="cells inferred from reads")
-            axes.plot(middle, 100 * expected[i], color=_VERMILION, linewidth=1, label="cells expected from the fit", **marks)
+            axes.bar(edges[:-1], 100 * observed[i], np.diff(edges), align="edge", color="0.75", label=inferred)
+            axes.plot(middle, 100 * expected[i], color=_VERMILION, linewidth=1, label=f"{counted} expected from the fit", **marks)
             axes.axvspan(low[i], high[i], color=_BLUE, alpha=0.3, linewidth=0, label="expression, 95 % interval")
             axes.set_title(f"{n_reads[i]:,} reads", fontsize=_SMALL + 0.5)
             axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True, steps=_STEP))
@@ -470,8 +532,8 @@ def profiles(
             panels.flat[0].set_xlim(min(edges[0], *mean), max(edges[-1], *mean))
             panels.flat[0].set_ylim(0, None)
             figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=_SMALL)
-        figure.supxlabel(f"signal of cells ({unit})", fontsize=9)
-        figure.supylabel("share of cells (%)", fontsize=9)
+        figure.supxlabel(f"signal ({unit})", fontsize=9)
+        figure.supylabel(f"share of {counted} (%)", fontsize=9)
     return figure
 
 
@@ -532,7 +594,7 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
     return figure
 
 
-def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str) -> dict[str, Any]:
+def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str, counted: str = "cells") -> dict[str, Any]:
     """Plot all figures of an expression table (`expression.to_table`).
 
     Parameters
@@ -543,6 +605,8 @@ def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str) -> 
         Bins of each replicate. Fitted distributions are plotted for the first replicate.
     unit
         Unit of expression.
+    counted
+        As in `profiles`.
 
     Returns
     -------
@@ -559,7 +623,7 @@ def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str) -> 
     figures = {
         "depth": depth(table["n_reads"].to_numpy()),
         "expression": expression(table["expression"].to_numpy(), table["singleton"].to_numpy(), unit),
-        "profiles": profiles(first.edges, seen, expected, mean, low, high, counts[rows].sum(axis=1), of_first),
+        "profiles": profiles(first.edges, seen, expected, mean, low, high, counts[rows].sum(axis=1), of_first, counted),
     }
     if len(bins) > 1:
         measured, reads = ({each.name: table[f"{what}_{each.name}"].to_numpy() for each in bins} for what in ("expression", "n_reads"))

@@ -11,6 +11,8 @@ import yaml
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, nearest
 
+EXPRESSION = "results/{run}/expression/promoters.parquet"  # table that is estimated from sorted bins
+
 
 def load(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config with all defaults, validated against the schema.
@@ -21,6 +23,58 @@ def load(content: Mapping[str, Any]) -> dict[str, Any]:
         With one line for each invalid key.
     """
     return schemas.validate(dict(content), schemas.load("config"), "config")
+
+
+def from_bins(content: Mapping[str, Any]) -> bool:
+    """Return whether expression is estimated from sorted bins in this run, rather than read from a table."""
+    filled = [
+        table.replace("{run}", content["run"]).replace("{data}", content["data"]) for table in (content["input"]["table"], EXPRESSION)
+    ]
+    return filled[0] == filled[1]
+
+
+def from_reads(content: Mapping[str, Any]) -> bool:
+    """Return whether this run counts the reads of sorted bins itself."""
+    return from_bins(content) and not content["counts"]["table"]
+
+
+def input_unit(content: Mapping[str, Any]) -> str:
+    """Return the unit of expression as it is estimated or read: that of ``plots.unit``, or what the input is."""
+    if content["plots"]["unit"] != "auto":
+        return content["plots"]["unit"]
+    return {"bin": "bin units", "gate": "units of the gates"}[content["counts"]["scale"]] if from_bins(content) else "units of the table"
+
+
+def unit(content: Mapping[str, Any]) -> str:
+    """Return the unit of expression in training, scores and figures: that of the input (`input_unit`), transformed."""
+    own, transform = content["plots"]["unit"], content["input"]["transform"]
+    return input_unit(content) if transform == "none" else transformed_unit(transform, "expression" if own == "auto" else own)
+
+
+def transformed_unit(transform: str, name: str) -> str:
+    """Return the unit of a quantity after ``input.transform``."""
+    return {"none": name, "log2": f"log2({name})", "rank_normal": f"normal score of {name}"}[transform]
+
+
+def check_transform(content: Mapping[str, Any]) -> None:
+    """Check that other keys agree with ``input.transform``.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    name, floor = content["input"]["transform"], content["input"]["transform_floor"]
+    if floor is not None and name != "log2":
+        raise ConfigError(
+            f"input.transform_floor: {floor:g} applies to input.transform: log2 only, and that is {name}; remove it, or set log2"
+        )
+    if name == "none":
+        return
+    if content["training"]["loss"] == "bins" and content["training"]["bin_labels"] == "normal":
+        raise ConfigError(f"training.bin_labels: normal needs expression in bins, but input.transform is {name}; set training.loss: mse")
+    if content["evaluation"]["dream"]["dataset"]:
+        raise ConfigError(f"input.transform: {name} changes the labels that evaluation.dream scores; set input.transform: none")
 
 
 def check_splits(content: dict[str, Any]) -> None:

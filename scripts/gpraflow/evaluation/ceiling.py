@@ -8,7 +8,6 @@ import polars as pl
 
 from gpraflow.evaluation import metrics
 
-_FEWEST = 10  # minimum promoters for a reliability estimate
 _DEEP = 20  # reads from which the spread over a promoter's reads is considered well estimated
 
 
@@ -61,19 +60,19 @@ def ceiling(predictions: pl.DataFrame, replicates: Sequence[str], sd_is: Literal
     -------
     dict or None
         ``from`` (replicates or errors), ``n``, ``reliability``, ``r`` (its square root: the ceiling), ``model_r`` (on the same promoters)
-        and ``share`` (model_r / r); None if the noise cannot be estimated.
+        and ``share`` (model_r / r); None if the noise cannot be estimated, as from fewer than `metrics.FEWEST` promoters.
     """
     if len(replicates) > 1:
         rows = predictions.drop_nulls(list(replicates))
         values = rows.select(replicates).to_numpy().astype(np.float64)
-        found, origin = (from_replicates(values) if len(values) >= _FEWEST else np.nan), "replicates"
+        found, origin = (from_replicates(values) if len(values) >= metrics.FEWEST else np.nan), "replicates"
     else:
         needed = ["expression_sd"] if sd_is == "standard_error" else ["expression_sd", "n_reads"]
         rows, origin = predictions.drop_nulls(needed), "errors"
         errors = rows["expression_sd"].to_numpy()
         if sd_is == "spread" and rows.height:
             errors = errors_of_spread(errors, rows["n_reads"].to_numpy())
-        found = from_errors(rows["expression"].to_numpy(), errors) if rows.height >= _FEWEST else np.nan
+        found = from_errors(rows["expression"].to_numpy(), errors) if rows.height >= metrics.FEWEST else np.nan
     if not np.isfinite(found):
         return None
     highest = float(np.sqrt(max(found, 0.0)))

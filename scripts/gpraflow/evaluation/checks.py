@@ -14,8 +14,14 @@ REVERSE_COMPLEMENT, IN_PLASMID, PADDED_OTHERWISE = (
     "predicted_padded_otherwise",
 )  # of `Predictor.probe`
 _LEARNT = 0.1  # share of variance; a model trained on permuted labels does not explain more by chance
+_SPLITS = ("train", "val", "test")
+_EQUAL_MEASUREMENTS, _EQUAL_PREDICTIONS = "all measurements are equal", "all predictions are equal"
+_OF_PREDICTIONS = ("label distribution", "constant predictions", "scale", "GC content", "singletons", "strand asymmetry", "padding")
+_FEW, _MOST_VARIANCE = 0.01, 0.5  # share of the promoters that must not hold more than this share of the variance
 _CONSTANT = 0.05  # ratio of standard deviations, predicted to measured, below which predictions count as constant
 _SHIFT, _STRETCH = 2.0, 3.0  # difference of means in sd, and ratio of sd, above which scales count as different
+_Z = 1.96  # r of independent values exceeds this divided by sqrt(n) in 2.5 % of cases
+_DETERMINED = 1 - 1e-9  # absolute correlation with GC content from which GC content determines the values
 _GC_SHARE = 0.5  # of r that must remain when GC content is controlled for
 _SINGLETONS = 0.2  # fraction of promoters observed in one bin or read only
 _SAME = 0.01  # of the sd of predictions: a model with smaller mean differences does not distinguish strands
@@ -24,7 +30,9 @@ _NEAR = 0.05  # share of scored promoters near a training promoter, from which s
 _PADDING = 0.25  # of the sd of predictions: larger mean changes with the padding are a warning
 
 
-def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -> list[dict[str, Any]]:
+def check(
+    predictions: pl.DataFrame, dataset: str, both_strands: bool = False, transform: str = "none", strand: str = "unknown"
+) -> list[dict[str, Any]]:
     """Check predictions for artefacts that inflate or limit scores.
 
     Parameters
@@ -35,22 +43,32 @@ def check(predictions: pl.DataFrame, dataset: str, both_strands: bool = False) -
         Name of the data set.
     both_strands
         Whether the model was trained on both strands of promoters, or averages predictions over both.
+    transform
+        Transform of expression (``input.transform``).
+    strand
+        Strands on which elements act (``assay.strand``): both, one or unknown. Strand asymmetry is judged for both only.
 
     Returns
     -------
     list of dict
-        `verdicts.COLUMNS`; ``verdict`` is ok, warning or not applicable. Strand asymmetry and padding are judged by the columns of
+        `verdicts.COLUMNS`; ``verdict`` is ok, warning, note (a value that is not judged), not applicable (the data do not allow the check)
+        or not assessed (too few promoters, or a statistic that is not defined). Strand asymmetry and padding are judged by the columns of
         `prediction.Predictor.probe`, and are not applicable without them.
     """
+    if remark := metrics.too_few(predictions.height, dataset, "a verdict"):
+        unassessed = [_too_few(predictions.height, dataset), *(_not_assessed(name, remark) for name in _OF_PREDICTIONS)]
+        return [{"dataset": dataset} | row for row in unassessed]
     p, m = (predictions[name].to_numpy().astype(np.float64) for name in ("predicted", "expression"))
     return [
         {"dataset": dataset} | found
         for found in (
+            _enough(predictions.height),
+            _labels(m, transform),
             _constant(p, m),
             _scale(p, m),
             _gc(predictions["sequence"], p, m),
-            _singletons(predictions),
-            _strand(predictions, both_strands),
+            _singletons(predictions, transform),
+            _strand(predictions, both_strands, strand),
             _padding(predictions),
         )
     ]
@@ -96,7 +114,7 @@ def distance_to_training(audit: pl.DataFrame, total: int, split_method: str) -> 
     else:
         why = "scores are for relatives of training promoters and do not test generalisation; look for barcodes in the sequences, variants"
         why += " of one parent, and a small neighbours.max_edits"
-    return _finding("distance to training", near / n, related, text, f"{text}: {why}")
+    return _finding("distance to training", near / n, related, text, f"{text}: {why}", "no distance is defined")
 
 
 def _edits(number: float) -> str:
@@ -109,6 +127,8 @@ def _number(count: int) -> str:
 
 def permuted_labels(control: Mapping[str, Any]) -> dict[str, Any]:
     """Return the check of a label-permutation control: ``n`` validation promoters, ``epochs``, and the ``r`` and ``val_loss`` reached."""
+    if remark := metrics.too_few(control["n"], "val", "a verdict"):
+        return {"dataset": "val"} | _not_assessed("label permutation", remark)
     r, explained = control["r"] or 0.0, 1 - control["val_loss"]  # r is None for constant predictions
     text = f"trained on permuted labels for {control['epochs']} epochs, the model reaches r = {r:.3f} and explains {100 * explained:.1f} %"
     text += f" of the variance of the {control['n']} validation promoters"
@@ -118,11 +138,36 @@ def permuted_labels(control: Mapping[str, Any]) -> dict[str, Any]:
         explained > _LEARNT,
         f"{text}: nothing is learnt, as expected",
         f"{text}: permuted labels cannot be learnt; look for copies of validation promoters in train, and check how labels were made",
+        "the validation loss is not a finite number",
     )
 
 
-def _finding(name: str, value: float, bad: bool, good_text: str, bad_text: str) -> dict[str, Any]:
+def _finding(name: str, value: float, bad: bool, good_text: str, bad_text: str, undefined_text: str) -> dict[str, Any]:
+    """Return a row of `COLUMNS`; a value that is not a finite number is not assessed, because of ``undefined_text``."""
+    if not np.isfinite(value):
+        return _not_assessed(name, undefined_text)
     return {"check": name, "value": metrics.finite(value), "verdict": "warning" if bad else "ok", "text": bad_text if bad else good_text}
+
+
+def _enough(n: int) -> dict[str, Any]:
+    return _finding("number of promoters", n, False, f"{n:,} promoters", "", "")
+
+
+def _too_few(n: int, dataset: str) -> dict[str, Any]:
+    remark = metrics.too_few(n, dataset, "intervals and verdicts")
+    advice = f"; raise split.fractions.{dataset}" if dataset in _SPLITS else ""
+    return {"check": "number of promoters", "value": float(n), "verdict": "warning", "text": f"{remark}{advice}"}
+
+
+def _labels(m: np.ndarray, transform: str) -> dict[str, Any]:
+    """Check that the variance of the measurements does not come from few promoters, as that of log-normal expression does."""
+    few, squares = max(1, round(_FEW * len(m))), np.sort((m - m.mean()) ** 2)[::-1]
+    share = float(squares[:few].sum() / squares.sum()) if squares[0] > 0 else float("nan")
+    text = f"{few} of {len(m):,} promoters hold {100 * share:.0f} % of the variance of the measurements"
+    floor = " and input.transform_floor" if m.min() <= 0 else ""
+    advice = f"set input.transform: log2{floor}" if transform == "none" else f"input.transform is {transform}: check these measurements"
+    bad = f"{text}; training and all scores but rho depend on them; {advice}"
+    return _finding("label distribution", share, share >= _MOST_VARIANCE, text, bad, _EQUAL_MEASUREMENTS)
 
 
 def _constant(p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
@@ -133,6 +178,7 @@ def _constant(p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
         bool(share < _CONSTANT),
         f"the standard deviation of predictions is {share:.2f} of that of measurements",
         f"the standard deviation of predictions is only {share:.3f} of that of measurements: all predictions are nearly equal",
+        _EQUAL_MEASUREMENTS,
     )
 
 
@@ -146,6 +192,7 @@ def _scale(p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
         bool(shift > _SHIFT or stretch > _STRETCH),
         f"same scale: {ranges}",
         f"different scale: {ranges} (for example bins 0 to 17 and MAUDE units). Only r and rho are meaningful here, not R2, mse and slope",
+        _EQUAL_MEASUREMENTS,
     )
 
 
@@ -153,13 +200,17 @@ def _gc(sequences: pl.Series, p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
     known = sequences.str.count_matches("[ACGT]").clip(1)
     gc = (sequences.str.count_matches("[GC]") / known).to_numpy().astype(np.float64)
     r, with_p, with_m = metrics.pearson(p, m), metrics.pearson(p, gc), metrics.pearson(m, gc)
-    partial = partial_correlation(r, with_p, with_m)
+    if r <= _Z / np.sqrt(len(p)):
+        return _not_assessed("GC content", f"r is {r:.3f}, not above 0 by more than chance; there is no agreement to explain")
+    # Predictions or measurements that GC content determines have no other variation that could agree.
+    partial = 0.0 if max(abs(with_p), abs(with_m)) > _DETERMINED else partial_correlation(r, with_p, with_m)
     return _finding(
         "GC content",
         partial,
         bool(partial < _GC_SHARE * r),
         f"r is {r:.3f}, and {partial:.3f} with GC content controlled for (GC alone: {with_m:.3f}): not explained by GC content",
         f"r is {r:.3f}, but only {partial:.3f} with GC content controlled for (GC alone: {with_m:.3f}): mostly explained by GC content",
+        "r is not defined: predictions or measurements are all equal",
     )
 
 
@@ -171,13 +222,15 @@ def partial_correlation(r_xy: float, r_xz: float, r_yz: float) -> float:
     return (r_xy - r_xz * r_yz) / np.sqrt(left) if left > 0 else float("nan")
 
 
-def _singletons(predictions: pl.DataFrame) -> dict[str, Any]:
+def _singletons(predictions: pl.DataFrame, transform: str) -> dict[str, Any]:
     if not predictions["singleton"].is_null().all():
         one, what = predictions["singleton"].fill_null(False), "have all reads in one bin"
     elif not predictions["n_reads"].is_null().all():
         one, what = (predictions["n_reads"] == 1).fill_null(False), "have one read"
     else:
-        one, what = predictions["expression"] % 1 == 0, "have a whole number as expression, which suggests a single bin"
+        one, what = predictions["expression"] % 1 == 0, "have a whole number as expression, as the mean of a single bin is"
+        if transform != "none" or one.all() or not one.any():
+            return _not_applicable("singletons", "neither singleton nor n_reads is known")
     share = float(one.mean())  # type: ignore[arg-type]
     return _finding(
         "singletons",
@@ -185,11 +238,16 @@ def _singletons(predictions: pl.DataFrame) -> dict[str, Any]:
         share > _SINGLETONS,
         f"{100 * share:.1f} % of promoters {what}",
         f"{100 * share:.1f} % of promoters {what}: their labels are the noisiest, which limits r (see the noise ceiling)",
+        "no promoters",
     )
 
 
 def _not_applicable(name: str, text: str) -> dict[str, Any]:
     return {"check": name, "value": None, "verdict": "not applicable", "text": text}
+
+
+def _not_assessed(name: str, reason: str) -> dict[str, Any]:
+    return {"check": name, "value": None, "verdict": "not assessed", "text": f"not assessed: {reason}"}
 
 
 def _differences(predictions: pl.DataFrame, other: str) -> tuple[int, float, float]:
@@ -203,14 +261,28 @@ def _differences(predictions: pl.DataFrame, other: str) -> tuple[int, float, flo
     return known.height, size, size / sd
 
 
-def _strand(predictions: pl.DataFrame, both_strands: bool) -> dict[str, Any]:
+def _unusable(n: int, share: float, what: str) -> str | None:
+    """Return why differences of ``n`` predictions cannot be judged; None if they can."""
+    if n < metrics.FEWEST:
+        return f"{n} {what}; at least {metrics.FEWEST} are needed"
+    return None if np.isfinite(share) else _EQUAL_PREDICTIONS
+
+
+def _strand(predictions: pl.DataFrame, both_strands: bool, strand: str) -> dict[str, Any]:
+    if strand == "one":
+        return _not_assessed("strand asymmetry", "the element acts on one strand (assay.strand)")
     n, size, share = _differences(predictions, REVERSE_COMPLEMENT)
-    if n < 2 or not np.isfinite(share):
-        return _not_applicable("strand asymmetry", "no predictions for reverse-complemented inserts, or all predictions are equal")
+    if not n:
+        return _not_applicable("strand asymmetry", "no predictions for reverse-complemented inserts")
+    if remark := _unusable(n, share, "reverse-complemented inserts"):
+        return _not_assessed("strand asymmetry", remark)
     known = predictions.drop_nulls(REVERSE_COMPLEMENT)
     r = metrics.pearson(known["predicted"].to_numpy(), known[REVERSE_COMPLEMENT].to_numpy())
     text = f"{n} inserts reverse-complemented: r with the original predictions is {r:.3f}, mean difference {size:.2g}"
     text += f" ({share:.2f} sd)"
+    if strand == "unknown" and np.isfinite(r):
+        text += "; not judged, since assay.strand does not say on which strands the elements act"
+        return {"check": "strand asymmetry", "value": r, "verdict": "note", "text": text}
     blind = share < _SAME
     why = (
         "the model does not distinguish strands, although it was trained on one strand"
@@ -220,17 +292,21 @@ def _strand(predictions: pl.DataFrame, both_strands: bool) -> dict[str, Any]:
     good = (
         "as intended, since the model was trained on both strands" if blind else "sites act in both orientations, and orientation matters"
     )
-    return _finding("strand asymmetry", r, (blind and not both_strands) or r < _UNRELATED, f"{text}: {good}", f"{text}: {why}")
+    return _finding(
+        "strand asymmetry", r, (blind and not both_strands) or r < _UNRELATED, f"{text}: {good}", f"{text}: {why}", _EQUAL_PREDICTIONS
+    )
 
 
 def _padding(predictions: pl.DataFrame) -> dict[str, Any]:
     n, size, share = _differences(predictions, PADDED_OTHERWISE)
     in_plasmid, plasmid_size, plasmid_share = _differences(predictions, IN_PLASMID)
-    if not n or not np.isfinite(share):
-        return _not_applicable("padding", "no promoter is shorter than the window, or all predictions are equal")
+    if not n:
+        return _not_applicable("padding", "no promoter is shorter than the window")
+    if remark := _unusable(n, share, "promoters shorter than the window"):
+        return _not_assessed("padding", remark)
     text = f"{n} promoters shorter than the window: padding at the other end changes predictions by {size:.2g} on average ({share:.2f} sd)"
     if in_plasmid:
         text += f", plasmid sequence in place of N by {plasmid_size:.2g} ({plasmid_share:.2f} sd, n = {in_plasmid})"
     worst = max(share, plasmid_share) if in_plasmid else share
     bad = "predictions of short promoters depend too much on the padding; do not compare promoters of different lengths"
-    return _finding("padding", worst, worst > _PADDING, f"{text}: padding matters little", f"{text}: {bad}")
+    return _finding("padding", worst, worst > _PADDING, f"{text}: padding matters little", f"{text}: {bad}", _EQUAL_PREDICTIONS)

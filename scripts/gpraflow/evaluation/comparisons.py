@@ -90,12 +90,12 @@ def compare(
     Returns
     -------
     dict
-        `COLUMNS` without ``p_holm``; ``p`` is from `williams`.
+        `COLUMNS` without ``p_holm``; ``p`` is from `williams`. The ends of the difference are None below `metrics.FEWEST` promoters.
     """
     model, other = predictions
     r = {name: metrics.pearson(values, measured) for name, values in predictions.items()}
     _, p = williams(r[model], r[other], metrics.pearson(predictions[model], predictions[other]), len(measured))
-    low, high = metrics.interval(drawn[model] - drawn[other])
+    low, high = metrics.interval(drawn[model] - drawn[other]) if len(measured) >= metrics.FEWEST else (np.nan, np.nan)
     values = {
         "r": r[model],
         "r_other": r[other],

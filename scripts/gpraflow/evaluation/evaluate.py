@@ -26,6 +26,8 @@ def evaluate(
     seed: int,
     threads: int = 1,
     both_strands: bool = False,
+    transform: str = "none",
+    strand: str = "unknown",
 ) -> tuple[dict[str, Any], list[dict], list[dict]]:
     """Score one data set.
 
@@ -41,7 +43,7 @@ def evaluate(
         Edits to the nearest training promoter, see `subgroups.parts_of`.
     resamples, seed, threads
         As in `metrics.evaluate`.
-    both_strands
+    both_strands, transform, strand
         As in `checks.check`.
 
     Returns
@@ -56,7 +58,7 @@ def evaluate(
     own = metrics.seed_of(seed, name)
     scored["ceiling"] = ceiling.ceiling(predictions, extras["replicates"], extras["sd_is"])
     scored["effects"] = _effects(predictions, "predicted", PREDICTED_PARENT, extras["parent_expression"], seed=own, **options)
-    scored["checks"] = checks.check(predictions, name, both_strands)
+    scored["checks"] = checks.check(predictions, name, both_strands, transform, strand)
     scored["published_models"], compared = {}, []
     of_run: dict[bytes, dict[str, np.ndarray]] = {}  # promoters that a published model predicts -> resamples of the run's scores on them
     for published in extras["published_models"]:
@@ -92,6 +94,8 @@ def evaluate_all(
     permuted_labels: str | os.PathLike | None,
     of_splits: str | os.PathLike,
     options: Mapping[str, Any],
+    transform: str = "none",
+    strand: str = "unknown",
 ) -> tuple[dict[str, Any], list[dict], list[dict]]:
     """Score all data sets of a run.
 
@@ -117,6 +121,8 @@ def evaluate_all(
         Checks of the splits (`split_checks.check`).
     options
         ``resamples``, ``seed`` and ``threads``, as for `evaluate`.
+    transform, strand
+        As in `checks.check`.
 
     Returns
     -------
@@ -124,11 +130,12 @@ def evaluate_all(
         Content of ``metrics.json``, then rows of `subgroups.COLUMNS` and of `comparisons.COLUMNS`.
     """
     both_strands = any(about["training"][key] for key in ("rc_augmentation", "rc_averaging"))
+    context: dict[str, Any] = {"both_strands": both_strands, "transform": transform, "strand": strand}
     distances, audited, scores, parts, compared = pl.read_parquet(Path(nearest)), pl.read_parquet(Path(audit)), {}, [], []
     for (name, path), title, extra in zip(paths.items(), titles, extras, strict=True):
         rows = promoters.read(path)
         distance = distances_of(rows, distances, name)
-        own, of_parts, others = evaluate(rows, name=name, model=run, extras=extra, distance=distance, both_strands=both_strands, **options)
+        own, of_parts, others = evaluate(rows, name=name, model=run, extras=extra, distance=distance, **context, **options)
         method = "" if name in independent else split_method
         own["checks"].append({"dataset": name} | checks.distance_to_training(audited.filter(dataset=name), rows.height, method))
         scores[name] = {"title": title, "independent": name in independent, **own}

@@ -1,5 +1,6 @@
 """Figures of scores: forest plots of data sets, models and subgroups; coverage of prediction intervals; scatter plots."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib import ticker
 
 from gpraflow.core.drawing import BLUE, STYLE, VERMILION, count_bar
+from gpraflow.evaluation import metrics
 
 _SMALL = 7.5
 _COLUMNS = 2
@@ -23,6 +25,12 @@ def _forest(axes: Any, rows: pl.DataFrame, places: np.ndarray, colour: str, mark
     r, low, high = (rows[name].cast(pl.Float64).to_numpy() for name in ("r", "r_low", "r_high"))
     errors = np.stack([r - low, high - r]).clip(0)
     axes.errorbar(r, places, xerr=errors, fmt=marker, color=colour, markersize=4, linewidth=1.2, capsize=0, label=label)
+
+
+def _label(name: str, scored: Mapping[str, Any]) -> str:
+    """Return the name of a row with its number of promoters, and that there is no interval if they are too few for one."""
+    without = ": too few for an interval" if metrics.too_few(scored["n"], name) else ""
+    return f"{name}  (n = {scored['n']:,}{without})"
 
 
 def _widen(axes: Any) -> None:
@@ -42,9 +50,9 @@ def summary(datasets: Mapping[str, Mapping[str, Any]]) -> Any:
     """
     rows: list[tuple[str, str, Mapping[str, Any], float | None]] = []
     for scored in datasets.values():
-        rows.append(("run", f"{scored['title']}  (n = {scored['n']:,})", scored, (scored["ceiling"] or {}).get("r")))
+        rows.append(("run", _label(scored["title"], scored), scored, (scored["ceiling"] or {}).get("r")))
         best_first = sorted(scored["published_models"].items(), key=lambda model: -(model[1]["r"] if model[1]["r"] is not None else -2))
-        rows += [("published model", f"{name}  (n = {of['n']:,})", of, None) for name, of in best_first]
+        rows += [("published model", _label(name, of), of, None) for name, of in best_first]
     kinds = np.array([kind for kind, *_ in rows])
     place = -np.arange(len(rows), dtype=np.float64)
     schema = dict.fromkeys(("r", "r_low", "r_high"), pl.Float64)
@@ -225,8 +233,10 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
     def interval(key: str) -> str:
         if scores[key] is None:
             return "not defined"
-        return f"{scores[key]:.3f} [{scores[f'{key}_low']:.3f}, {scores[f'{key}_high']:.3f}]"
+        ends = [scores[f"{key}_low"], scores[f"{key}_high"]]
+        return f"{scores[key]:.3f}" + ("" if None in ends else f" [{ends[0]:.3f}, {ends[1]:.3f}]")
 
+    remark = textwrap.fill(metrics.too_few(scores["n"], title) or "", 50)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(4.4, 3.9), layout="constrained")
         cells = axes.hexbin(
@@ -234,8 +244,9 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
         )
         axes.plot(limits, limits, color="0.4", linewidth=0.8, linestyle="--")
         axes.set(xlim=limits, ylim=limits, xlabel=f"predicted expression ({unit})", ylabel=f"measured expression ({unit})", aspect="equal")
-        axes.set_title(title, fontsize=10, pad=30)
+        axes.set_title(title, fontsize=10, pad=30 + 11 * len(remark.splitlines()))
         text = f"n = {scores['n']:,}, r = {interval('r')}\nR² = {interval('R2')}, ρ = {interval('rho')}"
+        text += f"\n{remark}" if remark else ""
         axes.text(0, 1.02, text, transform=axes.transAxes, va="bottom", fontsize=7.5, linespacing=1.4)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
         axes.yaxis.set_major_locator(ticker.MaxNLocator(6))

@@ -23,15 +23,17 @@ MEANING = {
 }
 INTERVALS = "95 %, percentiles 2.5 and 97.5 of bootstrap resamples of promoters"
 MEMBERS = "predicted_members"  # column of `prediction.predict`: predictions of each ensemble member
+FEWEST = 20  # promoters of which scores get an interval and a verdict
+_CORRELATED = 3  # promoters of which a correlation is defined: through two points there is always a line
 _CHUNK_CELLS = 100_000  # elements of a block of resamples, which fits a core's cache
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Return Pearson's r in float64; NaN if either is constant."""
+    """Return Pearson's r in float64; NaN if either is constant or there are fewer than 3 values."""
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     x, y = x - x.mean(), y - y.mean()
     scale = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / scale) if scale > 0 else float("nan")
+    return float(x @ y / scale) if scale > 0 and len(x) >= _CORRELATED else float("nan")
 
 
 def scores(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
@@ -49,7 +51,7 @@ def scores(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
         "R2": float(1 - errors / total) if total > 0 else float("nan"),
         "rho": rho,
         "mse": float(errors / len(measured)),
-        "slope": float(deviation @ measured / variation) if variation > 0 else float("nan"),
+        "slope": float(deviation @ measured / variation) if variation > 0 and len(measured) >= _CORRELATED else float("nan"),
     }
 
 
@@ -128,18 +130,24 @@ def interval(drawn: np.ndarray) -> tuple[float, float]:
 
 
 def with_intervals(predicted: np.ndarray, measured: np.ndarray, resamples: int, seed: int, threads: int = 1) -> dict[str, float | None]:
-    """Return each of `SCORES`, ``<score>_low`` and ``<score>_high``; None where not defined."""
-    return described(predicted, measured, bootstrap(predicted, measured, resamples, seed, threads))
+    """Return each of `SCORES`, ``<score>_low`` and ``<score>_high``; None where not defined, ends also of fewer than `FEWEST` promoters."""
+    drawn = bootstrap(predicted, measured, resamples, seed, threads) if len(measured) >= FEWEST else {}
+    return described(predicted, measured, drawn)
 
 
 def described(predicted: np.ndarray, measured: np.ndarray, drawn: Mapping[str, np.ndarray]) -> dict[str, float | None]:
-    """Return what `with_intervals` does, from resamples that were drawn already."""
+    """Return what `with_intervals` does, from resamples that were drawn already; those of fewer than `FEWEST` promoters are not used."""
     values = scores(predicted, measured)
     found: dict[str, float | None] = {}
     for score in SCORES:
-        low, high = interval(drawn[score])
+        low, high = interval(drawn[score]) if len(measured) >= FEWEST else (np.nan, np.nan)
         found |= {key: finite(value) for key, value in ((score, values[score]), (f"{score}_low", low), (f"{score}_high", high))}
     return found
+
+
+def too_few(n: int, name: str, use: str = "an interval") -> str | None:
+    """Return why the scores of a data set have no interval (or no other ``use``); None if it has `FEWEST` promoters or more."""
+    return f"{name} has {n} promoter{'s' if n != 1 else ''}; at least {FEWEST} are needed for {use}" if n < FEWEST else None
 
 
 def finite(value: float) -> float | None:
@@ -174,18 +182,18 @@ def evaluate(predictions: pl.DataFrame, *, resamples: int, seed: int, name: str,
     Returns
     -------
     dict
-        ``n`` and for each score its value, ``<score>_low`` and ``<score>_high``; for an ensemble also ``<score>_members_mean``
-        and ``<score>_members_sd``; None if undefined.
+        ``n``, ``remark`` (`too_few`) and for each score its value, ``<score>_low`` and ``<score>_high``; for an ensemble also
+        ``<score>_members_mean`` and ``<score>_members_sd``; None if undefined.
 
     Raises
     ------
     InputError
-        If there are fewer than two promoters.
+        If there are no promoters.
     """
-    if predictions.height < 2:
-        raise InputError(f"{name}: {predictions.height} promoters; at least 2 are needed for a score")
+    if not predictions.height:
+        raise InputError(f"{name}: no promoters to score; leave it out of evaluation.splits or evaluation.datasets")
     predicted, measured = predictions["predicted"].to_numpy(), predictions["expression"].to_numpy()
-    result: dict[str, Any] = {"n": predictions.height}
+    result: dict[str, Any] = {"n": predictions.height, "remark": too_few(predictions.height, name)}
     result |= with_intervals(predicted, measured, resamples, seed_of(seed, name), threads)
     if MEMBERS in predictions.columns:
         result |= of_members(predictions[MEMBERS].to_numpy(), measured)

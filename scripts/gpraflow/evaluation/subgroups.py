@@ -10,7 +10,6 @@ from gpraflow.evaluation import metrics
 READS = (1, 2, 10, 100)  # lower ends of subgroups
 DISTANCES = (0, 1, 4, 9, 17, 25, 33)
 DECILES, FIFTHS = 10, 5
-_LEAST = 20  # promoters of a subgroup that is scored; intervals from fewer are meaningless
 _MOST = 20  # distinct values of a column that form subgroups of their own
 _ORDER = ("reads", "expression decile", "length (bp)", "edits to nearest training promoter")
 COLUMNS = {"dataset": pl.String, "by": pl.String, "part": pl.String, "n": pl.Int64, "mean_error": pl.Float64}
@@ -99,7 +98,7 @@ def score(
             row = {"dataset": dataset, "by": by, "part": name, "n": part.height, "mean_error": float(np.mean(x - y, dtype=np.float64))}
             scored = (
                 metrics.with_intervals(x, y, resamples, metrics.seed_of(seed, f"{dataset}/{by}/{name}"), threads)
-                if part.height >= _LEAST
+                if part.height >= metrics.FEWEST
                 else {}
             )
             rows.append(dict.fromkeys(COLUMNS) | row | scored)

@@ -55,7 +55,7 @@ def explain_some(
     predictions
         Table of predictions for the data set (`predictor.predict`).
     known
-        Known motifs to search for; may be empty.
+        Known motifs to search for. If there are none, what depends on them is None in ``summary``.
     number
         Number of promoters to explain, see `choose`.
     seed
@@ -73,14 +73,14 @@ def explain_some(
     summary: dict[str, Any] = {
         "promoters": some.height,
         "mutants": int(np.isfinite(effects).sum() - np.isfinite(effects).any(axis=-1).sum()),
-        "motifs": motifs.height,
-        "explained": float(factors["explained"][-1]) if factors.height else 0.0,
+        "motifs": motifs.height if known else None,
+        "explained": (float(factors["explained"][-1]) if factors.height else 0.0) if known else None,
         "seqlets": seqlets.height,
-        "seqlets_with_a_site": int(seqlets["matrix"].is_not_null().sum()),
+        "seqlets_with_a_site": int(seqlets["matrix"].is_not_null().sum()) if known else None,
         "r_of_gradient_x_input": _agreement(effects, estimated),
         "recovery": None,
     }
-    if truth is not None:
+    if truth is not None and known:
         summary["recovery"] = recovery(factors, truth, known)
         motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
     return Explanation(some, _contributions_table(some, effects, estimated, begin), seqlets, sites, motifs, summary)

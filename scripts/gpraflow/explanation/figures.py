@@ -55,29 +55,35 @@ def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
     return figure
 
 
-def contribution_logos(promoters: Sequence[tuple[str, np.ndarray, int, pl.DataFrame, str]], unit: str = "units of expression") -> Any:
-    """Plot the contribution of each base to predicted expression as sequence logos, with motif sites below.
+def contribution_logos(
+    promoters: Sequence[tuple[str, np.ndarray, int, pl.DataFrame | None, str]], unit: str = "units of expression"
+) -> Any:
+    """Plot the contribution of each base to predicted expression as sequence logos, with motif sites below if motifs were searched for.
 
     Parameters
     ----------
     promoters
         For each promoter: sequence, 5' to 3'; ``(length,)`` contributions within the model's window; position in the window of the
-        promoter's first base; table of sites with ``factor``, ``strand``, ``start``, ``end`` (from 1 in the promoter) and ``similarity``;
-        name.
+        promoter's first base; table of sites with ``factor``, ``strand``, ``start``, ``end`` (from 1 in the promoter) and ``similarity``,
+        or None if no motifs were searched for; name.
     unit
         Unit of expression.
     """
     with plt.rc_context(STYLE):
-        figure = plt.figure(figsize=(9.5, 2.9 * len(promoters)), layout="constrained")
+        height = 2.9 if any(sites is not None for *_, sites, _ in promoters) else 2.2
+        figure = plt.figure(figsize=(9.5, height * len(promoters)), layout="constrained")
         for part, promoter in zip(figure.subfigures(len(promoters), 1, squeeze=False)[:, 0], promoters, strict=True):
             _contribution_logo(part, *promoter, unit=unit)
     return figure
 
 
 def logos_of(
-    promoters: pl.DataFrame, contributions: pl.DataFrame, sites: pl.DataFrame, title: str, number: int
-) -> list[tuple[str, np.ndarray, int, pl.DataFrame, str]]:
-    """Return the input of `contribution_logos` for ``number`` evenly spaced promoters of an `explain.Explanation`."""
+    promoters: pl.DataFrame, contributions: pl.DataFrame, sites: pl.DataFrame | None, title: str, number: int
+) -> list[tuple[str, np.ndarray, int, pl.DataFrame | None, str]]:
+    """Return the input of `contribution_logos` for ``number`` evenly spaced promoters of an `explain.Explanation`.
+
+    ``sites`` is None if no motifs were searched for.
+    """
     chosen = promoters[np.unique(np.linspace(0, promoters.height - 1, min(number, promoters.height)).round().astype(int))]
     logos = []
     for name, sequence, measured, predicted in chosen.select("name", "sequence", "expression", "predicted").iter_rows():
@@ -85,11 +91,13 @@ def logos_of(
         text = f"{title}, promoter {name}: predicted {predicted:.1f}, measured {measured:.1f}"
         window = np.zeros(len(sequence))
         window[bases["position"].to_numpy() - 1] = bases["contribution"].to_numpy()
-        logos.append((sequence, window, 0, sites.filter(name=name), text))
+        logos.append((sequence, window, 0, None if sites is None else sites.filter(name=name), text))
     return logos
 
 
-def _contribution_logo(figure: Any, sequence: str, values: np.ndarray, begin: int, sites: pl.DataFrame, title: str, unit: str) -> None:
+def _contribution_logo(
+    figure: Any, sequence: str, values: np.ndarray, begin: int, sites: pl.DataFrame | None, title: str, unit: str
+) -> None:
     import logomaker
     import pandas
 
@@ -99,25 +107,32 @@ def _contribution_logo(figure: Any, sequence: str, values: np.ndarray, begin: in
         base = "ACGT".find(sequence[place - begin])
         if base >= 0:
             heights[row, base] = values[place]
-    lanes: list[int] = []  # end of the last site in each lane
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    panels = figure.subplots(1 if sites is None else 2, 1, sharex=True, squeeze=False, height_ratios=[3] if sites is None else [3, 1])[:, 0]
     logo = pandas.DataFrame(heights, columns=list("ACGT"), index=window - begin + 1)
-    logomaker.Logo(logo, ax=top, color_scheme=_BASE_COLOURS, flip_below=False)
-    top.axhline(0, color="0.5", linewidth=0.6)
-    top.set(ylabel=f"contribution\n({unit})", title=title)
-    top.set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
+    logomaker.Logo(logo, ax=panels[0], color_scheme=_BASE_COLOURS, flip_below=False)
+    panels[0].axhline(0, color="0.5", linewidth=0.6)
+    panels[0].set(ylabel=f"contribution\n({unit})", title=title)
+    panels[0].set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
+    panels[-1].set_xlabel("position in the promoter (bp, 5' to 3')")
+    if sites is not None:
+        _sites(panels[1], sites)
+
+
+def _sites(axes: Any, sites: pl.DataFrame) -> None:
+    """Draw motif sites as bars in lanes, so that none overlap."""
+    lanes: list[int] = []  # end of the last site in each lane
     if not sites.height:
-        bottom.text(0.5, 0.5, "no motif site found", ha="center", va="center", color="0.4", transform=bottom.transAxes)
+        axes.text(0.5, 0.5, "no motif site found", ha="center", va="center", color="0.4", transform=axes.transAxes)
     for site in sites.sort("start").iter_rows(named=True):
         lane = next((index for index, end in enumerate(lanes) if end < site["start"] - 1), len(lanes))
         lanes[lane : lane + 1] = [site["end"]]
         colour = BLUE if site["similarity"] > 0 else VERMILION
-        bottom.plot([site["start"] - 0.5, site["end"] + 0.5], [-lane, -lane], color=colour, linewidth=5, solid_capstyle="butt")
+        axes.plot([site["start"] - 0.5, site["end"] + 0.5], [-lane, -lane], color=colour, linewidth=5, solid_capstyle="butt")
         label = f"{site['factor']} {site['strand']}"
-        bottom.text((site["start"] + site["end"]) / 2, -lane - 0.2, label, ha="center", va="top", fontsize=6.5, color=colour)
-    bottom.set(xlabel="position in the promoter (bp, 5' to 3')", ylim=(-max(len(lanes), 1) - 0.3, 0.6), yticks=[])
-    bottom.set_ylabel("sites", rotation=0, ha="right", va="center")
-    bottom.spines["left"].set_visible(False)
+        axes.text((site["start"] + site["end"]) / 2, -lane - 0.2, label, ha="center", va="top", fontsize=6.5, color=colour)
+    axes.set(ylim=(-max(len(lanes), 1) - 0.3, 0.6), yticks=[])
+    axes.set_ylabel("sites", rotation=0, ha="right", va="center")
+    axes.spines["left"].set_visible(False)
 
 
 def motifs(motifs: pl.DataFrame, sites: pl.DataFrame, summary: Mapping[str, Any], title: str, unit: str, most: int = 25) -> Any:

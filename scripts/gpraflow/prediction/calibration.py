@@ -15,6 +15,7 @@ from scipy import optimize
 
 from gpraflow.core import files
 from gpraflow.core.errors import InputError
+from gpraflow.formats.transform import NONE, Transform, of_content
 from gpraflow.sequences.scaffold import BASES, PADDING, Scaffold, Side, tokenize
 
 FILE = "calibration.json"
@@ -53,6 +54,8 @@ class Calibration:
         there are too few validation promoters.
     reads
         Median reads of the validation promoters; None if unknown.
+    transform
+        Transform of expression in training. The model, its intervals and all values above are in transformed units.
     """
 
     model_sha256: str
@@ -71,6 +74,7 @@ class Calibration:
     read_variance: float
     quantiles: tuple[float | None, ...]
     reads: float | None
+    transform: Transform = NONE
 
     @property
     def quantile(self) -> float | None:
@@ -181,6 +185,7 @@ def fit(
     length: int,
     keep: Side,
     pad: Side,
+    transform: Transform = NONE,
 ) -> Calibration:
     """Calibrate prediction intervals on validation promoters, and describe the training distribution.
 
@@ -202,6 +207,8 @@ def fit(
         As used to process the library.
     length, keep, pad
         The model's input window.
+    transform
+        Transform of expression in ``train`` and ``validation``.
     """
     rows = train.select(pl.len()).collect().item()
     sequences = train.select("sequence").gather_every(max(1, -(-rows // _SAMPLED))).collect()["sequence"]
@@ -239,6 +246,7 @@ def fit(
         read_variance=float(factors[2]),
         quantiles=tuple(float(ordered[place - 1]) if place <= len(residual) else None for place in places),
         reads=usual,
+        transform=transform,
     )
 
 
@@ -331,7 +339,8 @@ def load(path: str | os.PathLike) -> Calibration:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         lists = {name: tuple(content[name]) for name in ("lengths", "kmer_shares", "quantiles")}
-        return Calibration(**content | lists)
+        stored = {"transform": of_content(content["transform"])} if "transform" in content else {}  # models before 0.2 have none
+        return Calibration(**content | lists | stored)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a calibration of this version ({error}); make it again: {advice(Path(path).parent)}") from error
 

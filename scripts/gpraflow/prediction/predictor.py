@@ -10,6 +10,7 @@ import polars as pl
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import columns as formats_columns
+from gpraflow.formats.transform import NONE, Transform
 from gpraflow.models import directory as models_directory
 from gpraflow.prediction import calibration
 from gpraflow.sequences import flanks as sequences_flanks
@@ -149,14 +150,15 @@ class Predictor:
         Returns
         -------
         polars.DataFrame
-            ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (their difference; null if all differences lie outside the
-            model's window) and, with a calibration, ``effect_low`` and ``effect_high`` (95 % interval of the true difference, assuming
-            independent errors of the two predictions), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
+            ``expression_ref``, ``expression_alt`` (in the unit of the input), ``effect_alt_minus_ref`` (the difference of transformed
+            expression, for log2 the log2 fold change; null if all differences lie outside the model's window) and, with a calibration,
+            ``effect_low`` and ``effect_high`` (95 % interval of the true difference, assuming independent errors of the two
+            predictions), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
         """
         tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
         unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
         of_ref, of_alt = (self.members(each) for each in tokens)
-        found = {"expression_ref": of_ref.mean(axis=1), "expression_alt": of_alt.mean(axis=1)}
+        found = {f"expression_{name}": self.transform.inverse(of.mean(axis=1)) for name, of in (("ref", of_ref), ("alt", of_alt))}
         effect = np.where(unseen, np.nan, (of_alt - of_ref).mean(axis=1))
         found["effect_alt_minus_ref"] = effect
         if self.calibration is not None:
@@ -211,8 +213,30 @@ class Predictor:
         for reason in ("length", "unknown bases", "composition"):
             if count := int(found[OUT_OF_DISTRIBUTION].str.contains(reason).sum()):
                 ledger.note(f"out of distribution: {reason}", count)
-        order = [column for column in (PREDICTED, LOW, HIGH, SPREAD, OUT_OF_DISTRIBUTION) if column in found.columns]
+        found = self._in_input_unit(found)
+        columns = (PREDICTED, LOW, HIGH, SPREAD, self.transformed_column, OUT_OF_DISTRIBUTION)
+        order = [column for column in columns if column in found.columns]
         return pl.concat([rows.select("name", "sequence"), found.select(order).rename(_NAMES, strict=False)], how="horizontal")
+
+    @property
+    def transform(self) -> Transform:
+        """The transform of expression in training; none without a calibration."""
+        return self.calibration.transform if self.calibration else NONE
+
+    @property
+    def transformed_column(self) -> str:
+        """Name of the output column with the model's own, transformed predictions, such as ``expression_log2``."""
+        return f"expression_{self.transform.name}"
+
+    def _in_input_unit(self, predictions: pl.DataFrame) -> pl.DataFrame:
+        """Return predictions (`promoters`) in the unit of the input, and those of the model as `transformed_column`."""
+        if self.transform.name == "none":
+            return predictions
+        ends = [name for name in (PREDICTED, LOW, HIGH) if name in predictions.columns]
+        columns = [pl.Series(name, self.transform.inverse(predictions[name].to_numpy()), pl.Float32).fill_nan(None) for name in ends]
+        if MEMBERS in predictions.columns:
+            columns.append(pl.Series(SPREAD, self.transform.inverse(predictions[MEMBERS].to_numpy()).std(axis=1, ddof=1), pl.Float32))
+        return predictions.with_columns(predictions[PREDICTED].alias(self.transformed_column), *columns)
 
     def predict(self, sequences: Sequence[str] | pl.Series, reads: float | None = None) -> pl.DataFrame:
         """Predict the expression of promoters.
@@ -229,7 +253,9 @@ class Predictor:
         polars.DataFrame
             One row per sequence, in input order: ``sequence`` (with flanks), ``expression``, ``expression_low``, ``expression_high``
             (95 % interval), ``expression_sd`` (between ensemble members), and ``out_of_distribution``: why the promoter lies outside the
-            training distribution (length, N content, k-mer composition); empty if it does not.
+            training distribution (length, N content, k-mer composition); empty if it does not. All are in the unit of the input. If
+            expression was transformed for training, ``expression_log2`` or ``expression_rank_normal`` is the model's own prediction,
+            and ``expression`` its inverse.
 
         Raises
         ------
@@ -266,7 +292,7 @@ def predict(
     ledger: Ledger | None = None,
     plasmid: tuple[str, str] | None = None,
 ) -> pl.DataFrame:
-    """Return a promoter table with the columns of `Predictor.promoters`: expression in the units of the training table, float32.
+    """Return a promoter table with the columns of `Predictor.promoters`, float32, in the units of the training table (transformed, if so).
 
     Intervals refer to measurements with each promoter's ``n_reads``, if known. Sequences are cropped and padded like the training data.
     If the table has ``parent_sequence`` (the parents of variants), ``predicted_parent`` is added. If ``plasmid`` (upstream and downstream

@@ -129,9 +129,10 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
     Returns
     -------
     polars.DataFrame
-        ``name``, ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (the difference, positive if the variant raises
-        expression), its interval ``effect_low``, ``effect_high``, ``out_of_distribution_ref`` and ``out_of_distribution_alt``
-        (`Calibration.out_of_distribution`). The effect and its interval are null if all differences lie outside the model's window.
+        ``name``, ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (the difference of transformed expression, positive if
+        the variant raises expression), its interval ``effect_low``, ``effect_high``, ``out_of_distribution_ref`` and
+        ``out_of_distribution_alt`` (`Calibration.out_of_distribution`). The effect and its interval are null if all differences lie
+        outside the model's window.
     """
     five, three = predictor.flanks
     whole = predictor.complete(pairs.select("row", sequence="ref"), "REF", ledger)["sequence"]

@@ -10,6 +10,7 @@ import polars as pl
 
 from gpraflow.core import files
 from gpraflow.core.errors import shown_url
+from gpraflow.evaluation.metrics import FEWEST
 from gpraflow.report.parts import interval, number, probability
 
 LARGEST_DIGEST = 4 << 30  # bytes; digests of larger files are not computed
@@ -82,11 +83,16 @@ def warnings_of(
             text += "; their scores do not test generalisation."
             found.append(Finding(titles.get(row["dataset"], row["dataset"]), "leakage: " + text))
     for row in tables.get("intervals.tsv", ()):
-        if float(row["level"]) == 0.95 and float(row["high"]) < COVERED:
+        if float(row["level"]) == 0.95 and float(row["high"]) < COVERED and int(row["n"]) >= FEWEST:
             text = f"95 % intervals contain {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements: they are too narrow here."
             found.append(Finding(titles.get(row["dataset"], row["dataset"]), "intervals: " + text))
     for row in tables.get("leak/demonstration.tsv", ()):
-        if row["condition"] == "leakage-controlled" and row["r"] and (about["val_r"] is None or float(row["r"]) > about["val_r"]):
+        if (
+            row["condition"] == "leakage-controlled"
+            and row["r"]
+            and int(row["test_records"]) >= FEWEST
+            and (about["val_r"] is None or float(row["r"]) > about["val_r"])
+        ):
             ridge, model = number(float(row["r"])), number(about["val_r"])
             text = f"ridge regression on 5-mers, trained on the same promoters, reaches r {ridge}; this model reaches {model}."
             found.append(Finding("val split", "baseline: " + text))
@@ -94,6 +100,11 @@ def warnings_of(
         times = "once" if about["restarts"] == 1 else f"{about['restarts']} times"
         found.append(Finding("Training", f"diverged {times}; the best weights were restored and the learning rate was lowered."))
     return found
+
+
+def noted(checks: Iterable[Mapping[str, str]], titles: Mapping[str, str]) -> list[str]:
+    """Return values that checks report without judging them, as sentences; ``checks`` are the rows of ``checks.tsv``."""
+    return [f"{titles.get(row['dataset'], row['dataset'])}, {row['check']}: {row['text']}." for row in checks if row["verdict"] == "note"]
 
 
 def notes_of(
@@ -149,9 +160,9 @@ def card(
     Returns
     -------
     dict
-        ``title``, ``kind``, ``r``, ``ends`` of its 95 % interval, ``n``, ``lines`` of text.
+        ``title``, ``kind``, ``r``, ``ends`` of its 95 % interval (empty without one), ``n``, ``lines`` of text.
     """
-    lines = []
+    lines = [f"{scored['remark']}."] if scored.get("remark") else []
     if ceiling := scored.get("ceiling"):
         share = f"{100 * ceiling['share']:.1f} % of the noise ceiling" if ceiling["share"] is not None else "noise ceiling"
         lines.append(f"{share}, {number(ceiling['r'])} (from {ceiling['from']})")
@@ -171,14 +182,17 @@ def card(
         values = {key: float(other[key]) if other[key] else None for key in ("r", "r_low", "r_high")}
         lines.append(f"{f'best of {len(others)} other runs' if len(others) > 1 else 'other run'}, {other['label']}: r {interval(values)}")
     kind = "independent of the library" if scored["independent"] else "of the library"
-    ends = f"{number(scored['r_low'])} to {number(scored['r_high'])}"
+    ends = "" if scored["r_low"] is None else f"{number(scored['r_low'])} to {number(scored['r_high'])}"
     return {"title": scored["title"], "kind": kind, "r": number(scored["r"]), "ends": ends, "n": scored["n"], "lines": lines}
 
 
 def _difference(row: Mapping[str, str]) -> str:
-    value, low, high = (float(row[name]) for name in ("difference", "difference_low", "difference_high"))
+    value = f"{float(row['difference']):+.3f}"
+    if not row["difference_low"]:
+        return f"{value} (no interval)"
+    low, high = (float(row[name]) for name in ("difference_low", "difference_high"))
     p = f", p {probability(float(row['p_holm']))} (Holm)" if row["p_holm"] else ""
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]{p}"
+    return f"{value} [{low:+.3f}, {high:+.3f}]{p}"
 
 
 def facts(bars: pl.DataFrame, about: Mapping[str, Any], costs: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:

@@ -8,14 +8,17 @@ import base64
 import datetime
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpraflow.core import config as configs
 from gpraflow.core import ledger, provenance
 from gpraflow.models.about import read as read_about
 from gpraflow.report import accounting
-from gpraflow.report.findings import card, digests, facts, notes_of, warnings_of, without_secrets
+from gpraflow.report.assumptions import assumptions
+from gpraflow.report.findings import card, digests, facts, noted, notes_of, warnings_of, without_secrets
 from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json, read_table, shape, table
 
 SECTIONS = {
@@ -55,6 +58,11 @@ FIGURES = {
     "explain/logos": ("explanation", "Contributions of bases", "logos"),
     "factors": ("factors", "Parameters of the factors", "factors"),
     "cost": ("cost", "CPU time", "cost"),
+}
+# Titles of runs that start from reads -> of others
+WITHOUT_READS = {
+    "Read and sequence accounting": "Sequence accounting",
+    "Reads and promoters retained at each step": "Promoters retained at each step",
 }
 # Table in results/<run> -> section, title, caption, True if expanded at first
 TABLES = {
@@ -108,9 +116,10 @@ def sections(
     config
         Config of the run.
     """
-    found = {name: Section(name, title) for name, title in SECTIONS.items()}
+    renamed = {} if configs.from_reads(config) else WITHOUT_READS
+    found = {name: Section(name, renamed.get(title, title)) for name, title in SECTIONS.items()}
     values = {
-        "unit": config["plots"]["unit"],
+        "unit": configs.unit(config),
         "bootstrap": config["evaluation"]["bootstrap"],
         "max_edits": config["neighbours"]["max_edits"],
         "config": config,
@@ -120,8 +129,11 @@ def sections(
         name = Path(path).relative_to(drawn).with_suffix("").as_posix()
         kind, _, dataset = name.partition("/") if name not in FIGURES else (name, "", "")
         section, title, text = FIGURES[kind]
-        title = title or titles[dataset]
-        below = caption(captions[text], title=titles.get(dataset or explained, ""), **values)
+        title = renamed.get(title, title) or titles[dataset]
+        of_figure = {"title": titles.get(dataset or explained, "")}
+        if section == "assay":  # drawn before the transform
+            of_figure["unit"] = configs.input_unit(config)
+        below = caption(captions[text], **values | of_figure)
         found[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
     for path in sorted(tables, key=lambda path: list(TABLES).index(Path(path).relative_to(results).as_posix())):
         section, title, text, unfolded = TABLES[Path(path).relative_to(results).as_posix()]
@@ -174,7 +186,6 @@ def page(
         Data set used for model interpretation; empty if none.
     now
         Time shown on the page.
-        Time shown on the page.
 
     Raises
     ------
@@ -200,15 +211,22 @@ def page(
         "run": config["run"],
         "now": now.strftime("%Y-%m-%d %H:%M UTC"),
         "warnings": warnings_of(rows, about, titles, max_edits, near_by_design),
-        "checked": len(rows.get("checks.tsv", ())),
-        "notes": notes_of(scored, about, commit=commit, covered=bool(rows.get("intervals.tsv")), simulated=simulated),
+        "verdicts": Counter(row["verdict"] for row in rows.get("checks.tsv", ())),
+        "notes": [
+            *noted(rows.get("checks.tsv", ()), titles),
+            *notes_of(scored, about, commit=commit, covered=bool(rows.get("intervals.tsv")), simulated=simulated),
+        ],
         "cards": [
             card(name, of, rows.get("published_models.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"])
             for name, of in scored.items()
         ],
         "facts": facts(bars, about, rows.get("cost.tsv", ())),
+        "assumptions": assumptions(config, replicates=any(Path(path).stem == "replicates" for path in figures), explained=bool(explained)),
         "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config),
         "config": config,
+        "from_bins": configs.from_bins(config),
+        "from_reads": configs.from_reads(config),
+        "unit": configs.unit(config),
         "config_text": yaml.safe_dump(without_secrets(config), sort_keys=False, allow_unicode=True, width=120),
         "about": about,
         "simulated": simulated,

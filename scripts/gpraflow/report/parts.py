@@ -234,9 +234,11 @@ def probability(value: float) -> str:
 
 
 def interval(row: Mapping[str, Any], name: str = "r") -> str:
-    """Format a score with its 95 % interval."""
+    """Format a score with its 95 % interval, if it has one."""
     if row.get(name) is None:
         return "not defined"
+    if row.get(f"{name}_low") is None:
+        return f"{number(row[name])} (no interval)"
     return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
 
 
@@ -266,7 +268,7 @@ def shape(rows: Sequence[Mapping[str, str]]) -> tuple[tuple[str, ...], list[list
             value = cell(row[name])
             if name in ("p", "p_holm") and value.number is not None:
                 value = Cell(probability(value.number).removeprefix("= "), value.number)
-            if name in with_ends and value.number is not None:
+            if name in with_ends and value.number is not None and row[f"{name}_low"]:
                 low, high = (cell(row[f"{name}_{end}"]).text for end in ("low", "high"))
                 value = Cell(f"{value.text} [{low}, {high}]", value.number)
             line.append(value)

@@ -12,10 +12,12 @@ from gpraflow.core.ledger import Ledger
 from gpraflow.formats.columns import check_sequences, first_row, parse_numbers, resolve_columns, select_columns
 from gpraflow.formats.promoters import REQUIRED, SCHEMA
 from gpraflow.formats.text import read_blocks
+from gpraflow.formats.transform import LOG2, RANK_NORMAL, Transform
 from gpraflow.sequences.flanks import Policy, mend_flanks
 from gpraflow.sequences.scaffold import Scaffold
 from gpraflow.tables import barcodes
 
+_NO_LOGARITHM = "set input.transform_floor to the lowest expression that your assay can tell from 0, or input.transform: rank_normal"
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -30,6 +32,7 @@ def ingest(
     expression_range: tuple[float, float] = (-np.inf, np.inf),
     keep: Sequence[str] = (),
     keep_if_there: Sequence[str] = (),
+    positive: bool = False,
     ledger: Ledger | None = None,
 ) -> pl.DataFrame:
     """Read and validate a user's table, and return it as a promoter table.
@@ -52,6 +55,8 @@ def ingest(
     keep, keep_if_there
         Further columns to keep under their own names, as float64 if all values are numbers, else as text; empty cells are null. Duplicate
         sequences keep the values of their first row. Columns of ``keep_if_there`` are optional.
+    positive
+        True if expression must be above 0, as for ``input.transform: log2`` without a floor.
     ledger
         Records row counts; a new ledger by default.
 
@@ -66,7 +71,7 @@ def ingest(
     parts = []
     for rows, names in read_blocks(path, file_format, header):
         kept = _kept(keep, keep_if_there, names, header, path)
-        part = _checked(rows, resolve_columns(columns, names, header, path), path, expression_range, header, ledger, kept)
+        part = _checked(rows, resolve_columns(columns, names, header, path), path, expression_range, header, ledger, kept, positive)
         parts.append(barcodes.cut(_with_flanks(part, scaffold, policy, path, ledger), scaffold, policy, path, ledger))
     if not parts:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
@@ -76,6 +81,46 @@ def ingest(
     if not table.height:
         raise InputError(f"{path}: no row passed the checks (see the ledger); check the scaffold and its policies")
     return table.select(*SCHEMA).hstack(_with_numbers(table.drop("row", *SCHEMA)))
+
+
+def transformed(
+    table: pl.DataFrame, transform: Transform, path: str | os.PathLike, ledger: Ledger, measured: Sequence[str] = ()
+) -> pl.DataFrame:
+    """Return a promoter table with transformed expression; standard deviations follow by the delta method.
+
+    Parameters
+    ----------
+    table
+        Promoter table with expression in the unit of the input.
+    transform
+        That of the library (`transform.fit`).
+    path
+        Source of the table, for messages.
+    ledger
+        Records promoters whose expression is set to a limit of the transform (`Transform.outside`).
+    measured
+        Further columns of measured expression, such as replicates; they are transformed too.
+
+    Raises
+    ------
+    InputError
+        If one of ``measured`` has values without a logarithm.
+    """
+    if transform.name == "none":
+        return table
+    expression = table["expression"].to_numpy().astype(np.float64)
+    limits = "the library's range" if transform.name == RANK_NORMAL else f"the floor {transform.floor:g}" if transform.floor else ""
+    if limits:
+        ledger.note(f"expression set to {limits} ({transform.name})", int(transform.outside(expression).sum()))
+    columns = [pl.Series("expression", transform.forward(expression), pl.Float32)]
+    sd = transform.spread(expression, table["expression_sd"].to_numpy().astype(np.float64))
+    columns.append(pl.Series("expression_sd", sd, pl.Float32).fill_nan(None))
+    for name in measured:
+        values = table[name].cast(pl.Float64)
+        if transform.name == LOG2 and transform.floor is None and (bad := values.filter(values <= 0)).len():
+            raise InputError(f"{path}, column '{name}': {bad[0]:g} has no logarithm{and_more(bad.len())}; {_NO_LOGARITHM}")
+        columns.append(pl.Series(name, transform.forward(values.to_numpy()), pl.Float64).fill_nan(None))
+    return table.with_columns(columns)
 
 
 def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], header: bool, path: Any) -> list[str]:
@@ -108,6 +153,7 @@ def _checked(
     header: bool,
     ledger: Ledger,
     keep: Sequence[str] = (),
+    positive: bool = False,
 ) -> pl.DataFrame:
     """Return one validated block with the columns of `SCHEMA`, the columns to keep, and ``row``."""
     ledger.read(rows.height)
@@ -134,6 +180,9 @@ def _checked(
             f"{path}, row {row}: expression {cells['expression']:g} is outside {low:g} .. {high:g}{and_more(count)}; "
             "correct the row, or set input.expression_min and input.expression_max to the scale of your assay"
         )
+    if positive and (hit := first_row(rows, pl.col("expression") <= 0)):
+        row, cells, count = hit
+        raise InputError(f"{path}, row {row}: expression {cells['expression']:g} has no logarithm{and_more(count)}; {_NO_LOGARITHM}")
     return rows.select(
         "row", *((pl.col(name) if name in columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items())
     ).hstack(kept)

@@ -1,0 +1,69 @@
+"""Figures of model interpretation, with and without a motif file."""
+
+import json
+import runpy
+from types import SimpleNamespace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gpraflow.core import drawing, logs
+from gpraflow.explanation import explain, figures
+from gpraflow.explanation import sites as explanation_sites
+from tests.conftest import ROOT
+
+SEQUENCE = "ACGTACGTAC"
+NO_SITES = pl.DataFrame(schema=explanation_sites.SITES)
+SITE = NO_SITES.vstack(pl.DataFrame([("1", "REB1", "m", "+", 2, 7, 0.4, 0.9, 1.5)], schema=explanation_sites.SITES, orient="row"))
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts] + [axes.get_ylabel() for axes in figure.axes]
+
+
+@pytest.mark.parametrize(("sites", "panels", "expected"), [(None, 1, []), (NO_SITES, 2, ["no motif site found"]), (SITE, 2, ["REB1 +"])])
+def test_logos_have_sites_only_if_motifs_were_searched_for(tmp_path, sites, panels, expected):
+    promoters = pl.DataFrame({"name": ["1"], "sequence": [SEQUENCE], "expression": [1.0], "predicted": [2.0]})
+    contributions = pl.DataFrame({"name": ["1"] * 10, "position": range(1, 11), "contribution": np.linspace(-1, 1, 10)})
+    figure = figures.contribution_logos(figures.logos_of(promoters, contributions, sites, "test split", 1), "log2(expression)")
+    assert len(figure.subfigs[0].axes) == panels
+    assert texts(figure) == [*expected, "contribution\n(log2(expression))", *(["sites"] if sites is not None else [])]
+    assert figure.subfigs[0].axes[-1].get_xlabel() == "position in the promoter (bp, 5' to 3')"
+    drawing.save(figure, tmp_path / "a.png", tmp_path / "a.svg")
+
+
+@pytest.mark.parametrize("with_motifs", [False, True])
+def test_the_figure_of_motifs_is_drawn_only_if_motifs_were_searched_for(tmp_path, monkeypatch, with_motifs):
+    monkeypatch.setattr(logs, "log_to", lambda path: None)
+    promoters = pl.DataFrame({"name": ["1"], "sequence": [SEQUENCE], "expression": [1.0], "predicted": [2.0]})
+    promoters.write_csv(tmp_path / "promoters.tsv", separator="\t")
+    NO_SITES.write_csv(tmp_path / "sites.tsv", separator="\t")
+    pl.DataFrame(schema=explanation_sites.SUMMARY).write_csv(tmp_path / "motifs.tsv", separator="\t")
+    bases = {
+        "name": ["1"] * 10,
+        "position": range(1, 11),
+        "base": list(SEQUENCE),
+        "contribution": [0.5] * 10,
+        "gradient_x_input": [0.1] * 10,
+    }
+    pl.DataFrame(bases, schema_overrides=explain.CONTRIBUTIONS).write_parquet(tmp_path / "contributions.parquet")
+    explained = 0.0 if with_motifs else None
+    (tmp_path / "summary.json").write_text(json.dumps({"promoters": 1, "explained": explained, "recovery": None}))
+    suffixes = {"promoters": "tsv", "sites": "tsv", "motifs": "tsv", "contributions": "parquet", "summary": "json"}
+
+    class Files(SimpleNamespace):
+        def __getitem__(self, name):
+            return getattr(self, name)
+
+    inputs = Files(**{name: str(tmp_path / f"{name}.{suffix}") for name, suffix in suffixes.items()})
+    output = SimpleNamespace(**{f"logos_{kind}": tmp_path / f"logos.{kind}" for kind in ("png", "svg")})
+    if with_motifs:
+        output.png, output.svg = tmp_path / "motifs.png", tmp_path / "motifs.svg"
+    params = SimpleNamespace(title="test split", unit="bins", logos=1, with_motifs=with_motifs)
+    job = SimpleNamespace(log=[""], input=inputs, output=output, params=params)
+    runpy.run_path(str(ROOT / "scripts/plot_motifs.py"), run_name="adapter")["main"](job)
+    assert (tmp_path / "motifs.svg").exists() == with_motifs
+    assert ("no motif site found" in (tmp_path / "logos.svg").read_text()) == with_motifs
+    if with_motifs:
+        assert "motifs that explain 0 % of the effects (0)" in (tmp_path / "motifs.svg").read_text()

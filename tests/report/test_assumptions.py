@@ -1,0 +1,68 @@
+"""What the report says that a run assumes."""
+
+import pytest
+
+from gpraflow.core import config as configs
+from gpraflow.core import schema as schemas
+from gpraflow.report.assumptions import assumptions
+
+TABLE = {"input": {"table": "x.tsv"}}
+
+
+def of(content, replicates=False, explained=False):
+    return {each.key: each for each in assumptions(configs.load(content), replicates=replicates, explained=explained)}
+
+
+def test_a_run_from_bins_assumes_scale_cells_prior_and_replicates():
+    found = of({}, replicates=True, explained=True)
+    assert [*found][:6] == [
+        "counts.method",
+        "counts.scale",
+        "counts.cells",
+        "counts.prior",
+        "counts.singletons",
+        "counts.sample_sheet",
+    ]
+    assert found["counts.prior"].text == "Promoters resemble the library: those with few reads are shrunk to its mean."
+    assert found["counts.cells"].text == "Reads of a bin are weighted by its cell count, which is right."
+    assert found["explain.motifs"].text == "Factors are those of yeast."
+    reads = of({"counts": {"cells": "reads", "method": "weighted_mean", "scale": "gate"}})
+    assert reads["counts.cells"].text.startswith("One read counts as one cell")
+    assert reads["counts.cells"].value == "reads"
+    assert not {"counts.prior", "counts.sample_sheet", "explain.motifs"} & set(reads)
+
+
+def test_a_run_from_a_table_assumes_nothing_of_bins():
+    found = of(TABLE | {"training": {"rc_averaging": True}, "explain": {"motifs": ""}}, explained=True)
+    assert not [key for key in found if key.startswith("counts.")]
+    assert (found["training.rc_averaging"].text, found["training.rc_averaging"].value) == (
+        "A promoter and its reverse complement have the same expression.",
+        "true",
+    )
+    assert "training.rc_augmentation" not in found
+    assert (found["explain.motifs"].text, found["explain.motifs"].value) == ("No known motifs are searched for.", '""')
+    assert found["scaffold.name"].text == "Promoters have the flanks of pTpA, and what lies beyond 110 bp does not matter."
+    other = of(TABLE | {"scaffold": {"name": "none", "length": 50}})
+    assert other["scaffold.name"].text == "Promoters have no constant flanks, and what lies beyond 50 bp does not matter."
+
+
+CHOICES = (
+    ("counts", "method"),
+    ("counts", "scale"),
+    ("counts", "prior"),
+    ("counts", "singletons"),
+    ("input", "duplicates"),
+    ("input", "transform"),
+    ("assay", "strand"),
+    ("training", "sample_weight"),
+)
+
+
+@pytest.mark.parametrize(("section", "key"), CHOICES)
+def test_each_choice_of_a_key_is_another_sentence(section, key):
+    values = schemas.load("config")["properties"][section]["properties"][key]["enum"]
+    table = "results/{run}/expression/promoters.parquet" if section == "counts" else "x.tsv"
+    base = {"input": {"table": table}}
+    found = [of(base | {section: base.get(section, {}) | {key: value}}) for value in values]
+    assert [each[f"{section}.{key}"].value for each in found] == values
+    assert len({each[f"{section}.{key}"].text for each in found}) == len(values)
