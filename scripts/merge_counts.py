@@ -12,7 +12,16 @@ def main(job):
     params = job.params
     bins = [(column, pl.scan_parquet(path)) for column, path in zip(params.columns, job.input.counts, strict=True)]
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
-    table, ledgers = counts.merge(bins, flanks, params.collapse_edits, params.collapse_ratio, params.n_in_insert, job.threads)
+    table, ledgers = counts.merge(
+        bins,
+        flanks,
+        params.collapse_edits,
+        params.collapse_ratio,
+        params.n_in_insert,
+        job.threads,
+        expected=counts.expected_errors(job.input.ledgers),
+        max_collapsed=params.max_collapsed,
+    )
     ledger.write_all(job.output.ledger, ledgers)
     files.write_parquet(job.output.counts, table)
 

@@ -110,6 +110,7 @@ CHANGES = {
     },
     "reads.collapse_edits": (1, FROM["merge_counts"]),
     "reads.collapse_ratio": (3, FROM["merge_counts"]),
+    "reads.max_collapsed": (0.2, FROM["merge_counts"]),
     "reads.min_overlap": (20, []),  # no pairs here
     **{f"counts.columns.{column}": ("x", FROM["estimate_expression"]) for column in ["sequence", "group", "split", "source"]},
     **{

@@ -103,6 +103,10 @@ rule merge_counts:
         counts=expand(
             "results/{{run}}/counts/bins/{column}.parquet", column=PLAN.columns
         ),
+        # expected sequencing errors
+        ledgers=expand(
+            "results/{{run}}/ledger/count_reads.{column}.tsv", column=PLAN.columns
+        ),
         scaffolds=PLAN.scaffolds,
     output:
         counts="results/{run}/counts/counts.parquet",
@@ -124,6 +128,7 @@ rule merge_counts:
         n_in_insert=PLAN.config["reads"]["n_in_insert"],
         collapse_edits=PLAN.config["reads"]["collapse_edits"],
         collapse_ratio=PLAN.config["reads"]["collapse_ratio"],
+        max_collapsed=PLAN.config["reads"]["max_collapsed"],
     script:
         "../../scripts/merge_counts.py"
 

@@ -1,15 +1,25 @@
 """Merge counts across bins, and merge sequencing errors into their parent inserts."""
 
+import os
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from gpraflow.core.errors import ConfigError
-from gpraflow.core.ledger import Ledger
+from gpraflow.assay.reads import EXPECTED_ERRORS
+from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.core.ledger import Ledger, load
 from gpraflow.sequences import neighbours
 from gpraflow.sequences.scaffold import Scaffold
+
+_ERRORS_PER_EXPECTED = 2  # sequencing errors are allowed to be this many times as frequent as base qualities predict
+_JUDGED = 20  # reads; smaller libraries are not checked
+
+
+def expected_errors(paths: Sequence[str | os.PathLike]) -> int:
+    """Return the expected number of reads with a sequencing error in the insert, from the ledgers of `count_reads` of all bins."""
+    return int(load(paths).filter(rule="count_reads", what=EXPECTED_ERRORS)["rows"].sum())
 
 
 def merge(
@@ -19,6 +29,8 @@ def merge(
     ratio: float,
     n_in_insert: Literal["keep", "merge", "drop"] = "keep",
     threads: int = 1,
+    expected: int = 0,
+    max_collapsed: float = 1.0,
 ) -> tuple[pl.DataFrame, list[tuple[Ledger, int]]]:
     """Merge the counts of all bins into one table, and merge inserts that are sequencing errors into their parents (`collapse`).
 
@@ -30,6 +42,8 @@ def merge(
         Flanks added to each insert to give the full promoter sequence.
     max_edits, ratio, n_in_insert, threads
         As for `collapse`. With ``max_edits`` 0 no inserts are merged.
+    expected, max_collapsed
+        As for `check_collapsed`.
 
     Returns
     -------
@@ -41,6 +55,8 @@ def merge(
     ------
     ConfigError
         If ``n_in_insert`` is ``merge`` but ``max_edits`` is 0.
+    InputError
+        As `check_collapsed`.
     """
     if n_in_insert == "merge" and not max_edits:
         raise ConfigError("reads.n_in_insert: merge needs reads.collapse_edits of 1 or 2; it is 0, which merges nothing")
@@ -50,6 +66,7 @@ def merge(
     totals = together.group_by("insert").agg(pl.col("reads").sum()).collect(engine="streaming").sort([last, -pl.col("reads"), "insert"])
     inserts, abundance = totals["insert"], totals["reads"].to_numpy()
     parent = collapse(inserts, abundance, max_edits, ratio, n_in_insert == "merge", threads) if max_edits else np.arange(len(inserts))
+    check_collapsed(inserts, abundance, parent, expected, max_collapsed)
     survivors, row = np.unique(parent, return_inverse=True)
     order = np.argsort(-np.bincount(row, weights=abundance), kind="stable")
     place = np.argsort(order)[row]  # row of each insert in the output table
@@ -71,6 +88,45 @@ def merge(
     distinct.read(len(inserts))
     distinct.drop("sequencing error of another insert", len(inserts) - len(survivors))
     return pl.DataFrame(columns), [*ledgers, (distinct, len(survivors))]
+
+
+def check_collapsed(inserts: pl.Series, reads: np.ndarray, parent: np.ndarray, expected: int, max_collapsed: float) -> None:
+    """Raise an error if more reads were merged as sequencing errors than base qualities allow.
+
+    A fraction of ``2 expected / reads + max_collapsed`` of all reads is allowed. The factor 2 allows for qualities that are too high, and
+    ``max_collapsed`` for errors that qualities do not tell of: those of PCR and, in libraries with few variants, of DNA synthesis.
+
+    Parameters
+    ----------
+    inserts, reads
+        Distinct inserts, most abundant first, and their reads.
+    parent
+        Index of the insert into which each is merged, from `collapse`.
+    expected
+        Expected number of reads with a sequencing error in the insert, from base qualities.
+    max_collapsed
+        See above. Libraries of fewer than 20 reads are not checked.
+
+    Raises
+    ------
+    InputError
+        If the fraction is higher; with the most abundant insert that was merged, and what to do.
+    """
+    merged = np.flatnonzero(parent != np.arange(len(parent)))
+    total, moved = int(reads.sum()), int(reads[merged].sum())
+    allowed = _ERRORS_PER_EXPECTED * expected / max(total, 1) + max_collapsed
+    if total < _JUDGED or moved <= allowed * total:
+        return
+    first, into = int(merged[0]), int(parent[merged[0]])
+    raise InputError(
+        f"{moved:,} of {total:,} reads ({moved / total:.1%}) were merged into other inserts as sequencing errors, but base qualities "
+        f"predict errors in {expected / total:.1%} of the reads; {allowed:.1%} are allowed "
+        f"({_ERRORS_PER_EXPECTED} x {expected / total:.1%} + reads.max_collapsed {max_collapsed:g}). Most of these inserts are probably "
+        "variants of their own, such as\n"
+        f"  {inserts[first]} ({reads[first]:,} reads), merged into\n  {inserts[into]} ({reads[into]:,} reads)\n"
+        "For a library of designed variants set reads.collapse_edits: 0, which merges none. If the merged inserts are errors of PCR or "
+        "synthesis, set a higher reads.max_collapsed; a higher reads.collapse_ratio merges fewer inserts"
+    )
 
 
 def collapse(
