@@ -112,7 +112,7 @@ CHANGES = {
     "reads.collapse_ratio": (3, FROM["merge_counts"]),
     "reads.max_collapsed": (0.2, FROM["merge_counts"]),
     "reads.min_overlap": (20, []),  # no pairs here
-    **{f"counts.columns.{column}": ("x", FROM["estimate_expression"]) for column in ["sequence", "group", "split", "source"]},
+    **{f"counts.columns.{column}": ("x", FROM["estimate_expression"]) for column in ["sequence", "name", "group", "split", "source"]},
     **{
         f"counts.{key}": (value, FROM["estimate_expression"])
         for key, value in {
@@ -135,6 +135,7 @@ CHANGES = {
         for column in [
             "sequence",
             "expression",
+            "name",
             "expression_sd",
             "n_reads",
             "n_bins",

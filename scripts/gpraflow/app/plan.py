@@ -106,7 +106,7 @@ class Plan:
                 "table": row["table"],
                 "format": "auto",
                 "header": row["header"],
-                "columns": {name: column(row, name) for name in COLUMNS},
+                "columns": {name: column(row, name) for name in COLUMNS} | {"name": "auto"},  # "name" in the sheet names the data set
                 "expression_min": row.get("expression_min", inputs["expression_min"]),
                 "expression_max": row.get("expression_max", inputs["expression_max"]),
                 "duplicates": inputs["duplicates"],

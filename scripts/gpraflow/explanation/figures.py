@@ -104,7 +104,7 @@ def _contribution_logo(figure: Any, sequence: str, values: np.ndarray, begin: in
     logo = pandas.DataFrame(heights, columns=list("ACGT"), index=window - begin + 1)
     logomaker.Logo(logo, ax=top, color_scheme=_BASE_COLOURS, flip_below=False)
     top.axhline(0, color="0.5", linewidth=0.6)
-    top.set(ylabel=f"contribution\n({unit})", title=title)
+    top.set(ylabel=f"contribution\n({unit})", title=title.replace("$", r"\$"))  # a name is no formula
     top.set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
     if not sites.height:
         bottom.text(0.5, 0.5, "no motif site found", ha="center", va="center", color="0.4", transform=bottom.transAxes)

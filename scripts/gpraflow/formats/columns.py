@@ -12,6 +12,7 @@ from gpraflow.formats.promoters import REQUIRED
 from gpraflow.formats.text import ROW, read_blocks
 from gpraflow.sequences.scaffold import ALPHABET
 
+SEVERAL_NAMES = "sequences with several names, the first kept"
 _AMBIGUOUS = "RYSWKMBDHV"  # IUPAC codes for several possible bases
 _AMINO_ACIDS = "EFILPQ"  # amino-acid letters that are not IUPAC base codes
 _MOST_AMBIGUOUS = 1 / 3  # maximum share of ambiguous bases; a sequence with more is probably a protein
@@ -141,7 +142,7 @@ def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) ->
         if (rows.schema[name].is_nested() and role != "bin_cells") or rows.schema[name] == pl.Binary:
             raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; text or numbers are needed")
     rows = rows.select(pl.col(ROW).alias("row"), **{role: pl.col(name) for role, name in columns.items()})
-    labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("group", "split", "source") if role in columns]
+    labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("name", "group", "split", "source") if role in columns]
     rows = rows.with_columns(pl.when(label != "").then(label) for label in labels)
     return rows
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats.columns import check_sequences, first_row, parse_numbers, resolve_columns, select_columns
+from gpraflow.formats.columns import SEVERAL_NAMES, check_sequences, first_row, parse_numbers, resolve_columns, select_columns
 from gpraflow.formats.promoters import REQUIRED, SCHEMA
 from gpraflow.formats.text import read_blocks
 from gpraflow.sequences.flanks import Policy, mend_flanks
@@ -203,6 +203,8 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.
                 f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
                 f"'{pair[role][1]}'; correct the column, or leave it out (input.columns.{role}: '')"
             )
+    if several := duplicates.filter(pl.col("name").n_unique().over("sequence") > 1)["sequence"].n_unique():
+        ledger.note(SEVERAL_NAMES, several)
     first = [pl.col(name).first() for name in rows.columns if name != "sequence"]
     if policy == "mean":
         changed = {
