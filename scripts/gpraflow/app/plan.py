@@ -160,6 +160,11 @@ class Plan:
         return [] if cells in ("sheet", "reads") else self.fill(cells)
 
     @property
+    def design(self) -> str | list[str]:
+        """Return the file of designed sequences to which reads are matched, if there is one."""
+        return self.fill(self.config["reads"]["design"]) or []
+
+    @property
     def test_sequences(self) -> list[str]:
         """Return the list of test sequences, if the split uses one."""
         split = self.config["split"]
@@ -215,6 +220,7 @@ class Plan:
             library = [
                 ("reads", path) for column in self.columns for key in ("reads", "reads_2") for path in self.files_of_bin(column, key)
             ]
+            library += [("design", self.design)] if isinstance(self.design, str) else []
         else:
             library = [("counts", self.counts) if self.from_bins else (LIBRARY, self.config["input"]["table"])]
         files = [

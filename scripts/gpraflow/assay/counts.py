@@ -1,13 +1,15 @@
-"""Merge counts across bins, and merge sequencing errors into their parent inserts."""
+"""Merge counts across bins, and merge sequencing errors into their parent inserts or match inserts to designed sequences."""
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from gpraflow.assay.reads import EXPECTED_ERRORS
+from gpraflow.assay import matching
+from gpraflow.assay.reads import AMBIGUOUS_DESIGN, EXPECTED_ERRORS, NOT_IN_DESIGN, check_yield
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.ledger import Ledger, load
 from gpraflow.sequences import neighbours
@@ -15,6 +17,7 @@ from gpraflow.sequences.scaffold import Scaffold
 
 _ERRORS_PER_EXPECTED = 2  # sequencing errors are allowed to be this many times as frequent as base qualities predict
 _JUDGED = 20  # reads; smaller libraries are not checked
+_UNMATCHED = {NOT_IN_DESIGN: matching.NOT_DESIGNED, AMBIGUOUS_DESIGN: matching.AMBIGUOUS}
 
 
 def expected_errors(paths: Sequence[str | os.PathLike]) -> int:
@@ -60,24 +63,13 @@ def merge(
     """
     if n_in_insert == "merge" and not max_edits:
         raise ConfigError("reads.n_in_insert: merge needs reads.collapse_edits of 1 or 2; it is 0, which merges nothing")
-    together = pl.concat([table.select("insert", "reads") for _, table in bins])
     # With n_in_insert "merge", an insert with N can be merged into any insert without N, so it must never be a parent, however abundant.
-    last = pl.col("insert").str.contains("N", literal=True) & pl.lit(n_in_insert == "merge")
-    totals = together.group_by("insert").agg(pl.col("reads").sum()).collect(engine="streaming").sort([last, -pl.col("reads"), "insert"])
-    inserts, abundance = totals["insert"], totals["reads"].to_numpy()
+    inserts, abundance = _totals(bins, n_last=n_in_insert == "merge")
     parent = collapse(inserts, abundance, max_edits, ratio, n_in_insert == "merge", threads) if max_edits else np.arange(len(inserts))
     check_collapsed(inserts, abundance, parent, expected, max_collapsed)
-    survivors, row = np.unique(parent, return_inverse=True)
-    order = np.argsort(-np.bincount(row, weights=abundance), kind="stable")
-    place = np.argsort(order)[row]  # row of each insert in the output table
-
-    number_of = totals.select("insert").with_row_index("number").lazy()
-    rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
-    found = rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
-    columns, ledgers = [pl.Series("sequence", scaffold.five_prime + inserts[survivors[order]] + scaffold.three_prime)], []
-    for index, (name, _) in enumerate(bins):
-        part = found.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
-        number, reads = part["number"].to_numpy(), part["reads"].to_numpy()
+    survivors, place = _places(parent, abundance)
+    columns, ledgers = [pl.Series("sequence", scaffold.five_prime + inserts[survivors] + scaffold.three_prime)], []
+    for name, number, reads in _reads_of_bins(bins, inserts):
         counts = np.bincount(place[number], weights=reads, minlength=len(survivors)).astype(np.int64)
         columns.append(pl.Series(name, counts))
         ledger = Ledger("merge_counts", name)
@@ -88,6 +80,104 @@ def merge(
     distinct.read(len(inserts))
     distinct.drop("sequencing error of another insert", len(inserts) - len(survivors))
     return pl.DataFrame(columns), [*ledgers, (distinct, len(survivors))]
+
+
+def merge_designed(
+    bins: Sequence[tuple[str, pl.LazyFrame]],
+    scaffold: Scaffold,
+    designs: pl.DataFrame,
+    max_edits: int,
+    origin: str | os.PathLike,
+    min_yield: float = 0.0,
+    threads: int = 1,
+) -> tuple[pl.DataFrame, list[tuple[Ledger, int]]]:
+    """Merge the counts of all bins into one table of designed sequences: each insert is counted for the design it matches.
+
+    Parameters
+    ----------
+    bins, scaffold
+        As for `merge`.
+    designs
+        ``name`` and ``insert`` of each designed sequence (`matching.load`).
+    max_edits, threads
+        As for `matching.match`.
+    origin
+        File of the designs, for messages.
+    min_yield
+        Minimum fraction of a bin's reads that match a design (`reads.check_yield`).
+
+    Returns
+    -------
+    tuple
+        A table with ``sequence``, ``name`` and one column of reads per bin, most abundant sequence first, without designs that have no
+        reads; and ledgers as of `merge`, with the reads and inserts that match no design, or several equally well.
+
+    Raises
+    ------
+    InputError
+        If too few reads of a bin match a design.
+    """
+    inserts, abundance = _totals(bins)
+    design = matching.match(inserts, designs["insert"], max_edits, threads)
+    matched = np.flatnonzero(design >= 0)
+    present, place_of_matched = _places(design[matched], abundance[matched])
+    place = np.full(len(inserts), -1)
+    place[matched] = place_of_matched
+    exact = np.zeros(len(inserts), bool)
+    exact[matched] = (inserts[matched] == designs["insert"][design[matched]]).to_numpy()
+    columns = [
+        pl.Series("sequence", scaffold.five_prime + designs["insert"][present] + scaffold.three_prime),
+        pl.Series("name", designs["name"][present]),
+    ]
+    ledgers = []
+    for name, number, reads in _reads_of_bins(bins, inserts):
+        of = design[number]
+        counts = np.bincount(place[number[of >= 0]], weights=reads[of >= 0], minlength=len(present)).astype(np.int64)
+        columns.append(pl.Series(name, counts))
+        ledger = Ledger("merge_counts", name)
+        ledger.read(int(reads.sum()))
+        lost = {what: int(reads[of == code].sum()) for what, code in _UNMATCHED.items()}
+        for what, rows in lost.items():
+            ledger.drop(what, rows)
+        ledger.note("matched to a design with edits", int(reads[(of >= 0) & ~exact[number]].sum()))
+        check_yield(f"bin '{name}', matching to {origin}", int(counts.sum()), lost, min_yield)
+        ledgers.append((ledger, int(counts.sum())))
+    distinct = Ledger("merge_counts", "library")
+    distinct.read(len(inserts))
+    for what, code in _UNMATCHED.items():
+        distinct.drop(what, int((design == code).sum()))
+    distinct.drop("error of a design", len(matched) - len(present))
+    absent = np.setdiff1d(np.arange(designs.height), present)
+    distinct.note("designs without reads", len(absent))
+    if len(absent):
+        names = "\n".join(designs["name"][absent])
+        print(f"{origin}: {len(absent):,} of {designs.height:,} designs have no reads:\n{names}", file=sys.stderr, flush=True)
+    return pl.DataFrame(columns), [*ledgers, (distinct, len(present))]
+
+
+def _totals(bins: Sequence[tuple[str, pl.LazyFrame]], n_last: bool = False) -> tuple[pl.Series, np.ndarray]:
+    """Return the distinct inserts of all bins, most abundant first, and their reads; with ``n_last``, those with N come last."""
+    together = pl.concat([table.select("insert", "reads") for _, table in bins])
+    last = pl.col("insert").str.contains("N", literal=True) & pl.lit(n_last)
+    totals = together.group_by("insert").agg(pl.col("reads").sum()).collect(engine="streaming").sort([last, -pl.col("reads"), "insert"])
+    return totals["insert"], totals["reads"].to_numpy()
+
+
+def _places(of: np.ndarray, abundance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values of ``of``, most abundant first, and the place of each element's value among them."""
+    values, row = np.unique(of, return_inverse=True)
+    order = np.argsort(-np.bincount(row, weights=abundance, minlength=len(values)), kind="stable")
+    return values[order], np.argsort(order)[row]
+
+
+def _reads_of_bins(bins: Sequence[tuple[str, pl.LazyFrame]], inserts: pl.Series) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield the name of each bin, the indices of its inserts, and their reads."""
+    number_of = pl.DataFrame({"insert": inserts}).with_row_index("number").lazy()
+    rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
+    found = rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
+    for index, (name, _) in enumerate(bins):
+        part = found.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
+        yield name, part["number"].to_numpy(), part["reads"].to_numpy()
 
 
 def check_collapsed(inserts: pl.Series, reads: np.ndarray, parent: np.ndarray, expected: int, max_collapsed: float) -> None:
@@ -124,8 +214,9 @@ def check_collapsed(inserts: pl.Series, reads: np.ndarray, parent: np.ndarray, e
         f"({_ERRORS_PER_EXPECTED} x {expected / total:.1%} + reads.max_collapsed {max_collapsed:g}). Most of these inserts are probably "
         "variants of their own, such as\n"
         f"  {inserts[first]} ({reads[first]:,} reads), merged into\n  {inserts[into]} ({reads[into]:,} reads)\n"
-        "For a library of designed variants set reads.collapse_edits: 0, which merges none. If the merged inserts are errors of PCR or "
-        "synthesis, set a higher reads.max_collapsed; a higher reads.collapse_ratio merges fewer inserts"
+        "For a library of designed variants give its sequences as reads.design, or set reads.collapse_edits: 0, which merges none. If the "
+        "merged inserts are errors of PCR or synthesis, set a higher reads.max_collapsed; a higher reads.collapse_ratio merges fewer "
+        "inserts"
     )
 
 

@@ -28,6 +28,7 @@ COUNTS = {"insert": pl.String, "reads": pl.Int64}
 LOW_QUALITY = "mean quality below {}"
 NO_OVERLAP = "mates do not overlap"
 EXPECTED_ERRORS = "sequencing error in the insert, expected number from base qualities"  # note in the ledger, read by merge_counts
+NOT_IN_DESIGN, AMBIGUOUS_DESIGN = "not in the design", "ambiguous between designs"
 SHORT, LONG, WITH_N = "insert shorter than {} bp", "insert longer than {} bp", "N in the insert"
 # Usual cause of each loss
 _CAUSES = {
@@ -40,6 +41,8 @@ _CAUSES = {
     SHORT: "empty vector or primer dimers, or scaffold.insert_length does not fit the library",
     LONG: "two flanks that do not belong together, or scaffold.insert_length does not fit the library",
     NO_OVERLAP: "inserts longer than both mates can cover, mates in another order than each other, or reads.min_overlap is too long",
+    NOT_IN_DESIGN: "reads.design is that of another library or strand, or the inserts have more than reads.design_edits errors",
+    AMBIGUOUS_DESIGN: "designs that differ by few edits, and reads with errors: raise reads.min_mean_quality",
     WITH_N: "a bad cycle of the sequencer; reads.n_in_insert: keep or merge keeps them",
 }
 

@@ -64,9 +64,18 @@ def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.
 
 
 def resolve_columns(
-    columns: Mapping[str, str | int], names: list[str], header: bool, path: Any, section: str = "input", required: Sequence[str] = REQUIRED
+    columns: Mapping[str, str | int],
+    names: list[str],
+    header: bool,
+    path: Any,
+    section: str | None = "input",
+    required: Sequence[str] = REQUIRED,
 ) -> dict[str, str]:
-    """Return role -> column name in the file. Error messages name ``section`` of the config, or the options of the command line."""
+    """Return role -> column name in the file.
+
+    Error messages name ``section`` of the config; the options of the command line if it is empty; and neither if it is None, for tables
+    whose column names are fixed.
+    """
     found = {}
     for role, wanted in columns.items():
         if wanted == "auto":
@@ -89,10 +98,14 @@ def resolve_columns(
                     f"{path}, row 1: one column '{names[0]}', cells seem to be separated by {other[odd]}; "
                     "in .csv they are by commas, in .tsv by tabs: rename the file or write it anew"
                 )
-            advice = f"set {section}.columns.{role}, or input.header: false" if section else f"give --{role}-column, or --no-header"
+            advice = f"give --{role}-column, or --no-header if there is no header"
+            if section is None:
+                advice = f"the first row must name the columns {', '.join(map(str, columns.values()))}"
+            elif section:
+                advice = f"set {section}.columns.{role}, or input.header: false if there is no header"
             raise ConfigError(
                 f"{path}, row 1: no column '{wanted}' for {role}{nearest(wanted, names)} (the file has {', '.join(names[:12])}"
-                f"{', ...' if len(names) > 12 else ''}); {advice} if there is no header"
+                f"{', ...' if len(names) > 12 else ''}); {advice}"
             )
         else:
             found[role] = wanted

@@ -229,8 +229,8 @@ def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int 
     return names.select(pl.coalesce(*smallest).alias("cluster")).to_series()
 
 
-def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1) -> pl.DataFrame:
-    """Return the sequences of a library that are within ``max_edits`` of a sequence of another set, on either strand.
+def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1, either_strand: bool = True) -> pl.DataFrame:
+    """Return the sequences of a library that are within ``max_edits`` of a sequence of another set, on either strand or on the same.
 
     Returns
     -------
@@ -238,12 +238,12 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
         ``library`` and ``other`` (row indices) and ``distance`` (Levenshtein distance on the closer strand) of each such pair, sorted.
     """
     together = pl.concat([library, others])
-    turned = reverse_complement_sequences(together)
+    turned = reverse_complement_sequences(together) if either_strand else None
     side = np.repeat([0, 1], [len(library), len(others)])  # labels: only pairs between the two sets are candidates
     found = [np.empty((0, 3), np.int64)]
     for join in shared_segments(together, max_edits, turned, threads):
         for a, b in candidates(join, side, leaders_only=False):
-            distance = distances((turned if join.turned else together)[a], together[b], max_edits, threads)
+            distance = distances((turned if turned is not None and join.turned else together)[a], together[b], max_edits, threads)
             near = distance <= max_edits
             found.append(np.column_stack([a, b - len(library), distance])[near])
     pairs = pl.DataFrame(np.concatenate(found), schema={"library": pl.Int64, "other": pl.Int64, "distance": pl.Int64})
