@@ -225,6 +225,15 @@ def test_a_design_that_fits_few_reads_stops():
     counts.merge_designed(bins, MINE, designs_of([one]), 1, "design.fa", min_yield=0.3)
 
 
+def test_a_few_reads_that_match_no_design_give_an_empty_table():
+    one, two = sequences(2)
+    table, ledgers = counts.merge_designed([("a", table_of({two: 19}))], MINE, designs_of([one]), 1, "design.fa", min_yield=0.5)
+    assert table.schema == {"sequence": pl.String, "name": pl.String, "a": pl.Int64}
+    assert table.height == 0
+    assert [rows for _, rows in ledgers] == [0, 0]
+    assert ledgers[0][0].counts["dropped", "not in the design"] == 19
+
+
 def test_a_wild_type_and_100_designed_variants_are_101_promoters_with_names(tmp_path):
     """Reads of one wild type and its codon variants, with a base error in a tenth: from counts to splits, each keeps its name."""
     rng = np.random.default_rng(3)
