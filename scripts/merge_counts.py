@@ -1,18 +1,23 @@
-"""Merge counts across bins, and merge inserts that are sequencing errors into the insert they derive from."""
+"""Merge counts across bins, and merge inserts that are sequencing errors into the insert they derive from, or match them to a design."""
 
 import polars as pl
 
-from gpraflow.assay import counts
+from gpraflow.assay import counts, matching
 from gpraflow.core import files, ledger, logs
 from gpraflow.sequences import scaffold
 
 
 def main(job):
     logs.log_to(job.log[0])
-    params = job.params
+    params, design = job.params, getattr(job.input, "design", None)
     bins = [(column, pl.scan_parquet(path)) for column, path in zip(params.columns, job.input.counts, strict=True)]
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
-    table, ledgers = counts.merge(bins, flanks, params.collapse_edits, params.collapse_ratio, params.n_in_insert, job.threads)
+    if design:
+        designs = matching.load(design, flanks, params.insert_length)
+        table, ledgers = counts.merge_designed(bins, flanks, designs, params.design_edits, design, params.min_yield, job.threads)
+    else:
+        expected = counts.expected_errors(job.input.ledgers)
+        table, ledgers = counts.merge(bins, flanks, **params.collapse, expected=expected, threads=job.threads)
     ledger.write_all(job.output.ledger, ledgers)
     files.write_parquet(job.output.counts, table)
 

@@ -61,6 +61,24 @@ def test_reads_and_an_independent_set(tmp_path):
     assert plan.assay_figures == ["yield", "distinct", "rarefaction", "inserts", "depth", "expression", "profiles"]
 
 
+def test_a_design_is_an_input_of_runs_from_reads():
+    counts = {SHEET_KEY: "bins.tsv", "cells": "sheet"}
+    config = {"run": "mine", "data": "folder", "counts": counts, "reads": {"design": "{data}/design.fa"}}
+    plan = Plan(config)
+    assert plan.design == "folder/design.fa"
+    assert {"what": "design", "path": "folder/design.fa"} in plan.input_files()
+    plan = Plan(config | {"reads": {}})
+    assert plan.design == []
+    assert "design" not in {each["what"] for each in plan.input_files()}
+
+
+def test_names_in_independent_sets_come_from_their_own_column():
+    """The column `name` of the sheet is the name of the set."""
+    plan = Plan(TABLE | {"evaluation": {"datasets": "datasets.tsv"}})
+    assert plan.table_of("native")["columns"]["name"] == "auto"
+    assert plan.table_of("library")["columns"]["name"] == "auto"
+
+
 def test_seeds_follow_from_the_one_seed_and_the_sections_own():
     first, other = Plan(TABLE), Plan(TABLE | {"split": {"seed": 1}})
     assert first.seed_of("split") != first.seed_of("training")

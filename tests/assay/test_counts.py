@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from gpraflow.assay import counts
-from gpraflow.core.errors import ConfigError
+from gpraflow.assay import counts, inserts, reads
+from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.core.ledger import Ledger
 from gpraflow.sequences import neighbours
 from gpraflow.sequences.scaffold import Scaffold
 
@@ -151,3 +152,87 @@ def test_merged_counts_are_those_of_a_naive_sum():
     for row in table.iter_rows(named=True):
         assert [row[str(i)] for i in range(5)] == [part.count(row["sequence"]) for part in drawn]
     assert table.height == len({insert for part in drawn for insert in part})
+
+
+# More reads merged than base qualities allow
+
+
+def read_counts_of(path, policy, sequences, qualities):
+    """Count reads in a FASTQ file; return a table of counts and the path of the ledger."""
+    lines = (f"@r{i}\n{s}\n+\n{q}\n" for i, (s, q) in enumerate(zip(sequences, qualities, strict=True)))
+    path.write_text("".join(lines))
+    ledger = Ledger("count_reads", path.stem)
+    table = reads.count([str(path)], policy, ledger)
+    ledger.write(path.with_suffix(".tsv"), table["reads"].sum())
+    return table.lazy(), path.with_suffix(".tsv")
+
+
+def designed_variants(rng, number, wild_type):
+    """Return a wild type and variants of it with one codon exchanged."""
+    codons = (wild_type[: 3 * i] + "".join(rng.choice(list("ACGT"), 3)) + wild_type[3 * i + 3 :] for i in rng.integers(0, 25, 10 * number))
+    return list(dict.fromkeys([wild_type, *codons]))[: number + 1]
+
+
+WITHOUT_FLANKS = Scaffold("none", "", "")
+POLICY = inserts.Policy("", "", insert_length=(75, 75))
+
+
+@pytest.fixture(scope="module")
+def variants(tmp_path_factory):
+    """Error-free reads of quality 40 of a wild type and 100 designed variants in two bins: tables and ledgers."""
+    rng = np.random.default_rng(9)
+    library = designed_variants(rng, 100, "".join(rng.choice(list("ACGT"), 75)))
+    assert len(library) == 101
+    folder, bins, ledgers = tmp_path_factory.mktemp("variants"), [], []
+    for name in ("low", "high"):
+        drawn = [library[0] if rng.random() < 0.1 else library[rng.integers(101)] for _ in range(1000)]
+        table, ledger = read_counts_of(folder / f"{name}.fastq", POLICY, drawn, ["I" * 75] * 1000)
+        bins.append((name, table))
+        ledgers.append(ledger)
+    return bins, ledgers, library
+
+
+@pytest.mark.parametrize("max_edits", [1, 2])
+def test_designed_variants_are_not_taken_for_sequencing_errors(variants, max_edits):
+    bins, ledgers, library = variants
+    expected = counts.expected_errors(ledgers)
+    assert expected == 14  # 1 - (1 - 1e-4)^75 is 0.75 % of 1000 reads, 7.47, rounded in each bin
+    unchecked, _ = counts.merge(bins, WITHOUT_FLANKS, max_edits, 2, expected=expected, max_collapsed=1.0)
+    assert unchecked.height < 95
+    with pytest.raises(InputError) as caught:
+        counts.merge(bins, WITHOUT_FLANKS, max_edits, 2, expected=expected, max_collapsed=0.05)
+    message = str(caught.value)
+    for part in ("of 2,000 reads", "errors in 0.7% of the reads; 6.4% are allowed (2 x 0.7% + reads.max_collapsed 0.05)",
+                 f"merged into\n  {library[0]} (", "reads.collapse_edits: 0", "reads.collapse_ratio"):  # fmt: skip
+        assert part in message
+    table, _ = counts.merge(bins, WITHOUT_FLANKS, 0, 2, expected=expected, max_collapsed=0.0)
+    assert set(table["sequence"]) == set(library)
+
+
+def test_reads_with_the_errors_that_their_qualities_predict_are_merged(tmp_path):
+    """Bases of quality 20 are wrong in 1 %: of inserts of 75 bp 53 % have an error, far more than `max_collapsed`."""
+    rng = np.random.default_rng(2)
+    library = ["".join(rng.choice(list("ACGT"), 75)) for _ in range(20)]
+    true = np.array([list(library[i]) for i in rng.integers(0, 20, 4000)])
+    wrong = rng.random(true.shape) < 0.01
+    true[wrong] = rng.choice(list("ACGT"), int(wrong.sum()))
+    drawn = ["".join(row) for row in true]
+    table, ledger = read_counts_of(tmp_path / "a.fastq", POLICY, drawn, ["5" * 75] * 4000)
+    expected = counts.expected_errors([ledger])
+    assert expected == round(4000 * (1 - 0.99**75))
+    merged, ledgers = counts.merge([("a", table)], WITHOUT_FLANKS, 2, 2, expected=expected, max_collapsed=0.05)
+    assert ledgers[0][0].counts["noted", "moved to the insert they are a sequencing error of"] > 1200
+    assert set(merged["sequence"][:20]) == set(library)
+    with pytest.raises(InputError, match=r"base qualities predict errors in 0.0% of the reads"):  # as if qualities were perfect
+        counts.merge([("a", table)], WITHOUT_FLANKS, 2, 2, expected=0, max_collapsed=0.05)
+
+
+def test_the_allowance_is_exact_and_few_reads_are_not_checked():
+    inserts_, parent = pl.Series([BASE, "T" + BASE[1:]]), np.array([0, 0])
+    counts.check_collapsed(inserts_, np.array([880, 120]), parent, 10, 0.1)  # 2 * 10 / 1000 + 0.1 of 1000 reads
+    with pytest.raises(InputError, match=r"121 of 1,001 reads \(12.1%\).*12.0% are allowed"):
+        counts.check_collapsed(inserts_, np.array([880, 121]), parent, 10, 0.1)
+    counts.check_collapsed(inserts_, np.array([12, 7]), parent, 0, 0.0)
+    with pytest.raises(InputError, match="7 of 20 reads"):
+        counts.check_collapsed(inserts_, np.array([13, 7]), parent, 0, 0.0)
+    counts.check_collapsed(pl.Series([], dtype=pl.String), np.array([], np.int64), np.array([], np.int64), 0, 0.0)

@@ -540,6 +540,19 @@ def test_cells_per_bin_share_a_bins_cells_among_its_reads():
     ]
 
 
+def test_names_are_labels_and_those_of_a_repeated_sequence_may_differ(tmp_path):
+    rows = [("ACGT", "α 1", 1, 2), ("CCCC", "", 3, 4), ("ACGT", "α 2", 5, 6)]
+    text = "sequence\tname\ta\tb\n" + "".join("\t".join(map(str, row)) + "\n" for row in rows)
+    (tmp_path / "c.tsv").write_text(text, encoding="utf-8")
+    ledger = Ledger("x", "x")
+    columns = {"sequence": "sequence", "name": "auto", "group": "auto"}
+    labels, counts = expression.read_counts(tmp_path / "c.tsv", ["a", "b"], columns, ledger)
+    assert labels.rows(named=True) == [{"sequence": "ACGT", "name": "α 1"}, {"sequence": "CCCC", "name": None}]
+    assert counts.tolist() == [[6, 8], [3, 4]]
+    assert ledger.counts["noted", "sequences with several names, the first kept"] == 1
+    assert ledger.counts["dropped", "same sequence again, reads added up"] == 1
+
+
 def adapter(root, monkeypatch, tmp_path, **params):
     """Run scripts/estimate_expression.py as Snakemake does; return the table and the ledger's lines."""
     monkeypatch.syspath_prepend(root / "scripts")

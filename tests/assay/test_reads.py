@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import subprocess
 import sys
@@ -368,3 +369,40 @@ def test_phred_64(tmp_path):
     assert ledger == {"mean quality below 20": 1}
     for quality in "I", "X", "~":  # Phred+33, all 40, 55 and 93
         assert counted(fastq(tmp_path / "b.fastq", [sequence], [quality * len(sequence)]))[0] == {insert: 1}
+
+
+def test_expected_errors_follow_from_the_qualities_of_the_inserts(tmp_path, monkeypatch):
+    """Reads on both strands with qualities of their own inside the insert, and others outside, which do not count."""
+    rng = np.random.default_rng(5)
+    library = inserts(400, seed=6, lengths=(60, 80, 81))
+    sequences, qualities, expected = [], [], 0.0
+    for insert in library:
+        inside = rng.integers(2, 41, len(insert)) if rng.random() < 0.3 else np.full(len(insert), 38)
+        expected += 1 - np.prod(1 - 10 ** (-inside / 10))
+        quality = "I" * len(BEFORE + FIVE) + "".join(chr(q + 33) for q in inside) + "#" * len(THREE + BEHIND)
+        reverse = rng.random() < 0.5
+        sequences.append(turned(read_of(insert)) if reverse else read_of(insert))
+        qualities.append(quality[::-1] if reverse else quality)
+    path = fastq(tmp_path / "a.fastq", sequences, qualities)
+    policy = dataclasses.replace(POLICY, min_mean_quality=0)
+    _, ledger = counted(path, policy)
+    assert expected > 100
+    assert ledger[reads.EXPECTED_ERRORS] == round(expected)
+    monkeypatch.setattr(reads, "_SAMPLED", 150)  # every third read
+    assert counted(path, policy)[1][reads.EXPECTED_ERRORS] == pytest.approx(expected, rel=0.15)
+    phred_64 = ["".join(chr(ord(q) + 31) for q in quality) for quality in qualities]
+    path = fastq(tmp_path / "b.fastq", sequences, phred_64)
+    monkeypatch.undo()
+    assert counted(path, dataclasses.replace(policy, quality_offset=64))[1][reads.EXPECTED_ERRORS] == round(expected)
+
+
+def test_bases_of_quality_0_are_errors_and_dropped_reads_are_not_counted(tmp_path):
+    good, with_n, poor = inserts(3, seed=8)
+    with_n = with_n[:9] + "N" + with_n[10:]
+    sequences = [read_of(insert) for insert in (good, with_n, poor)]
+    best = ["~" * len(sequence) for sequence in sequences]
+    worst_base = best[0][:40] + "!" + best[0][41:]
+    policy = dataclasses.replace(POLICY, n_in_insert="drop")
+    path = fastq(tmp_path / "a.fastq", sequences, [worst_base, worst_base, "!" * len(sequences[2])])
+    _, ledger = counted(path, policy)
+    assert ledger == {"N in the insert": 1, "mean quality below 20": 1, reads.EXPECTED_ERRORS: 1}

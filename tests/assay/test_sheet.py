@@ -30,10 +30,10 @@ def test_a_file_is_the_same_however_it_is_written():
         sheet.check_reads([{"bin": "1", "reads": "a/b"}, {"bin": "2", "reads": "./a/b"}], "s.tsv")
 
 
-@pytest.mark.parametrize("row", [{"bin": "library"}, {"bin": "source"}, {"bin": "2", "replicate": "sd"}])
+@pytest.mark.parametrize("row", [{"bin": "library"}, {"bin": "name"}, {"bin": "source"}, {"bin": "2", "replicate": "sd"}])
 def test_names_of_columns_of_our_own_are_refused(row):
     rows = [{"bin": "1", **({"replicate": "x"} if "replicate" in row else {})}, row]
-    with pytest.raises(ConfigError, match=r"s.tsv, row 3: '(library|source|sd)' is a reserved column name"):
+    with pytest.raises(ConfigError, match=r"s.tsv, row 3: '(library|name|source|sd)' is a reserved column name"):
         sheet.replicates_of(rows, False, "s.tsv")
 
 

@@ -11,9 +11,11 @@ import pytest
 from Bio import SeqIO
 from scipy import stats
 
-from gpraflow.assay import simulate, simulated_library, simulated_reads
+from gpraflow.assay import counts, inserts, simulate, simulated_library, simulated_reads
+from gpraflow.assay import reads as assay_reads
 from gpraflow.core import logs
 from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.core.ledger import Ledger
 from gpraflow.sequences import motifs, scaffold
 from gpraflow.sequences.scaffold import Scaffold, one_hot, tokenize
 
@@ -622,3 +624,19 @@ def test_adapter_writes_what_the_rule_names(tmp_path, root, monkeypatch):
     runpy.run_path(str(root / "scripts/simulate_assay.py"))["main"](job)
     assert sum(len(lines_of(path)) for path in (tmp_path / "reads").iterdir()) == 4 * 500
     assert all((tmp_path / name).is_file() for name in ("bins.tsv", "truth.tsv.gz", "independent.tsv.gz", "activities.tsv.gz"))
+
+
+@pytest.mark.parametrize("max_edits", [1, 2])
+@pytest.mark.parametrize("min_mean_quality", [0, 28])
+def test_simulated_errors_are_those_that_qualities_predict(single, pTpA, max_edits, min_mean_quality):
+    """Merging of sequencing errors does not stop on simulated reads: with the default `reads.max_collapsed`, nor with half of it."""
+    policy = inserts.Policy.of(pTpA, "auto", "auto", min_mean_quality=min_mean_quality)
+    bins, expected = [], 0
+    for name, path in single.bins.select("bin", "reads").iter_rows():
+        ledger = Ledger("count_reads", name)
+        bins.append((name, assay_reads.count([path], policy, ledger).lazy()))
+        expected += ledger.counts["noted", assay_reads.EXPECTED_ERRORS]
+    table, ledgers = counts.merge(bins, pTpA, max_edits, 2, expected=expected, max_collapsed=0.025)
+    moved = sum(ledger.counts.get(("noted", "moved to the insert they are a sequencing error of"), 0) for ledger, _ in ledgers)
+    assert 0.7 < moved / expected < 1.3
+    assert table.height < 3 * 1500

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from gpraflow.app import cli
-from gpraflow.explanation import explain, mutagenesis
+from gpraflow.explanation import explain, figures, mutagenesis
 from gpraflow.explanation import sites as explanation_sites
 from gpraflow.models import backend
 from gpraflow.prediction import predictor as prediction_predictor
@@ -244,6 +244,25 @@ def test_a_data_set_is_explained_and_compared_with_the_truth(folder, predictor, 
     assert [without.summary[key] for key in of_motifs] == [None] * 3  # not 0: none was searched for
     truth = pl.DataFrame({"matrix": ["x"], "activity": [1.0]})
     assert explain.explain_some(predictor, predictions, [], number=3, seed=1, truth=truth).summary["recovery"] is None
+
+
+def test_explained_promoters_keep_their_names(folder, predictor, tmp_path):
+    names = [f"promoter {number}, {letter} $x$" for number, letter in enumerate("αβγδε")]
+    table = pl.DataFrame({"sequence": toy.promoters(5, 47), "name": names}).with_columns(expression=pl.lit(1.0))
+    predictions = prediction_predictor.predict(folder, table)
+    assert predictions["name"].to_list() == names
+    found = explain.explain_some(predictor, predictions, [], number=5, seed=1)
+    sequences = dict(zip(table["sequence"], names, strict=True))
+    assert found.promoters["name"].to_list() == [sequences[sequence] for sequence in found.promoters["sequence"]]
+    assert set(found.contributions["name"]) == set(names)
+    found.promoters.write_csv(tmp_path / "promoters.tsv", separator="\t")
+    assert pl.read_csv(tmp_path / "promoters.tsv", separator="\t")["name"].to_list() == found.promoters["name"].to_list()
+    logos = figures.contribution_logos(figures.logos_of(found.promoters, found.contributions, found.sites, "set", 1), "bins")
+    title = logos.subfigs[0].axes[0].get_title(loc="left")
+    assert title.startswith(f"set, promoter {found.promoters['name'][0]}: ".replace("$", r"\$"))
+    for repeated in (["a"] * 5, ["a", "b", "c", "d", None]):
+        again = explain.explain_some(predictor, predictions.with_columns(name=pl.Series(repeated)), [], number=5, seed=1)
+        assert sorted(again.promoters["name"]) == list("12345")
 
 
 def test_nothing_is_found_where_the_model_uses_no_motif(known, tmp_path):

@@ -441,6 +441,25 @@ def test_captions_name_the_data_set_that_a_figure_is_of(tmp_path):
     assert "expression of <strong>Set one</strong>;" in text
 
 
+@pytest.mark.parametrize(
+    ("reads", "sentence"),
+    [
+        ({}, "Inserts within 2 edits of an insert with at least 2 times their reads minus one were merged into it"),
+        ({"collapse_edits": 0}, "Sequencing errors were not merged."),
+        ({"design": "a.fa"}, "matched to the designed sequences (<code>a.fa</code>): to the nearest one within 1 edit, if it was the only"),
+        (
+            {"design": "a.fa", "design_edits": 0},
+            "matched to the designed sequences (<code>a.fa</code>) exactly; other inserts were dropped.",
+        ),
+    ],
+)
+def test_methods_say_how_inserts_were_merged_or_matched(tmp_path, reads, sentence):
+    config = run_folder(tmp_path, {"one": "Set one"})
+    text = write(tmp_path, config | {"reads": config["reads"] | reads})
+    assert sentence in text
+    assert ("directional networks" in text) == (not reads)
+
+
 def test_the_page_holds_what_there_is_escaped_and_no_more(tmp_path):
     config = run_folder(tmp_path, {"one": HOSTILE, "two": "Set two"})
     text = write(tmp_path, config)

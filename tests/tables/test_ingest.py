@@ -1,3 +1,4 @@
+import csv
 import gzip
 import resource
 import subprocess
@@ -115,13 +116,13 @@ def test_further_columns_are_kept(tmp_path):
 
 def test_all_roles_are_read(tmp_path):
     (tmp_path / "a.tsv").write_text(
-        "sequence\texpression\texpression_sd\tn_reads\tn_bins\tsingleton\tweight\tbin_cells\tgroup\tsplit\tsource\tbarcode\n"
-        f"{ROWS[0][0]}\t1\t0.5\t7\t3\tfalse\t1.5\t0, 2.5,4\tf1\ttrain\tx\tACGT\n{ROWS[1][0]}\t2\t\t\t\tTRUE\t\t\tf2\tval\ty\t\n"
+        "sequence\tname\texpression\texpression_sd\tn_reads\tn_bins\tsingleton\tweight\tbin_cells\tgroup\tsplit\tsource\tbarcode\n"
+        f"{ROWS[0][0]}\tp 1\t1\t0.5\t7\t3\tfalse\t1.5\t0, 2.5,4\tf1\ttrain\tx\tACGT\n{ROWS[1][0]}\t\t2\t\t\t\tTRUE\t\t\tf2\tval\ty\t\n"
     )
     table = ingest(tmp_path / "a.tsv")
     assert table.rows() == [
-        (ROWS[0][0], 1.0, 0.5, 7, 3, False, 1.5, [0.0, 2.5, 4.0], "f1", "train", "x", "ACGT"),
-        (ROWS[1][0], 2.0, None, None, None, True, None, None, "f2", "val", "y", None),
+        (ROWS[0][0], "p 1", 1.0, 0.5, 7, 3, False, 1.5, [0.0, 2.5, 4.0], "f1", "train", "x", "ACGT"),
+        (ROWS[1][0], None, 2.0, None, None, None, True, None, None, "f2", "val", "y", None),
     ]
 
 
@@ -436,7 +437,7 @@ def test_read_refuses_what_is_no_promoter_table(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         promoters.read(tmp_path / "a.parquet")
     expected().write_parquet(tmp_path / "b.parquet")
-    with pytest.raises(InputError, match="not a promoter table: column 'expression_sd'"):
+    with pytest.raises(InputError, match="not a promoter table: column 'name'"):
         promoters.read(tmp_path / "b.parquet")
     (tmp_path / "c.parquet").write_bytes(b"no")
     with pytest.raises(InputError, match="not a readable Parquet"):
@@ -471,3 +472,29 @@ def test_real_tables(shared):
     assert counts(ledger)["flank damaged, kept as measured"] == 11
     assert table["group"].n_unique() > 10000
     assert table["expression"].to_numpy()[0] == np.float32(3.32868)
+
+
+NAMES = ["GAL1 5' (chr2:1-80)", "Πρόμαχος №2", 'the "old" one, really']
+
+
+def test_names_keep_spaces_quotes_and_letters_of_any_script(tmp_path):
+    cells = [(s, name, str(e)) for (s, e), name in zip(ROWS, NAMES, strict=True)]
+    with open(tmp_path / "a.csv", "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([("sequence", "name", "expression"), *cells])
+    (tmp_path / "a.tsv").write_text("sequence\tid\texpression\n" + "".join("\t".join(row) + "\n" for row in cells), encoding="utf-8")
+    assert ingest(tmp_path / "a.csv")["name"].to_list() == NAMES
+    table = ingest(tmp_path / "a.tsv", columns=COLUMNS | {"name": "id"})
+    assert table["name"].to_list() == NAMES
+    assert ingest(tmp_path / "a.tsv")["name"].to_list() == [None] * 3
+    promoters.write(table, tmp_path / "a.parquet")
+    assert ingest(tmp_path / "a.parquet")["name"].to_list() == NAMES
+    assert ingest(tmp_path / "a.csv", columns=COLUMNS | {"name": ""})["name"].to_list() == [None] * 3
+
+
+@pytest.mark.parametrize("policy", ["mean", "first"])
+def test_a_repeated_sequence_keeps_its_first_name(tmp_path, policy):
+    rows = [(*ROWS[0], "a"), (*ROWS[1], "b"), (*ROWS[0], "again"), (*ROWS[1], "b")]
+    (tmp_path / "a.tsv").write_text("sequence\texpression\tname\n" + "".join(f"{s}\t{e}\t{name}\n" for s, e, name in rows))
+    ledger = Ledger("ingest_table", "library")
+    assert ingest(tmp_path / "a.tsv", Policy(duplicates=policy), ledger=ledger)["name"].to_list() == ["a", "b"]
+    assert ledger.counts["noted", "sequences with several names, the first kept"] == 1

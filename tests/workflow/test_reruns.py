@@ -110,8 +110,11 @@ CHANGES = {
     },
     "reads.collapse_edits": (1, FROM["merge_counts"]),
     "reads.collapse_ratio": (3, FROM["merge_counts"]),
+    "reads.max_collapsed": (0.2, FROM["merge_counts"]),
+    "reads.design": ("other.tsv", FROM["merge_counts"]),
+    "reads.design_edits": (2, FROM["merge_counts"]),
     "reads.min_overlap": (20, []),  # no pairs here
-    **{f"counts.columns.{column}": ("x", FROM["estimate_expression"]) for column in ["sequence", "group", "split", "source"]},
+    **{f"counts.columns.{column}": ("x", FROM["estimate_expression"]) for column in ["sequence", "name", "group", "split", "source"]},
     **{
         f"counts.{key}": (value, FROM["estimate_expression"])
         for key, value in {
@@ -135,6 +138,7 @@ CHANGES = {
         for column in [
             "sequence",
             "expression",
+            "name",
             "expression_sd",
             "n_reads",
             "n_bins",
@@ -374,7 +378,7 @@ def test_comments_in_scripts_rerun_nothing_with_the_triggers_of_make_run(finishe
         ("assay/counts", FROM["merge_counts"]),
         ("assay/estimators", ["plot_reads", *FROM["estimate_expression"]]),
         ("assay/figures", ["plot_reads", "plot_expression", *PAGE]),
-        ("formats/columns", FROM["estimate_expression"]),
+        ("formats/columns", FROM["merge_counts"]),
         ("tables/ingest", FROM["ingest_table"]),
         ("tables/barcodes", FROM["ingest_table"]),
         ("tables/splits", FROM["find_overlaps"]),

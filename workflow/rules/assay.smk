@@ -98,11 +98,16 @@ rule count_reads:
 
 
 rule merge_counts:
-    """Merge counts across bins, and merge inserts that are sequencing errors into the insert they derive from."""
+    """Merge counts across bins, and merge inserts that are sequencing errors into the insert they derive from, or match them to a design."""
     input:
         counts=expand(
             "results/{{run}}/counts/bins/{column}.parquet", column=PLAN.columns
         ),
+        # expected sequencing errors
+        ledgers=expand(
+            "results/{{run}}/ledger/count_reads.{column}.tsv", column=PLAN.columns
+        ),
+        design=PLAN.design,
         scaffolds=PLAN.scaffolds,
     output:
         counts="results/{run}/counts/counts.parquet",
@@ -121,9 +126,15 @@ rule merge_counts:
         code=code_of("merge_counts"),
         columns=PLAN.columns,
         scaffold=PLAN.config["scaffold"]["name"],
-        n_in_insert=PLAN.config["reads"]["n_in_insert"],
-        collapse_edits=PLAN.config["reads"]["collapse_edits"],
-        collapse_ratio=PLAN.config["reads"]["collapse_ratio"],
+        insert_length=PLAN.config["scaffold"]["insert_length"],
+        design_edits=PLAN.config["reads"]["design_edits"],
+        min_yield=PLAN.config["reads"]["min_yield"],
+        collapse={
+            "max_edits": PLAN.config["reads"]["collapse_edits"],
+            "ratio": PLAN.config["reads"]["collapse_ratio"],
+            "n_in_insert": PLAN.config["reads"]["n_in_insert"],
+            "max_collapsed": PLAN.config["reads"]["max_collapsed"],
+        },
     script:
         "../../scripts/merge_counts.py"
 

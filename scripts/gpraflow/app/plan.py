@@ -108,7 +108,7 @@ class Plan:
                 "table": row["table"],
                 "format": "auto",
                 "header": row["header"],
-                "columns": {name: column(row, name) for name in COLUMNS},
+                "columns": {name: column(row, name) for name in COLUMNS} | {"name": "auto"},  # "name" in the sheet names the data set
                 "expression_min": row.get("expression_min", inputs["expression_min"]),
                 "expression_max": row.get("expression_max", inputs["expression_max"]),
                 "duplicates": inputs["duplicates"],
@@ -161,6 +161,11 @@ class Plan:
         """Return the table of cell counts per bin, if it is a separate file."""
         cells = self.config["counts"]["cells"]
         return [] if cells in ("sheet", "reads") else self.fill(cells)
+
+    @property
+    def design(self) -> str | list[str]:
+        """Return the file of designed sequences to which reads are matched, if there is one."""
+        return self.fill(self.config["reads"]["design"]) or []
 
     @property
     def test_sequences(self) -> list[str]:
@@ -246,6 +251,7 @@ class Plan:
             library = [
                 ("reads", path) for column in self.columns for key in ("reads", "reads_2") for path in self.files_of_bin(column, key)
             ]
+            library += [("design", self.design)] if isinstance(self.design, str) else []
         else:
             library = [("counts", self.counts) if self.from_bins else (LIBRARY, self.config["input"]["table"])]
         files = [

@@ -1,15 +1,28 @@
-"""Merge counts across bins, and merge sequencing errors into their parent inserts."""
+"""Merge counts across bins, and merge sequencing errors into their parent inserts or match inserts to designed sequences."""
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from gpraflow.core.errors import ConfigError
-from gpraflow.core.ledger import Ledger
+from gpraflow.assay import matching
+from gpraflow.assay.reads import AMBIGUOUS_DESIGN, EXPECTED_ERRORS, NOT_IN_DESIGN, check_yield
+from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.core.ledger import Ledger, load
 from gpraflow.sequences import neighbours
 from gpraflow.sequences.scaffold import Scaffold
+
+_ERRORS_PER_EXPECTED = 2  # sequencing errors are allowed to be this many times as frequent as base qualities predict
+_JUDGED = 20  # reads; smaller libraries are not checked
+_UNMATCHED = {NOT_IN_DESIGN: matching.NOT_DESIGNED, AMBIGUOUS_DESIGN: matching.AMBIGUOUS}
+
+
+def expected_errors(paths: Sequence[str | os.PathLike]) -> int:
+    """Return the expected number of reads with a sequencing error in the insert, from the ledgers of `count_reads` of all bins."""
+    return int(load(paths).filter(rule="count_reads", what=EXPECTED_ERRORS)["rows"].sum())
 
 
 def merge(
@@ -19,6 +32,8 @@ def merge(
     ratio: float,
     n_in_insert: Literal["keep", "merge", "drop"] = "keep",
     threads: int = 1,
+    expected: int = 0,
+    max_collapsed: float = 1.0,
 ) -> tuple[pl.DataFrame, list[tuple[Ledger, int]]]:
     """Merge the counts of all bins into one table, and merge inserts that are sequencing errors into their parents (`collapse`).
 
@@ -30,6 +45,8 @@ def merge(
         Flanks added to each insert to give the full promoter sequence.
     max_edits, ratio, n_in_insert, threads
         As for `collapse`. With ``max_edits`` 0 no inserts are merged.
+    expected, max_collapsed
+        As for `check_collapsed`.
 
     Returns
     -------
@@ -41,26 +58,18 @@ def merge(
     ------
     ConfigError
         If ``n_in_insert`` is ``merge`` but ``max_edits`` is 0.
+    InputError
+        As `check_collapsed`.
     """
     if n_in_insert == "merge" and not max_edits:
         raise ConfigError("reads.n_in_insert: merge needs reads.collapse_edits of 1 or 2; it is 0, which merges nothing")
-    together = pl.concat([table.select("insert", "reads") for _, table in bins])
     # With n_in_insert "merge", an insert with N can be merged into any insert without N, so it must never be a parent, however abundant.
-    last = pl.col("insert").str.contains("N", literal=True) & pl.lit(n_in_insert == "merge")
-    totals = together.group_by("insert").agg(pl.col("reads").sum()).collect(engine="streaming").sort([last, -pl.col("reads"), "insert"])
-    inserts, abundance = totals["insert"], totals["reads"].to_numpy()
+    inserts, abundance = _totals(bins, n_last=n_in_insert == "merge")
     parent = collapse(inserts, abundance, max_edits, ratio, n_in_insert == "merge", threads) if max_edits else np.arange(len(inserts))
-    survivors, row = np.unique(parent, return_inverse=True)
-    order = np.argsort(-np.bincount(row, weights=abundance), kind="stable")
-    place = np.argsort(order)[row]  # row of each insert in the output table
-
-    number_of = totals.select("insert").with_row_index("number").lazy()
-    rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
-    found = rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
-    columns, ledgers = [pl.Series("sequence", scaffold.five_prime + inserts[survivors[order]] + scaffold.three_prime)], []
-    for index, (name, _) in enumerate(bins):
-        part = found.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
-        number, reads = part["number"].to_numpy(), part["reads"].to_numpy()
+    check_collapsed(inserts, abundance, parent, expected, max_collapsed)
+    survivors, place = _places(parent, abundance)
+    columns, ledgers = [pl.Series("sequence", scaffold.five_prime + inserts[survivors] + scaffold.three_prime)], []
+    for name, number, reads in _reads_of_bins(bins, inserts):
         counts = np.bincount(place[number], weights=reads, minlength=len(survivors)).astype(np.int64)
         columns.append(pl.Series(name, counts))
         ledger = Ledger("merge_counts", name)
@@ -71,6 +80,144 @@ def merge(
     distinct.read(len(inserts))
     distinct.drop("sequencing error of another insert", len(inserts) - len(survivors))
     return pl.DataFrame(columns), [*ledgers, (distinct, len(survivors))]
+
+
+def merge_designed(
+    bins: Sequence[tuple[str, pl.LazyFrame]],
+    scaffold: Scaffold,
+    designs: pl.DataFrame,
+    max_edits: int,
+    origin: str | os.PathLike,
+    min_yield: float = 0.0,
+    threads: int = 1,
+) -> tuple[pl.DataFrame, list[tuple[Ledger, int]]]:
+    """Merge the counts of all bins into one table of designed sequences: each insert is counted for the design it matches.
+
+    Parameters
+    ----------
+    bins, scaffold
+        As for `merge`.
+    designs
+        ``name`` and ``insert`` of each designed sequence (`matching.load`).
+    max_edits, threads
+        As for `matching.match`.
+    origin
+        File of the designs, for messages.
+    min_yield
+        Minimum fraction of a bin's reads that match a design (`reads.check_yield`).
+
+    Returns
+    -------
+    tuple
+        A table with ``sequence``, ``name`` and one column of reads per bin, most abundant sequence first, without designs that have no
+        reads; and ledgers as of `merge`, with the reads and inserts that match no design, or several equally well.
+
+    Raises
+    ------
+    InputError
+        If too few reads of a bin match a design.
+    """
+    inserts, abundance = _totals(bins)
+    design = matching.match(inserts, designs["insert"], max_edits, threads)
+    matched = np.flatnonzero(design >= 0)
+    present, place_of_matched = _places(design[matched], abundance[matched])
+    place = np.full(len(inserts), -1)
+    place[matched] = place_of_matched
+    exact = np.zeros(len(inserts), bool)
+    exact[matched] = (inserts[matched] == designs["insert"][design[matched]]).to_numpy()
+    columns = [
+        pl.Series("sequence", scaffold.five_prime + designs["insert"][present] + scaffold.three_prime),
+        pl.Series("name", designs["name"][present]),
+    ]
+    ledgers = []
+    for name, number, reads in _reads_of_bins(bins, inserts):
+        of = design[number]
+        counts = np.bincount(place[number[of >= 0]], weights=reads[of >= 0], minlength=len(present)).astype(np.int64)
+        columns.append(pl.Series(name, counts))
+        ledger = Ledger("merge_counts", name)
+        ledger.read(int(reads.sum()))
+        lost = {what: int(reads[of == code].sum()) for what, code in _UNMATCHED.items()}
+        for what, rows in lost.items():
+            ledger.drop(what, rows)
+        ledger.note("matched to a design with edits", int(reads[(of >= 0) & ~exact[number]].sum()))
+        check_yield(f"bin '{name}', matching to {origin}", int(counts.sum()), lost, min_yield)
+        ledgers.append((ledger, int(counts.sum())))
+    distinct = Ledger("merge_counts", "library")
+    distinct.read(len(inserts))
+    for what, code in _UNMATCHED.items():
+        distinct.drop(what, int((design == code).sum()))
+    distinct.drop("error of a design", len(matched) - len(present))
+    absent = np.setdiff1d(np.arange(designs.height), present)
+    distinct.note("designs without reads", len(absent))
+    if len(absent):
+        names = "\n".join(designs["name"][absent])
+        print(f"{origin}: {len(absent):,} of {designs.height:,} designs have no reads:\n{names}", file=sys.stderr, flush=True)
+    return pl.DataFrame(columns), [*ledgers, (distinct, len(present))]
+
+
+def _totals(bins: Sequence[tuple[str, pl.LazyFrame]], n_last: bool = False) -> tuple[pl.Series, np.ndarray]:
+    """Return the distinct inserts of all bins, most abundant first, and their reads; with ``n_last``, those with N come last."""
+    together = pl.concat([table.select("insert", "reads") for _, table in bins])
+    last = pl.col("insert").str.contains("N", literal=True) & pl.lit(n_last)
+    totals = together.group_by("insert").agg(pl.col("reads").sum()).collect(engine="streaming").sort([last, -pl.col("reads"), "insert"])
+    return totals["insert"], totals["reads"].to_numpy()
+
+
+def _places(of: np.ndarray, abundance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values of ``of``, most abundant first, and the place of each element's value among them."""
+    values, row = np.unique(of, return_inverse=True)
+    order = np.argsort(-np.bincount(row, weights=abundance, minlength=len(values)), kind="stable")
+    return values[order], np.argsort(order)[row]
+
+
+def _reads_of_bins(bins: Sequence[tuple[str, pl.LazyFrame]], inserts: pl.Series) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Yield the name of each bin, the indices of its inserts, and their reads."""
+    number_of = pl.DataFrame({"insert": inserts}).with_row_index("number").lazy()
+    rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
+    found = rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
+    for index, (name, _) in enumerate(bins):
+        part = found.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
+        yield name, part["number"].to_numpy(), part["reads"].to_numpy()
+
+
+def check_collapsed(inserts: pl.Series, reads: np.ndarray, parent: np.ndarray, expected: int, max_collapsed: float) -> None:
+    """Raise an error if more reads were merged as sequencing errors than base qualities allow.
+
+    A fraction of ``2 expected / reads + max_collapsed`` of all reads is allowed. The factor 2 allows for qualities that are too high, and
+    ``max_collapsed`` for errors that qualities do not tell of: those of PCR and, in libraries with few variants, of DNA synthesis.
+
+    Parameters
+    ----------
+    inserts, reads
+        Distinct inserts, most abundant first, and their reads.
+    parent
+        Index of the insert into which each is merged, from `collapse`.
+    expected
+        Expected number of reads with a sequencing error in the insert, from base qualities.
+    max_collapsed
+        See above. Libraries of fewer than 20 reads are not checked.
+
+    Raises
+    ------
+    InputError
+        If the fraction is higher; with the most abundant insert that was merged, and what to do.
+    """
+    merged = np.flatnonzero(parent != np.arange(len(parent)))
+    total, moved = int(reads.sum()), int(reads[merged].sum())
+    allowed = _ERRORS_PER_EXPECTED * expected / max(total, 1) + max_collapsed
+    if total < _JUDGED or moved <= allowed * total:
+        return
+    first, into = int(merged[0]), int(parent[merged[0]])
+    raise InputError(
+        f"{moved:,} of {total:,} reads ({moved / total:.1%}) were merged into other inserts as sequencing errors, but base qualities "
+        f"predict errors in {expected / total:.1%} of the reads; {allowed:.1%} are allowed "
+        f"({_ERRORS_PER_EXPECTED} x {expected / total:.1%} + reads.max_collapsed {max_collapsed:g}). Most of these inserts are probably "
+        "variants of their own, such as\n"
+        f"  {inserts[first]} ({reads[first]:,} reads), merged into\n  {inserts[into]} ({reads[into]:,} reads)\n"
+        "For a library of designed variants give its sequences as reads.design, or set reads.collapse_edits: 0, which merges none. If the "
+        "merged inserts are errors of PCR or synthesis, set a higher reads.max_collapsed; a higher reads.collapse_ratio merges fewer "
+        "inserts"
+    )
 
 
 def collapse(

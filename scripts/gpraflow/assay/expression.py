@@ -127,19 +127,21 @@ def read_counts(
     bins
         Names of the columns with the reads of each bin.
     columns
-        ``sequence``, ``group``, ``split``, ``source`` -> column name, as for `tables.ingest`.
+        ``sequence``, ``name``, ``group``, ``split``, ``source`` -> column name, as for `tables.ingest`.
     ledger
         Records the row counts.
 
     Returns
     -------
     tuple
-        Labels, one row per distinct sequence (reads of identical sequences are summed), and reads, ``(promoters, bins)`` int64.
+        Labels, one row per distinct sequence (reads of identical sequences are summed, of their names the first is kept), and reads,
+        ``(promoters, bins)`` int64.
 
     Raises
     ------
     InputError
-        If a count is empty, negative or not an integer, or identical sequences have different labels; with file and row.
+        If a count is empty, negative or not an integer, or identical sequences differ in ``group``, ``split`` or ``source``; with file
+        and row.
     ConfigError
         If a column is missing.
     """
@@ -150,11 +152,13 @@ def read_counts(
             rows = formats_columns.whole_numbers(rows, role, path)
         parts.append(rows)
     table = pl.concat(parts)
-    labels = [name for name in ("group", "split", "source") if name in table.columns]
+    labels = [name for name in ("name", "group", "split", "source") if name in table.columns]
     if table["sequence"].n_unique() < table.height:
         for name in labels:
             spread = table.filter(pl.col(name).n_unique().over("sequence") > 1)
-            if spread.height:
+            if name == "name":
+                ledger.note(formats_columns.SEVERAL_NAMES, spread["sequence"].n_unique())
+            elif spread.height:
                 raise InputError(f"{path}, row {spread['row'][0]}: the same sequence occurs again with another {name}; correct the column")
         merged = table.group_by("sequence", maintain_order=True).agg(pl.col(labels).first(), pl.col(list(roles)).sum())
         ledger.drop("same sequence again, reads added up", table.height - merged.height)

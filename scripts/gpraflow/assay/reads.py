@@ -20,11 +20,15 @@ from gpraflow.core.ledger import Ledger
 _CHUNK = 4 << 20  # bytes per matrix of reads
 _TELL = 5_000_000  # reads between two progress messages
 _JUDGED = 20  # reads; the yield of smaller bins is not checked
+_SAMPLED = 2_000  # counted reads of a matrix whose qualities are used
+_MOST_WRONG = 1 - 1e-9  # error probability of a base of quality 0, whose logarithm must be finite
 _COMPACT = 1_000_000  # rows to collect before counts are summed
 COUNTS = {"insert": pl.String, "reads": pl.Int64}
 
 LOW_QUALITY = "mean quality below {}"
 NO_OVERLAP = "mates do not overlap"
+EXPECTED_ERRORS = "sequencing error in the insert, expected number from base qualities"  # note in the ledger, read by merge_counts
+NOT_IN_DESIGN, AMBIGUOUS_DESIGN = "not in the design", "ambiguous between designs"
 SHORT, LONG, WITH_N = "insert shorter than {} bp", "insert longer than {} bp", "N in the insert"
 # Usual cause of each loss
 _CAUSES = {
@@ -37,6 +41,8 @@ _CAUSES = {
     SHORT: "empty vector or primer dimers, or scaffold.insert_length does not fit the library",
     LONG: "two flanks that do not belong together, or scaffold.insert_length does not fit the library",
     NO_OVERLAP: "inserts longer than both mates can cover, mates in another order than each other, or reads.min_overlap is too long",
+    NOT_IN_DESIGN: "reads.design is that of another library or strand, or the inserts have more than reads.design_edits errors",
+    AMBIGUOUS_DESIGN: "designs that differ by few edits, and reads with errors: raise reads.min_mean_quality",
     WITH_N: "a bad cycle of the sequencer; reads.n_in_insert: keep or merge keeps them",
 }
 
@@ -54,7 +60,7 @@ def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1
     policy
         Rules for counting a read.
     ledger
-        Records input reads, and lost reads by reason.
+        Records input reads, lost reads by reason, and how many counted reads are expected to have a sequencing error (`EXPECTED_ERRORS`).
     threads
         Number of threads that locate inserts; one more decompresses.
 
@@ -158,13 +164,14 @@ def _count_block(pieces: Sequence[bytes | memoryview], first: int, path: str, po
         length = fields.length[part]
         numbers = np.arange(len(length)) + first + begin
         begin = part.stop
-        good = _good_quality(byte_rows(text, fields.quality[part], length), length, numbers, path, policy)
+        quality = byte_rows(text, fields.quality[part], length)
+        good = _good_quality(quality, length, numbers, path, policy)
         tally[LOW_QUALITY.format(f"{policy.min_mean_quality:g}")] += int((~good).sum())
         rows = _upper_case(byte_rows(text, fields.sequence[part], length), numbers, path)
         if not good.all():
-            rows, length = rows[good], length[good]
+            rows, quality, length = rows[good], quality[good], length[good]
         if len(rows):
-            found += _inserts(rows, length, policy, tally)
+            found += _inserts(rows, quality, length, policy, tally)
     tally["out"] = len(found)
     return pl.DataFrame({"insert": pl.Series(found, dtype=pl.Binary).cast(pl.String)}).with_columns(reads=pl.lit(1, pl.Int64)), +tally
 
@@ -194,8 +201,8 @@ def _upper_case(rows: np.ndarray, numbers: np.ndarray, path: str) -> np.ndarray:
     return upper
 
 
-def _inserts(rows: np.ndarray, length: np.ndarray, policy: Policy, tally: Counter[str]) -> list[bytes]:
-    """Return the inserts that are counted, and tally the reasons for lost reads."""
+def _inserts(rows: np.ndarray, quality: np.ndarray, length: np.ndarray, policy: Policy, tally: Counter[str]) -> list[bytes]:
+    """Return the inserts that are counted, and tally the reasons for lost reads and the expected sequencing errors."""
     found = find_inserts(rows, length, policy)
     for reason, reads in zip(*np.unique(found.lost[~found.ok], return_counts=True), strict=True):
         tally[LOSSES[reason]] += int(reads)
@@ -209,16 +216,34 @@ def _inserts(rows: np.ndarray, length: np.ndarray, policy: Policy, tally: Counte
     tally["noted: flanks with edits"] += int((found.edits[kept] > 0).sum())
     if not len(kept):
         return []
-    size = size[kept]
-    text = np.concatenate([rows.ravel(), np.zeros(row_width(size), np.uint8)])
-    inserts = byte_rows(text, kept * rows.shape[1] + found.start[kept], size)
-    reverse = np.flatnonzero(found.reverse[kept])
-    if len(reverse):
-        order = size[reverse][:, None] - 1 - np.arange(inserts.shape[1])
-        turned = np.take_along_axis(COMPLEMENT[inserts[reverse]], np.maximum(order, 0), axis=1)
-        inserts[reverse] = np.where(order >= 0, turned, 0)
+    inserts = _cut(rows, kept, found.start[kept], size[kept])
     if policy.n_in_insert == "drop":
         with_n = (inserts == ord("N")).any(axis=1)
         tally[WITH_N] += int(with_n.sum())
-        inserts = inserts[~with_n]
+        inserts, kept = inserts[~with_n], kept[~with_n]
+    some = kept[:: len(kept) // _SAMPLED + 1]
+    if len(some):
+        wrong = _share_with_errors(_cut(quality, some, found.start[some], size[some]), policy.quality_offset)
+        tally[f"noted: {EXPECTED_ERRORS}"] += round(wrong * len(kept))
+    reverse = np.flatnonzero(found.reverse[kept])
+    if len(reverse):
+        order = size[kept][reverse][:, None] - 1 - np.arange(inserts.shape[1])
+        turned = np.take_along_axis(COMPLEMENT[inserts[reverse]], np.maximum(order, 0), axis=1)
+        inserts[reverse] = np.where(order >= 0, turned, 0)
     return np.ascontiguousarray(inserts).view(f"S{inserts.shape[1]}").ravel().tolist()  # without trailing zeros
+
+
+def _cut(matrix: np.ndarray, rows: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the ``size`` bytes from ``start`` in some rows of a matrix, padded with 0."""
+    text = np.concatenate([matrix.ravel(), np.zeros(row_width(size), np.uint8)])
+    return byte_rows(text, rows * matrix.shape[1] + start, size)
+
+
+def _share_with_errors(quality: np.ndarray, offset: int) -> float:
+    """Return the expected share of inserts with at least one wrong base, from qualities q: the mean of 1 - prod(1 - 10^(-q / 10)).
+
+    ``quality`` holds quality characters, ``(inserts, width)`` uint8, padded with 0.
+    """
+    wrong = np.minimum(10.0 ** ((offset - np.arange(256)) / 10), _MOST_WRONG)
+    wrong[0] = 0  # padding
+    return -float(np.expm1(np.log1p(-wrong).take(quality).sum(axis=1)).mean())

@@ -9,7 +9,7 @@ from gpraflow.core.errors import ConfigError
 
 Row = dict[str, Any]
 # Names that a bin must not have, because they name other columns or data sets.
-_RESERVED_BINS = {"sequence", "group", "split", "source", "library"}
+_RESERVED_BINS = {"sequence", "name", "group", "split", "source", "library"}
 _RESERVED_REPLICATES = {"sd"}
 
 

@@ -64,7 +64,7 @@ def explain_some(
         ``matrix`` and ``activity`` of the truly active factors, for `recovery`; None if unknown.
     """
     rows = choose(predictions[PREDICTED].to_numpy(), number, seed)
-    some = predictions[rows].select(pl.Series("name", [str(row + 1) for row in rows], pl.String), "sequence", "expression", PREDICTED)
+    some = predictions[rows].select(_names(predictions)[rows], "sequence", "expression", PREDICTED)
     tokens, effects, estimated, begin = explain(predictor, some["sequence"])
     factors = find_factors(tokens, effects, known)
     sites = find_sites(predictor, some["name"], tokens, effects, begin, [m for m in known if m.matrix_id in set(factors["matrix"])], seed)
@@ -84,6 +84,13 @@ def explain_some(
         summary["recovery"] = recovery(factors, truth, known)
         motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
     return Explanation(some, _contributions_table(some, effects, estimated, begin), seqlets, sites, motifs, summary)
+
+
+def _names(predictions: pl.DataFrame) -> pl.Series:
+    """Return the names of promoters if all have a name of their own, otherwise their row numbers from 1."""
+    if "name" in predictions.columns and not predictions["name"].null_count() and predictions["name"].is_unique().all():
+        return predictions["name"]
+    return pl.int_range(1, predictions.height + 1, eager=True).cast(pl.String).alias("name")
 
 
 def _agreement(effects: np.ndarray, estimated: np.ndarray) -> float | None:

@@ -12,6 +12,7 @@ from gpraflow.formats.promoters import REQUIRED
 from gpraflow.formats.text import ROW, read_blocks
 from gpraflow.sequences.scaffold import ALPHABET
 
+SEVERAL_NAMES = "sequences with several names, the first kept"
 _AMBIGUOUS = "RYSWKMBDHV"  # IUPAC codes for several possible bases
 _AMINO_ACIDS = "EFILPQ"  # amino-acid letters that are not IUPAC base codes
 _MOST_AMBIGUOUS = 1 / 3  # maximum share of ambiguous bases; a sequence with more is probably a protein
@@ -63,9 +64,18 @@ def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.
 
 
 def resolve_columns(
-    columns: Mapping[str, str | int], names: list[str], header: bool, path: Any, section: str = "input", required: Sequence[str] = REQUIRED
+    columns: Mapping[str, str | int],
+    names: list[str],
+    header: bool,
+    path: Any,
+    section: str | None = "input",
+    required: Sequence[str] = REQUIRED,
 ) -> dict[str, str]:
-    """Return role -> column name in the file. Error messages name ``section`` of the config, or the options of the command line."""
+    """Return role -> column name in the file.
+
+    Error messages name ``section`` of the config; the options of the command line if it is empty; and neither if it is None, for tables
+    whose column names are fixed.
+    """
     resolved = {}
     for role, wanted in columns.items():
         if wanted == "auto":
@@ -88,10 +98,14 @@ def resolve_columns(
                     f"{path}, row 1: one column '{names[0]}', cells seem to be separated by {other[odd]}; "
                     ".csv files use commas, .tsv files tabs: rename or convert the file"
                 )
-            advice = f"set {section}.columns.{role}, or input.header: false" if section else f"give --{role}-column, or --no-header"
+            advice = f"give --{role}-column, or --no-header if there is no header"
+            if section is None:
+                advice = f"the first row must name the columns {', '.join(map(str, columns.values()))}"
+            elif section:
+                advice = f"set {section}.columns.{role}, or input.header: false if there is no header"
             raise ConfigError(
                 f"{path}, row 1: no column '{wanted}' for {role}{nearest(wanted, names)} (the file has {', '.join(names[:12])}"
-                f"{', ...' if len(names) > 12 else ''}); {advice} if there is no header"
+                f"{', ...' if len(names) > 12 else ''}); {advice}"
             )
         else:
             resolved[role] = wanted
@@ -141,7 +155,7 @@ def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) ->
         if (rows.schema[name].is_nested() and role != "bin_cells") or rows.schema[name] == pl.Binary:
             raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; expected text or numbers")
     rows = rows.select(pl.col(ROW).alias("row"), **{role: pl.col(name) for role, name in columns.items()})
-    labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("group", "split", "source", "barcode") if role in columns]
+    labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("name", "group", "split", "source", "barcode") if role in columns]
     rows = rows.with_columns(pl.when(label != "").then(label) for label in labels)
     return rows
 

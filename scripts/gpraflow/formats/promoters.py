@@ -10,9 +10,11 @@ from gpraflow.core import files
 from gpraflow.core.errors import InputError
 
 # The promoter table has one row per distinct sequence, or per sequence and barcode if there are barcodes. `weight` is the sample weight in
-# training, `bin_cells` the cells in each sorted bin in order of bins, `split` the user's own split. Columns without data are null.
+# training, `bin_cells` the cells in each sorted bin in order of bins, `split` the user's own split, `name` the user's name of the promoter.
+# Columns without data are null.
 SCHEMA: dict[str, Any] = {
     "sequence": pl.String,
+    "name": pl.String,
     "expression": pl.Float32,
     "expression_sd": pl.Float32,
     "n_reads": pl.Int64,

@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 from Bio.SeqIO.FastaIO import SimpleFastaParser
 
-from gpraflow.core.errors import InputError
+from gpraflow.core.errors import InputError, and_more
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats.columns import check_sequences, resolve_columns, select_columns
+from gpraflow.formats.columns import check_sequences, first_row, resolve_columns, select_columns
 from gpraflow.formats.text import FORMAT_OF_SUFFIX, STDIN, decompressed, parquet_blocks, require_file, split_lines, suffix_of, text_blocks
 
 _FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
+_RECORD = {"row": pl.Int64, "name": pl.String, "sequence": pl.String}
 _RECORDS = 50_000  # FASTA records per block
 
 
@@ -26,6 +27,7 @@ def records(
     columns: Mapping[str, str | int] | None = None,
     header: bool = True,
     ambiguous: Literal["error", "n"] = "error",
+    designs: bool = False,
 ) -> Iterator[pl.DataFrame]:
     """Yield blocks of validated named sequences: ``row`` (numbered from 1; from 2 in a table with a header), ``name``, ``sequence``.
 
@@ -43,6 +45,9 @@ def records(
         True if the first row of a table holds column names.
     ambiguous
         Treatment of IUPAC codes for several bases: ``error`` raises an error, ``n`` replaces them with N.
+    designs
+        True for a list of designed sequences, which are identified by names: the name of a FASTA record is its whole header line, ``row``
+        is the number of that line, tables need the columns ``sequence`` and ``name``, and an empty name is an error.
 
     Raises
     ------
@@ -59,13 +64,14 @@ def records(
     fasta = start.startswith(b">")
     blocks: Iterable[pl.DataFrame]
     if fasta:
-        blocks = _fasta_blocks(stream, named)
+        blocks = _fasta_blocks(stream, named, designs)
     elif suffix_of(path) in _FASTA_SUFFIXES:
         raise InputError(f"{named}: no FASTA record found (a line that starts with > before each sequence)")
     elif not start:
         raise InputError(f"{named}: the file is empty; give at least one sequence")
     else:
-        wanted = columns or {"sequence": "sequence", "name": "auto"}
+        wanted = columns or {"sequence": "sequence", "name": "name" if designs else "auto"}
+        section = None if designs else ""  # of the config, for messages
         kind = FORMAT_OF_SUFFIX.get(suffix_of(path)) or ("tsv" if b"\t" in start.partition(b"\n")[0] else "csv")
         if start.startswith(b"PAR1"):
             if str(path) == STDIN:
@@ -73,16 +79,19 @@ def records(
             kind = "parquet"
         raw_blocks = parquet_blocks(path) if kind == "parquet" else text_blocks(stream, kind, header, named)
         blocks = (
-            select_columns(rows, resolve_columns(wanted, names, header, named, "", ("sequence",)), named) for rows, names in raw_blocks
+            select_columns(rows, resolve_columns(wanted, names, header, named, section, ("sequence",)), named) for rows, names in raw_blocks
         )
     for rows in blocks:
         if "name" not in rows.columns:
             rows = rows.with_columns(name=pl.lit(None))
+        if designs and (hit := first_row(rows, pl.col("name").is_null() | (pl.col("name") == ""))):
+            raise InputError(f"{named}, row {hit[0]}: the name is empty{and_more(hit[2])}; give each sequence a name of its own")
         number = pl.int_range(before + 1, before + 1 + pl.len()).cast(pl.String)
         rows = rows.with_columns(pl.col("name").cast(pl.String).replace("", None).fill_null(number))
         ledger.read(rows.height)
         before += rows.height
-        yield check_sequences(rows, named, ledger, "record" if fasta else "row", ambiguous).select("row", "name", "sequence")
+        unit = "record" if fasta and not designs else "row"
+        yield check_sequences(rows, named, ledger, unit, ambiguous).select("row", "name", "sequence")
     if not before:
         raise InputError(f"{named}: the table has no rows; give at least one sequence")
 
@@ -125,12 +134,24 @@ def regroup(blocks: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]
         yield left
 
 
-def _fasta_blocks(stream: Iterable[bytes], path: Path) -> Iterator[pl.DataFrame]:
-    """Yield ``row`` (number of the record, from 1), ``name`` (its first word) and ``sequence``."""
-    entries, first = SimpleFastaParser(split_lines(stream, path)), 1
+def _fasta_blocks(stream: Iterable[bytes], path: Path, whole_lines: bool) -> Iterator[pl.DataFrame]:
+    """Yield ``row`` (number of the record, from 1), ``name`` (its first word) and ``sequence``.
+
+    With ``whole_lines``, the name is the whole header line and ``row`` the number of that line.
+    """
+    headers: list[int] = []
+
+    def lines() -> Iterator[str]:
+        for number, line in enumerate(split_lines(stream, path), start=1):
+            if line.startswith(">"):
+                headers.append(number)
+            yield line
+
+    entries, first = SimpleFastaParser(lines() if whole_lines else split_lines(stream, path)), 1
     while block := list(islice(entries, _RECORDS)):
         titles, sequences = zip(*block, strict=True)
-        names = [title.split(maxsplit=1)[0] if title.strip() else "" for title in titles]
-        rows = pl.DataFrame({"name": names, "sequence": sequences}, schema={"name": pl.String, "sequence": pl.String})
-        yield rows.with_columns(row=pl.int_range(first, first + rows.height, dtype=pl.Int64))
-        first += rows.height
+        last = first + len(block)
+        names = [title.strip() if whole_lines else title.split(maxsplit=1)[0] if title.strip() else "" for title in titles]
+        numbers = headers[first - 1 : last - 1] if whole_lines else range(first, last)
+        yield pl.DataFrame({"row": numbers, "name": names, "sequence": sequences}, schema=_RECORD)
+        first = last

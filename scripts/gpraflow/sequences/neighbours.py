@@ -271,8 +271,8 @@ def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int 
     return names.select(pl.coalesce(*smallest).alias("cluster")).to_series()
 
 
-def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1) -> pl.DataFrame:
-    """Return the sequences of a library that are within ``max_edits`` of a sequence of another set, on either strand.
+def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1, either_strand: bool = True) -> pl.DataFrame:
+    """Return the sequences of a library that are within ``max_edits`` of a sequence of another set, on either strand or on the same.
 
     Returns
     -------
@@ -281,7 +281,7 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
     """
     found = [np.empty((0, 3), np.int64)]
     if len(library) and len(others):
-        both = pl.concat([others, reverse_complement_sequences(others)])
+        both = pl.concat([others, reverse_complement_sequences(others)]) if either_strand else others
         side = np.repeat([0, 1], [len(library), len(both)])  # labels: only pairs between the two sets are candidates
         for join in _joins_between(library, both, max_edits, threads):
             for a, b in candidates(join, side, leaders_only=False):

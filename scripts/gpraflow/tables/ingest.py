@@ -9,7 +9,7 @@ import polars as pl
 
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats.columns import check_sequences, first_row, parse_numbers, resolve_columns, select_columns
+from gpraflow.formats.columns import SEVERAL_NAMES, check_sequences, first_row, parse_numbers, resolve_columns, select_columns
 from gpraflow.formats.promoters import REQUIRED, SCHEMA
 from gpraflow.formats.text import read_blocks
 from gpraflow.formats.transform import LOG2, RANK_NORMAL, Transform
@@ -244,9 +244,12 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.
             f"{pair['expression'][1]:g} ({differing.select(key).n_unique()} such sequences); set input.duplicates to mean or first"
         )
     barcodes.check_labels(duplicates, key, path)
+    if several := duplicates.filter(pl.col("name").n_unique().over(key) > 1).select(key).n_unique():
+        ledger.note(SEVERAL_NAMES, several)
     means = {
         "expression": pl.col("expression").mean(),
-        "expression_sd": (pl.col("expression_sd") ** 2).mean().sqrt(),
+        # Of independent measurements; one without an error has the root mean square of the others'.
+        "expression_sd": ((pl.col("expression_sd") ** 2).mean() / pl.len()).sqrt(),
         "singleton": pl.lit(False) & pl.col("singleton").first(),
         "weight": pl.col("weight").mean(),
     }
