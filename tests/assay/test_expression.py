@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from scipy import optimize, special, stats
 
-from gpraflow.assay import estimators, expression
-from gpraflow.assay.estimators import Replicate
+from gpraflow.assay import empirical_bayes, estimators, expression, likelihood, replicates as of_replicates
+from gpraflow.assay.replicates import Replicate
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import promoters as formats_promoters
@@ -69,7 +69,9 @@ def test_weighted_mean_is_the_published_formula_promoter_by_promoter():
         rows.append((cells, variance))
     cells, variance = np.array(rows).T
     assert found.cells == pytest.approx(cells, nan_ok=True)
-    assert found.standard_error == pytest.approx(np.sqrt(cells * variance + squares / degrees) / cells, nan_ok=True)
+    each = empirical_bayes.moments(counts, replicates, 1.0)
+    assert each.variance(each.pooled) == pytest.approx((cells * variance + squares / degrees) / cells**2, nan_ok=True)
+    assert found.standard_error**2 / each.variance(each.pooled) == pytest.approx(np.ones(200), abs=0.35, nan_ok=True)  # by bootstrap
     assert (found.n_reads == counts.sum(axis=1)).all()
     assert (found.n_bins == (counts > 0).sum(axis=1)).all()
     assert (found.singleton == (found.n_bins == 1)).all()
@@ -127,7 +129,7 @@ def posterior(parameters, counts, gates_of, per_cell, dispersion, prior_mean, pr
 def test_maximum_likelihood_is_the_mode_that_scipy_finds_promoter_by_promoter(several, dispersion):
     """One replicate of 18 bins, or two with gates and depths of their own; the reads' distribution is summed over the cells behind them."""
     mean, counts, replicates = assay(40, seed=5, cells_per_promoter=20)
-    per_cell = np.maximum(estimators.reads_per_cell(counts, replicates), 0.1)
+    per_cell = np.maximum(of_replicates.reads_per_cell(counts, replicates), 0.1)
     if several:
         counts = np.column_stack([counts[:, ::2] + counts[:, 1::2], counts[:, :6]])
         per_cell = np.concatenate([per_cell[:9], [0.2, 0.5, 1.0, 3.0, 8.0, 1.0]])
@@ -139,9 +141,9 @@ def test_maximum_likelihood_is_the_mode_that_scipy_finds_promoter_by_promoter(se
     prior_mean, prior_log_sd = (8.0, 4.0), (np.log(1.5), 0.2)
     begin = np.full(len(counts), np.log(1.5))
     seen = [Replicate(each.name, each.columns, each.gates, None) for each in replicates]
-    mean = estimators.weighted_mean(counts, seen).expression
+    mean = empirical_bayes.moments(counts, seen, 2.0).mean
     with np.errstate(divide="ignore"):
-        found = estimators._fit(counts, replicates, per_cell, dispersion, mean, begin, prior_mean, prior_log_sd)
+        found = estimators._fit(counts, replicates, per_cell, per_cell, dispersion, mean, begin, prior_mean, prior_log_sd)
 
     gates_of = [each.gates for each in replicates]
     for row, start, (m, s, variance, _, cells) in zip(counts, mean, found.T, strict=True):
@@ -182,8 +184,8 @@ def test_cells_behind_reads_are_those_of_the_exact_sum(reads):
     extra = np.arange(reads)
     weight = special.gammaln(reads) - special.gammaln(extra + 1) - special.gammaln(reads - extra) - special.gammaln(extra + 2)
     share = special.softmax(weight + extra * np.log(ease)[:, None], axis=1)
-    assert estimators._cells_behind(np.full(50, float(reads)), ease) == pytest.approx(1 + share @ extra, rel=0.003)
-    assert estimators._cells_behind(np.zeros(1), ease[:1]) == 0
+    assert likelihood.cells_behind(np.full(50, float(reads)), ease) == pytest.approx(1 + share @ extra, rel=0.003)
+    assert likelihood.cells_behind(np.zeros(1), ease[:1]) == 0
 
 
 def test_intervals_cover_the_truth_and_both_depths_are_better_than_the_mean():
@@ -528,12 +530,12 @@ def test_the_table_that_leaves_has_weights_and_soft_labels(tmp_path):
 
 def test_cells_per_bin_share_a_bins_cells_among_its_reads():
     counts = np.array([[2, 2, 0, 1, 0], [0, 6, 0, 3, 4]])
-    one = estimators.Replicate("a", ("0", "1", "2"), np.arange(4.0), np.array([10.0, 4.0, 5.0]))
-    two = estimators.Replicate("b", ("0", "1"), np.arange(3.0), None)
-    cells = estimators.cells_per_bin(counts[:, :3], [one])
+    one = Replicate("a", ("0", "1", "2"), np.arange(4.0), np.array([10.0, 4.0, 5.0]))
+    two = Replicate("b", ("0", "1"), np.arange(3.0), None)
+    cells = of_replicates.cells_per_bin(counts[:, :3], [one])
     assert cells.tolist() == [[10.0, 1.0, 0.0], [0.0, 3.0, 0.0]]
-    assert estimators.cells_per_bin(
-        counts[:, [0, 1, 3, 4]], [estimators.Replicate("a", ("0", "1"), np.arange(3.0), np.array([1.0, 2.0])), two]
+    assert of_replicates.cells_per_bin(
+        counts[:, [0, 1, 3, 4]], [Replicate("a", ("0", "1"), np.arange(3.0), np.array([1.0, 2.0])), two]
     ).tolist() == [
         [1.0 + 1, 0.5],
         [3.0, 1.5 + 4],

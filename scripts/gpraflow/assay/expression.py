@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpraflow.assay.estimators import Estimate, Replicate, cells_per_bin, maximum_likelihood, replicate_columns, weighted_mean
+from gpraflow.assay.estimators import Estimate, maximum_likelihood, weighted_mean
+from gpraflow.assay.replicates import Replicate, cells_per_bin, replicate_columns
 from gpraflow.assay.sheet import Row, column_of, gates_of, replicates_of
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
