@@ -10,7 +10,8 @@ import pytest
 from matplotlib.patches import StepPatch
 from scipy import stats
 
-from gpraflow.assay import estimators, expression, figures
+from gpraflow.assay import expression, figures
+from gpraflow.assay.replicates import Replicate
 from gpraflow.core import drawing, logs
 from gpraflow.sequences.scaffold import Scaffold
 
