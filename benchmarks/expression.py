@@ -1,12 +1,14 @@
 """Accuracy and speed of the two estimates of expression on a simulated sort with known truth.
 
-python benchmarks/expression.py [--promoters 200000] [--seed 0] [--bins 18] [--depth-spread 0.3] [--strays 0] [...]
+python benchmarks/expression.py [--promoters 200000] [--seed 0] [--bins 18] [--depth-spread 0.3] [--strays 0] [--cells 2,4,10] [...]
 The assay is that of `simulate_assay` at the level of counts: over-dispersed cells, normal within promoters, 2 % of cells sorted into a
 neighbouring bin, depth and amplification log-normal; signals are in units of an 18th of the sorted range.
 The last line is JSON: for promoters with more than 100 reads r (r_deep, maximum likelihood); for 6 to 100 reads the ratio of root mean
 squared errors (rmse_ratio_ml_vs_mean), and the least ratio that any estimate can have (rmse_ratio_bound: the mean of the posterior
 under the simulation's own parameters, for the first promoters of that depth); for more than 5 reads the coverage of the 95 % interval;
-rows per second of each method; peak memory, the simulation's included.
+rows per second of each method; peak memory, the simulation's included. For each number of cells a promoter in --cells, of all promoters
+with reads: the coverage of 95 % intervals (coverage_95_at_<cells>) and the noise ceiling minus the correlation of estimate and truth
+(ceiling_error_at_<cells>), both also for the weighted mean.
 """
 
 import os
@@ -16,12 +18,14 @@ import numpy as np
 from scipy import stats
 from scipy.special import ndtr
 
-from gpraflow.assay import estimators
+from gpraflow.assay import empirical_bayes, estimators
+from gpraflow.assay.replicates import Replicate
+from gpraflow.evaluation import ceiling
 
 CLASSES = ((1, 1), (2, 5), (6, 20), (21, 100), (101, None))
 RANGE, CENTRE, SPREAD = 18, 8.5, 3.0  # of the signal, and of promoters' means in it
 CELL_SD, SD_SPREAD = 1.5, 0.15  # of single cells; its log-normal spread over promoters
-CELLS, SHAPE = 25.0, 1.0  # of a promoter: gamma-Poisson
+CELLS, SHAPE = 25.0, 1.0  # of a promoter: gamma-Poisson with this mean
 ERRORS = 0.02  # cells in a neighbouring bin
 BLOCK = 50_000
 
@@ -35,7 +39,7 @@ def shares(mean, sd, edges, strays):
     return (1 - strays) * inside @ moved + strays / len(near)
 
 
-def assay(options, rng):
+def assay(options, rng, cells_per_promoter=CELLS):
     """Return mean signals, edges of the bins, counts, cells and reads a cell of each bin."""
     mean = rng.normal(CENTRE, SPREAD, options.promoters)
     sd = np.exp(rng.normal(np.log(CELL_SD), SD_SPREAD, options.promoters))
@@ -46,7 +50,7 @@ def assay(options, rng):
     for begin in range(0, options.promoters, BLOCK):
         part = slice(begin, begin + BLOCK)
         share = shares(mean[part], sd[part], edges, options.strays)
-        drawn = rng.poisson(rng.gamma(SHAPE, CELLS / SHAPE, len(share))[:, None] * share)
+        drawn = rng.poisson(rng.gamma(SHAPE, cells_per_promoter / SHAPE, len(share))[:, None] * share)
         owner = np.repeat(np.arange(drawn.size), drawn.ravel())
         copies = rng.lognormal(-(options.amplification**2) / 2, options.amplification, len(owner))
         counts[part] = rng.poisson(np.bincount(owner, copies, minlength=drawn.size).reshape(drawn.shape) * depth)
@@ -80,6 +84,30 @@ def best(counts, edges, depth, options):
     return found
 
 
+def at_depth(options, cells_per_promoter):
+    """Return the figures of one number of cells a promoter: coverage, and error of the noise ceiling, of both methods."""
+    mean, edges, counts, cells, _ = assay(options, np.random.default_rng(options.seed), cells_per_promoter)
+    replicates = [Replicate("", tuple(f"bin_{b}" for b in range(options.bins)), edges, cells)]
+    shared = empirical_bayes.fit_hyperparameters(counts, replicates, dispersion(options))
+    rows, figures = counts.sum(axis=1) > 0, {}
+    shrunk = estimators.maximum_likelihood(counts, replicates, prior=options.prior, shared=shared, threads=os.cpu_count() or 1)
+    averaged = estimators.weighted_mean(counts, replicates, shared=shared)
+    for suffix, estimate, is_shrunk in (("", shrunk, options.prior == "library"), ("_weighted_mean", averaged, False)):
+        label, error = estimate.expression[rows], estimate.standard_error[rows]
+        inside = (estimate.low[rows] <= mean[rows]) & (mean[rows] <= estimate.high[rows])
+        highest = np.sqrt(max(0.0, ceiling.from_errors(label, error, is_shrunk)))
+        name = f"at_{cells_per_promoter:g}{suffix}"
+        figures[f"coverage_95_{name}"] = round(float(inside.mean()), 4)
+        figures[f"ceiling_error_{name}"] = round(float(highest - np.corrcoef(label, mean[rows])[0, 1]), 4)
+    print(f"{cells_per_promoter:g} cells a promoter, n {rows.sum():,}: {figures}; {shared}")
+    return figures
+
+
+def dispersion(options):
+    """Return the dispersion of reads to assume; None to estimate it."""
+    return None if options.read_dispersion == "auto" else float(options.read_dispersion)
+
+
 def main():
     """Simulate, estimate both ways, compare with the truth."""
     parser = common.parser(__doc__)
@@ -91,17 +119,20 @@ def main():
     parser.add_argument("--amplification", type=float, default=0.5, help="sd of the log of amplification between cells")
     parser.add_argument("--strays", type=float, default=0.0, help="share of cells that are anywhere")
     parser.add_argument("--prior", default="library", choices=["library", "weak"])
-    parser.add_argument("--read-dispersion", type=float, default=2.0)
+    parser.add_argument("--read-dispersion", default="auto", help="a number, or auto to estimate it")
+    parser.add_argument(
+        "--cells", type=lambda text: [float(part) for part in text.split(",")], default=[], help="cells a promoter, separated by commas"
+    )
     parser.add_argument("--bound", type=int, default=3000, help="promoters for the least possible error; 0: leave it out")
-    options = common.parse(parser, promoters=5_000, bound=20)
+    options = common.parse(parser, promoters=5_000, bound=20, cells=[4.0])
     mean, edges, counts, cells, depth = assay(options, np.random.default_rng(options.seed))
-    replicates = [estimators.Replicate("", tuple(f"bin_{b}" for b in range(options.bins)), edges, cells)]
+    replicates = [Replicate("", tuple(f"bin_{b}" for b in range(options.bins)), edges, cells)]
     found = {}
     with common.timed() as by_weighting:
-        found["weighted_mean"] = estimators.weighted_mean(counts, replicates, options.read_dispersion)
+        found["weighted_mean"] = estimators.weighted_mean(counts, replicates, dispersion(options))
     with common.timed() as by_fitting:
         found["maximum_likelihood"] = estimators.maximum_likelihood(
-            counts, replicates, options.read_dispersion, options.prior, os.cpu_count() or 1
+            counts, replicates, dispersion(options), options.prior, os.cpu_count() or 1
         )
     peak = common.peak_rss_mb()
 
@@ -135,6 +166,8 @@ def main():
         "rows_per_s_weighted_mean": round(options.promoters / by_weighting.seconds),
         "peak_rss_mb": peak,
     }
+    for cells_per_promoter in options.cells:
+        summary |= at_depth(options, cells_per_promoter)
     common.finish(options, "the weighted mean of bins", **summary)
 
 

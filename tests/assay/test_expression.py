@@ -6,10 +6,12 @@ import polars as pl
 import pytest
 from scipy import optimize, special, stats
 
-from gpraflow.assay import estimators, expression
-from gpraflow.assay.estimators import Replicate
+from gpraflow.assay import empirical_bayes, estimators, expression, likelihood
+from gpraflow.assay import replicates as of_replicates
+from gpraflow.assay.replicates import Replicate
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.ledger import Ledger
+from gpraflow.evaluation import ceiling
 from gpraflow.formats import promoters as formats_promoters
 
 BINS = 18
@@ -69,7 +71,9 @@ def test_weighted_mean_is_the_published_formula_promoter_by_promoter():
         rows.append((cells, variance))
     cells, variance = np.array(rows).T
     assert found.cells == pytest.approx(cells, nan_ok=True)
-    assert found.standard_error == pytest.approx(np.sqrt(cells * variance + squares / degrees) / cells, nan_ok=True)
+    each = empirical_bayes.moments(counts, replicates, 1.0)
+    assert each.variance(each.pooled) == pytest.approx((cells * variance + squares / degrees) / cells**2, nan_ok=True)
+    assert found.standard_error**2 / each.variance(each.pooled) == pytest.approx(np.where(np.isnan(cells), np.nan, 1), abs=0.35, nan_ok=True)  # by bootstrap
     assert (found.n_reads == counts.sum(axis=1)).all()
     assert (found.n_bins == (counts > 0).sum(axis=1)).all()
     assert (found.singleton == (found.n_bins == 1)).all()
@@ -127,7 +131,7 @@ def posterior(parameters, counts, gates_of, per_cell, dispersion, prior_mean, pr
 def test_maximum_likelihood_is_the_mode_that_scipy_finds_promoter_by_promoter(several, dispersion):
     """One replicate of 18 bins, or two with gates and depths of their own; the reads' distribution is summed over the cells behind them."""
     mean, counts, replicates = assay(40, seed=5, cells_per_promoter=20)
-    per_cell = np.maximum(estimators.reads_per_cell(counts, replicates), 0.1)
+    per_cell = np.maximum(of_replicates.reads_per_cell(counts, replicates), 0.1)
     if several:
         counts = np.column_stack([counts[:, ::2] + counts[:, 1::2], counts[:, :6]])
         per_cell = np.concatenate([per_cell[:9], [0.2, 0.5, 1.0, 3.0, 8.0, 1.0]])
@@ -139,9 +143,9 @@ def test_maximum_likelihood_is_the_mode_that_scipy_finds_promoter_by_promoter(se
     prior_mean, prior_log_sd = (8.0, 4.0), (np.log(1.5), 0.2)
     begin = np.full(len(counts), np.log(1.5))
     seen = [Replicate(each.name, each.columns, each.gates, None) for each in replicates]
-    mean = estimators.weighted_mean(counts, seen).expression
+    mean = empirical_bayes.moments(counts, seen, 2.0).mean
     with np.errstate(divide="ignore"):
-        found = estimators._fit(counts, replicates, per_cell, dispersion, mean, begin, prior_mean, prior_log_sd)
+        found = estimators._fit(counts, replicates, per_cell, per_cell, dispersion, mean, begin, prior_mean, prior_log_sd)
 
     gates_of = [each.gates for each in replicates]
     for row, start, (m, s, variance, _, cells) in zip(counts, mean, found.T, strict=True):
@@ -182,8 +186,119 @@ def test_cells_behind_reads_are_those_of_the_exact_sum(reads):
     extra = np.arange(reads)
     weight = special.gammaln(reads) - special.gammaln(extra + 1) - special.gammaln(reads - extra) - special.gammaln(extra + 2)
     share = special.softmax(weight + extra * np.log(ease)[:, None], axis=1)
-    assert estimators._cells_behind(np.full(50, float(reads)), ease) == pytest.approx(1 + share @ extra, rel=0.003)
-    assert estimators._cells_behind(np.zeros(1), ease[:1]) == 0
+    assert likelihood.cells_behind(np.full(50, float(reads)), ease) == pytest.approx(1 + share @ extra, rel=0.003)
+    assert likelihood.cells_behind(np.zeros(1), ease[:1]) == 0
+
+
+@pytest.mark.parametrize("dispersion", [0.5, 1.3, 2.0, 4.0])
+@pytest.mark.parametrize("per_cell", [0.3, 3.0])
+def test_probability_of_reads_is_the_exact_sum_over_cells(dispersion, per_cell):
+    reads, visible = np.arange(250.0), np.geomspace(0.01, 60, 12)
+    rho = 2 / (2 + likelihood.overdispersion(np.array(per_cell), dispersion))
+    cells = np.arange(1, 250.0)
+    for mean in visible:
+        of_cells = stats.poisson.pmf(cells, mean)
+        exact = [np.exp(-mean), *(of_cells @ stats.nbinom.pmf(n - cells, cells, rho) for n in reads[1:])]
+        found = np.exp(likelihood.log_probability(reads[:, None], np.full((len(reads), 1), mean), rho))[:, 0]
+        assert found[:13] == pytest.approx(exact[:13], rel=1e-9, abs=0)
+        kept = np.array(exact) > 1e-12
+        assert found[kept] == pytest.approx(np.array(exact)[kept], rel=0.05, abs=0)
+
+
+def test_likelihood_integrates_over_the_number_of_cells():
+    """Differences between points are those of quadrature over log L of the exact distribution."""
+    counts = np.array([[0.0, 3, 1, 0], [2, 9, 5, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
+    gates, per_cell = np.array([-np.inf, 1.0, 2, 3, np.inf]), np.array([2.0, 1, 3, 0.5])
+    mean, log_sd = np.tile([0.5, 1.5, 2.5], (4, 1)), np.tile(np.log([0.5, 1.0, 0.8]), (4, 1))
+    grid = likelihood.Grid(counts, [Replicate("", tuple("abcd"), gates, None)], per_cell, per_cell, mean, log_sd)
+    rho = 2 / (2 + 1.5 * per_cell)
+    cells, levels = np.arange(1, 60.0), np.linspace(-5, 7, 400)
+
+    def exact(row, point):
+        below = stats.norm.cdf((gates - mean[row, point]) / np.exp(log_sd[row, point]))
+        shares = 0.995 * np.diff(below) + 0.005 / 4
+        total = np.ones(len(levels))
+        for n, r, each, share in zip(counts[row], per_cell, rho, shares, strict=True):
+            visible = np.exp(levels) * r * each * share
+            if n:
+                total *= stats.poisson.pmf(cells, visible[:, None]) @ stats.nbinom.pmf(n - cells, cells, each)
+            else:
+                total *= np.exp(-visible)
+        return np.log(total.sum())
+
+    found = grid.log_likelihood(1.5)
+    for row, allowed in ((0, 0.1), (1, 0.05), (2, 0.1)):
+        expected = np.array([exact(row, point) for point in range(3)])
+        assert np.diff(found[row]) == pytest.approx(np.diff(expected), abs=allowed)
+    assert found[3].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("cells", "bins"), [(2, 4), (2, 18), (4, 8), (6, 18), (20, 4)])
+def test_intervals_and_ceiling_of_shallow_data(cells, bins):
+    """A promoter of 2 to 20 cells says little about its own sd; that of all promoters together decides."""
+    rng = np.random.default_rng(cells * bins)
+    mean, sd = rng.normal(8.5, 3.0, 3000), np.exp(rng.normal(np.log(1.5), 0.15, 3000))
+    gates = np.linspace(-0.5, 17.5, bins + 1)
+    share = np.diff(stats.norm.cdf(np.concatenate([[-np.inf], gates[1:-1], [np.inf]]), mean[:, None], sd[:, None]), axis=1)
+    drawn = rng.poisson(rng.gamma(1, cells, 3000)[:, None] * share)
+    counts = rng.poisson(rng.gamma(np.maximum(drawn * 3.5, 1e-9), 1 / 3.5) * rng.uniform(1, 5, bins))
+    replicates = [Replicate("", tuple(map(str, range(bins))), gates, drawn.sum(axis=0).astype(float))]
+    shared = empirical_bayes.fit_hyperparameters(counts, replicates)
+    assert np.exp(shared.log_sd) == pytest.approx(1.5, rel=0.17)
+    assert shared.mean_sd == pytest.approx(3.0, rel=0.08)
+    assert 1.0 <= shared.read_dispersion <= 1.7  # 1 + 1 / 3.5 in truth
+    read = counts.sum(axis=1) > 0
+    for estimate, is_shrunk in (
+        (estimators.maximum_likelihood(counts, replicates, shared=shared), True),
+        (estimators.weighted_mean(counts, replicates, shared=shared), False),
+    ):
+        inside = (estimate.low[read] <= mean[read]) & (mean[read] <= estimate.high[read])
+        assert 0.92 <= inside.mean() <= 0.975
+        label = estimate.expression[read]
+        highest = np.sqrt(ceiling.from_errors(label, estimate.standard_error[read], is_shrunk))
+        assert highest == pytest.approx(stats.pearsonr(label, mean[read])[0], abs=0.02)
+
+
+def test_an_sd_that_counts_cannot_tell_is_a_warning_and_widens():
+    """All promoters have one cell: the spread of cells cannot be told from that of promoters."""
+    rng = np.random.default_rng(0)
+    counts = np.eye(8, dtype=int)[rng.integers(0, 8, 500)] * rng.integers(1, 4, 500)[:, None]
+    replicates = [Replicate("", tuple("abcdefgh"), np.arange(9) - 0.5, (counts > 0).sum(axis=0).astype(float))]
+    with pytest.warns(UserWarning, match="the counts do not determine how much single cells of a promoter differ"):
+        shared = empirical_bayes.fit_hyperparameters(counts, replicates)
+    assert shared.log_sd_width > 0.4
+    assert np.isfinite(estimators.maximum_likelihood(counts, replicates, shared=shared).standard_error).all()
+
+
+def capped_sort(seed):
+    """Sorting stops at 5,000 cells in each of four gates, which hold very different shares of the population."""
+    rng = np.random.default_rng(seed)
+    mean = np.concatenate([rng.normal(1.5, 0.25, 200), rng.normal(0, 0.8, 100)])
+    share = rng.gamma(1, 1, 300) + 0.2
+    gates = np.array([-np.inf, -0.5, 0.5, 1.5, np.inf])
+    cells = rng.multinomial(400_000, share / share.sum())
+    population = np.array([np.histogram(rng.normal(m, 0.35, c), [-9, *gates[1:-1], 9])[0] for m, c in zip(mean, cells, strict=True)])
+    capped = np.minimum(population.sum(axis=0), 5000)
+    in_gate = np.array([rng.multivariate_hypergeometric(population[:, b], capped[b]) for b in range(4)]).T
+    reads = np.array([rng.multinomial(20_000, column / column.sum()) for column in in_gate.T]).T
+    return mean, reads, gates, capped.astype(float), population.sum(axis=0).astype(float)
+
+
+@pytest.mark.parametrize("estimator", [estimators.maximum_likelihood, estimators.weighted_mean])
+def test_cells_of_a_capped_sort_are_not_those_of_the_population(estimator):
+    mean, reads, gates, capped, population = capped_sort(4)
+    deep = reads.sum(axis=1) > 50
+    names = tuple("1234")
+    both = estimator(reads, [Replicate("", names, gates, capped, population)])
+    assert abs((both.expression - mean)[deep].mean()) < 0.02
+    assert 0.92 <= ((both.low <= mean) & (mean <= both.high))[deep].mean() <= 0.975
+    alone = estimator(reads, [Replicate("", names, gates, capped)])
+    assert (alone.expression - mean)[deep].mean() < -0.04
+    rmse = [np.sqrt(np.mean((estimate.expression - mean)[deep] ** 2)) for estimate in (both, alone)]
+    assert rmse[0] < 0.75 * rmse[1]
+    even = estimator(reads, [Replicate("", names, gates, capped, 3 * capped)])  # shares like the cells change nothing
+    assert even.expression == pytest.approx(alone.expression)
+    assert even.standard_error == pytest.approx(alone.standard_error)
 
 
 def test_intervals_cover_the_truth_and_both_depths_are_better_than_the_mean():
@@ -236,7 +351,8 @@ def test_replicates_of_equal_gates_and_depth_say_what_their_sum_says():
     apart = np.hstack([half, counts - half])
     pooled, together = estimators.weighted_mean(counts, [both]), estimators.weighted_mean(apart, replicates)
     assert together.expression == pytest.approx(pooled.expression, nan_ok=True)
-    assert together.standard_error == pytest.approx(pooled.standard_error, nan_ok=True)
+    variances = [empirical_bayes.moments(*of, 2.0).variance(1.0) for of in ((counts, [both]), (apart, replicates))]
+    assert variances[1] == pytest.approx(variances[0], nan_ok=True)
     pooled, together = estimators.maximum_likelihood(counts, [both]), estimators.maximum_likelihood(apart, replicates)
     deep = pooled.n_reads > 20
     difference = (together.expression - pooled.expression)[deep] / pooled.standard_error[deep]
@@ -331,6 +447,28 @@ def test_gates_and_cells_of_a_sheet():
     assert [row["bin"] for row in bins()] == [expression.column_of(row) for row in bins()]
 
 
+def test_share_of_the_population_in_each_bin(tmp_path):
+    (found,) = expression.check_bins(bins(share=[5, 0.5, 0]), "bin", "sheet", "b")
+    assert found.share.tolist() == [5, 0.5, 0]
+    assert found.cells.tolist() == [10, 10, 10]
+    path = tmp_path / "cells.tsv"
+    path.write_text("bin\tcells\tshare\nb0\t1\t4\nb1\t2\t0.25\nb2\t1\t1\n")
+    (found,) = expression.check_bins(expression.with_cells(bins(), path), "bin", str(path), path)
+    assert found.share.tolist() == [4, 0.25, 1]
+    for cells, message in (("", "'' is not a number"), ("-1", "is -1; expected a number of at least 0")):
+        path.write_text(f"bin\tcells\tshare\nb0\t1\t{cells}\nb1\t2\t1\nb2\t1\t1\n")
+        with pytest.raises(InputError, match=f"row 2: share of bin 'b0'.*{message}"):
+            expression.with_cells(bins(), path)
+    partly = bins(share=[1, 2, 3])
+    del partly[1]["share"]
+    with pytest.raises(ConfigError, match=r"b\.tsv, row 3: share of bin 'b1' is missing; give it for every bin or for none"):
+        expression.check_bins(partly, "bin", "sheet", "b.tsv")
+    with pytest.raises(ConfigError, match="the shares of all bins are 0"):
+        expression.check_bins(bins(share=[0, 0, 0]), "bin", "sheet", "b.tsv")
+    with pytest.raises(InputError, match=r"bin 'b2' has 4 reads but the share 0"):
+        run([[1, 2, 4]], expression.check_bins(bins(share=[1, 2, 0]), "bin", "sheet", "b"), origin="b")
+
+
 def test_bins_of_replicates_are_measured_by_those_of_the_first():
     sheet = replicated("r1", "r2", lower=[None, 1, 2], upper=[1, 2, None]) + replicated(
         "r3", lower=[None, 1.5, 3.5], upper=[1.5, 3.5, None]
@@ -376,8 +514,8 @@ def test_cells_from_another_table(tmp_path):
         ("bin\tcells\nb0\t1\nb0\t2\n", r"row 3: bin 'b0' is listed again"),
         ("bin\tcells\nb0\tmany\n", r"row 2: cells of bin 'b0': 'many' is not a number"),
         ("bin\tcells\nb0\t\n", r"row 2: cells of bin 'b0': '' is not a number"),
-        ("bin\tcells\nb0\t-1\n", r"row 2: cells of bin 'b0' are -1; expected a number of at least 0"),
-        ("bin\tcells\nb0\tnan\n", r"row 2: cells of bin 'b0' are nan"),
+        ("bin\tcells\nb0\t-1\n", r"row 2: cells of bin 'b0' is -1; expected a number of at least 0"),
+        ("bin\tcells\nb0\tnan\n", r"row 2: cells of bin 'b0' is nan"),
         ("bin\tnumber\nb0\t1\n", r"row 1: no column 'cells' \(the file has bin, number\)"),
         ("", r"not a readable TSV"),
     ],
@@ -528,12 +666,12 @@ def test_the_table_that_leaves_has_weights_and_soft_labels(tmp_path):
 
 def test_cells_per_bin_share_a_bins_cells_among_its_reads():
     counts = np.array([[2, 2, 0, 1, 0], [0, 6, 0, 3, 4]])
-    one = estimators.Replicate("a", ("0", "1", "2"), np.arange(4.0), np.array([10.0, 4.0, 5.0]))
-    two = estimators.Replicate("b", ("0", "1"), np.arange(3.0), None)
-    cells = estimators.cells_per_bin(counts[:, :3], [one])
+    one = Replicate("a", ("0", "1", "2"), np.arange(4.0), np.array([10.0, 4.0, 5.0]))
+    two = Replicate("b", ("0", "1"), np.arange(3.0), None)
+    cells = of_replicates.cells_per_bin(counts[:, :3], [one])
     assert cells.tolist() == [[10.0, 1.0, 0.0], [0.0, 3.0, 0.0]]
-    assert estimators.cells_per_bin(
-        counts[:, [0, 1, 3, 4]], [estimators.Replicate("a", ("0", "1"), np.arange(3.0), np.array([1.0, 2.0])), two]
+    assert of_replicates.cells_per_bin(
+        counts[:, [0, 1, 3, 4]], [Replicate("a", ("0", "1"), np.arange(3.0), np.array([1.0, 2.0])), two]
     ).tolist() == [
         [1.0 + 1, 0.5],
         [3.0, 1.5 + 4],

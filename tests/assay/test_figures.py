@@ -10,7 +10,8 @@ import pytest
 from matplotlib.patches import StepPatch
 from scipy import stats
 
-from gpraflow.assay import estimators, expression, figures
+from gpraflow.assay import expression, figures
+from gpraflow.assay.replicates import Replicate
 from gpraflow.core import drawing, logs
 from gpraflow.sequences.scaffold import Scaffold
 
@@ -350,7 +351,7 @@ def test_cell_shares_are_reads_over_reads_per_cell():
 
 def test_open_bins_are_drawn_as_wide_as_the_others():
     for gates, edges in (([-np.inf, 1, 2, 4, 30], [-0.5, 1, 2, 4, 5.5]), ([-np.inf, 3, np.inf], [2, 3, 4])):
-        assert estimators.Replicate("", (), np.array(gates), None).edges.tolist() == edges
+        assert Replicate("", (), np.array(gates), None).edges.tolist() == edges
 
 
 @pytest.mark.parametrize("number", [0, 1, 6, 8])

@@ -61,6 +61,17 @@ def test_ceiling_from_errors_is_what_a_perfect_model_reaches():
     assert ceiling.ceiling(table.with_columns(expression_sd=None), [], "standard_error") is None
 
 
+def test_ceiling_of_shrunk_labels_is_what_a_perfect_model_reaches():
+    """Means of posteriors of a normal library vary less than the truth, by the mean variance of the posteriors."""
+    rng = np.random.default_rng(4)
+    truth, error = rng.normal(0, 2, 40_000), rng.uniform(0.5, 3, 40_000)
+    weight = 4 / (4 + error**2)
+    labels = weight * (truth + error * rng.normal(size=40_000))
+    table = pl.DataFrame({"expression": labels, "predicted": truth, "expression_sd": 2 * np.sqrt(1 - weight)})
+    assert ceiling.ceiling(table, [], "posterior_sd")["r"] == pytest.approx(stats.pearsonr(labels, truth)[0], abs=0.004)
+    assert ceiling.ceiling(table, [], "standard_error")["r"] < stats.pearsonr(labels, truth)[0] - 0.1
+
+
 def test_the_spread_over_reads_is_no_standard_error():
     rng = np.random.default_rng(3)
     truth, reads = rng.normal(0, 2, 30_000), rng.integers(1, 60, 30_000)

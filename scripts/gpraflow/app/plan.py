@@ -211,8 +211,11 @@ class Plan:
         return {"name": self.config["input"]["transform"], "floor": self.config["input"]["transform_floor"]}
 
     def extras_of(self, dataset: str) -> dict[str, Any]:
-        """Return the additional properties of an independent data set; empty for the library and its splits."""
-        return self.independent.get(dataset, {}).get("extras", configs.extras_of({}))
+        """Return the additional properties of an independent data set; for the library and its splits, only what its errors are."""
+        counts = self.config["counts"]
+        shrunk = self.from_bins and (counts["method"], counts["prior"]) == ("maximum_likelihood", "library")
+        own = configs.extras_of({"sd_is": "posterior_sd"} if shrunk else {})
+        return self.independent.get(dataset, {}).get("extras", own)
 
     def title_of(self, dataset: str) -> str:
         """Return the title of a data set in figures."""

@@ -1,7 +1,8 @@
 """Estimate the expression of each promoter from its reads per sorted bin.
 
 Bin b is the interval ``gates[b] .. gates[b + 1]`` of the sorted signal (log2 YFP/RFP, or bin units). The outermost bins are open-ended.
-The ``cells[b]`` cells sorted into bin b gave ``reads[b]`` reads, hence ``r = reads / cells`` reads per cell.
+The ``cells[b]`` cells sorted into bin b gave ``reads[b]`` reads, hence ``r = reads / cells`` reads per cell. Where sorting stopped at a
+number of cells, ``share[b]`` says how much of the population the bin holds.
 See docs/assay.md for the formulas and their validation.
 """
 
@@ -14,7 +15,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpraflow.assay.estimators import Estimate, Replicate, cells_per_bin, maximum_likelihood, replicate_columns, weighted_mean
+from gpraflow.assay.empirical_bayes import fit_hyperparameters
+from gpraflow.assay.estimators import Estimate, maximum_likelihood, weighted_mean
+from gpraflow.assay.replicates import Replicate, cells_per_bin, replicate_columns
 from gpraflow.assay.sheet import Row, column_of, gates_of, replicates_of
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
@@ -24,12 +27,14 @@ _EXPLAINED = 0.9  # share of the variance of expression that a model is assumed 
 
 
 def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
-    """Return the sample sheet with cell counts from another table: TSV with columns ``bin``, ``cells`` and, if used, ``replicate``.
+    """Return the sample sheet with cell counts from another table: TSV with columns ``bin``, ``cells``, and optionally ``share``.
+
+    With replicates the table has a column ``replicate`` too.
 
     Raises
     ------
     InputError
-        If the table or a column is missing, a cell count is not a number, or a bin is missing or listed twice.
+        If the table or a column is missing, a value is not a number of at least 0, or a bin is missing or listed twice.
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: this table of cell counts does not exist; check counts.cells")
@@ -40,22 +45,26 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
     for column in ("bin", "cells"):
         if column not in table.columns:
             raise InputError(f"{path}, row 1: no column '{column}' (the file has {', '.join(table.columns)})")
-    found: dict[str, float] = {}
+    numbers = [column for column in ("cells", "share") if column in table.columns]
+    rows_by_bin: dict[str, dict[str, float]] = {}
     for number, row in enumerate(table.iter_rows(named=True), start=2):
         row = {name: (cell or "").strip() for name, cell in row.items()}
         name = column_of(row)
-        if name in found:
+        if name in rows_by_bin:
             raise InputError(f"{path}, row {number}: bin '{name}' is listed again; each may be listed once")
-        try:
-            found[name] = float(row["cells"])
-        except ValueError:
-            raise InputError(f"{path}, row {number}: cells of bin '{name}': '{row['cells']}' is not a number") from None
-        if not 0 <= found[name] < np.inf:
-            raise InputError(f"{path}, row {number}: cells of bin '{name}' are {row['cells']}; expected a number of at least 0")
+        rows_by_bin[name] = {}
+        for column in numbers:
+            try:
+                value = float(row[column])
+            except ValueError:
+                raise InputError(f"{path}, row {number}: {column} of bin '{name}': '{row[column]}' is not a number") from None
+            if not 0 <= value < np.inf:
+                raise InputError(f"{path}, row {number}: {column} of bin '{name}' is {row[column]}; expected a number of at least 0")
+            rows_by_bin[name][column] = value
     for row in sheet:
-        if column_of(row) not in found:
-            raise InputError(f"{path}: cells of bin '{column_of(row)}' are missing{nearest(column_of(row), found)}; add a row")
-    return [{**row, "cells": found[column_of(row)]} for row in sheet]
+        if column_of(row) not in rows_by_bin:
+            raise InputError(f"{path}: cells of bin '{column_of(row)}' are missing{nearest(column_of(row), rows_by_bin)}; add a row")
+    return [{**row, **rows_by_bin[column_of(row)]} for row in sheet]
 
 
 def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.PathLike) -> list[Replicate]:
@@ -64,7 +73,8 @@ def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.Pa
     Parameters
     ----------
     sheet
-        Rows with ``bin`` and optionally ``replicate``, ``lower``, ``upper`` and ``cells``. Bins of a replicate are in order of signal.
+        Rows with ``bin`` and optionally ``replicate``, ``lower``, ``upper``, ``cells`` and ``share``. Bins of a replicate are in order of
+        signal.
     scale
         Unit of expression. ``bin``: bins 0, 1, ... with gates at -0.5, 0.5, ...; ``gate``: the gates of the sheet.
     cells
@@ -75,14 +85,14 @@ def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.Pa
     Raises
     ------
     ConfigError
-        If a bin is listed twice, a replicate has fewer than 2 or more than 64 bins, cell counts are missing, or gates are out of order,
-        overlap, leave gaps, or are missing for the scale ``gate``.
+        If a bin is listed twice, a replicate has fewer than 2 or more than 64 bins, cell counts are missing, shares are given for
+        some bins only or are all 0, or gates are out of order, overlap, leave gaps, or are missing for the scale ``gate``.
     """
     rows_of = replicates_of(sheet, cells != "reads", origin)
-    given = {name: gates_of(rows, origin) for name, rows in rows_of.items()}
-    gates_by_name = {name: None if gates is None else np.array(gates) for name, gates in given.items()}
+    sheet_gates = {name: gates_of(rows, origin) for name, rows in rows_of.items()}
+    gates_by_name = {name: None if gates is None else np.array(gates) for name, gates in sheet_gates.items()}
     first = next(iter(gates_by_name.values()))
-    found = []
+    replicates = []
     for name, rows in rows_of.items():
         gates = gates_by_name[name]
         if scale == "bin":
@@ -90,8 +100,22 @@ def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.Pa
         if gates is None:
             raise ConfigError(f"{origin}: counts.scale: gate needs the columns lower and upper; give the gates or set counts.scale: bin")
         sorted_cells = None if cells == "reads" else np.array([row["cells"] for _, row in rows], np.float64)
-        found.append(Replicate(name, tuple(column_of(row) for _, row in rows), gates, sorted_cells))
-    return found
+        columns = tuple(column_of(row) for _, row in rows)
+        replicates.append(Replicate(name, columns, gates, sorted_cells, _shares(rows, origin)))
+    return replicates
+
+
+def _shares(rows: Sequence[tuple[int, Row]], origin: str | os.PathLike) -> np.ndarray | None:
+    """Return the population's share in each bin of a replicate, from its numbered rows; None if the sheet has none."""
+    if not any("share" in row for _, row in rows):
+        return None
+    for number, row in rows:
+        if "share" not in row:
+            raise ConfigError(f"{origin}, row {number}: share of bin '{column_of(row)}' is missing; give it for every bin or for none")
+    shares = np.array([row["share"] for _, row in rows], np.float64)
+    if not shares.any():
+        raise ConfigError(f"{origin}: the shares of all bins are 0; give each bin's share of the population, in any unit")
+    return shares
 
 
 def _in_bins(gates: np.ndarray | None, first: np.ndarray | None, bins: int, first_bins: int, origin: Any) -> np.ndarray:
@@ -171,7 +195,7 @@ def estimate(
     replicates: Sequence[Replicate],
     *,
     method: str,
-    read_dispersion: float,
+    read_dispersion: float | str,
     prior: str,
     origin: str | os.PathLike,
     ledger: Ledger,
@@ -181,8 +205,10 @@ def estimate(
 
     Parameters
     ----------
-    counts, replicates, read_dispersion, prior
+    counts, replicates, prior
         See `maximum_likelihood`.
+    read_dispersion
+        A number, or ``auto`` to estimate it (`fit_hyperparameters`).
     method
         ``weighted_mean`` or ``maximum_likelihood``.
     origin
@@ -195,23 +221,33 @@ def estimate(
     Raises
     ------
     InputError
-        If a replicate has reads in fewer than two bins, or a bin has reads but no cells.
+        If a replicate has reads in fewer than two bins, or a bin has reads but no cells or no share.
     """
     for part, each in replicate_columns(replicates):
         reads = counts[:, part].sum(axis=0)
         if (reads > 0).sum() < 2:
             where = f"replicate '{each.name}': " if each.name else ""
             raise InputError(f"{where}only {(reads > 0).sum()} of {len(reads)} bins have reads; expression needs at least two")
-        for bin_reads, name, cells in zip(reads, each.columns, reads if each.cells is None else each.cells, strict=True):
+        of_bins = reads if each.cells is None else each.cells, np.ones(len(reads)) if each.share is None else each.share
+        for bin_reads, name, cells, share in zip(reads, each.columns, *of_bins, strict=True):
             if bin_reads and not cells:
                 raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but 0 cells; correct its cells or leave the bin out")
+            if bin_reads and share == 0:
+                raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but the share 0; correct its share or leave the bin out")
             if not bin_reads:
                 ledger.note(f"bin without reads: {name}", 1)
 
     def one(part: slice, chosen: Sequence[Replicate]) -> Estimate:
+        shared = fit_hyperparameters(counts[:, part], chosen, None if read_dispersion == "auto" else float(read_dispersion))
+        where = f"replicate {chosen[0].name}: " if len(chosen) < len(replicates) else ""
+        print(
+            f"{where}promoters have the mean {shared.mean:.2f} and the sd {shared.mean_sd:.2f}, cells of a promoter the sd "
+            f"{np.exp(shared.log_sd):.2f} (uncertain by a factor of {np.exp(shared.log_sd_error):.2f}); "
+            f"read dispersion {shared.read_dispersion:.2f}"
+        )
         if method == "maximum_likelihood":
-            return maximum_likelihood(counts[:, part], chosen, read_dispersion, prior, threads)
-        return weighted_mean(counts[:, part], chosen, read_dispersion)
+            return maximum_likelihood(counts[:, part], chosen, prior=prior, threads=threads, shared=shared)
+        return weighted_mean(counts[:, part], chosen, shared=shared)
 
     separate = {each.name: one(part, [each]) for part, each in replicate_columns(replicates)} if len(replicates) > 1 else {}
     return one(slice(None), replicates), separate

@@ -10,7 +10,8 @@ import polars as pl
 from matplotlib import cm, colors, ticker
 from matplotlib import pyplot as plt
 
-from gpraflow.assay.estimators import Replicate, expected_profile, reads_per_cell
+from gpraflow.assay.estimators import expected_profile
+from gpraflow.assay.replicates import Replicate, reads_per_cell
 from gpraflow.core.drawing import STYLE, count_bar
 from gpraflow.sequences.scaffold import Scaffold
 

@@ -27,9 +27,15 @@ def from_replicates(replicates: np.ndarray) -> float:
     return number * r / (1 + (number - 1) * r)
 
 
-def from_errors(measured: np.ndarray, errors: np.ndarray) -> float:
-    """Return the reliability 1 - mean squared standard error / variance of the measurements; both arguments ``(n,)``."""
-    return float(1 - np.mean(np.square(errors, dtype=np.float64)) / np.var(measured, dtype=np.float64))
+def from_errors(measured: np.ndarray, errors: np.ndarray, shrunk: bool = False) -> float:
+    """Return the reliability of labels from their standard errors, ``(n,)``: the square of their correlation with the truth.
+
+    Unbiased labels vary by truth and error, so that it is 1 - mean squared error / variance. Labels that are means of posteriors
+    (``shrunk``) vary less than the truth, whose variance is theirs plus the mean squared error: it is variance / (variance + mean squared
+    error).
+    """
+    error, variance = np.mean(np.square(errors, dtype=np.float64)), np.var(measured, dtype=np.float64)
+    return float(variance / (variance + error) if shrunk else 1 - error / variance)
 
 
 def errors_of_spread(spread: np.ndarray, n_reads: np.ndarray) -> np.ndarray:
@@ -44,7 +50,9 @@ def errors_of_spread(spread: np.ndarray, n_reads: np.ndarray) -> np.ndarray:
     return usual / np.sqrt(np.maximum(n_reads, 1))
 
 
-def ceiling(predictions: pl.DataFrame, replicates: Sequence[str], sd_is: Literal["standard_error", "spread"]) -> dict[str, Any] | None:
+def ceiling(
+    predictions: pl.DataFrame, replicates: Sequence[str], sd_is: Literal["standard_error", "posterior_sd", "spread"]
+) -> dict[str, Any] | None:
     """Return the noise ceiling of a data set and the model's r relative to it.
 
     Parameters
@@ -54,7 +62,8 @@ def ceiling(predictions: pl.DataFrame, replicates: Sequence[str], sd_is: Literal
     replicates
         Columns of replicate measurements whose mean is ``expression``; ignored if fewer than two.
     sd_is
-        Meaning of ``expression_sd``: standard error, or spread over the promoter's reads.
+        Meaning of ``expression_sd``: standard error, sd of the posterior that ``expression`` is the mean of, or spread over the promoter's
+        reads.
 
     Returns
     -------
@@ -67,12 +76,13 @@ def ceiling(predictions: pl.DataFrame, replicates: Sequence[str], sd_is: Literal
         values = rows.select(replicates).to_numpy().astype(np.float64)
         found, origin = (from_replicates(values) if len(values) >= metrics.FEWEST else np.nan), "replicates"
     else:
-        needed = ["expression_sd"] if sd_is == "standard_error" else ["expression_sd", "n_reads"]
+        needed = ["expression_sd", "n_reads"] if sd_is == "spread" else ["expression_sd"]
         rows, origin = predictions.drop_nulls(needed), "errors"
         errors = rows["expression_sd"].to_numpy()
         if sd_is == "spread" and rows.height:
             errors = errors_of_spread(errors, rows["n_reads"].to_numpy())
-        found = from_errors(rows["expression"].to_numpy(), errors) if rows.height >= metrics.FEWEST else np.nan
+        shrunk = sd_is == "posterior_sd"
+        found = from_errors(rows["expression"].to_numpy(), errors, shrunk) if rows.height >= metrics.FEWEST else np.nan
     if not np.isfinite(found):
         return None
     highest = float(np.sqrt(max(found, 0.0)))
