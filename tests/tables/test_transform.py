@@ -105,7 +105,9 @@ def test_a_table_is_transformed_after_its_limits_and_duplicates(tmp_path, monkey
     text = table([0.25, 8, 100], sd=[0.1, 0.8, 5]) + f"{SEQUENCES[1]}\t24\t0.8\n"
     found, rows = adapter(monkeypatch, tmp_path, text, transform={"name": "log2", "floor": 0.5})
     assert found["expression"].to_list() == pytest.approx([-1.0, 4.0, np.log2(100)])  # the mean of 8 and 24 is 16
-    assert found["expression_sd"].to_list() == pytest.approx([0.1 / 0.5 / np.log(2), 0.8 / 16 / np.log(2), 0.05 / np.log(2)], rel=1e-6)
+    assert found["expression_sd"].to_list() == pytest.approx(
+        [0.1 / 0.5 / np.log(2), 0.8 / np.sqrt(2) / 16 / np.log(2), 0.05 / np.log(2)], rel=1e-6
+    )
     assert rows["expression set to the floor 0.5 (log2)"] == 1
     assert transform.read(tmp_path / "library.transform") == transform.Transform("log2", 0.5)
     with pytest.raises(InputError, match=r"row 2: expression 0\.25 is outside 1 \.\. 100"):  # limits are in the unit of the table

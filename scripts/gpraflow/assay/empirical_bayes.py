@@ -20,7 +20,7 @@ _MEANS, _SDS = 17, 11  # points of the grid of each promoter
 _REACH = 5.0  # standard errors that the means reach to either side
 _LOG_REACH = 1.2  # that log sds reach to either side of their centre
 _DISPERSION_ROUNDS = 2
-_DISPERSION_START, _DISPERSION_LIMITS = 1.5, (1.0, 5.0)
+_DISPERSION_START, _DISPERSION_LIMITS = 1.5, (1.2, 5.0)  # amplification is never even
 _DRAWS = 5_000  # from the posteriors of promoters
 _ERROR_GROUPS, _ERROR_GROUP = 12, 100  # groups of promoters with similar numbers of cells, and the fewest promoters of one
 _SPREAD_PRIOR = (np.log(0.2), 0.7)  # log of the sd of log sds: promoters' sds differ by a tenth to a half
@@ -55,7 +55,7 @@ class Moments:
     """Weighted means of bins with what their errors are made of, each ``(promoters,)``; NaN where a promoter has no reads.
 
     ``cells`` are effective cells, at least 1; ``sd`` is the spread of cells within the promoter, ``square`` the variance of the effective
-    cells around the mean, and ``shared`` that variance pooled over all promoters.
+    cells around the mean, and ``pooled`` that variance pooled over all promoters.
     """
 
     mean: np.ndarray
@@ -165,7 +165,7 @@ class _Sample:
         # Promoters of any depth and deeper ones, regularly spaced, since tables may be sorted by depth.
         any_depth, deeper = (np.flatnonzero(part)[:: -(-part.sum() // _SAMPLE) or 1] for part in (start.cells > 0, start.cells >= _DEEPER))
         rows = np.concatenate([any_depth, np.setdiff1d(deeper, any_depth)])
-        self._any_depth, self._rows = len(any_depth), rows
+        self._any_depth = len(any_depth)
         self._counts, self._replicates = counts[rows].astype(np.float64), replicates
         self._per_cell, self._rate = reads_per_cell(counts, replicates), reads_per_population_cell(counts, replicates)
         self.width = replicates[0].width
@@ -183,7 +183,8 @@ class _Sample:
             log_sds = centre + np.linspace(-_LOG_REACH, _LOG_REACH, _SDS)
             joint = self._joint(read_dispersion, log_sds)
             begin = [*self._start, centre, _SPREAD_PRIOR[0]]
-            bounds = [(None, None), (np.log(self.width / 2), None), (log_sds[0], log_sds[-1]), (np.log(0.05), np.log(0.8))]
+            widths = np.log(self.width / 2), np.log(self.width * 1000)
+            bounds = [(None, None), widths, (log_sds[0], log_sds[-1]), (np.log(0.05), np.log(0.8))]
             best = optimize.minimize(self._cost, begin, (joint, log_sds), method="L-BFGS-B", bounds=bounds)
             if abs(best.x[2] - centre) < 0.6 * _LOG_REACH:
                 break
@@ -252,8 +253,9 @@ class _Sample:
 def fit_hyperparameters(counts: np.ndarray, replicates: Sequence[Replicate], read_dispersion: float | None = None) -> Hyperparameters:
     """Estimate what promoters share by the greatest marginal likelihood of up to 1,000 of them.
 
-    Means and log sds of promoters are integrated out on a grid. The dispersion of reads is the top of a parabola through the likelihoods
-    of three dispersions, kept between 1.5 and 4.
+    Means and log sds of promoters are integrated out on a grid. The dispersion of reads is that which the squared residuals of reads have
+    on average under the posterior (`likelihood.Grid.dispersion_moments`), kept between 1.2 and 5; fit and dispersion are repeated twice.
+    The shape of the distribution of reads per cell would say more, but is not known.
 
     Parameters
     ----------
@@ -270,8 +272,9 @@ def fit_hyperparameters(counts: np.ndarray, replicates: Sequence[Replicate], rea
         If the counts do not determine the sd of single cells, as with two bins or one cell a promoter.
     """
     counts = np.asarray(counts)
-    sample = _Sample(counts, replicates, moments(counts, replicates, read_dispersion or 2.0))
-    shared = sample.fit(read_dispersion or _DISPERSION_START)
+    begin = _DISPERSION_START if read_dispersion is None else read_dispersion
+    sample = _Sample(counts, replicates, moments(counts, replicates, begin))
+    shared = sample.fit(begin)
     if read_dispersion is None:
         for _ in range(_DISPERSION_ROUNDS):
             shared = sample.fit(sample.dispersion(shared.read_dispersion))

@@ -116,7 +116,7 @@ def _fit(
             probability, by_mean, by_log_sd = likelihood.bin_terms(mean, log_sd, gates)
             visible = np.exp(level)[:, None] * (rate * share)[part] * probability  # Lambda: cells with at least one read
             # Score by log Lambda: expected cells, given the reads, minus Lambda (Fisher's identity).
-            score = likelihood.cells_behind(counts[:, part], visible * (2 / spread[part])) - visible
+            score = likelihood.cells_behind(counts[:, part], visible * (2 / spread[part]))[0] - visible
             information = likelihood.information(visible, spread[part])
             own = np.maximum(information.sum(axis=1), 1e-300)
             # Schur complement: remove from the 2 x 2 system what this replicate's log L explains.

@@ -13,7 +13,7 @@ from scipy.special import ndtr
 from gpraflow.assay.replicates import Replicate, replicate_columns
 
 _STRAY = 0.005  # fraction of cells in any bin at random, so that one missorted cell does not move a promoter (docs/assay.md)
-_SERIES = 12  # reads up to which sums over cells are exact
+_SERIES = 16  # reads up to which sums over cells are exact
 _LEVEL_ROUNDS = 4  # Newton steps for the log of a promoter's cells
 
 
@@ -46,19 +46,22 @@ def overdispersion(per_cell: np.ndarray, read_dispersion: float) -> np.ndarray:
     return max(read_dispersion, 1e-6) * np.maximum(per_cell, 1e-6)
 
 
-def cells_behind(reads: np.ndarray, ease: np.ndarray) -> np.ndarray:
-    """Return the expected number of cells that produced ``reads`` in a bin, where ``ease`` is Lambda rho / (1 - rho).
+def cells_behind(reads: np.ndarray, ease: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of the number of cells that produced ``reads`` in a bin, where ``ease`` is Lambda rho / (1 - rho).
 
     Reads are Polya-Aeppli (a Poisson number Lambda of cells, each with a geometric number of reads of mean 1 / rho), so that the weight
-    of 1 + x cells is ``binomial(n - 1, x) ease^x / (x + 1)!``. From Kummer's equation the mean of x obeys
-    ``dx / dlog(ease) = (n - 1) ease - (1 + ease) x - x^2``. Setting the left side to 0 gives a first solution (a quadratic equation); its
-    derivative then replaces the left side. The result is accurate to 0.3 % of the cells for every n and ease, without evaluating series.
+    of 1 + x cells is ``binomial(n - 1, x) ease^x / (x + 1)!``. The derivative of the mean of x by log(ease) is its variance, and obeys
+    ``dx / dlog(ease) = (n - 1) ease - (1 + ease) x - x^2`` (Kummer's equation). Setting the left side to 0 gives a first solution (a
+    quadratic equation); its derivative then replaces the left side. The mean is accurate to 0.3 % of the cells for every n and ease,
+    without evaluating series.
     """
     drive = np.maximum(reads - 1, 0) * ease
     root = np.sqrt((ease + 2) ** 2 + 4 * drive)
     rough = 2 * drive / (ease + 2 + root)  # root of the quadratic, in the form without cancellation
-    linear = 1 + ease + (rough + 2) / root
-    return (reads > 0) + 2 * drive / (linear + np.sqrt(linear**2 + 4 * drive))
+    slope = (rough + 2) / root  # d log x / d log ease
+    linear = 1 + ease + slope
+    extra = 2 * drive / (linear + np.sqrt(linear**2 + 4 * drive))
+    return (reads > 0) + extra, extra * slope
 
 
 def information(visible: np.ndarray, spread: np.ndarray) -> np.ndarray:
@@ -89,7 +92,7 @@ def log_probability(reads: np.ndarray, visible: np.ndarray, rho: float) -> np.nd
     q, n = 1 - rho, np.broadcast_to(reads, visible.shape)
     z = visible * (rho / q)
     few = n <= _SERIES
-    dense = ~few & (n * z >= 16)
+    dense = ~few & (n * z >= 25)
     sparse = ~few & ~dense
     log_m = np.zeros(visible.shape)
     log_m[few] = np.log(_series(n[few], z[few]))
@@ -142,11 +145,11 @@ class Grid:
         The promoter's number of cells L in each replicate, whose prior is flat on the log scale, is integrated out (Laplace).
         """
         total = np.zeros(self.mean.shape)
-        for part, visible, spread, some in self._fitted(read_dispersion):
+        for part, visible, spread, known in self._fitted(read_dispersion):
             log = -visible.sum(axis=0)
             for reads, rows, seen, each in self._with_reads(part, visible, spread):
                 log[rows] += log_probability(reads, seen, 2 / (2 + each)) + seen
-            known = sum(information(seen, each) for seen, each in zip(visible, spread, strict=True))
+            some = self.counts[:, part].sum(axis=1, keepdims=True) > 0
             total += np.where(some, log - 0.5 * np.log(known), 0)
         return total
 
@@ -157,34 +160,40 @@ class Grid:
         (n - m)^2 has its posterior expectation over L.
         """
         above, below = np.zeros(self.mean.shape), np.zeros(self.mean.shape)
-        for part, visible, spread, some in self._fitted(read_dispersion):
-            variance = 1 / sum(information(seen, each) for seen, each in zip(visible, spread, strict=True))
+        for part, visible, spread, known in self._fitted(read_dispersion):
+            some = self.counts[:, part].sum(axis=1, keepdims=True) > 0
             for seen, each, reads, per_cell in zip(visible, spread, self.counts[:, part].T, self.per_cell[part], strict=True):
                 expected = seen * (1 + each / 2)  # Lambda / rho
                 weight = np.where(some, 1 / (expected + per_cell + 1e-12), 0)
-                above += weight * ((reads[:, None] - expected) ** 2 + expected**2 * variance - expected)
+                above += weight * ((reads[:, None] - expected) ** 2 + expected**2 / known - expected)
                 below += weight * expected * per_cell
         return above, below
 
     def _fitted(self, read_dispersion: float) -> Iterator[tuple[slice, np.ndarray, np.ndarray, np.ndarray]]:
-        """Yield each replicate's columns, its Lambda at the most likely L, ``(bins, promoters, points)``, d r and rows with reads."""
+        """Yield each replicate's columns, Lambda at the most likely L, ``(bins, promoters, points)``, d r, and the information on log L.
+
+        The information, ``(promoters, points)``, is minus the second derivative of the log-likelihood: Lambda minus the variance of the
+        cells behind the reads, summed over bins.
+        """
         for part, each in replicate_columns(self.replicates):
             counts, rate = self.counts[:, part], self.rate[part]
             spread = overdispersion(self.per_cell[part], read_dispersion)
             cells = np.divide(counts, rate, out=np.zeros(counts.shape), where=rate > 0).sum(axis=1)[:, None]
-            some = cells > 0
             of_one = np.moveaxis(bin_probabilities(self.mean, np.exp(self.log_sd), each.gates), -1, 0)
             of_one = of_one * (np.maximum(rate, 1e-12) * 2 / (2 + spread))[:, None, None]  # Lambda for L = 1
-            level = np.log(np.where(some, cells, 1)) + np.zeros(self.mean.shape)
+            level = np.log(np.where(cells > 0, cells, 1)) + np.zeros(self.mean.shape)
             bins_seen = (counts > 0).sum(axis=1)[:, None]
-            for _ in range(_LEVEL_ROUNDS):
+            for turn in range(_LEVEL_ROUNDS + 1):
                 visible = np.exp(level) * of_one
-                score = bins_seen - visible.sum(axis=0)  # each bin with reads has one cell, and some more
+                expected = visible.sum(axis=0)
+                score, known = bins_seen - expected, expected.copy()  # each bin with reads has one cell, and some more
                 for reads, rows, seen, wide in self._with_reads(part, visible, spread, above=1):
-                    score[rows] += cells_behind(reads, seen * (2 / wide)) - 1
-                known = sum(information(seen, wide) for seen, wide in zip(visible, spread, strict=True))
-                level += np.clip(score / known, -1.5, 1.5)
-            yield part, np.exp(level) * of_one, spread, some
+                    mean, variance = cells_behind(reads, seen * (2 / wide))
+                    score[rows] += mean - 1
+                    known[rows] -= variance
+                if turn < _LEVEL_ROUNDS:
+                    level += np.clip(score / np.maximum(known, expected / 10), -1.5, 1.5)
+            yield part, visible, spread, np.maximum(known, expected / 100)
 
     def _with_reads(self, part: slice, visible: np.ndarray, spread: np.ndarray, above: int = 0) -> Iterator[tuple]:
         """Yield, for each bin, reads, rows, Lambda and d r of the promoters with more than ``above`` reads in it: most have none."""
