@@ -19,12 +19,13 @@ def test_a_run_from_bins_assumes_scale_cells_prior_and_replicates():
         "counts.method",
         "counts.scale",
         "counts.cells",
+        "counts.read_dispersion",
         "counts.prior",
         "counts.singletons",
         "counts.sample_sheet",
     ]
     assert found["counts.prior"].text == "Promoters resemble the library: those with few reads are shrunk to its mean."
-    assert found["counts.cells"].text == "Reads of a bin are weighted by its cell count, which is right."
+    assert found["counts.cells"].text.startswith("Cell counts of bins are right, and in proportion to the population in the gates")
     assert found["explain.motifs"].text == "Factors are those of yeast."
     reads = of({"counts": {"cells": "reads", "method": "weighted_mean", "scale": "gate"}})
     assert reads["counts.cells"].text.startswith("One read counts as one cell")

@@ -411,6 +411,18 @@ def test_duplicates(tmp_path, policy, value):
     assert counts(ledger)["sequences measured more than once with different expression"] == 1
 
 
+def test_the_mean_of_duplicates_has_the_error_of_a_mean(tmp_path):
+    """Four measurements of error 1 have a mean of error 1/2; one without an error counts with the root mean square of the others'."""
+    a, b, c = (row[0] for row in ROWS[:3])
+    rows = [f"{a}\t{value}\t1" for value in (1, 2, 3, 4)]
+    rows += [f"{b}\t1\t0.3", f"{b}\t2\t0.4", f"{b}\t6\t", f"{c}\t1\t", f"{c}\t3\t"]
+    (tmp_path / "a.tsv").write_text("sequence\texpression\texpression_sd\n" + "\n".join(rows) + "\n")
+    table = ingest(tmp_path / "a.tsv", policy=Policy(duplicates="mean"))
+    assert table["expression"].to_list() == pytest.approx([2.5, 3, 2])
+    assert table["expression_sd"].to_list()[:2] == pytest.approx([0.5, np.sqrt(0.125 / 3)])
+    assert table["expression_sd"][2] is None
+
+
 def test_insert_and_promoter_of_the_same_sequence_are_duplicates(tmp_path):
     (tmp_path / "a.tsv").write_text(TSV + f"{ROWS[0][0][17:-13]}\t5\n")
     with pytest.raises(InputError, match="rows 2 and 5: the same sequence"):

@@ -52,7 +52,13 @@ def _of_bins(config: Mapping[str, Any], replicates: bool) -> Iterator[tuple[str,
         "counts.cells",
         "One read counts as one cell, since cell counts per bin are unknown: all bins were sequenced to the same depth per cell."
         if counts["cells"] == "reads"
-        else "Reads of a bin are weighted by its cell count, which is right.",
+        else "Cell counts of bins are right, and in proportion to the population in the gates unless the sample sheet gives shares.",
+    )
+    yield (
+        "counts.read_dispersion",
+        "The reads of a cell vary as much as the residuals of reads say."
+        if counts["read_dispersion"] == "auto"
+        else "The reads of a cell vary as much as this dispersion says.",
     )
     if likelihood:
         yield (
