@@ -15,7 +15,7 @@ def of(content, replicates=False, explained=False):
 
 def test_a_run_from_bins_assumes_scale_cells_prior_and_replicates():
     found = of({}, replicates=True, explained=True)
-    assert [*found][:6] == [
+    assert [*found][:7] == [
         "counts.method",
         "counts.scale",
         "counts.cells",
