@@ -14,10 +14,11 @@ from scipy import optimize, special
 from gpraflow.assay import likelihood
 from gpraflow.assay.replicates import Replicate, reads_per_cell, reads_per_population_cell, replicate_columns
 
+_DEGREES = 5.0  # of freedom that a pooled variance needs
 _SAMPLE = 500  # promoters of any depth, and as many of the deeper ones
 _DEEPER = 5.0  # effective cells
-_MEANS, _SDS = 17, 11  # points of the grid of each promoter
-_REACH = 5.0  # standard errors that the means reach to either side
+_MEANS, _SDS = 25, 11  # points of the grid of each promoter
+_REACH = 4.5  # standard errors that the means reach to either side
 _LOG_REACH = 1.2  # that log sds reach to either side of their centre
 _DISPERSION_ROUNDS = 2
 _DISPERSION_START, _DISPERSION_LIMITS = 1.5, (1.2, 5.0)  # amplification is never even
@@ -43,6 +44,10 @@ class Hyperparameters:
     log_sd_error: float
     read_dispersion: float
     draws: np.ndarray
+
+    def cell_variance(self, width: float) -> float:
+        """Return the variance of the bin values of a promoter's cells, for bins of this width (with Sheppard's correction)."""
+        return float(np.exp(2 * self.log_sd + 2 * self.log_sd_sd**2) + width**2 / 12)
 
     @property
     def log_sd_width(self) -> float:
@@ -93,9 +98,11 @@ def moments(
         sd = np.sqrt(np.maximum(second / total - mean**2, 0))
         cells = np.maximum(total**2 / noise_0, 1)
         square = np.maximum(noise_2 - 2 * mean * noise_1 + mean**2 * noise_0, 0) / noise_0
+    width, total_variance = replicates[0].width, float(np.nanvar(mean))
     degrees = np.nansum(cells - 1)
-    pooled = float(np.nansum(cells * square) / degrees) if degrees > 0 else replicates[0].width ** 2
-    return Moments(mean, sd, cells, square, pooled)
+    # Where hardly any promoter has two cells, half of the variance of all promoters is taken to be within them.
+    pooled = float(np.nansum(cells * square) / degrees) if degrees >= _DEGREES else total_variance / 2
+    return Moments(mean, sd, cells, square, float(np.clip(pooled, width**2 / 16, max(total_variance, width**2))))
 
 
 def simulate(
@@ -150,7 +157,7 @@ def mean_errors(shared: Hyperparameters, counts: np.ndarray, replicates: Sequenc
     rows = rows[np.argsort(each.cells[rows], kind="stable")]
     # Quantiles of the cells are the limits of groups; many promoters have one cell.
     limits = np.unique(np.quantile(each.cells[rows], np.arange(_ERROR_GROUPS) / _ERROR_GROUPS))
-    variance, square = each.variance(each.pooled), (each.mean - mean) ** 2
+    variance, square = each.variance(shared.cell_variance(replicates[0].width)), (each.mean - mean) ** 2
     groups = np.split(rows, np.searchsorted(each.cells[rows], limits[1:], side="right"))
     groups = [group for group in groups if len(group) >= _ERROR_GROUP]
     ratio = np.array([square[group].mean() / variance[group].mean() for group in groups])
@@ -178,7 +185,9 @@ class _Sample:
 
     def fit(self, read_dispersion: float) -> Hyperparameters:
         """Return the hyperparameters of the greatest marginal likelihood, and keep the posterior of each promoter."""
-        centre = self._centre
+        # The grid of means cannot tell sds apart that are smaller than its steps.
+        lowest = float(np.log(0.75 * np.median(self._step))) + _LOG_REACH
+        centre = max(self._centre, lowest)
         for _ in range(4):
             log_sds = centre + np.linspace(-_LOG_REACH, _LOG_REACH, _SDS)
             joint = self._joint(read_dispersion, log_sds)
@@ -186,27 +195,28 @@ class _Sample:
             widths = np.log(self.width / 2), np.log(self.width * 1000)
             bounds = [(None, None), widths, (log_sds[0], log_sds[-1]), (np.log(0.05), np.log(0.8))]
             best = optimize.minimize(self._cost, begin, (joint, log_sds), method="L-BFGS-B", bounds=bounds)
-            if abs(best.x[2] - centre) < 0.6 * _LOG_REACH:
+            if abs(best.x[2] - centre) < 0.6 * _LOG_REACH or max(best.x[2], lowest) == centre:
                 break
-            centre = best.x[2]
+            centre = max(best.x[2], lowest)
         mean, log_mean_sd, log_sd, log_log_sd_sd = map(float, best.x)
         self._start = mean, log_mean_sd  # of the next fit
         error = self._error(best.x, joint, log_sds)
         self._best = best.x, joint, log_sds
-        return Hyperparameters(mean, np.exp(log_mean_sd), log_sd, np.exp(log_log_sd_sd), error, read_dispersion, self._draw())
+        draws = self._draw(error)
+        return Hyperparameters(mean, float(np.exp(log_mean_sd)), log_sd, float(np.exp(log_log_sd_sd)), error, read_dispersion, draws)
 
     def _posterior(self) -> np.ndarray:
         """Return the posterior of each promoter on its grid under the last fit, ``(promoters, means, sds)``."""
         return special.softmax(self._weigh(*self._best), axis=(1, 2))
 
-    def _draw(self, seed: int = 0) -> np.ndarray:
-        """Return means and log sds drawn from the posteriors of promoters of any depth, ``(2, draws)``."""
+    def _draw(self, log_sd_error: float, seed: int = 0) -> np.ndarray:
+        """Return means and log sds drawn from the posteriors of promoters of any depth, ``(2, draws)``; the error of log sd is added."""
         rng = np.random.default_rng(seed)
         below = self._posterior()[: self._any_depth].reshape(self._any_depth, -1).cumsum(axis=1)
         promoter = np.repeat(np.arange(self._any_depth), -(-_DRAWS // self._any_depth))
         point = (below[promoter] < rng.random(len(promoter))[:, None]).sum(axis=1).clip(max=below.shape[1] - 1)
         means = self._means[promoter, point // _SDS] + self._step[promoter] * (rng.random(len(promoter)) - 0.5)
-        return np.stack([means, self._best[2][point % _SDS]])
+        return np.stack([means, self._best[2][point % _SDS] + log_sd_error * rng.normal(size=len(means))])
 
     def dispersion(self, read_dispersion: float) -> float:
         """Return the dispersion of reads that agrees with the residuals of the last fit, where that assumed ``read_dispersion``."""

@@ -54,8 +54,9 @@ def weighted_mean(
     doi:10.1038/s41587-019-0315-8; v is the bin index or the middle of the gates; r_b are reads per cell of the population). With the
     variance of cells counted through reads, ``Var(c_b) = c_b (1 + d r_b) / r_b``, there are ``k = (sum c_b)^2 / sum Var(c_b)`` effective
     cells with variance ``s^2 = sum Var(c_b) (v_b - e)^2 / sum Var(c_b)``. This variance is biased by the factor ``1 - 1/k``; the
-    sampling variance is therefore ``(k s^2 + S^2) / k^2``, with S^2 pooled over all promoters, which is unbiased and not 0 for a
-    singleton. Coarse and open bins bias the mean; the mean square of this bias over the library (`_discretisation`) is added.
+    sampling variance is therefore ``(k s^2 + S^2) / k^2``, with the S^2 that promoters share (`Hyperparameters.cell_variance`), which is
+    not 0 for a singleton. Standard errors and intervals are those of a parametric bootstrap (`empirical_bayes.mean_errors`), which
+    scales this variance and includes the bias from coarse and open bins.
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ def weighted_mean(
     shared = shared or fit_hyperparameters(counts, replicates, read_dispersion)
     each = moments(counts, replicates, shared.read_dispersion)
     ratio, reach = mean_errors(shared, counts, replicates).at(each.cells)
-    error = np.sqrt(each.variance(each.pooled) * ratio)
+    error = np.sqrt(each.variance(shared.cell_variance(replicates[0].width)) * ratio)
     interval = each.mean + np.array([[-1], [1]]) * reach * error
     return _estimate(counts, each.mean, error, each.sd, each.cells, interval)
 
