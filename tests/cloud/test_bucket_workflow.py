@@ -32,7 +32,7 @@ def test_from_a_table_to_a_model(emulator, tmp_path):
     (folder / "mine.yaml").write_text(CONFIG.format(bucket=bucket, location="europe-west4"))
     done = snakemake(folder, *TARGETS, env=environment)
     assert done.returncode == 1
-    assert f"gpraflow: gs://{bucket}/of/tiny: this bucket is in US-CENTRAL1, not in europe-west4" in done.stderr
+    assert f"gpraflow: gs://{bucket}/of/tiny: this bucket is in US-CENTRAL1, but bucket.location is europe-west4" in done.stderr
     assert content(emulator, bucket) == {}
 
     (folder / "mine.yaml").write_text(CONFIG.format(bucket=bucket, location="us-central1"))

@@ -196,9 +196,9 @@ def maximum_likelihood(
         ends = block[0] + np.array([[-_Z95], [_Z95]]) * block[2]
         shallow = np.flatnonzero(block[4] < _DEEP)
         if len(shallow):
-            given = (replicates, per_cell, rate, shared.read_dispersion)
-            part = _integrate(reads[shallow], *given, block[0, shallow], block[2, shallow], prior_mean, prior_log_sd)
-            block[0, shallow], block[2, shallow], ends[:, shallow] = part[0], part[1], part[2:]
+            grid = (reads[shallow], replicates, per_cell, rate, shared.read_dispersion)
+            posterior = _integrate(*grid, block[0, shallow], block[2, shallow], prior_mean, prior_log_sd, prior == "library")
+            block[0, shallow], block[2, shallow], ends[:, shallow] = posterior[0], posterior[1], posterior[2:]
         out[:, rows], interval[:, rows] = block, ends
 
     with ThreadPoolExecutor(threads) as pool:  # NumPy releases the GIL; blocks are independent
@@ -216,11 +216,13 @@ def _integrate(
     error: np.ndarray,
     prior_mean: tuple[float, float],
     prior_log_sd: tuple[float, float],
+    at_mean: bool,
 ) -> np.ndarray:
-    """Return mean, sd and the 2.5 % and 97.5 % quantiles of each promoter's posterior, ``(4, promoters)``.
+    """Return expression, its standard error, and the 2.5 % and 97.5 % quantiles of each promoter's posterior, ``(4, promoters)``.
 
     The posterior of a promoter with few cells is not normal, least of all in an open bin. The mean is integrated on a regular grid around
-    the mode, the log sd by Gauss-Hermite quadrature over its prior.
+    the mode, the log sd by Gauss-Hermite quadrature over its prior. Expression is the mean of the posterior with ``at_mean``, and else its
+    mode, since under a weak prior the mean of a promoter in an open bin is far out; the error is the root mean square difference from it.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(_SD_NODES)
     step = 2 * _REACH * error / (_MEAN_NODES - 1)
@@ -231,7 +233,7 @@ def _integrate(
     log = likelihood.Grid(counts, replicates, per_cell, rate, *points).log_likelihood(read_dispersion).reshape(shape)
     log = special.logsumexp(log + np.log(weights), axis=2) - 0.5 * ((mean - prior_mean[0]) / prior_mean[1]) ** 2
     share = special.softmax(log, axis=1)
-    centre = (share * mean).sum(axis=1)
+    centre = (share * mean).sum(axis=1) if at_mean else mode
     sd = np.sqrt((share * (mean - centre[:, None]) ** 2).sum(axis=1))
     below = np.cumsum(share, axis=1)
     ends = [_quantile(below, mean + step[:, None] / 2, q, step) for q in (0.025, 0.975)]
