@@ -174,9 +174,11 @@ def _reads_of_bins(bins: Sequence[tuple[str, pl.LazyFrame]], inserts: pl.Series)
     """Yield the name of each bin, the indices of its inserts, and their reads."""
     number_of = pl.DataFrame({"insert": inserts}).with_row_index("number").lazy()
     rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
-    found = rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
+    rows_of_bin = (
+        rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
+    )
     for index, (name, _) in enumerate(bins):
-        part = found.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
+        part = rows_of_bin.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
         yield name, part["number"].to_numpy(), part["reads"].to_numpy()
 
 

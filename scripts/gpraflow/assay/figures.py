@@ -103,11 +103,11 @@ def survey(counts: Sequence[pl.LazyFrame]) -> Survey:
     """
     bins = [reads_histogram(table.select("reads").collect(engine="streaming")["reads"]) for table in counts]
     library = pl.concat([table.select("insert", "reads") for table in counts]).group_by("insert").agg(pl.col("reads").sum())
-    found = library.collect(engine="streaming").with_columns(length=pl.col("insert").str.len_bytes())
-    lengths = found.group_by("length").agg(pl.col("reads").sum(), inserts=pl.len()).sort("length")
+    distinct = library.collect(engine="streaming").with_columns(length=pl.col("insert").str.len_bytes())
+    lengths = distinct.group_by("length").agg(pl.col("reads").sum(), inserts=pl.len()).sort("length")
     usual = lengths.sort("inserts", descending=True, maintain_order=True)["length"].head(1)
-    composition = base_composition(found.filter(pl.col("length").is_in(usual.implode()))["insert"])
-    return Survey(bins, reads_histogram(found["reads"]), lengths["length"].to_numpy(), lengths["reads"].to_numpy(), composition)
+    composition = base_composition(distinct.filter(pl.col("length").is_in(usual.implode()))["insert"])
+    return Survey(bins, reads_histogram(distinct["reads"]), lengths["length"].to_numpy(), lengths["reads"].to_numpy(), composition)
 
 
 def rarefy(histogram: Histogram, share: np.ndarray) -> np.ndarray:
@@ -210,10 +210,10 @@ def read_yield(ledger: pl.DataFrame, columns: Sequence[str]) -> Any:
 
 def _replicates(sheet: Sheet) -> dict[str, list[int]]:
     """Return the row numbers of each replicate, in order. A single replicate has an empty name."""
-    found: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {}
     for number, row in enumerate(sheet):
-        found.setdefault(row.get("replicate", ""), []).append(number)
-    return found
+        rows.setdefault(row.get("replicate", ""), []).append(number)
+    return rows
 
 
 def distinct_per_bin(sheet: Sheet, reads: np.ndarray, distinct: np.ndarray) -> Any:

@@ -115,9 +115,9 @@ def replicate_gates(sheet: Sequence[Row]) -> dict[str, np.ndarray]:
         for low, high in pairwise(row for row in sheet if row.get("replicate", "") == replicate):
             between = {row[column] for row, column in ((low, "upper"), (high, "lower")) if column in row}
             if len(between) != 1:
-                found = " and ".join(f"{gate:g}" for gate in sorted(between)) or "none"
+                values = " and ".join(f"{gate:g}" for gate in sorted(between)) or "none"
                 raise ConfigError(
-                    f"sample sheet: gate between bins '{low['bin']}' and '{high['bin']}': found {found}; the simulation sorts by gates:"
+                    f"sample sheet: gate between bins '{low['bin']}' and '{high['bin']}': found {values}; the simulation sorts by gates:"
                     f" give one, as upper of '{low['bin']}' and lower of '{high['bin']}'"
                 )
             inner.append(between.pop())

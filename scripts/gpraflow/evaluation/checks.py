@@ -60,8 +60,8 @@ def check(
         return [{"dataset": dataset} | row for row in unassessed]
     p, m = (predictions[name].to_numpy().astype(np.float64) for name in ("predicted", "expression"))
     return [
-        {"dataset": dataset} | found
-        for found in (
+        {"dataset": dataset} | verdict
+        for verdict in (
             _enough(predictions.height),
             _labels(m, transform),
             _constant(p, m),

@@ -170,8 +170,8 @@ def inline_svg(text: str, prefix: str, title: str) -> str:
 
 def width_of(svg: str) -> int:
     """Return the width of a matplotlib SVG in CSS pixels."""
-    found = re.search(r'<svg[^>]*\swidth="([\d.]+)pt"', svg)
-    return round(float(found[1]) * 4 / 3) if found else 640
+    match = re.search(r'<svg[^>]*\swidth="([\d.]+)pt"', svg)
+    return round(float(match[1]) * 4 / 3) if match else 640
 
 
 def figure(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, title: str, caption: str) -> Figure:

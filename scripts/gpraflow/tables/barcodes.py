@@ -76,17 +76,17 @@ def cut(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledge
 
 def _slices(segments: tuple[Segment, ...], kind: str) -> list[pl.Expr]:
     """Return the bases of each segment of a kind; ``_begin`` and ``_size`` are where the insert begins, and its length."""
-    found, before, rest = [], 0, sum(segment.length or 0 for segment in segments)
+    slices, before, rest = [], 0, sum(segment.length or 0 for segment in segments)
     start = pl.col("_begin")
     for segment in segments:
         length = pl.lit(segment.length) if segment.length is not None else pl.col("_size") - rest
         if segment.kind == kind:
-            found.append(pl.col("sequence").str.slice(start + before, length))
+            slices.append(pl.col("sequence").str.slice(start + before, length))
         if segment.length is None:
             start, before = start + pl.col("_size") - rest, before
         else:
             before += segment.length
-    return found
+    return slices
 
 
 def average(rows: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:

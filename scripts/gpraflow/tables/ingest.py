@@ -198,8 +198,8 @@ def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
     wrong = pl.col("bin_cells").list.eval(number.is_null() | ~number.is_finite() | (number < 0)).list.any()
     if hit := first_row(rows, pl.col("_text").is_not_null() & wrong.fill_null(True)):
         row, cells, count = hit
-        found = ",".join(map(str, cells["_text"]))
-        raise InputError(f"{path}, row {row}: bin_cells '{found}'{and_more(count)}; expected numbers of at least 0, separated by commas")
+        numbers = ",".join(map(str, cells["_text"]))
+        raise InputError(f"{path}, row {row}: bin_cells '{numbers}'{and_more(count)}; expected numbers of at least 0, separated by commas")
     return rows.drop("_text")
 
 

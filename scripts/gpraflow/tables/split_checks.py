@@ -12,7 +12,7 @@ from gpraflow.tables.splits import NOT_DRAWN, SEVERAL, by_hash
 
 FEWEST, FEW = 10, 50  # promoters of a split, below which the run stops, or warns
 _LEAST_SHARE, _MOST_SHARE = 0.5, 1.5  # of the share that split.fractions asks for, outside which the run warns
-_PROMOTERS_OFF = 20  # smallest difference from the number asked for that is worth a warning; smaller ones are chance
+_PROMOTERS_OFF = 20  # smallest difference from the requested number that is worth a warning; smaller ones are chance
 _LARGE = 0.25  # share of the promoters from which the largest cluster explains uneven splits
 _NO_FRACTIONS = f"no split.fractions give each split {FEW} promoters"
 _APART = (

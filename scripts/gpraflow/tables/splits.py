@@ -82,8 +82,8 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
     InputError
         If the table has no such column, or a value is not a label in the config.
     """
-    given = table["split"]
-    if given.is_null().all():
+    column = table["split"]
+    if column.is_null().all():
         raise InputError(f"{origin}: split.method is column, but the table has no split column; set input.columns.split")
     wrong = table.with_row_index("promoter", offset=1).filter(pl.col("split").is_null() | ~pl.col("split").is_in(list(labels.values())))
     if wrong.height:
@@ -91,13 +91,13 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
             f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is not one of {', '.join(labels.values())} "
             f"({wrong.height} such rows); correct the column, or set split.names or split.labels"
         )
-    return given.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
+    return column.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
 
 
 def _apart(assigned: pl.Series, cluster: pl.Series, names: Sequence[str], across: str, origin: str, ledger: Ledger) -> pl.Series:
     """Return a mask of promoters to keep: of clusters that span several splits, only those in the last split."""
-    found = pl.DataFrame({"cluster": cluster, "split": assigned}).group_by("cluster").agg(splits=pl.col("split").unique().sort())
-    torn = found.filter(pl.col("splits").list.len() > 1).sort("cluster")
+    spread = pl.DataFrame({"cluster": cluster, "split": assigned}).group_by("cluster").agg(splits=pl.col("split").unique().sort())
+    torn = spread.filter(pl.col("splits").list.len() > 1).sort("cluster")
     if torn.height and across == "error":
         example = torn.row(0, named=True)
         raise InputError(
@@ -198,18 +198,18 @@ def _overlapping(
             ledger.drop(f"from {name}: near-duplicate of a listed test sequence", int((near & (assigned == name)).sum()))
         others = overlaps.filter(pl.col("dataset") != LISTED)
         return near | _overlapping(table, assigned.set(near, ""), others, independent, origin, ledger)
-    found = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps["sequence"].implode())
-    if found.any():
+    near = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps["sequence"].implode())
+    if near.any():
         if independent == "error":
-            example = overlaps.filter(sequence=table.filter(found)["sequence"][0]).row(0, named=True)
+            example = overlaps.filter(sequence=table.filter(near)["sequence"][0]).row(0, named=True)
             raise InputError(
                 f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of a promoter of "
-                f"'{example['dataset']}' ({found.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
+                f"'{example['dataset']}' ({near.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
             )
         for name in ("train", "val"):
-            count, what = int((found & (assigned == name)).sum()), f"from {name}: near-duplicate of a promoter of an independent set"
+            count, what = int((near & (assigned == name)).sum()), f"from {name}: near-duplicate of a promoter of an independent set"
             (ledger.drop if independent == "drop" else ledger.note)(what, count)
-    return found if independent == "drop" else found & False
+    return near if independent == "drop" else near & False
 
 
 def split(
@@ -325,9 +325,9 @@ def summary(parts: Mapping[str, pl.DataFrame], clusters: pl.DataFrame) -> pl.Dat
         "singleton": pl.col("singleton").cast(pl.String),
         "source": pl.when(pl.col("source").n_unique() <= _MOST_SOURCES).then("source"),
     }
-    found = [table.select("split", level=level, stratum=pl.lit(stratum)) for stratum, level in strata.items()]
-    found.insert(1, table.unique(["split", "cluster"]).select("split", level=pl.lit("all"), stratum=pl.lit("clusters")))
-    counted = [part.drop_nulls("level").group_by("stratum", "level", "split").agg(promoters=pl.len().cast(pl.Int64)) for part in found]
+    levels = [table.select("split", level=level, stratum=pl.lit(stratum)) for stratum, level in strata.items()]
+    levels.insert(1, table.unique(["split", "cluster"]).select("split", level=pl.lit("all"), stratum=pl.lit("clusters")))
+    counted = [part.drop_nulls("level").group_by("stratum", "level", "split").agg(promoters=pl.len().cast(pl.Int64)) for part in levels]
     order = {name: number for number, name in enumerate(parts)}
     return pl.concat(
         part.with_columns(share=pl.col("promoters") / pl.col("promoters").sum().over("level")).sort(
