@@ -261,10 +261,14 @@ def test_reasons_and_policies(tmp_path):
 @pytest.mark.parametrize(
     ("policy", "worst", "cause"),
     [
-        (assay_inserts.Policy("ACCAGTCAGGTACCAGT", "CCATTGACCATTG"), "no flank found", "wrong flanks"),
+        (assay_inserts.Policy("ACCAGTCAGGTACCAGT", "CCATTGACCATTG"), "no flank found", "the configured flanks are wrong"),
         (assay_inserts.Policy("ACCAGTCAGGTACCAGT", THREE), "5' flank not found", "begin within the 5' flank"),
         (assay_inserts.Policy(FIVE, "CCATTGACCATTG"), "3' flank not found", "end before the 3' flank"),
-        (assay_inserts.Policy(turned(THREE), turned(FIVE), reverse_complement=False), "flanks on the other strand", "wrong orientation"),
+        (
+            assay_inserts.Policy(turned(THREE), turned(FIVE), reverse_complement=False),
+            "flanks on the other strand",
+            "reads of the opposite strand",
+        ),
         (assay_inserts.Policy(FIVE, THREE, insert_length=(10, 60)), "insert longer than 60 bp", "insert_length"),
         (assay_inserts.Policy(FIVE, THREE, insert_length=(90, 120)), "insert shorter than 90 bp", "empty vector"),
         (assay_inserts.Policy(FIVE, THREE, min_mean_quality=39), "mean quality below 39", "quality_offset"),

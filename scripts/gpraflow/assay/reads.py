@@ -27,23 +27,23 @@ COUNTS = {"insert": pl.String, "reads": pl.Int64}
 
 LOW_QUALITY = "mean quality below {}"
 NO_OVERLAP = "mates do not overlap"
-EXPECTED_ERRORS = "sequencing error in the insert, expected number from base qualities"  # note in the ledger, read by merge_counts
-NOT_IN_DESIGN, AMBIGUOUS_DESIGN = "not in the design", "ambiguous between designs"
+EXPECTED_ERRORS = "expected to have a sequencing error in the insert, by base qualities"  # note in the ledger, read by merge_counts
+NOT_IN_DESIGN, AMBIGUOUS_DESIGN = "matches no designed sequence", "matches several designed sequences equally well"
 SHORT, LONG, WITH_N = "insert shorter than {} bp", "insert longer than {} bp", "N in the insert"
 # Usual cause of each loss
 _CAUSES = {
-    LOW_QUALITY: "a bad sequencing run, or reads.min_mean_quality or reads.quality_offset do not fit these files",
-    NO_FLANK: "wrong flanks: compare some reads with scaffold.name, reads.five_prime and reads.three_prime",
-    NO_FIVE: "reads begin within the 5' flank (give its end as reads.five_prime), or the flank is wrong",
-    NO_THREE: "reads end before the 3' flank (give both mates as reads and reads_2), or the flank is wrong or in the place of the other",
-    ADAPTER: "primer dimers, or reads whose adapters run into the library's",
-    OTHER_STRAND: "wrong orientation: set reads.reverse_complement: true",
-    SHORT: "empty vector or primer dimers, or scaffold.insert_length does not fit the library",
-    LONG: "two flanks that do not belong together, or scaffold.insert_length does not fit the library",
-    NO_OVERLAP: "inserts longer than both mates can cover, mates in another order than each other, or reads.min_overlap is too long",
-    NOT_IN_DESIGN: "reads.design is that of another library or strand, or the inserts have more than reads.design_edits errors",
-    AMBIGUOUS_DESIGN: "designs that differ by few edits, and reads with errors: raise reads.min_mean_quality",
-    WITH_N: "a bad cycle of the sequencer; reads.n_in_insert: keep or merge keeps them",
+    LOW_QUALITY: "a poor sequencing run, or reads.min_mean_quality or reads.quality_offset does not suit these files",
+    NO_FLANK: "the configured flanks are wrong: compare some reads with scaffold.name, or with reads.five_prime and reads.three_prime",
+    NO_FIVE: "reads begin within the 5' flank (set reads.five_prime to the part that they contain), or the configured flank is wrong",
+    NO_THREE: "reads end before the 3' flank (give both mates as reads and reads_2), or the configured flank is wrong or swapped",
+    ADAPTER: "primer or adapter dimers, which contain no promoter",
+    OTHER_STRAND: "reads of the opposite strand: set reads.reverse_complement: true",
+    SHORT: "empty vectors or primer dimers, or scaffold.insert_length does not fit the library",
+    LONG: "chimeric reads, with flanks of two molecules, or scaffold.insert_length does not fit the library",
+    NO_OVERLAP: "inserts too long for mates to overlap, mate files in different orders, or reads.min_overlap is too large",
+    NOT_IN_DESIGN: "reads.design lists another library or the other strand, or inserts have more than reads.design_edits errors",
+    AMBIGUOUS_DESIGN: "designed sequences differ by few edits, and reads have errors: raise reads.min_mean_quality",
+    WITH_N: "a failed sequencing cycle; with reads.n_in_insert: keep or merge, these reads are counted",
 }
 
 
@@ -213,7 +213,7 @@ def _inserts(rows: np.ndarray, quality: np.ndarray, length: np.ndarray, policy: 
     tally[LONG.format(greatest)] += int(long.sum())
     kept = np.flatnonzero(located.ok & ~short & ~long)
     tally["noted: on the other strand"] += int(located.reverse[kept].sum())
-    tally["noted: flanks with edits"] += int((located.edits[kept] > 0).sum())
+    tally["noted: flanks matched with edits"] += int((located.edits[kept] > 0).sum())
     if not len(kept):
         return []
     inserts = _cut(rows, kept, located.start[kept], size[kept])

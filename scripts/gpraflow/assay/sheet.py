@@ -100,7 +100,7 @@ def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> li
         where = f"{path}, row {number}: bin '{column_of(row)}'"
         for side, open_at in (("lower", 0), ("upper", len(numbered) - 1)):
             if side not in row and place != open_at:
-                raise ConfigError(f"{where} has no {side} gate; only the {'first' if side == 'lower' else 'last'} bin may be open there")
+                raise ConfigError(f"{where} has no {side} gate; only the {'first' if side == 'lower' else 'last'} bin may be open-ended")
         lower, upper = row.get("lower", -math.inf), row.get("upper", math.inf)
         if not lower < upper:
             raise ConfigError(f"{where}: lower gate {lower:g} is not below upper gate {upper:g}")
@@ -132,6 +132,4 @@ def check_simulated(rows: Sequence[Row], simulated: str, paths: dict[str, str], 
     for key, target in paths.items():
         if target.startswith(simulated) and (own or not any("reads" in row for row in rows)):
             remedy = "sheet, reads or a table of your own" if key == "counts.cells" else "a sheet of your own, or ''"
-            raise ConfigError(
-                f"{key} is {target}, which belongs to simulated reads, but the bins of {path} are your own; set {key} to {remedy}"
-            )
+            raise ConfigError(f"{key} is {target}, a file of the simulated assay, but {path} lists your own bins; set {key} to {remedy}")

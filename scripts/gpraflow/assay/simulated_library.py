@@ -117,13 +117,13 @@ def replicate_gates(sheet: Sequence[Row]) -> dict[str, np.ndarray]:
             if len(between) != 1:
                 values = " and ".join(f"{gate:g}" for gate in sorted(between)) or "none"
                 raise ConfigError(
-                    f"sample sheet: gate between bins '{low['bin']}' and '{high['bin']}': found {values}; the simulation sorts by gates:"
-                    f" give one, as upper of '{low['bin']}' and lower of '{high['bin']}'"
+                    f"sample sheet: gate between bins '{low['bin']}' and '{high['bin']}': found {values}, expected one; "
+                    f"give it as upper of '{low['bin']}', as lower of '{high['bin']}', or as both"
                 )
             inner.append(between.pop())
         if not inner or (np.diff(inner) <= 0).any():
             where = f" of replicate '{replicate}'" if replicate else ""
-            raise ConfigError(f"sample sheet: gates{where} {inner}; the simulation needs two bins or more, with rising gates")
+            raise ConfigError(f"sample sheet: gates{where} {inner}; the simulation needs at least two bins, with increasing gates")
         gates[replicate] = np.array(inner, np.float64)
     return gates
 
