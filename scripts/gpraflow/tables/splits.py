@@ -15,8 +15,8 @@ from gpraflow.sequences.scaffold import bytes_matrix
 
 SPLITS = ("train", "val", "test")
 LISTED = "split.test_sequences"  # data set name, in the table of overlaps, of the user's list of test sequences
-NOT_DRAWN = "from train: not among those drawn for split.train_promoters"  # in the ledger
-SEVERAL = "mutated positions of several splits (split.method: positions)"  # in the ledger
+NOT_DRAWN = "from train: not drawn for split.train_promoters"  # in the ledger
+SEVERAL = "mutated positions assigned to several splits (split.method: positions)"  # in the ledger
 _QUANTILES = 5
 _READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 2**62)}
 _MOST_SOURCES = 20
@@ -149,13 +149,14 @@ def by_positions(
     if lengths.n_unique() > 1:
         row = int((lengths != usual).arg_max() or 0)
         raise InputError(
-            f"{origin}, promoter {row + 1}: {lengths[row]} bp long with its flanks, where most have {usual} bp ({(lengths != usual).sum()} "
-            "such promoters); split.method: positions needs one length: set scaffold.insert_length to it and scaffold.outside_length: drop"
+            f"{origin}, promoter {row + 1}: {lengths[row]} bp long with flanks, but most are {usual} bp ({(lengths != usual).sum()} such "
+            "promoters); split.method: positions needs equal lengths: set scaffold.insert_length to the usual one and "
+            "scaffold.outside_length: drop"
         )
     parent = parents.consensus(sequences, pl.repeat("parent", len(sequences), eager=True))[0]
     if parent is None:
         raise InputError(
-            f"{origin}: no base is in more than half of the promoters at some position, so they are not mutants of one parent; "
+            f"{origin}: at some position no base occurs in more than half of the promoters, so they are not mutants of one parent; "
             "set split.method: hash"
         )
     mutated = bytes_matrix(sequences) != np.frombuffer(parent.encode(), np.uint8)
@@ -165,7 +166,7 @@ def by_positions(
     several = of_split.sum(axis=1) > 1
     ledger.drop(SEVERAL, int(several.sum()))
     for name, part in zip(fractions, np.split(positions, bounds), strict=True):
-        ledger.note(f"mutated positions of {name}", len(part))
+        ledger.note(f"mutated positions assigned to {name}", len(part))
     return pl.Series("split", np.array(list(fractions))[of_split.argmax(axis=1)]), pl.Series(~several)
 
 
@@ -291,7 +292,7 @@ def split(
         keep = keep.scatter(train.arg_true(), drawn)
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
-        ledger.note(f"to {name}", part.height)
+        ledger.note(f"assigned to {name}", part.height)
     return parts
 
 
