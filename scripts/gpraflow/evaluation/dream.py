@@ -140,8 +140,8 @@ def evaluate(
         missing = members[ordered[place] != members] if len(ordered) else members
         if len(missing):
             raise InputError(
-                f"DREAM score: subset '{name}' holds position {missing.flat[0]}, which has no prediction ({missing.size} such positions); "
-                "give the whole test table, public part included"
+                f"DREAM score: subset '{name}' contains position {missing.flat[0]}, which has no prediction ({missing.size} such "
+                "positions); give the whole test table, including the public leaderboard"
             )
         return order[place]
 

@@ -84,7 +84,8 @@ def warnings_of(
             warnings.append(Finding(titles.get(row["dataset"], row["dataset"]), "leakage: " + text))
     for row in tables.get("intervals.tsv", ()):
         if float(row["level"]) == 0.95 and float(row["high"]) < COVERED and int(row["n"]) >= FEWEST:
-            text = f"95 % intervals contain {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements: they are too narrow here."
+            text = f"95 % intervals contain {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements:"
+            text += " they are too narrow for this data set."
             warnings.append(Finding(titles.get(row["dataset"], row["dataset"]), "intervals: " + text))
     for row in tables.get("leak/demonstration.tsv", ()):
         if (
