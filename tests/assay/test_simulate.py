@@ -595,7 +595,7 @@ def test_a_gate_may_be_given_by_one_of_its_bins_and_replicates_have_their_own(tm
     gates = simulated_library.replicate_gates(rows)
     np.testing.assert_array_equal(gates["a"], INNER)
     np.testing.assert_array_equal(gates["b"], INNER + 1)
-    with pytest.raises(ConfigError, match="two bins or more"):
+    with pytest.raises(ConfigError, match="at least two bins"):
         simulated_library.replicate_gates(rows[:1])
     np.testing.assert_allclose(simulated_library.bin_units(np.array([1.0, 4.0]), np.array([1.0])), [0.5, 3.5])
 
