@@ -116,7 +116,7 @@ def test_bins_are_set_side_by_side():
     table, ledgers = counts.merge(bins, PTPA, 2, 2)
     assert table.columns == ["sequence", "x", "y", "z"]
     assert table.rows() == [(f"{PTPA.five_prime}{a}{PTPA.three_prime}", 53, 1, 0), (f"{PTPA.five_prime}{b}{PTPA.three_prime}", 0, 7, 0)]
-    moved = "moved to the insert they are a sequencing error of"
+    moved = "reads with a sequencing error, counted for the parent insert"
     assert [(ledger.dataset, rows_of(ledger), out) for ledger, out in ledgers] == [
         ("x", {("in", "rows"): 53, ("noted", moved): 3}, 53),
         ("y", {("in", "rows"): 8, ("noted", moved): 1}, 8),
@@ -221,7 +221,7 @@ def test_reads_with_the_errors_that_their_qualities_predict_are_merged(tmp_path)
     expected = counts.expected_errors([ledger])
     assert expected == round(4000 * (1 - 0.99**75))
     merged, ledgers = counts.merge([("a", table)], WITHOUT_FLANKS, 2, 2, expected=expected, max_collapsed=0.05)
-    assert ledgers[0][0].counts["noted", "moved to the insert they are a sequencing error of"] > 1200
+    assert ledgers[0][0].counts["noted", "reads with a sequencing error, counted for the parent insert"] > 1200
     assert set(merged["sequence"][:20]) == set(library)
     with pytest.raises(InputError, match=r"base qualities predict errors in 0.0% of the reads"):  # as if qualities were perfect
         counts.merge([("a", table)], WITHOUT_FLANKS, 2, 2, expected=0, max_collapsed=0.05)

@@ -92,7 +92,7 @@ def test_yield_draws_shares_that_make_a_hundred_and_states_the_reads(tmp_path):
     figure = figures.read_yield(LEDGER, ["3", "1", "2"])
     (axes,) = figure.axes
     drawn = bars(axes)
-    assert drawn["reads that became counts"] == [45, 75, 0]
+    assert drawn["counted"] == [45, 75, 0]
     assert drawn["lost: no flank found"] == [5, 10, 0]
     assert drawn["lost: N in the insert"] == [0, 15, 0]
     assert np.sum(list(drawn.values()), axis=0).tolist() == [100, 100, 0]

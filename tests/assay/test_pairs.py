@@ -92,7 +92,7 @@ def test_a_damaged_record_loses_no_read_silently(tmp_path):
 def test_pairs_that_do_not_overlap_stop_the_run_with_the_cause(tmp_path):
     first, second = mates([read_of(i) for i in inserts(100)])
     lanes = [(fastq(tmp_path / "1.fq.gz", first), fastq(tmp_path / "2.fq.gz", second[::-1]))]
-    with pytest.raises(InputError, match=r"bin 'a' \(.*2\.fq\.gz\), merging of pairs: only 0 of 100(.|\n)*mates in another order"):
+    with pytest.raises(InputError, match=r"bin 'a' \(.*2\.fq\.gz\), merging of pairs: only 0 of 100(.|\n)*mate files in different orders"):
         merged(tmp_path, lanes)
     _, _, ledger = merged(tmp_path, lanes, min_yield=0)
     assert ledger == {"rows": 100, "mates do not overlap": 100}

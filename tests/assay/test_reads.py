@@ -73,7 +73,7 @@ def test_counts_are_those_of_a_naive_loop(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(1)
     drawn = [library[i] for i in rng.integers(0, 300, 5000)]
     sequences = [read_of(i) if rng.random() < 0.7 else turned(read_of(i)) for i in drawn]
-    monkeypatch.setattr(reads, "_TELL", 1000)
+    monkeypatch.setattr(reads, "_PROGRESS", 1000)
     monkeypatch.setattr(assay_fastq, "_BLOCK", 100_000)
     counts, ledger = counted(fastq(tmp_path / "a.fastq.gz", sequences))
     assert counts == Counter(drawn)
@@ -261,10 +261,14 @@ def test_reasons_and_policies(tmp_path):
 @pytest.mark.parametrize(
     ("policy", "worst", "cause"),
     [
-        (assay_inserts.Policy("ACCAGTCAGGTACCAGT", "CCATTGACCATTG"), "no flank found", "wrong flanks"),
+        (assay_inserts.Policy("ACCAGTCAGGTACCAGT", "CCATTGACCATTG"), "no flank found", "the configured flanks are wrong"),
         (assay_inserts.Policy("ACCAGTCAGGTACCAGT", THREE), "5' flank not found", "begin within the 5' flank"),
         (assay_inserts.Policy(FIVE, "CCATTGACCATTG"), "3' flank not found", "end before the 3' flank"),
-        (assay_inserts.Policy(turned(THREE), turned(FIVE), reverse_complement=False), "flanks on the other strand", "wrong orientation"),
+        (
+            assay_inserts.Policy(turned(THREE), turned(FIVE), reverse_complement=False),
+            "flanks on the other strand",
+            "reads of the opposite strand",
+        ),
         (assay_inserts.Policy(FIVE, THREE, insert_length=(10, 60)), "insert longer than 60 bp", "insert_length"),
         (assay_inserts.Policy(FIVE, THREE, insert_length=(90, 120)), "insert shorter than 90 bp", "empty vector"),
         (assay_inserts.Policy(FIVE, THREE, min_mean_quality=39), "mean quality below 39", "quality_offset"),
@@ -283,7 +287,7 @@ def test_a_poor_yield_stops_with_the_step_and_the_usual_cause(tmp_path, policy, 
 
 
 def test_a_poor_yield_of_adapters_names_them_and_few_reads_are_not_judged(tmp_path):
-    with pytest.raises(InputError, match="Usual cause: primer dimers"):
+    with pytest.raises(InputError, match="Usual cause: primer or adapter dimers"):
         counted(fastq(tmp_path / "a.fastq", ["AC" * 30 + "AGATCGGAAGAGC" + "AC" * 9] * 20))
     assert counted(fastq(tmp_path / "b.fastq", ["AC" * 40] * 19)) == ({}, {"no flank found": 19})
 

@@ -47,7 +47,7 @@ def test_simulation_never_writes_over_files_of_the_user():
     sheet.check_simulated(own, MADE, {"counts.cells": "sheet", "evaluation.datasets, x": "my/x.tsv"}, "s.tsv")
     for rows in (own, simulated + own, [{"bin": "1"}]):
         with pytest.raises(
-            ConfigError, match=r"counts.cells is results/a/simulated/bins.tsv.* s.tsv are your own; set counts.cells to sheet, reads"
+            ConfigError, match=r"counts.cells is results/a/simulated/bins.tsv.* s.tsv lists your own bins; set counts.cells to sheet, reads"
         ):
             sheet.check_simulated(rows, MADE, cells, "s.tsv")
     with pytest.raises(ConfigError, match=r"set evaluation.datasets, x to a sheet of your own, or ''"):

@@ -565,7 +565,7 @@ def test_an_empty_bin_gives_an_empty_file(tmp_path, root):
     [
         ({3: {"lower": None, "upper": None}, 4: {"lower": None}}, "gate between bins 'bin_3' and 'bin_4': found none"),
         ({3: {"upper": -2.4}}, "gate between bins 'bin_3' and 'bin_4': found -2.5 and -2.4"),
-        ({3: {"upper": -3.0}, 4: {"lower": -3.0}}, "with rising gates"),
+        ({3: {"upper": -3.0}, 4: {"lower": -3.0}}, "with increasing gates"),
         ({3: {"reads": None}}, "bin 'bin_3' has no reads"),
         ({3: {"reads": "a.gz"}, 4: {"reads": "a.gz"}}, "a.gz is already listed"),
     ],
@@ -582,7 +582,7 @@ def test_files_that_are_not_simulated_are_left_as_they_are(tmp_path):
     rows = sheet_of(tmp_path)
     Path(rows[3]["reads"]).parent.mkdir(parents=True, exist_ok=True)
     Path(rows[3]["reads"]).write_text("precious")
-    with pytest.raises(ConfigError, match="is not one of the simulated files; it is left as it is"):
+    with pytest.raises(ConfigError, match="is not one of the simulated files, and is not overwritten"):
         simulate.write(Scaffold("x", "", ""), "", rows, SINGLE, 1, files_of(rows[:3]), {})
     assert Path(rows[3]["reads"]).read_text() == "precious"
 
@@ -595,7 +595,7 @@ def test_a_gate_may_be_given_by_one_of_its_bins_and_replicates_have_their_own(tm
     gates = simulated_library.replicate_gates(rows)
     np.testing.assert_array_equal(gates["a"], INNER)
     np.testing.assert_array_equal(gates["b"], INNER + 1)
-    with pytest.raises(ConfigError, match="two bins or more"):
+    with pytest.raises(ConfigError, match="at least two bins"):
         simulated_library.replicate_gates(rows[:1])
     np.testing.assert_allclose(simulated_library.bin_units(np.array([1.0, 4.0]), np.array([1.0])), [0.5, 3.5])
 
@@ -637,6 +637,6 @@ def test_simulated_errors_are_those_that_qualities_predict(single, pTpA, max_edi
         bins.append((name, assay_reads.count([path], policy, ledger).lazy()))
         expected += ledger.counts["noted", assay_reads.EXPECTED_ERRORS]
     table, ledgers = counts.merge(bins, pTpA, max_edits, 2, expected=expected, max_collapsed=0.025)
-    moved = sum(ledger.counts.get(("noted", "moved to the insert they are a sequencing error of"), 0) for ledger, _ in ledgers)
+    moved = sum(ledger.counts.get(("noted", "reads with a sequencing error, counted for the parent insert"), 0) for ledger, _ in ledgers)
     assert 0.7 < moved / expected < 1.3
     assert table.height < 3 * 1500

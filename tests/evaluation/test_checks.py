@@ -64,10 +64,10 @@ def test_strands_are_judged_only_if_both_are_known_to_count(share):
     p, turned = (rows[name].to_numpy() for name in ("predicted", "predicted_reverse_complement"))
     one, unknown = (finding(rows, "strand asymmetry", strand=strand) for strand in ("one", "unknown"))
     assert (one["verdict"], one["value"]) == ("not assessed", None)
-    assert one["text"] == "not assessed: the element acts on one strand (assay.strand)"
+    assert one["text"] == "not assessed: elements act on one strand only (assay.strand: one)"
     assert (unknown["verdict"], unknown["value"]) == ("note", pytest.approx(stats.pearsonr(p, turned)[0]))
     assert f"is {unknown['value']:.3f}" in unknown["text"]
-    assert unknown["text"].endswith("not judged, since assay.strand does not say on which strands the elements act")
+    assert unknown["text"].endswith("not judged, because assay.strand is unknown")
     default = next(row for row in checks.check(rows, "d") if row["check"] == "strand asymmetry")
     assert default == unknown | {"dataset": "d"}
     none = rows.with_columns(predicted_reverse_complement=pl.lit(1.0))
@@ -135,14 +135,14 @@ def test_few_promoters_that_hold_the_variance_are_a_warning():
     share = sum(squares[-10:]) / sum(squares)
     assert share > 0.5
     assert (found["verdict"], found["value"]) == ("warning", pytest.approx(share))
-    assert found["text"].startswith(f"10 of 1,000 promoters hold {100 * share:.0f} % of the variance of the measurements;")
+    assert found["text"].startswith(f"10 of 1,000 promoters account for {100 * share:.0f} % of the variance of the measurements;")
     assert found["text"].endswith("set input.transform: log2")
     lower = checks.check(rows.with_columns(expression=pl.Series(skewed) - 1), "d")
     assert next(row["text"] for row in lower if row["check"] == "label distribution").endswith("log2 and input.transform_floor")
     log2 = checks.check(rows.with_columns(expression=pl.Series(np.log2(skewed))), "d", transform="log2")
     assert next(row["verdict"] for row in log2 if row["check"] == "label distribution") == "ok"
     one = rows.head(30).with_columns(expression=pl.when(pl.int_range(30) == 4).then(900.0).otherwise("expression"))
-    assert "1 of 30 promoters hold 97 %" in finding(one, "label distribution")["text"]
+    assert "1 of 30 promoters account for 97 %" in finding(one, "label distribution")["text"]
     assert finding(rows.with_columns(expression=pl.lit(1.0)), "label distribution")["verdict"] == "not assessed"
 
 
@@ -188,7 +188,7 @@ def test_gc_content_is_no_matter_where_nothing_agrees():
     rows = table().with_columns(predicted=-pl.col("expression"))
     found = finding(rows, "GC content")
     assert (found["verdict"], found["value"]) == ("not assessed", None)
-    assert found["text"] == "not assessed: r is -1.000, not above 0 by more than chance; there is no agreement to explain"
+    assert found["text"] == "not assessed: r is -1.000, not significantly above 0, so there is no agreement to explain"
     weak = rows.with_columns(predicted=pl.Series(np.random.default_rng(9).normal(size=400)) + 0.02 * pl.col("expression"))
     r = stats.pearsonr(weak["predicted"], weak["expression"])[0]
     assert 0 < r < 1.96 / 20

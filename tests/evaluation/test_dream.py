@@ -107,7 +107,7 @@ def test_what_is_not_there_is_not_scored():
     found = dream.evaluate(positions, predicted, measured, dream.Subsets(subsets.singles, {}))
     assert found["SNVs"] == {"n": 0, "r": None, "r2": None, "rho": None}
     assert found["score"] == {"n": 400, "r": None, "r2": None, "rho": None}
-    with pytest.raises(InputError, match=r"subset 'high' holds position \d+, which has no prediction"):
+    with pytest.raises(InputError, match=r"subset 'high' contains position \d+, which has no prediction"):
         dream.evaluate(positions[:30], predicted[:30], measured[:30], subsets)
     with pytest.raises(InputError, match="position 7 occurs more than once"):
         dream.evaluate(np.append(positions, 7), np.append(predicted, 0), np.append(measured, 0), subsets)

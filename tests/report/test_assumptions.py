@@ -24,11 +24,11 @@ def test_a_run_from_bins_assumes_scale_cells_prior_and_replicates():
         "counts.singletons",
         "counts.sample_sheet",
     ]
-    assert found["counts.prior"].text == "Promoters resemble the library: those with few reads are shrunk to its mean."
-    assert found["counts.cells"].text.startswith("Cell counts of bins are right, and in proportion to the population in the gates")
-    assert found["explain.motifs"].text == "Factors are those of yeast."
+    assert found["counts.prior"].text == "A promoter resembles the library: estimates from few reads are shrunk to the library's mean."
+    assert found["counts.cells"].text.startswith("Cell counts per bin are correct, and proportional to the population in each gate")
+    assert found["explain.motifs"].text == "Transcription factors are those of yeast."
     reads = of({"counts": {"cells": "reads", "method": "weighted_mean", "scale": "gate"}})
-    assert reads["counts.cells"].text.startswith("One read counts as one cell")
+    assert reads["counts.cells"].text.startswith("Cell counts per bin are unknown, so that one read counts as one cell")
     assert reads["counts.cells"].value == "reads"
     assert not {"counts.prior", "counts.sample_sheet", "explain.motifs"} & set(reads)
 
@@ -42,9 +42,9 @@ def test_a_run_from_a_table_assumes_nothing_of_bins():
     )
     assert "training.rc_augmentation" not in found
     assert (found["explain.motifs"].text, found["explain.motifs"].value) == ("No known motifs are searched for.", '""')
-    assert found["scaffold.name"].text == "Promoters have the flanks of pTpA, and what lies beyond 110 bp does not matter."
+    assert found["scaffold.name"].text == "Promoters have the flanks of pTpA, and sequence beyond 110 bp does not affect expression."
     other = of(TABLE | {"scaffold": {"name": "none", "length": 50}})
-    assert other["scaffold.name"].text == "Promoters have no constant flanks, and what lies beyond 50 bp does not matter."
+    assert other["scaffold.name"].text == "Promoters have no constant flanks, and sequence beyond 50 bp does not affect expression."
 
 
 CHOICES = (

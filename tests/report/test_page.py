@@ -130,7 +130,7 @@ def test_a_table_without_reads_begins_with_its_rows(tmp_path):
     [
         (None, r"broken\.tsv: this table cannot be read"),
         (b"", r"broken\.tsv: this table has no header"),
-        (b"a\tb\n1\t2\n3\n", r"broken\.tsv, row 3: 1 columns where the header has 2; make it again"),
+        (b"a\tb\n1\t2\n3\n", r"broken\.tsv, row 3: 1 columns, but the header has 2; remove the file and run"),
         (b"a\tb\n\xff\t2\n", r"broken\.tsv: this table cannot be read"),
     ],
 )
@@ -254,7 +254,7 @@ def test_warnings_say_of_which_data_set_and_what():
         ("Set a", "scale: other scale."),
         ("val split", "split size: 12 promoters."),
         ("Set b", "leakage: 7 of 1,000 promoters are within 3 edits of a training promoter; their scores do not test generalisation."),
-        ("Set a", "intervals: 95 % intervals contain 71.0 % of 50 measurements: they are too narrow here."),
+        ("Set a", "intervals: 95 % intervals contain 71.0 % of 50 measurements: they are too narrow for this data set."),
         ("Training", "diverged 2 times; the best weights were restored and the learning rate was lowered."),
     ]
     apart = findings.warnings_of(tables, {}, {}, 3, near_by_design=["b"])
@@ -370,7 +370,7 @@ def test_cost_is_summed_by_rule(tmp_path):
     assert found.rows() == [("count_reads", 2, 15.0, 10800.0, 3.0, 300.0), ("quick", 1, 0.5, 0.5, pytest.approx(0.5 / 3600), None)]
     assert cost.read(tmp_path / "none").height == 0
     (tmp_path / "quick.tsv").write_text("seconds\n1\n")
-    with pytest.raises(InputError, match=r"quick\.tsv: not a benchmark file"):
+    with pytest.raises(InputError, match=r"quick\.tsv: not a Snakemake benchmark file"):
         cost.read(tmp_path)
 
 
@@ -508,7 +508,7 @@ def test_the_page_is_written_for_other_configs_too(tmp_path):
     assert "Unit of expression: units of the table." in text
     listed = text[text.index('<ul id="assumptions">') :].partition("</ul>")[0]
     assert text.index('id="summary-title"') < text.index('<ul id="assumptions">') < text.index('id="methods"')
-    assert "Whether elements act on one strand or on both is unknown." in listed
+    assert "It is unknown whether regulatory elements act in one orientation or in both." in listed
     assert "<code>assay.strand: unknown</code>" in listed
     assert "Sequence accounting</h2>" in text
     said = re.sub(r"<pre.*?</pre>|<style>.*?</style>|<script>.*?</script>|data:[^\"]*", "", text, flags=re.DOTALL)
@@ -523,7 +523,7 @@ def test_the_page_is_written_for_other_configs_too(tmp_path):
 def test_a_broken_table_ends_the_page_with_its_name(tmp_path):
     config = run_folder(tmp_path, {"one": "Set one"})
     (tmp_path / "checks.tsv").write_text("dataset\tcheck\n1\n")
-    with pytest.raises(InputError, match=r"checks\.tsv, row 2: 1 columns where the header has 2"):
+    with pytest.raises(InputError, match=r"checks\.tsv, row 2: 1 columns, but the header has 2"):
         write(tmp_path, config)
 
 

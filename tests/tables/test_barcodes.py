@@ -64,7 +64,7 @@ def test_several_segments_and_one_of_any_length(tmp_path):
     table = ingest(tmp_path, library(["".join(row) for row in rows]), ledger=ledger, **policy)
     assert table["sequence"].to_list() == [row[2] for row in rows]
     assert table["barcode"].to_list() == ["ACGTATTT", "CCCCCTTA", "GATTATTG"]
-    assert ledger.counts["noted", "constant segments differ from the most common ones"] == 1
+    assert ledger.counts["noted", "constant segments differ from the most common sequence"] == 1
     bare = ingest(tmp_path, library(["ACGTACGT"]), segments="promoter 8, constant 4, barcode 3", insert_length=(8, 15))
     assert bare.select("sequence", "barcode").rows() == [("ACGTACGT", None)]
     split = ingest(tmp_path, library(["AAAACCCCGGGG"]), segments="promoter 4, constant 4, promoter 4", insert_length=(1, 20))
@@ -80,14 +80,14 @@ def test_inserts_of_another_length_are_named_or_dropped(tmp_path):
     found = ingest(tmp_path, table, ledger=ledger, outside_length="drop", **policy)
     assert found["sequence"].to_list() == [PROMOTERS[0]] * 3 + [PROMOTERS[9]]
     assert found["barcode"].to_list() == [*BARCODES[:3], None]
-    assert ledger.counts["dropped", "insert does not have the length of scaffold.segments"] == 1
-    assert ledger.counts["noted", "promoter without the other segments, kept as it is"] == 1
+    assert ledger.counts["dropped", "insert length differs from that of scaffold.segments"] == 1
+    assert ledger.counts["noted", "promoter without further segments, kept unchanged"] == 1
 
 
 def test_barcodes_in_a_column_need_no_segments_and_allow_none_in_the_sequence(tmp_path):
     table = library([PROMOTERS[0], PROMOTERS[0], PROMOTERS[1]], barcode=["AC", "GT", "AC"])
     assert ingest(tmp_path, table)["barcode"].to_list() == ["AC", "GT", "AC"]
-    with pytest.raises(InputError, match=r"row 2: the barcode 'AC' is in a column, and scaffold\.segments has a barcode too"):
+    with pytest.raises(InputError, match=r"row 2: barcode 'AC' is given in a column, but scaffold\.segments defines a barcode as well"):
         ingest(tmp_path, library(CONSTRUCTS[:1], barcode=["AC"]), **REGSEQ)
 
 
@@ -112,7 +112,7 @@ def test_mean_over_barcodes_is_weighted_by_weight_or_else_by_reads(tmp_path):
     )
     assert found["n_reads"].to_list() == [10, 40]
     assert found["barcode"].to_list() == [None, None]
-    assert ledger.counts["dropped", "further barcode of a promoter, mean by n_reads taken"] == 4
+    assert ledger.counts["dropped", "further barcode of a promoter, averaged with weights from n_reads"] == 4
     weighted = ingest(tmp_path, table | {"weight": [1.0, 0.0, 0.0, 3.0, 0.0, 0.0]}, barcodes="mean", **REGSEQ)
     assert weighted["expression"].to_list() == pytest.approx([(expression[0] + 3 * expression[3]) / 4, expression[4:].mean()])
     assert weighted["weight"].to_list() == [4.0, 0.0]

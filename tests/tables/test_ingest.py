@@ -433,7 +433,7 @@ def test_equal_duplicates_are_no_error(tmp_path):
     (tmp_path / "a.tsv").write_text(TSV + f"{ROWS[0][0]}\t3.5\n")
     ledger = Ledger("ingest_table", "x")
     check(ingest(tmp_path / "a.tsv", ledger=ledger))
-    assert ledger.counts["dropped", "same sequence again, first kept"] == 1
+    assert ledger.counts["dropped", "repeated sequence, first row kept"] == 1
 
 
 def test_round_trip_and_same_bytes(tmp_path):

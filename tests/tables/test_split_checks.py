@@ -48,14 +48,14 @@ def test_sizes_near_those_requested_are_ok_and_stated():
     for name, row in rows.items():
         assert (row["check"], row["verdict"], row["value"]) == ("split size", "ok", parts[name].height)
     share = 100 * parts["val"].height / 1000
-    assert rows["val"]["text"] == f"{parts['val'].height} promoters, {share:.3g} % of 1,000; split.fractions asks for 10 %"
+    assert rows["val"]["text"] == f"{parts['val'].height} promoters, {share:.3g} % of 1,000; split.fractions sets 10 %"
 
 
 def test_fewer_than_50_promoters_are_a_warning():
     parts, rows = check(library(random_sequences(400)))
     assert [parts[name].height < 50 for name in NAMES] == [False, True, True]
     assert [rows[name]["verdict"] for name in NAMES] == ["ok", "warning", "warning"]
-    assert rows["test"]["text"].endswith("with fewer than 50 promoters, whatever is computed on this split is imprecise")
+    assert rows["test"]["text"].endswith("results for splits with fewer than 50 promoters are imprecise")
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_difference_of_fewer_than_20_promoters_is_chance():
     options = {"method": "hash", "independent": "drop", "seed": 1, "origin": "a", "ledger": Ledger("split_promoters", "library")}
     options |= {"fractions": {"train": 0.95, "val": 0.025, "test": 0.025}, "overlaps": pl.DataFrame(schema=neighbours.OVERLAPS)}
     rows = split_checks.check(parts, pl.DataFrame({"sequence": ["A"] * 1020}), pl.Series(map(str, range(1020))), **options)
-    assert "far from the one requested" not in rows[1]["text"]
+    assert "differs much from" not in rows[1]["text"]
 
 
 def test_the_largest_cluster_is_named_as_the_cause_of_uneven_splits():
@@ -101,8 +101,8 @@ def test_the_largest_cluster_is_named_as_the_cause_of_uneven_splits():
 def test_one_cluster_with_nearly_everything_is_an_error_that_names_it_and_what_to_do():
     table = library(mutants() + random_sequences(5, seed=2))
     expected = (
-        r"the largest cluster of near-duplicates \(neighbours\.max_edits\) has 180 of 185 promoters \(97 %\), and clusters stay in one "
-        r"split: .* set split\.method: positions; .*; no split\.fractions give each split 50 promoters$"
+        r"the largest cluster of near-duplicates \(neighbours\.max_edits\) has 180 of 185 promoters \(97 %\), and a cluster is not "
+        r"divided between splits: .* set split\.method: positions; .*; no split\.fractions give each split 50 promoters$"
     )
     for fractions in ((0.95, 0.025, 0.025), (0.4, 0.3, 0.3), (0.02, 0.97, 0.01)):
         with pytest.raises(InputError, match=r"a\.parquet: the split '\w+' (is empty \(185 promoters|has \d+ promoters).*" + expected):
@@ -152,8 +152,8 @@ def test_rows_of_the_users_own_split_that_leakage_control_dropped_are_named():
     table = library(mutants(), [NAMES[row % 3] for row in range(180)])
     with pytest.raises(InputError, match=r"the split 'train' is empty") as caught:
         check(table, method="column")
-    assert "leakage control dropped 60 promoters from 'train' as near-duplicates of promoters of a later split" in str(caught.value)
-    assert "they form one cluster" in str(caught.value)
+    assert "leakage control dropped 60 promoters from 'train' as near-duplicates of those in a later split" in str(caught.value)
+    assert "all promoters form one cluster" in str(caught.value)
     assert "split.method: positions" in str(caught.value)
     assert "correct the split column" not in str(caught.value)
     with pytest.raises(InputError, match=r"the split 'test' is empty \(30 promoters in all\); correct the split column"):
@@ -180,7 +180,9 @@ def test_dropped_promoters_are_counted_in_the_text():
 def test_an_empty_split_and_one_cluster_keep_their_messages():
     with pytest.raises(InputError, match=r"a\.parquet: the split 'val' is empty \(3 promoters in all\)"):
         check(library(random_sequences(40)[:3]), fractions=(1.0, 1e-9, 1e-9), clusters=pl.Series(list("abc")))
-    with pytest.raises(InputError, match=r"the split '\w+' is empty \(3 promoters in all\); they form one cluster, and clusters stay"):
+    with pytest.raises(
+        InputError, match=r"the split '\w+' is empty \(3 promoters in all\); all promoters form one cluster, and a cluster is not"
+    ):
         check(library(random_sequences(3)), clusters=pl.Series(["one"] * 3))
 
 
@@ -200,7 +202,8 @@ def test_variants_left_out_of_a_split_by_positions_are_named():
         letters[rng.choice(60, 12, replace=False)] = rng.choice(list("ACGT"), 12)
         sequences.append("".join(letters))
     with pytest.raises(
-        InputError, match=r"the split '\w+' is empty .*; \d+ variants have mutated positions of several splits and are left out"
+        InputError,
+        match=r"the split '\w+' is empty .*; \d+ variants were left out because their mutated positions are assigned to several splits",
     ):
         check(library(sequences), method="positions")
     _, rows = check(library(mutants()), fractions=(0.4, 0.3, 0.3), method="positions")

@@ -88,7 +88,7 @@ def test_fewer_promoters_to_train_on_are_whole_clusters_and_part_of_more():
         taken = set(parts["train"]["sequence"])
         assert last < taken < set(every["train"]["sequence"])
         last = taken
-        dropped = ledger.counts["dropped", "from train: not among those drawn for split.train_promoters"]
+        dropped = ledger.counts["dropped", "from train: not drawn for split.train_promoters"]
         assert dropped == every["train"].height - promoters // 9 * 9
     assert set(run(table, train_promoters=100, seed=8)["train"]["sequence"]) - set(every["train"]["sequence"])
     with pytest.raises(InputError, match=r"a\.parquet: split\.train_promoters is 901, but train has \d+ promoters; set it to 0 for all"):
@@ -258,7 +258,7 @@ def test_no_two_splits_share_a_mutated_position():
         one = {at for at, letter in enumerate(text) if letter != PARENT[at]}
         assert (text in kept) == any(one <= positions for positions in mutated.values())
     assert ledger.counts["dropped", splits.SEVERAL] == table.height - len(kept) > 50
-    assert ledger.counts["noted", "mutated positions of val"] == 12
+    assert ledger.counts["noted", "mutated positions assigned to val"] == 12
     for name, part in parts.items():
         assert part["split"].unique().to_list() == [name]
 
@@ -282,9 +282,9 @@ def test_positions_draw_training_promoters_and_exclude_those_of_independent_sets
     [
         (
             [mutant(at) for at in range(30)] + [mutant(3)[1:]],
-            r"promoter 31: 59 bp long with its flanks, where most have 60 bp \(1 such promoters\)",
+            r"promoter 31: 59 bp long with flanks, but most are 60 bp \(1 such promoters\)",
         ),
-        (library(40)["sequence"].to_list(), r"no base is in more than half of the promoters at some position.*set split\.method: hash"),
+        (library(40)["sequence"].to_list(), r"at some position no base occurs in more than half of the promoters.*set split\.method: hash"),
     ],
     ids=["other length", "no parent"],
 )

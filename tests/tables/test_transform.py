@@ -108,7 +108,7 @@ def test_a_table_is_transformed_after_its_limits_and_duplicates(tmp_path, monkey
     assert found["expression_sd"].to_list() == pytest.approx(
         [0.1 / 0.5 / np.log(2), 0.8 / np.sqrt(2) / 16 / np.log(2), 0.05 / np.log(2)], rel=1e-6
     )
-    assert rows["expression set to the floor 0.5 (log2)"] == 1
+    assert rows["expression at or below 0.5, set to this floor (log2)"] == 1
     assert transform.read(tmp_path / "library.transform") == transform.Transform("log2", 0.5)
     with pytest.raises(InputError, match=r"row 2: expression 0\.25 is outside 1 \.\. 100"):  # limits are in the unit of the table
         adapter(monkeypatch, tmp_path, text, transform={"name": "log2", "floor": 0.5}, reading={"expression_range": [1, 100]})
@@ -135,7 +135,7 @@ def test_independent_data_sets_take_the_quantiles_of_the_library(tmp_path, monke
     scores = blom([1, 2, 4, 8, 8])
     assert other["expression"].to_list() == pytest.approx([scores[1:3].mean(), scores[3]], abs=1e-6)
     assert other["twin"].to_list() == pytest.approx([scores[2], scores[0]])
-    assert rows["expression set to the library's range (rank_normal)"] == 1
+    assert rows["expression outside the library's range, set to its nearest limit (rank_normal)"] == 1
     assert transform.read(tmp_path / "other.transform") == transform.read(path)
 
 

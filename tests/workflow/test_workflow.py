@@ -388,7 +388,9 @@ def test_own_paired_reads_with_lanes(workflow_folder):
     (workflow_folder / "own.yaml").write_text("run: own\ndata: own\ncounts: {sample_sheet: own_bins.tsv}\n")
     done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "own.yaml")
     assert done.returncode != 0
-    assert "counts.cells is results/own/simulated/bins.tsv, which belongs to simulated reads, but the bins of own_bins.tsv" in done.stderr
+    assert (
+        "counts.cells is results/own/simulated/bins.tsv, a file of the simulated assay, but own_bins.tsv lists your own bins" in done.stderr
+    )
     (workflow_folder / "own.yaml").write_text(
         "run: own\ndata: own\ncounts: {sample_sheet: own_bins.tsv, cells: sheet}\nevaluation: {datasets: ''}\n"
     )

@@ -126,8 +126,8 @@ class Plan:
         tables = {LIBRARY: self.config["input"]["table"]}
         tables |= {dataset: entry["table"] for dataset, entry in self.independent.items()}
         tables |= {f"dream/{key}": dream[key] for key in ("subsets", "public")}
-        found = {dataset: configs.public_file(self.fill(table), self.fill("{data}"), known, origin) for dataset, table in tables.items()}
-        return {dataset: source for dataset, source in found.items() if source}
+        sources = {dataset: configs.public_file(self.fill(table), self.fill("{data}"), known, origin) for dataset, table in tables.items()}
+        return {dataset: source for dataset, source in sources.items() if source}
 
     def _load_sheet(self) -> list[dict[str, Any]]:
         """Return the validated rows of the sample sheet; none if expression comes from a table and there is no sheet."""

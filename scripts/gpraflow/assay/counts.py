@@ -74,7 +74,7 @@ def merge(
         columns.append(pl.Series(name, counts))
         ledger = Ledger("merge_counts", name)
         ledger.read(int(reads.sum()))
-        ledger.note("moved to the insert they are a sequencing error of", int(reads[parent[number] != number].sum()))
+        ledger.note("reads with a sequencing error, counted for the parent insert", int(reads[parent[number] != number].sum()))
         ledgers.append((ledger, int(counts.sum())))
     distinct = Ledger("merge_counts", "library")
     distinct.read(len(inserts))
@@ -139,19 +139,19 @@ def merge_designed(
         lost = {what: int(reads[of == code].sum()) for what, code in _UNMATCHED.items()}
         for what, rows in lost.items():
             ledger.drop(what, rows)
-        ledger.note("matched to a design with edits", int(reads[(of >= 0) & ~exact[number]].sum()))
+        ledger.note("matched to a designed sequence with edits", int(reads[(of >= 0) & ~exact[number]].sum()))
         check_yield(f"bin '{name}', matching to {origin}", int(counts.sum()), lost, min_yield)
         ledgers.append((ledger, int(counts.sum())))
     distinct = Ledger("merge_counts", "library")
     distinct.read(len(inserts))
     for what, code in _UNMATCHED.items():
         distinct.drop(what, int((design == code).sum()))
-    distinct.drop("error of a design", len(matched) - len(present))
+    distinct.drop("copy of a designed sequence with errors", len(matched) - len(present))
     absent = np.setdiff1d(np.arange(designs.height), present)
-    distinct.note("designs without reads", len(absent))
+    distinct.note("designed sequences without reads", len(absent))
     if len(absent):
         names = "\n".join(designs["name"][absent])
-        print(f"{origin}: {len(absent):,} of {designs.height:,} designs have no reads:\n{names}", file=sys.stderr, flush=True)
+        print(f"{origin}: {len(absent):,} of {designs.height:,} designed sequences have no reads:\n{names}", file=sys.stderr, flush=True)
     return pl.DataFrame(columns), [*ledgers, (distinct, len(present))]
 
 
@@ -174,9 +174,11 @@ def _reads_of_bins(bins: Sequence[tuple[str, pl.LazyFrame]], inserts: pl.Series)
     """Yield the name of each bin, the indices of its inserts, and their reads."""
     number_of = pl.DataFrame({"insert": inserts}).with_row_index("number").lazy()
     rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
-    found = rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
+    rows_of_bin = (
+        rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
+    )
     for index, (name, _) in enumerate(bins):
-        part = found.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
+        part = rows_of_bin.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
         yield name, part["number"].to_numpy(), part["reads"].to_numpy()
 
 
@@ -184,7 +186,7 @@ def check_collapsed(inserts: pl.Series, reads: np.ndarray, parent: np.ndarray, e
     """Raise an error if more reads were merged as sequencing errors than base qualities allow.
 
     A fraction of ``2 expected / reads + max_collapsed`` of all reads is allowed. The factor 2 allows for qualities that are too high, and
-    ``max_collapsed`` for errors that qualities do not tell of: those of PCR and, in libraries with few variants, of DNA synthesis.
+    ``max_collapsed`` for errors that qualities do not reflect: those of PCR and, in libraries with few variants, of DNA synthesis.
 
     Parameters
     ----------
@@ -212,10 +214,10 @@ def check_collapsed(inserts: pl.Series, reads: np.ndarray, parent: np.ndarray, e
         f"{moved:,} of {total:,} reads ({moved / total:.1%}) were merged into other inserts as sequencing errors, but base qualities "
         f"predict errors in {expected / total:.1%} of the reads; {allowed:.1%} are allowed "
         f"({_ERRORS_PER_EXPECTED} x {expected / total:.1%} + reads.max_collapsed {max_collapsed:g}). Most of these inserts are probably "
-        "variants of their own, such as\n"
+        "true variants, such as\n"
         f"  {inserts[first]} ({reads[first]:,} reads), merged into\n  {inserts[into]} ({reads[into]:,} reads)\n"
-        "For a library of designed variants give its sequences as reads.design, or set reads.collapse_edits: 0, which merges none. If the "
-        "merged inserts are errors of PCR or synthesis, set a higher reads.max_collapsed; a higher reads.collapse_ratio merges fewer "
+        "For a library of designed variants, list its sequences in the file reads.design, or set reads.collapse_edits: 0 to merge nothing. "
+        "If the merged inserts are errors of PCR or synthesis, raise reads.max_collapsed; a higher reads.collapse_ratio merges fewer "
         "inserts"
     )
 

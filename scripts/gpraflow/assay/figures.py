@@ -103,11 +103,11 @@ def survey(counts: Sequence[pl.LazyFrame]) -> Survey:
     """
     bins = [reads_histogram(table.select("reads").collect(engine="streaming")["reads"]) for table in counts]
     library = pl.concat([table.select("insert", "reads") for table in counts]).group_by("insert").agg(pl.col("reads").sum())
-    found = library.collect(engine="streaming").with_columns(length=pl.col("insert").str.len_bytes())
-    lengths = found.group_by("length").agg(pl.col("reads").sum(), inserts=pl.len()).sort("length")
+    distinct = library.collect(engine="streaming").with_columns(length=pl.col("insert").str.len_bytes())
+    lengths = distinct.group_by("length").agg(pl.col("reads").sum(), inserts=pl.len()).sort("length")
     usual = lengths.sort("inserts", descending=True, maintain_order=True)["length"].head(1)
-    composition = base_composition(found.filter(pl.col("length").is_in(usual.implode()))["insert"])
-    return Survey(bins, reads_histogram(found["reads"]), lengths["length"].to_numpy(), lengths["reads"].to_numpy(), composition)
+    composition = base_composition(distinct.filter(pl.col("length").is_in(usual.implode()))["insert"])
+    return Survey(bins, reads_histogram(distinct["reads"]), lengths["length"].to_numpy(), lengths["reads"].to_numpy(), composition)
 
 
 def rarefy(histogram: Histogram, share: np.ndarray) -> np.ndarray:
@@ -187,7 +187,7 @@ def read_yield(ledger: pl.DataFrame, columns: Sequence[str]) -> Any:
     total = np.array(through["reads in"])
     shares = 100 * np.column_stack([total - lost.sum(axis=1), lost]) / np.maximum(total, 1)[:, None]
     starts = np.cumsum(shares, axis=1) - shares
-    labels = ["reads that became counts", *(f"lost: {reason}" for reason in reasons)]
+    labels = ["counted", *(f"lost: {reason}" for reason in reasons)]
     rows = np.arange(len(columns))
     with plt.rc_context(STYLE):
         height = 0.9 + 0.15 * max(len(columns), 4) + 0.09 * len(labels)
@@ -210,10 +210,10 @@ def read_yield(ledger: pl.DataFrame, columns: Sequence[str]) -> Any:
 
 def _replicates(sheet: Sheet) -> dict[str, list[int]]:
     """Return the row numbers of each replicate, in order. A single replicate has an empty name."""
-    found: dict[str, list[int]] = {}
+    rows: dict[str, list[int]] = {}
     for number, row in enumerate(sheet):
-        found.setdefault(row.get("replicate", ""), []).append(number)
-    return found
+        rows.setdefault(row.get("replicate", ""), []).append(number)
+    return rows
 
 
 def distinct_per_bin(sheet: Sheet, reads: np.ndarray, distinct: np.ndarray) -> Any:
@@ -321,7 +321,7 @@ def _base_lines(axes: Any, share: np.ndarray) -> None:
     """Draw the share of each base by position as lines, which are flat for random inserts."""
     for (base, colour), values in zip(_BASES.items(), share.T, strict=True):
         axes.plot(np.arange(1, len(values) + 1), values, color=colour, linewidth=1, label=base)
-    axes.set(ylabel="share of distinct inserts (%)", title="Bases", ylim=(0, max(50, 1.15 * share.max(initial=0))))
+    axes.set(ylabel="share of distinct inserts (%)", title="Base composition", ylim=(0, max(50, 1.15 * share.max(initial=0))))
 
 
 def _mutation_bars(axes: Any, share: np.ndarray) -> None:
@@ -331,7 +331,7 @@ def _mutation_bars(axes: Any, share: np.ndarray) -> None:
     for (base, colour), values in zip(_BASES.items(), mutated.T, strict=True):
         axes.bar(np.arange(1, len(values) + 1), values, width=1.0, bottom=bottom, color=colour, label=base)
         bottom += values
-    axes.set(ylabel="other than the most\nfrequent base (%)", title="Mutations", ylim=(0, 1.25 * max(bottom.max(initial=0), 1)))
+    axes.set(ylabel="mutated inserts (%)", title="Mutations", ylim=(0, 1.25 * max(bottom.max(initial=0), 1)))
     axes.set_xlim(0.5, len(share) + 0.5)
 
 
@@ -340,7 +340,7 @@ def _base_map(figure: Any, axes: Any, share: np.ndarray) -> None:
     extent = (0.5, len(share) + 0.5, len(_BASES) - 0.5, -0.5)
     image = axes.imshow(share.T, aspect="auto", interpolation="nearest", cmap="viridis", vmin=0, vmax=100, extent=extent)
     axes.set_yticks(range(len(_BASES)), list(_BASES))
-    axes.set(ylabel="base", title="Bases")
+    axes.set(ylabel="base", title="Base composition")
     figure.colorbar(image, ax=axes, label="share of distinct inserts (%)").outline.set_visible(False)
 
 
@@ -405,7 +405,7 @@ def depth(n_reads: np.ndarray) -> Any:
         axes.set_xscale("log", base=2)
         step = -(-len(edges) // 7)
         axes.set_xticks(edges[::step], [f"{edge:,}" for edge in edges[::step]], fontsize=_SMALL)
-        axes.set(xlabel="reads of a promoter", ylabel="promoters", xlim=(edges[0], edges[-1]))
+        axes.set(xlabel="reads per promoter", ylabel="promoters", xlim=(edges[0], edges[-1]))
         _counts_axis(axes.yaxis)
         once = 100 * (n_reads == 1).sum() / max(len(n_reads), 1)
         text = f"n = {len(n_reads):,} promoters, {once:.3g} % with 1 read\nmedian {median:,.4g} reads (dashed)"

@@ -60,11 +60,11 @@ class Policy:
 
 
 @dataclass
-class Found:
+class InsertPositions:
     """Positions of the inserts in their reads; arrays of shape ``(reads,)``.
 
     ``start`` and ``end`` are positions in the read as sequenced. ``reverse`` is true if the insert is on the opposite strand. ``edits``
-    is the sum over both flanks. ``lost`` is 0 if an insert was extracted, otherwise the index of the reason in `_LOST`.
+    is the sum over both flanks. ``lost`` is 0 if an insert was extracted, otherwise the index of the reason in `LOSSES`.
     """
 
     start: np.ndarray
@@ -82,7 +82,7 @@ class Found:
 LOSSES = ("", NO_FLANK, NO_FIVE, NO_THREE, OTHER_STRAND, ADAPTER)
 
 
-def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
+def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> InsertPositions:
     """Locate the insert of each read: the sequence between the first 5' flank and the first 3' flank after it.
 
     The search order is: exact flanks on the read's strand; exact flanks on the opposite strand; then, in the same order of strands,
@@ -99,21 +99,21 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
         Flanks and permitted edits.
     """
     five, three = policy.five_prime.encode(), policy.three_prime.encode()
-    turned = _reverse_complement(three), _reverse_complement(five)
+    opposite = _reverse_complement(three), _reverse_complement(five)
     start, end = _exact(rows, length, five, three)
-    found = Found(start, end, np.zeros(len(rows), bool), np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64))
+    located = InsertPositions(start, end, np.zeros(len(rows), bool), np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64))
     left = np.flatnonzero((start < 0) | (end < 0))
     if policy.reverse_complement and (five or three) and len(left):
-        other, other_end = _exact(rows[left], length[left], *turned)
+        other, other_end = _exact(rows[left], length[left], *opposite)
         hit = (other >= 0) & (other_end >= 0)
-        found.start[left[hit]], found.end[left[hit]], found.reverse[left[hit]] = other[hit], other_end[hit], True
+        located.start[left[hit]], located.end[left[hit]], located.reverse[left[hit]] = other[hit], other_end[hit], True
         left = left[~hit]
     if len(left):
         part, size, most = rows[left], length[left], policy.max_flank_edits
         forward = _tolerant(part, size, five, three, most)
         lost = np.flatnonzero(forward.lost)
         if (five or three) and len(lost):
-            backward = _tolerant(part[lost], size[lost], *turned, most)
+            backward = _tolerant(part[lost], size[lost], *opposite, most)
             hit = lost[backward.ok]
             if policy.reverse_complement:
                 for name in ("start", "end", "edits", "lost"):
@@ -122,11 +122,11 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
             else:
                 forward.lost[hit] = LOSSES.index(OTHER_STRAND)
         for name in ("start", "end", "edits", "lost", "reverse"):
-            getattr(found, name)[left] = getattr(forward, name)
-        nothing = left[found.lost[left] == LOSSES.index(NO_FLANK)]
+            getattr(located, name)[left] = getattr(forward, name)
+        nothing = left[located.lost[left] == LOSSES.index(NO_FLANK)]
         if len(nothing):
-            found.lost[nothing[_first(rows[nothing], _ADAPTER) >= 0]] = LOSSES.index(ADAPTER)
-    return found
+            located.lost[nothing[_first(rows[nothing], _ADAPTER) >= 0]] = LOSSES.index(ADAPTER)
+    return located
 
 
 def _reverse_complement(flank: bytes) -> bytes:
@@ -173,7 +173,7 @@ def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> t
     return start, np.where(start >= 0, end, -1)
 
 
-def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, max_edits: int) -> Found:
+def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, max_edits: int) -> InsertPositions:
     """Locate inserts between flanks that match exactly or, failing that, with up to ``max_edits`` edits."""
     most = [min(max_edits, len(flank) // 5) for flank in (five, three)]
     edits = np.zeros((2, len(rows)), np.int64)
@@ -197,7 +197,7 @@ def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, m
     no_five, no_three = edits > np.array(most)[:, None]
     lost = np.where(no_five, LOSSES.index(NO_FIVE), np.where(no_three, LOSSES.index(NO_THREE), 0))
     lost[no_five & no_three | (lost > 0) & (not (five and three))] = LOSSES.index(NO_FLANK)
-    return Found(start, end, np.zeros(len(rows), bool), edits.sum(axis=0), lost)
+    return InsertPositions(start, end, np.zeros(len(rows), bool), edits.sum(axis=0), lost)
 
 
 def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, most: int, later: bool) -> tuple[np.ndarray, np.ndarray]:

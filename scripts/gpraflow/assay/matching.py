@@ -64,7 +64,7 @@ def load(path: str | os.PathLike, scaffold: Scaffold, insert_length: Sequence[in
             rows = designs.filter(pl.col(column) == hit[1][column])[:2]
             raise InputError(
                 f"{path}, rows {rows['row'][0]} and {rows['row'][1]} ('{rows['name'][0]}' and '{rows['name'][1]}'): the same {what}; "
-                "each may be designed once: delete or correct one of them"
+                "delete or correct one of them"
             )
     return designs.select("name", "insert")
 

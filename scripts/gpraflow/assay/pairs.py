@@ -96,12 +96,12 @@ def merge(
             print(done.stderr, flush=True)
             if done.returncode:
                 raise GpraflowError(f"{one}, {two}: fastp failed:\n{done.stderr.strip()[-800:]}")
-            found = json.loads(json_file.read_text(encoding="utf-8"))
-            reports.append({"reads": one, "reads_2": two, **{key: found[key] for key in found if key != "command"}})
-            if (seen := found["summary"]["before_filtering"]["total_reads"]) != 2 * pairs:
+            statistics = json.loads(json_file.read_text(encoding="utf-8"))
+            reports.append({"reads": one, "reads_2": two, **{key: statistics[key] for key in statistics if key != "command"}})
+            if (seen := statistics["summary"]["before_filtering"]["total_reads"]) != 2 * pairs:
                 raise GpraflowError(f"{one}, {two}: fastp read {seen:,} of {2 * pairs:,} reads; the files are damaged where it stopped")
-            failed = {text: found["filtering_result"].get(key, 0) // 2 for key, text in _FAILED.items()}
-            united = found["merged_and_filtered"]["total_reads"]
+            failed = {text: statistics["filtering_result"].get(key, 0) // 2 for key, text in _FAILED.items()}
+            united = statistics["merged_and_filtered"]["total_reads"]
             for text, lost in failed.items():
                 if lost:
                     ledger.drop(text, lost)

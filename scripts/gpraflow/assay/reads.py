@@ -18,7 +18,7 @@ from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
 
 _CHUNK = 4 << 20  # bytes per matrix of reads
-_TELL = 5_000_000  # reads between two progress messages
+_PROGRESS = 5_000_000  # reads between two progress messages
 _JUDGED = 20  # reads; the yield of smaller bins is not checked
 _SAMPLED = 2_000  # counted reads of a matrix whose qualities are used
 _MOST_WRONG = 1 - 1e-9  # error probability of a base of quality 0, whose logarithm must be finite
@@ -27,23 +27,23 @@ COUNTS = {"insert": pl.String, "reads": pl.Int64}
 
 LOW_QUALITY = "mean quality below {}"
 NO_OVERLAP = "mates do not overlap"
-EXPECTED_ERRORS = "sequencing error in the insert, expected number from base qualities"  # note in the ledger, read by merge_counts
-NOT_IN_DESIGN, AMBIGUOUS_DESIGN = "not in the design", "ambiguous between designs"
+EXPECTED_ERRORS = "expected to have a sequencing error in the insert, by base qualities"  # note in the ledger, read by merge_counts
+NOT_IN_DESIGN, AMBIGUOUS_DESIGN = "matches no designed sequence", "matches several designed sequences equally well"
 SHORT, LONG, WITH_N = "insert shorter than {} bp", "insert longer than {} bp", "N in the insert"
 # Usual cause of each loss
 _CAUSES = {
-    LOW_QUALITY: "a bad sequencing run, or reads.min_mean_quality or reads.quality_offset do not fit these files",
-    NO_FLANK: "wrong flanks: compare some reads with scaffold.name, reads.five_prime and reads.three_prime",
-    NO_FIVE: "reads begin within the 5' flank (give its end as reads.five_prime), or the flank is wrong",
-    NO_THREE: "reads end before the 3' flank (give both mates as reads and reads_2), or the flank is wrong or in the place of the other",
-    ADAPTER: "primer dimers, or reads whose adapters run into the library's",
-    OTHER_STRAND: "wrong orientation: set reads.reverse_complement: true",
-    SHORT: "empty vector or primer dimers, or scaffold.insert_length does not fit the library",
-    LONG: "two flanks that do not belong together, or scaffold.insert_length does not fit the library",
-    NO_OVERLAP: "inserts longer than both mates can cover, mates in another order than each other, or reads.min_overlap is too long",
-    NOT_IN_DESIGN: "reads.design is that of another library or strand, or the inserts have more than reads.design_edits errors",
-    AMBIGUOUS_DESIGN: "designs that differ by few edits, and reads with errors: raise reads.min_mean_quality",
-    WITH_N: "a bad cycle of the sequencer; reads.n_in_insert: keep or merge keeps them",
+    LOW_QUALITY: "a poor sequencing run, or reads.min_mean_quality or reads.quality_offset does not suit these files",
+    NO_FLANK: "the configured flanks are wrong: compare some reads with scaffold.name, or with reads.five_prime and reads.three_prime",
+    NO_FIVE: "reads begin within the 5' flank (set reads.five_prime to the part that they contain), or the configured flank is wrong",
+    NO_THREE: "reads end before the 3' flank (give both mates as reads and reads_2), or the configured flank is wrong or swapped",
+    ADAPTER: "primer or adapter dimers, which contain no promoter",
+    OTHER_STRAND: "reads of the opposite strand: set reads.reverse_complement: true",
+    SHORT: "empty vectors or primer dimers, or scaffold.insert_length does not fit the library",
+    LONG: "chimeric reads, with flanks of two molecules, or scaffold.insert_length does not fit the library",
+    NO_OVERLAP: "inserts too long for mates to overlap, mate files in different orders, or reads.min_overlap is too large",
+    NOT_IN_DESIGN: "reads.design lists another library or the other strand, or inserts have more than reads.design_edits errors",
+    AMBIGUOUS_DESIGN: "designed sequences differ by few edits, and reads have errors: raise reads.min_mean_quality",
+    WITH_N: "a failed sequencing cycle; with reads.n_in_insert: keep or merge, these reads are counted",
 }
 
 
@@ -85,7 +85,7 @@ def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1
             nonlocal waiting, limit
             counts, part = running.popleft().result()
             waiting.append(counts)
-            if tally["in"] // _TELL < (tally["in"] + part["in"]) // _TELL:
+            if tally["in"] // _PROGRESS < (tally["in"] + part["in"]) // _PROGRESS:
                 print(f"{tally['in'] + part['in']:,} reads so far", file=sys.stderr, flush=True)
             tally.update(part)
             if sum(map(len, waiting)) > limit:  # twice the number of distinct inserts, so that each row is summed only a few times
@@ -156,7 +156,7 @@ def _count_block(pieces: Sequence[bytes | memoryview], first: int, path: str, po
     if row_width(fields.length) > SPARE_BYTES:
         text = np.concatenate([text[:size], np.zeros(row_width(fields.length), np.uint8)])
     tally = Counter({"in": len(fields.length)})
-    found: list[bytes] = []
+    inserts: list[bytes] = []
     begin = 0
     while begin < len(fields.length):
         ahead = fields.length[begin : begin + _CHUNK // 64]
@@ -171,9 +171,9 @@ def _count_block(pieces: Sequence[bytes | memoryview], first: int, path: str, po
         if not good.all():
             rows, quality, length = rows[good], quality[good], length[good]
         if len(rows):
-            found += _inserts(rows, quality, length, policy, tally)
-    tally["out"] = len(found)
-    return pl.DataFrame({"insert": pl.Series(found, dtype=pl.Binary).cast(pl.String)}).with_columns(reads=pl.lit(1, pl.Int64)), +tally
+            inserts += _inserts(rows, quality, length, policy, tally)
+    tally["out"] = len(inserts)
+    return pl.DataFrame({"insert": pl.Series(inserts, dtype=pl.Binary).cast(pl.String)}).with_columns(reads=pl.lit(1, pl.Int64)), +tally
 
 
 def _good_quality(rows: np.ndarray, length: np.ndarray, numbers: np.ndarray, path: str, policy: Policy) -> np.ndarray:
@@ -203,33 +203,33 @@ def _upper_case(rows: np.ndarray, numbers: np.ndarray, path: str) -> np.ndarray:
 
 def _inserts(rows: np.ndarray, quality: np.ndarray, length: np.ndarray, policy: Policy, tally: Counter[str]) -> list[bytes]:
     """Return the inserts that are counted, and tally the reasons for lost reads and the expected sequencing errors."""
-    found = find_inserts(rows, length, policy)
-    for reason, reads in zip(*np.unique(found.lost[~found.ok], return_counts=True), strict=True):
+    located = find_inserts(rows, length, policy)
+    for reason, reads in zip(*np.unique(located.lost[~located.ok], return_counts=True), strict=True):
         tally[LOSSES[reason]] += int(reads)
     least, greatest = policy.insert_length
-    size = found.end - found.start
-    short, long = found.ok & (size < least), found.ok & (size > greatest)
+    size = located.end - located.start
+    short, long = located.ok & (size < least), located.ok & (size > greatest)
     tally[SHORT.format(least)] += int(short.sum())
     tally[LONG.format(greatest)] += int(long.sum())
-    kept = np.flatnonzero(found.ok & ~short & ~long)
-    tally["noted: on the other strand"] += int(found.reverse[kept].sum())
-    tally["noted: flanks with edits"] += int((found.edits[kept] > 0).sum())
+    kept = np.flatnonzero(located.ok & ~short & ~long)
+    tally["noted: on the other strand"] += int(located.reverse[kept].sum())
+    tally["noted: flanks matched with edits"] += int((located.edits[kept] > 0).sum())
     if not len(kept):
         return []
-    inserts = _cut(rows, kept, found.start[kept], size[kept])
+    inserts = _cut(rows, kept, located.start[kept], size[kept])
     if policy.n_in_insert == "drop":
         with_n = (inserts == ord("N")).any(axis=1)
         tally[WITH_N] += int(with_n.sum())
         inserts, kept = inserts[~with_n], kept[~with_n]
     some = kept[:: len(kept) // _SAMPLED + 1]
     if len(some):
-        wrong = _share_with_errors(_cut(quality, some, found.start[some], size[some]), policy.quality_offset)
+        wrong = _share_with_errors(_cut(quality, some, located.start[some], size[some]), policy.quality_offset)
         tally[f"noted: {EXPECTED_ERRORS}"] += round(wrong * len(kept))
-    reverse = np.flatnonzero(found.reverse[kept])
+    reverse = np.flatnonzero(located.reverse[kept])
     if len(reverse):
         order = size[kept][reverse][:, None] - 1 - np.arange(inserts.shape[1])
-        turned = np.take_along_axis(COMPLEMENT[inserts[reverse]], np.maximum(order, 0), axis=1)
-        inserts[reverse] = np.where(order >= 0, turned, 0)
+        complemented = np.take_along_axis(COMPLEMENT[inserts[reverse]], np.maximum(order, 0), axis=1)
+        inserts[reverse] = np.where(order >= 0, complemented, 0)
     return np.ascontiguousarray(inserts).view(f"S{inserts.shape[1]}").ravel().tolist()  # without trailing zeros
 
 

@@ -60,7 +60,7 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
         If a bin is listed twice or has a reserved name, a replicate has no name or fewer than 2 or more than 64 bins, gates are out of
         order, overlap or leave gaps, or cell counts are missing.
     """
-    found: dict[str, list[tuple[int, Row]]] = {}
+    by_replicate: dict[str, list[tuple[int, Row]]] = {}
     seen: dict[str, int] = {}
     named = [bool(row.get("replicate")) for row in rows]
     if any(named) and not all(named):
@@ -72,8 +72,8 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
         if name in seen:
             raise ConfigError(f"{path}, row {number}: bin '{name}' is already listed in row {seen[name]}")
         seen[name] = number
-        found.setdefault(replicate, []).append((number, row))
-    for replicate, numbered in found.items() or [("", [])]:
+        by_replicate.setdefault(replicate, []).append((number, row))
+    for replicate, numbered in by_replicate.items() or [("", [])]:
         if not 2 <= len(numbered) <= 64:
             raise ConfigError(f"{path}: {len(numbered)} bins{f' in replicate {replicate!r}' if replicate else ''}; 2 to 64 are supported")
         gates_of(numbered, path)
@@ -82,7 +82,7 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
                 raise ConfigError(
                     f"{path}, row {number}: cells of bin '{column_of(row)}' are missing; give them or set counts.cells: reads"
                 )
-    return found
+    return by_replicate
 
 
 def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> list[float] | None:
@@ -100,7 +100,7 @@ def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> li
         where = f"{path}, row {number}: bin '{column_of(row)}'"
         for side, open_at in (("lower", 0), ("upper", len(numbered) - 1)):
             if side not in row and place != open_at:
-                raise ConfigError(f"{where} has no {side} gate; only the {'first' if side == 'lower' else 'last'} bin may be open there")
+                raise ConfigError(f"{where} has no {side} gate; only the {'first' if side == 'lower' else 'last'} bin may be open-ended")
         lower, upper = row.get("lower", -math.inf), row.get("upper", math.inf)
         if not lower < upper:
             raise ConfigError(f"{where}: lower gate {lower:g} is not below upper gate {upper:g}")
@@ -111,7 +111,7 @@ def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> li
     return gates
 
 
-def check_simulated(rows: Sequence[Row], simulated: str, wanted: dict[str, str], path: str | os.PathLike) -> None:
+def check_simulated(rows: Sequence[Row], simulated: str, paths: dict[str, str], path: str | os.PathLike) -> None:
     """Check that the simulated assay would not overwrite the user's own files.
 
     Parameters
@@ -120,7 +120,7 @@ def check_simulated(rows: Sequence[Row], simulated: str, wanted: dict[str, str],
         Rows of the sample sheet.
     simulated
         Folder of simulated files.
-    wanted
+    paths
         Config key -> path. A path in the folder of simulated files starts the simulation, which writes all FASTQ files of the sheet.
 
     Raises
@@ -129,9 +129,7 @@ def check_simulated(rows: Sequence[Row], simulated: str, wanted: dict[str, str],
         If a file of the user would be overwritten; with the config key that starts the simulation.
     """
     own = [name for row in rows for key in ("reads", "reads_2") for name in split_files(row.get(key, "")) if not name.startswith(simulated)]
-    for key, target in wanted.items():
+    for key, target in paths.items():
         if target.startswith(simulated) and (own or not any("reads" in row for row in rows)):
             remedy = "sheet, reads or a table of your own" if key == "counts.cells" else "a sheet of your own, or ''"
-            raise ConfigError(
-                f"{key} is {target}, which belongs to simulated reads, but the bins of {path} are your own; set {key} to {remedy}"
-            )
+            raise ConfigError(f"{key} is {target}, a file of the simulated assay, but {path} lists your own bins; set {key} to {remedy}")

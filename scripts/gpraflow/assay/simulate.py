@@ -58,7 +58,7 @@ def write(
     for row in sheet:
         for name in (*split_files(row["reads"]), *split_files(row.get("reads_2", ""))):
             if name not in reads:
-                raise ConfigError(f"sample sheet: {name} is not one of the simulated files; it is left as it is")
+                raise ConfigError(f"sample sheet: {name} is not one of the simulated files, and is not overwritten")
     replicates = replicate_gates(sheet)
     inner = next(iter(replicates.values()))
     library = make_library(scaffold, motif_file, inner, assay, seed)
@@ -104,7 +104,7 @@ def write(
     for name, table in tables.items():
         files.write_gzip(paths[name], table.write_csv(separator="\t").encode())
     cells_sorted, own = truth["cells"].sum(), truth["reads"].sum()
-    print(f"{count:,} promoters, {cells_sorted:,} cells sorted; {sum(totals):,} reads, {own:,} of them of the library")
+    print(f"{count:,} promoters, {cells_sorted:,} cells sorted; {sum(totals):,} reads, {own:,} of them from the library")
 
 
 def independent(library: Library, inner: np.ndarray, assay: Assay, seed: int) -> pl.DataFrame:

@@ -115,15 +115,15 @@ def replicate_gates(sheet: Sequence[Row]) -> dict[str, np.ndarray]:
         for low, high in pairwise(row for row in sheet if row.get("replicate", "") == replicate):
             between = {row[column] for row, column in ((low, "upper"), (high, "lower")) if column in row}
             if len(between) != 1:
-                found = " and ".join(f"{gate:g}" for gate in sorted(between)) or "none"
+                values = " and ".join(f"{gate:g}" for gate in sorted(between)) or "none"
                 raise ConfigError(
-                    f"sample sheet: gate between bins '{low['bin']}' and '{high['bin']}': found {found}; the simulation sorts by gates:"
-                    f" give one, as upper of '{low['bin']}' and lower of '{high['bin']}'"
+                    f"sample sheet: gate between bins '{low['bin']}' and '{high['bin']}': found {values}, expected one; "
+                    f"give it as upper of '{low['bin']}', as lower of '{high['bin']}', or as both"
                 )
             inner.append(between.pop())
         if not inner or (np.diff(inner) <= 0).any():
             where = f" of replicate '{replicate}'" if replicate else ""
-            raise ConfigError(f"sample sheet: gates{where} {inner}; the simulation needs two bins or more, with rising gates")
+            raise ConfigError(f"sample sheet: gates{where} {inner}; the simulation needs at least two bins, with increasing gates")
         gates[replicate] = np.array(inner, np.float64)
     return gates
 

@@ -188,8 +188,8 @@ def write_bin(
                 records[:, at[3] + 1] = ord("+")
                 for mate, (handle, packer) in enumerate(zip(handles, packers, strict=True)):
                     ends = molecules[mate][source[block]]
-                    turned = reverse[block]
-                    ends[turned] = molecules[1 - mate][source[block][turned]]
+                    backward = reverse[block]
+                    ends[backward] = molecules[1 - mate][source[block][backward]]
                     records[:, at[2] : at[3]], records[:, at[4] : at[5]] = misread(ends, qualities, assay, rng)
                     handle.write(packer.compress(records) if packer else records)  # type: ignore[arg-type]
             for handle, packer in zip(handles, packers, strict=True):

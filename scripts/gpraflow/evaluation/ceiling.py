@@ -74,7 +74,7 @@ def ceiling(
     if len(replicates) > 1:
         rows = predictions.drop_nulls(list(replicates))
         values = rows.select(replicates).to_numpy().astype(np.float64)
-        found, origin = (from_replicates(values) if len(values) >= metrics.FEWEST else np.nan), "replicates"
+        reliability, origin = (from_replicates(values) if len(values) >= metrics.FEWEST else np.nan), "replicates"
     else:
         needed = ["expression_sd", "n_reads"] if sd_is == "spread" else ["expression_sd"]
         rows, origin = predictions.drop_nulls(needed), "errors"
@@ -82,10 +82,10 @@ def ceiling(
         if sd_is == "spread" and rows.height:
             errors = errors_of_spread(errors, rows["n_reads"].to_numpy())
         shrunk = sd_is == "posterior_sd"
-        found = from_errors(rows["expression"].to_numpy(), errors, shrunk) if rows.height >= metrics.FEWEST else np.nan
-    if not np.isfinite(found):
+        reliability = from_errors(rows["expression"].to_numpy(), errors, shrunk) if rows.height >= metrics.FEWEST else np.nan
+    if not np.isfinite(reliability):
         return None
-    highest = float(np.sqrt(max(found, 0.0)))
+    highest = float(np.sqrt(max(reliability, 0.0)))
     r = metrics.pearson(rows["predicted"].to_numpy(), rows["expression"].to_numpy())
     share = metrics.finite(r / highest) if highest else None
-    return {"from": origin, "n": rows.height, "reliability": found, "r": highest, "model_r": metrics.finite(r), "share": share}
+    return {"from": origin, "n": rows.height, "reliability": reliability, "r": highest, "model_r": metrics.finite(r), "share": share}

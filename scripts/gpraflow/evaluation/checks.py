@@ -60,8 +60,8 @@ def check(
         return [{"dataset": dataset} | row for row in unassessed]
     p, m = (predictions[name].to_numpy().astype(np.float64) for name in ("predicted", "expression"))
     return [
-        {"dataset": dataset} | found
-        for found in (
+        {"dataset": dataset} | verdict
+        for verdict in (
             _enough(predictions.height),
             _labels(m, transform),
             _constant(p, m),
@@ -101,19 +101,19 @@ def distance_to_training(audit: pl.DataFrame, total: int, split_method: str) -> 
     median, null_median = float(scored["distance"].median()), float(null["distance"].median())  # type: ignore[arg-type]
     nearer, null_nearer = (int((rows["distance"] < null_median / 2).sum()) for rows in (scored, null))
     edits = scored["near"].unique().sort().to_list()
-    within = _edits(edits[0]) if len(edits) == 1 else f"{edits[0]} to {_edits(edits[-1])}, by length,"
+    within = _edits(edits[0]) if len(edits) == 1 else f"{edits[0]} to {_edits(edits[-1])} (depending on length)"
     sampled = f" (drawn from {total:,})" if n < total else ""
-    text = f"of {n:,} promoters{sampled}, {_number(near)} are within {within} of a training promoter"
-    text += f"; of the same promoters shuffled, {_number(null_near)}. The median distance is {_edits(median)}, that of shuffled promoters"
-    text += f" {null_median:g}; {_number(nearer)} are nearer than half of that"
+    text = f"{_number(near)} of {n:,} promoters{sampled} are within {within} of a training promoter"
+    text += f" ({_number(null_near)} with shuffled bases). The median distance is {_edits(median)} (shuffled: {null_median:g});"
+    text += f" {_number(nearer)} are nearer than half the median of shuffled promoters"
     related = near >= _NEAR * n or (nearer >= _NEAR * n and nearer > 2 * null_nearer)
     if split_method == "positions":
-        why = "near-duplicates are not removed with split.method: positions, and scores are for unseen positions of one parent"
+        why = "split.method: positions keeps near-duplicates, and scores are for unseen positions of one parent"
     elif null_near > near / 2:
-        why = "sequences this short, or a library this dense, have no unrelated promoters to score"
+        why = "sequences this short, or a library this dense, contain no promoters unrelated to training"
     else:
-        why = "scores are for relatives of training promoters and do not test generalisation; look for barcodes in the sequences, variants"
-        why += " of one parent, and a small neighbours.max_edits"
+        why = "scored promoters are related to training promoters, so scores do not test generalisation; possible causes are barcodes in"
+        why += " the sequences, variants of one parent, or too low a neighbours.max_edits"
     return _finding("distance to training", near / n, related, text, f"{text}: {why}", "no distance is defined")
 
 
@@ -136,8 +136,8 @@ def permuted_labels(control: Mapping[str, Any]) -> dict[str, Any]:
         "label permutation",
         r,
         explained > _LEARNT,
-        f"{text}: nothing is learnt, as expected",
-        f"{text}: permuted labels cannot be learnt; look for copies of validation promoters in train, and check how labels were made",
+        f"{text}: nothing was learnt, as expected",
+        f"{text}: permuted labels cannot be predicted; look for copies of validation promoters in train, and check how labels were made",
         "the validation loss is not a finite number",
     )
 
@@ -163,7 +163,7 @@ def _labels(m: np.ndarray, transform: str) -> dict[str, Any]:
     """Check that the variance of the measurements does not come from few promoters, as that of log-normal expression does."""
     few, squares = max(1, round(_FEW * len(m))), np.sort((m - m.mean()) ** 2)[::-1]
     share = float(squares[:few].sum() / squares.sum()) if squares[0] > 0 else float("nan")
-    text = f"{few} of {len(m):,} promoters hold {100 * share:.0f} % of the variance of the measurements"
+    text = f"{few} of {len(m):,} promoters account for {100 * share:.0f} % of the variance of the measurements"
     floor = " and input.transform_floor" if m.min() <= 0 else ""
     advice = f"set input.transform: log2{floor}" if transform == "none" else f"input.transform is {transform}: check these measurements"
     bad = f"{text}; training and all scores but rho depend on them; {advice}"
@@ -201,7 +201,7 @@ def _gc(sequences: pl.Series, p: np.ndarray, m: np.ndarray) -> dict[str, Any]:
     gc = (sequences.str.count_matches("[GC]") / known).to_numpy().astype(np.float64)
     r, with_p, with_m = metrics.pearson(p, m), metrics.pearson(p, gc), metrics.pearson(m, gc)
     if r <= _Z / np.sqrt(len(p)):
-        return _not_assessed("GC content", f"r is {r:.3f}, not above 0 by more than chance; there is no agreement to explain")
+        return _not_assessed("GC content", f"r is {r:.3f}, not significantly above 0, so there is no agreement to explain")
     # Predictions or measurements that GC content determines have no other variation that could agree.
     partial = 0.0 if max(abs(with_p), abs(with_m)) > _DETERMINED else partial_correlation(r, with_p, with_m)
     return _finding(
@@ -228,7 +228,7 @@ def _singletons(predictions: pl.DataFrame, transform: str) -> dict[str, Any]:
     elif not predictions["n_reads"].is_null().all():
         one, what = (predictions["n_reads"] == 1).fill_null(False), "have one read"
     else:
-        one, what = predictions["expression"] % 1 == 0, "have a whole number as expression, as the mean of a single bin is"
+        one, what = predictions["expression"] % 1 == 0, "have integer expression, like means over a single bin"
         if transform != "none" or one.all() or not one.any():
             return _not_applicable("singletons", "neither singleton nor n_reads is known")
     share = float(one.mean())  # type: ignore[arg-type]
@@ -270,7 +270,7 @@ def _unusable(n: int, share: float, what: str) -> str | None:
 
 def _strand(predictions: pl.DataFrame, both_strands: bool, strand: str) -> dict[str, Any]:
     if strand == "one":
-        return _not_assessed("strand asymmetry", "the element acts on one strand (assay.strand)")
+        return _not_assessed("strand asymmetry", "elements act on one strand only (assay.strand: one)")
     n, size, share = _differences(predictions, REVERSE_COMPLEMENT)
     if not n:
         return _not_applicable("strand asymmetry", "no predictions for reverse-complemented inserts")
@@ -281,7 +281,7 @@ def _strand(predictions: pl.DataFrame, both_strands: bool, strand: str) -> dict[
     text = f"{n} inserts reverse-complemented: r with the original predictions is {r:.3f}, mean difference {size:.2g}"
     text += f" ({share:.2f} sd)"
     if strand == "unknown" and np.isfinite(r):
-        text += "; not judged, since assay.strand does not say on which strands the elements act"
+        text += "; not judged, because assay.strand is unknown"
         return {"check": "strand asymmetry", "value": r, "verdict": "note", "text": text}
     blind = share < _SAME
     why = (
@@ -309,4 +309,4 @@ def _padding(predictions: pl.DataFrame) -> dict[str, Any]:
         text += f", plasmid sequence in place of N by {plasmid_size:.2g} ({plasmid_share:.2f} sd, n = {in_plasmid})"
     worst = max(share, plasmid_share) if in_plasmid else share
     bad = "predictions of short promoters depend too much on the padding; do not compare promoters of different lengths"
-    return _finding("padding", worst, worst > _PADDING, f"{text}: padding matters little", f"{text}: {bad}", _EQUAL_PREDICTIONS)
+    return _finding("padding", worst, worst > _PADDING, f"{text}: padding has little effect", f"{text}: {bad}", _EQUAL_PREDICTIONS)

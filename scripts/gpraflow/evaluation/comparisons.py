@@ -145,7 +145,7 @@ def across(
             published |= scored.get("published_models", {})
         title = next(iter(of.values()))["title"]
         rows += [_row(dataset, title, name, "published model", scored, {}) for name, scored in published.items()]
-        predictions = {run: found for run in of if (found := read(run, dataset)) is not None}
+        predictions = {run: predicted for run in of if (predicted := read(run, dataset)) is not None}
         known: dict[bytes, np.ndarray] = {}  # cached bootstrap r: most pairs of runs share the same promoters
         for run, other in combinations(predictions, 2):
             mine = predictions[run].select("sequence", "expression", "predicted")

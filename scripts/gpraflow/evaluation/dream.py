@@ -135,19 +135,19 @@ def evaluate(
         raise InputError(f"DREAM score: position {repeated} occurs more than once; positions must be distinct")
     predicted, measured = np.asarray(predicted, np.float64), np.asarray(measured, np.float64)
 
-    def rows(wanted: np.ndarray, name: str) -> np.ndarray:
-        place = np.searchsorted(ordered, wanted).clip(max=max(len(ordered) - 1, 0))
-        missing = wanted[ordered[place] != wanted] if len(ordered) else wanted
+    def rows(members: np.ndarray, name: str) -> np.ndarray:
+        place = np.searchsorted(ordered, members).clip(max=max(len(ordered) - 1, 0))
+        missing = members[ordered[place] != members] if len(ordered) else members
         if len(missing):
             raise InputError(
-                f"DREAM score: subset '{name}' holds position {missing.flat[0]}, which has no prediction ({missing.size} such positions); "
-                "give the whole test table, public part included"
+                f"DREAM score: subset '{name}' contains position {missing.flat[0]}, which has no prediction ({missing.size} such "
+                "positions); give the whole test table, including the public leaderboard"
             )
         return order[place]
 
     kept = positions if public is None else positions[~np.isin(positions, public.positions())]
     chosen = subsets if public is None else without_public(subsets, public)
-    found: dict[str, dict[str, float | int | None]] = {}
+    scored: dict[str, dict[str, float | int | None]] = {}
     for name in WEIGHTS:
         if name in PAIRS:
             pairs = rows(chosen.pairs.get(name, np.empty((0, 2), np.int64)), name)
@@ -156,12 +156,12 @@ def evaluate(
             single = rows(kept if name == "all" else chosen.singles.get(name, np.empty(0, np.int64)), name)
             p, m = predicted[single], measured[single]
         values = metrics.scores(p, m) if len(p) > 1 else {"r": np.nan, "r2": np.nan, "rho": np.nan}
-        found[name] = {"n": len(p)} | {key: metrics.finite(values[key]) for key in ("r", "r2", "rho")}
-    total: dict[str, float | int | None] = {"n": found["all"]["n"], "r": None}
+        scored[name] = {"n": len(p)} | {key: metrics.finite(values[key]) for key in ("r", "r2", "rho")}
+    total: dict[str, float | int | None] = {"n": scored["all"]["n"], "r": None}
     for metric, key in (("r", "r2"), ("rho", "rho")):
-        each = {name: found[name][metric] for name in WEIGHTS}
+        each = {name: scored[name][metric] for name in WEIGHTS}
         total[key] = None if None in each.values() else score(each, metric)  # type: ignore[arg-type]
-    return found | {"score": total}
+    return scored | {"score": total}
 
 
 # Reading
@@ -240,9 +240,9 @@ def read_subsets(path: str | os.PathLike) -> Subsets:
     InputError
         If a file or column is missing, or a position is not an integer.
     """
-    found = _published(path, _SUBSET_FILES)
+    published = _published(path, _SUBSET_FILES)
     singles, pairs = {}, {}
-    for name, (file, text) in found.items():
+    for name, (file, text) in published.items():
         rows = list(csv.DictReader(io.StringIO(text)))
         columns = ("alt_pos", "ref_pos") if name in PAIRS else ("pos",)
         if not rows or any(column not in rows[0] for column in columns):
@@ -293,15 +293,15 @@ def _position(cell: str | None, path: Any, file: str, row: int) -> int:
 
 def _published(path: str | os.PathLike, names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str]]:
     """Return subset -> (file name, text) from a folder (searched recursively) or a tar archive."""
-    path, wanted = Path(path), {file: name for name, choices in names.items() for file in choices}
-    found: dict[str, tuple[str, str]] = {}
+    path, subset_of = Path(path), {file: name for name, choices in names.items() for file in choices}
+    contents: dict[str, tuple[str, str]] = {}
     for file, read in _members(path):
-        if (name := wanted.get(file)) and name not in found:
-            found[name] = (file, read.decode("utf-8-sig"))
+        if (name := subset_of.get(file)) and name not in contents:
+            contents[name] = (file, read.decode("utf-8-sig"))
     for name, choices in names.items():
-        if name not in found:
+        if name not in contents:
             raise InputError(f"{path}: no {' or '.join(choices)} for the subset '{name}'; give the challenge's folder or archive")
-    return found
+    return contents
 
 
 def _members(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -378,8 +378,8 @@ def table_of(scored: Mapping[str, Mapping[str, Mapping[str, Any]]], name: str, p
     rows = pl.read_csv(Path(published), separator="\t", comment_prefix="#")
     parts = []
     for metric, key in (("pearson_r_squared", "r2"), ("spearman_rho", "rho")):
-        for mode, found in scored.items():
-            values = {column: found[column][key] for column in (*WEIGHTS, "score")}
+        for mode, of_subsets in scored.items():
+            values = {column: of_subsets[column][key] for column in (*WEIGHTS, "score")}
             parts.append(pl.DataFrame([{"metric": metric, "team": name, "mode": mode} | values], schema=_schema()))
         others = rows.filter(metric=metric).with_columns(mode=pl.lit("official")).sort("score", descending=True, maintain_order=True)
         parts.append(others.select(list(_schema())).cast(_schema()))  # type: ignore[arg-type]

@@ -118,8 +118,8 @@ def bootstrap(predicted: np.ndarray, measured: np.ndarray, resamples: int, seed:
         return np.stack([r, r * r, 1 - _ratio(errors, var_y), rho, errors, _ratio(covariance, var_x)])
 
     with ThreadPoolExecutor(threads) as pool:
-        found = np.concatenate(list(pool.map(block, range(0, resamples, rows))), axis=1)
-    return dict(zip(SCORES, found, strict=True))
+        resampled = np.concatenate(list(pool.map(block, range(0, resamples, rows))), axis=1)
+    return dict(zip(SCORES, resampled, strict=True))
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:
@@ -138,11 +138,11 @@ def with_intervals(predicted: np.ndarray, measured: np.ndarray, resamples: int, 
 def described(predicted: np.ndarray, measured: np.ndarray, drawn: Mapping[str, np.ndarray]) -> dict[str, float | None]:
     """Return what `with_intervals` does, from resamples that were drawn already; those of fewer than `FEWEST` promoters are not used."""
     values = scores(predicted, measured)
-    found: dict[str, float | None] = {}
+    summary: dict[str, float | None] = {}
     for score in SCORES:
         low, high = interval(drawn[score]) if len(measured) >= FEWEST else (np.nan, np.nan)
-        found |= {key: finite(value) for key, value in ((score, values[score]), (f"{score}_low", low), (f"{score}_high", high))}
-    return found
+        summary |= {key: finite(value) for key, value in ((score, values[score]), (f"{score}_low", low), (f"{score}_high", high))}
+    return summary
 
 
 def too_few(n: int, name: str, use: str = "an interval") -> str | None:
@@ -158,11 +158,11 @@ def finite(value: float) -> float | None:
 def of_members(members: np.ndarray, measured: np.ndarray) -> dict[str, float | None]:
     """Return ``<score>_members_mean`` and ``<score>_members_sd`` over ensemble members; ``members`` has shape ``(n, members)``."""
     each = [scores(column, measured) for column in members.T]
-    found = {}
+    summary = {}
     for score in SCORES:
         values = np.array([one[score] for one in each])
-        found[f"{score}_members_mean"], found[f"{score}_members_sd"] = finite(values.mean()), finite(values.std(ddof=1))
-    return found
+        summary[f"{score}_members_mean"], summary[f"{score}_members_sd"] = finite(values.mean()), finite(values.std(ddof=1))
+    return summary
 
 
 def evaluate(predictions: pl.DataFrame, *, resamples: int, seed: int, name: str, threads: int = 1) -> dict[str, Any]:

@@ -70,13 +70,13 @@ def parts_of(predictions: pl.DataFrame, groups: Sequence[str], distance: pl.Seri
         Edits to the nearest training promoter, null if none is near; None if not computed.
     """
     lengths = predictions["sequence"].str.len_bytes().cast(pl.Int64)
-    found = {"reads": by_edges(predictions["n_reads"], READS)} if "n_reads" in predictions.columns else {}
-    found["expression decile"] = by_quantiles(predictions["expression"], DECILES)
-    found["length (bp)"] = lengths.cast(pl.String) if lengths.n_unique() <= 8 else by_quantiles(lengths, FIFTHS)
+    groupings = {"reads": by_edges(predictions["n_reads"], READS)} if "n_reads" in predictions.columns else {}
+    groupings["expression decile"] = by_quantiles(predictions["expression"], DECILES)
+    groupings["length (bp)"] = lengths.cast(pl.String) if lengths.n_unique() <= 8 else by_quantiles(lengths, FIFTHS)
     if distance is not None:
-        found["edits to nearest training promoter"] = by_edges(distance, DISTANCES).fill_null("none near")
-    found |= {name: by_values(predictions[name]) for name in groups}
-    return {by: parts for by, parts in found.items() if parts.drop_nulls().n_unique() > 1 or by.startswith("edits")}
+        groupings["edits to nearest training promoter"] = by_edges(distance, DISTANCES).fill_null("none near")
+    groupings |= {name: by_values(predictions[name]) for name in groups}
+    return {by: parts for by, parts in groupings.items() if parts.drop_nulls().n_unique() > 1 or by.startswith("edits")}
 
 
 def score(

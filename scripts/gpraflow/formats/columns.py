@@ -77,21 +77,21 @@ def resolve_columns(
     whose column names are fixed.
     """
     resolved = {}
-    for role, wanted in columns.items():
-        if wanted == "auto":
+    for role, column in columns.items():
+        if column == "auto":
             if header and role in names:
                 resolved[role] = role
             continue
-        if wanted == "":
+        if column == "":
             continue
-        if isinstance(wanted, int):
-            if not 1 <= wanted <= len(names):
-                raise ConfigError(f"{path}: no column number {wanted} for {role}; the first row has {len(names)} columns")
-            resolved[role] = names[wanted - 1]
+        if isinstance(column, int):
+            if not 1 <= column <= len(names):
+                raise ConfigError(f"{path}: no column number {column} for {role}; the first row has {len(names)} columns")
+            resolved[role] = names[column - 1]
         elif not header:
             key = f"input.header is false, so {section}.columns.{role}" if section else f"without a header --{role}-column"
-            raise ConfigError(f"{path}: {key} must be a number from 1, not '{wanted}'")
-        elif wanted not in names:
+            raise ConfigError(f"{path}: {key} must be a number from 1, not '{column}'")
+        elif column not in names:
             other = {";": "semicolons", "\t": "tabs", ",": "commas"}
             if len(names) == 1 and (odd := next((sign for sign in other if sign in names[0]), None)):
                 raise ConfigError(
@@ -104,11 +104,11 @@ def resolve_columns(
             elif section:
                 advice = f"set {section}.columns.{role}, or input.header: false if there is no header"
             raise ConfigError(
-                f"{path}, row 1: no column '{wanted}' for {role}{nearest(wanted, names)} (the file has {', '.join(names[:12])}"
+                f"{path}, row 1: no column '{column}' for {role}{nearest(column, names)} (the file has {', '.join(names[:12])}"
                 f"{', ...' if len(names) > 12 else ''}); {advice}"
             )
         else:
-            resolved[role] = wanted
+            resolved[role] = column
     for role in required:
         if role not in resolved:
             raise ConfigError(f"{path}: {section}.columns.{role} must name a column")

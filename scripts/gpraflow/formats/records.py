@@ -70,7 +70,7 @@ def records(
     elif not start:
         raise InputError(f"{named}: the file is empty; give at least one sequence")
     else:
-        wanted = columns or {"sequence": "sequence", "name": "name" if designs else "auto"}
+        roles = columns or {"sequence": "sequence", "name": "name" if designs else "auto"}
         section = None if designs else ""  # of the config, for messages
         kind = FORMAT_OF_SUFFIX.get(suffix_of(path)) or ("tsv" if b"\t" in start.partition(b"\n")[0] else "csv")
         if start.startswith(b"PAR1"):
@@ -79,7 +79,7 @@ def records(
             kind = "parquet"
         raw_blocks = parquet_blocks(path) if kind == "parquet" else text_blocks(stream, kind, header, named)
         blocks = (
-            select_columns(rows, resolve_columns(wanted, names, header, named, section, ("sequence",)), named) for rows, names in raw_blocks
+            select_columns(rows, resolve_columns(roles, names, header, named, section, ("sequence",)), named) for rows, names in raw_blocks
         )
     for rows in blocks:
         if "name" not in rows.columns:

@@ -1,4 +1,4 @@
-"""What a run assumes about the assay, in words, each with the key that says otherwise."""
+"""What a run assumes about the assay, as sentences, each with the config key that changes it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ def assumptions(config: Mapping[str, Any], *, replicates: bool, explained: bool)
     """
     lines = [*(_of_bins(config, replicates) if configs.from_bins(config) else _of_table(config)), *_of_all(config)]
     if explained:
-        motifs = {"": "No known motifs are searched for.", "jaspar2026_yeast": "Factors are those of yeast."}
-        lines.append(("explain.motifs", motifs.get(config["explain"]["motifs"], "Factors are those of the motif file.")))
+        motifs = {"": "No known motifs are searched for.", "jaspar2026_yeast": "Transcription factors are those of yeast."}
+        lines.append(("explain.motifs", motifs.get(config["explain"]["motifs"], "Transcription factors are those of the motif file.")))
     return [Assumption(text, key, _value(config, key)) for key, text in lines]
 
 
@@ -40,53 +40,55 @@ def _of_bins(config: Mapping[str, Any], replicates: bool) -> Iterator[tuple[str,
     likelihood = counts["method"] == "maximum_likelihood"
     yield (
         "counts.method",
-        "Expression of a promoter's cells is log-normal." if likelihood else "Expression is the mean bin, so that bins are fine enough.",
+        "Expression varies log-normally between the cells of a promoter."
+        if likelihood
+        else "The mean bin measures expression: bins are narrow compared with differences between promoters.",
     )
     yield (
         "counts.scale",
-        "Bins are numbered; a step from one to the next means the same throughout."
+        "Expression is in numbers of bins: all bins are equally wide."
         if counts["scale"] == "bin"
-        else "The gates are right: expression is in their unit.",
+        else "The gates of the sample sheet are correct: expression is in their unit.",
     )
     yield (
         "counts.cells",
-        "One read counts as one cell, since cell counts per bin are unknown: all bins were sequenced to the same depth per cell."
+        "Cell counts per bin are unknown, so that one read counts as one cell: all bins were sequenced to the same depth per cell."
         if counts["cells"] == "reads"
-        else "Cell counts of bins are right, and in proportion to the population in the gates unless the sample sheet gives shares.",
+        else "Cell counts per bin are correct, and proportional to the population in each gate unless the sample sheet gives shares.",
     )
     yield (
         "counts.read_dispersion",
-        "The reads of a cell vary as much as the residuals of reads say."
+        "The number of reads per cell varies as estimated from the reads."
         if counts["read_dispersion"] == "auto"
-        else "The reads of a cell vary as much as this dispersion says.",
+        else "The number of reads per cell varies with this dispersion.",
     )
     if likelihood:
         yield (
             "counts.prior",
-            "Promoters resemble the library: those with few reads are shrunk to its mean."
+            "A promoter resembles the library: estimates from few reads are shrunk to the library's mean."
             if counts["prior"] == "library"
-            else "Nothing is known of a promoter before its reads, so that estimates from few reads are extreme.",
+            else "Nothing is known about a promoter before its reads: estimates from few reads can be extreme.",
         )
     yield (
         "counts.singletons",
         {
-            "keep": "Promoters observed in one bin only are as good as others.",
-            "downweight": "Promoters observed in one bin only are less reliable, and weigh less in training.",
-            "drop": "Promoters observed in one bin only are not reliable, and were dropped.",
+            "keep": "Promoters observed in one bin only are as reliable as others.",
+            "downweight": "Promoters observed in one bin only are less reliable, and have less weight in training.",
+            "drop": "Promoters observed in one bin only are unreliable, and were dropped.",
         }[counts["singletons"]],
     )
     if replicates:
-        yield "counts.sample_sheet", "Replicates measure the same expression, and are combined in one estimate."
+        yield "counts.sample_sheet", "Replicates measure the same expression, and are combined into one estimate."
 
 
 def _of_table(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "input.table", "Expression is taken from the table as it is, on the scale that it has."
+    yield "input.table", "Expression in the table is correct, and is used on its own scale."
     yield (
         "input.duplicates",
         {
-            "error": "Each sequence was measured once, or with one result.",
-            "mean": "Repeated sequences measure the same expression: their mean was taken.",
-            "first": "Of repeated sequences the first row is right.",
+            "error": "Each sequence has one measured expression.",
+            "mean": "Rows of the same sequence measure the same expression: their mean was used.",
+            "first": "Of several rows of the same sequence, the first is correct.",
         }[config["input"]["duplicates"]],
     )
 
@@ -95,17 +97,17 @@ def _of_all(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield (
         "input.transform",
         {
-            "none": "Equal differences in expression matter equally, at low and at high expression.",
-            "log2": "Equal ratios of expression matter equally: training and scores use its logarithm.",
-            "rank_normal": "Only the order of expression matters: training and scores use normal scores of ranks.",
+            "none": "Equal differences in expression are equally important at low and at high expression.",
+            "log2": "Equal fold changes of expression are equally important: training and scores use log2 expression.",
+            "rank_normal": "Only the rank order of expression is important: training and scores use normal scores of ranks.",
         }[config["input"]["transform"]],
     )
     yield (
         "assay.strand",
         {
-            "both": "Elements act on both strands, and differently in the two orientations.",
-            "one": "Elements act on one strand only.",
-            "unknown": "Whether elements act on one strand or on both is unknown.",
+            "both": "Regulatory elements act in both orientations, but not equally.",
+            "one": "Regulatory elements act in one orientation only.",
+            "unknown": "It is unknown whether regulatory elements act in one orientation or in both.",
         }[config["assay"]["strand"]],
     )
     training = config["training"]
@@ -115,20 +117,20 @@ def _of_all(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield (
         "training.sample_weight",
         {
-            "none": "All promoters are measured equally well, and weigh the same in training.",
-            "weight": "The weights of the table say how well promoters are measured.",
-            "n_reads": "Promoters with more reads are measured better, and weigh more in training.",
+            "none": "All promoters were measured equally well, and have equal weight in training.",
+            "weight": "The weights in the table reflect how well promoters were measured.",
+            "n_reads": "Promoters with more reads were measured better, and have more weight in training.",
         }[training["sample_weight"]],
     )
     scaffold = config["scaffold"]
     flanks = "no constant flanks" if scaffold["name"] == "none" else f"the flanks of {scaffold['name']}"
-    yield "scaffold.name", f"Promoters have {flanks}, and what lies beyond {scaffold['length']} bp does not matter."
+    yield "scaffold.name", f"Promoters have {flanks}, and sequence beyond {scaffold['length']} bp does not affect expression."
     edits = config["neighbours"]["max_edits"]
-    yield "neighbours.max_edits", f"Promoters more than {edits} edits apart, on either strand, are independent of each other."
+    yield "neighbours.max_edits", f"Promoters that differ by more than {edits} edits, on either strand, are unrelated."
 
 
 def _value(config: Mapping[str, Any], key: str) -> str:
-    """Return the value of a key as YAML has it."""
+    """Return the value of a key as written in YAML."""
     section, _, name = key.partition(".")
     value = config[section][name]
     return str(value).lower() if isinstance(value, bool) else '""' if value == "" else str(value)

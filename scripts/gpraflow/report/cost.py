@@ -44,17 +44,17 @@ def read(folder: str | os.PathLike) -> pl.DataFrame:
             job = pl.read_csv(path, separator="\t", infer_schema=False).select("s", "cpu_time", "max_rss").row(-1, named=True)
             wall, cores, memory = (None if job[name] in (None, *_UNKNOWN) else float(job[name]) for name in ("s", "cpu_time", "max_rss"))
         except (pl.exceptions.PolarsError, ValueError, IndexError) as error:
-            raise InputError(f"{path}: not a benchmark file of Snakemake's ({error}); remove it") from error
+            raise InputError(f"{path}: not a Snakemake benchmark file ({error}); remove it") from error
         rows.append((path.name.split(".")[0], wall or 0.0, wall or 0.0 if cores is None else cores, memory))
     jobs = pl.DataFrame(rows, schema={"rule": pl.String, "wall": pl.Float64, "cores": pl.Float64, "memory": pl.Float64}, orient="row")
-    found = jobs.group_by("rule").agg(
+    costs = jobs.group_by("rule").agg(
         jobs=pl.len().cast(pl.Int64),
         wall_seconds=pl.col("wall").sum(),
         core_seconds=pl.col("cores").sum(),
         peak_memory_mb=pl.col("memory").max(),
     )
-    found = found.with_columns(core_hours=pl.col("core_seconds") / 3600)
-    return found.select(*COLUMNS).sort("core_seconds", "rule", descending=[True, False])
+    costs = costs.with_columns(core_hours=pl.col("core_seconds") / 3600)
+    return costs.select(*COLUMNS).sort("core_seconds", "rule", descending=[True, False])
 
 
 def write(table: pl.DataFrame, path: str | os.PathLike) -> None:

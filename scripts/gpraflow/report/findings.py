@@ -27,7 +27,7 @@ def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) ->
     largest
         Digests of larger files (bytes) are not computed.
     """
-    found = []
+    rows = []
     for entry in data:
         path, row = Path(entry["path"]), {"what": entry["what"], "file": entry["path"], "bytes": "", "sha256": "file no longer exists"}
         if path.is_file():
@@ -35,8 +35,8 @@ def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) ->
             row["bytes"] = str(size)
             row["sha256"] = files.digests(path)["sha256"] if size <= largest else f"not computed: larger than {largest:,} bytes"
         row["published as"] = " ".join(entry[key] for key in ("doi", "checksum") if entry.get(key))
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 # Findings as text
@@ -72,7 +72,7 @@ def warnings_of(
     near_by_design
         Data sets from which near-duplicates are not removed: splits with ``split.method: positions``, of which a check warns.
     """
-    found = [
+    warnings = [
         Finding(titles.get(row["dataset"], f"{row['dataset']} split"), f"{row['check']}: {row['text']}.")
         for row in tables.get("checks.tsv", ())
         if row["verdict"] == "warning"
@@ -81,11 +81,12 @@ def warnings_of(
         if (within := int(row["within_max_edits"])) and row["dataset"] not in near_by_design:
             text = f"{within:,} of {int(row['n']):,} promoters are within {max_edits} edits of a training promoter"
             text += "; their scores do not test generalisation."
-            found.append(Finding(titles.get(row["dataset"], row["dataset"]), "leakage: " + text))
+            warnings.append(Finding(titles.get(row["dataset"], row["dataset"]), "leakage: " + text))
     for row in tables.get("intervals.tsv", ()):
         if float(row["level"]) == 0.95 and float(row["high"]) < COVERED and int(row["n"]) >= FEWEST:
-            text = f"95 % intervals contain {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements: they are too narrow here."
-            found.append(Finding(titles.get(row["dataset"], row["dataset"]), "intervals: " + text))
+            text = f"95 % intervals contain {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements:"
+            text += " they are too narrow for this data set."
+            warnings.append(Finding(titles.get(row["dataset"], row["dataset"]), "intervals: " + text))
     for row in tables.get("leak/demonstration.tsv", ()):
         if (
             row["condition"] == "leakage-controlled"
@@ -95,11 +96,11 @@ def warnings_of(
         ):
             ridge, model = number(float(row["r"])), number(about["val_r"])
             text = f"ridge regression on 5-mers, trained on the same promoters, reaches r {ridge}; this model reaches {model}."
-            found.append(Finding("val split", "baseline: " + text))
+            warnings.append(Finding("val split", "baseline: " + text))
     if about.get("restarts"):
         times = "once" if about["restarts"] == 1 else f"{about['restarts']} times"
-        found.append(Finding("Training", f"diverged {times}; the best weights were restored and the learning rate was lowered."))
-    return found
+        warnings.append(Finding("Training", f"diverged {times}; the best weights were restored and the learning rate was lowered."))
+    return warnings
 
 
 def noted(checks: Iterable[Mapping[str, str]], titles: Mapping[str, str]) -> list[str]:
@@ -123,24 +124,24 @@ def notes_of(
     simulated
         True if the data are simulated.
     """
-    found = []
+    notes = []
     if simulated:
-        found.append("Data are simulated, with known ground truth: results do not describe living cells.")
+        notes.append("Data are simulated, with known ground truth: results do not describe living cells.")
     if not any(scored["independent"] for scored in datasets.values()):
-        found.append("There is no independent data set: all scored promoters are from the library that the model was trained on.")
+        notes.append("There is no independent data set: all scored promoters are from the library that the model was trained on.")
     if about.get("epochs", 1) > 1 and about.get("best_epoch") == about.get("epochs"):
-        found.append("The best epoch was the last one: longer training might give a better model.")
+        notes.append("The best epoch was the last one: longer training might give a better model.")
     if not covered:
-        found.append("Predictions have no intervals: there are fewer than 19 validation promoters.")
+        notes.append("Predictions have no intervals: there are fewer than 19 validation promoters.")
     if not commit:
-        found.append("The code was not a git checkout, so its version is not recorded.")
+        notes.append("The code was not a git checkout, so its version is not recorded.")
     if commit.endswith("-dirty"):
-        found.append(f"The code has uncommitted changes since commit {commit.removesuffix('-dirty')}.")
+        notes.append(f"The code has uncommitted changes since commit {commit.removesuffix('-dirty')}.")
     if about.get("commit", "") != commit:
-        found.append(
+        notes.append(
             f"The model was trained at commit {about.get('commit') or 'unknown'}; this report was written at {commit or 'an unknown one'}."
         )
-    return found
+    return notes
 
 
 def card(
@@ -207,7 +208,7 @@ def facts(bars: pl.DataFrame, about: Mapping[str, Any], costs: Sequence[Mapping[
     costs
         Rows of ``cost.tsv``.
     """
-    found = []
+    lines = []
     for unit, name in (("reads", "Reads"), ("promoters", "Promoters"), ("independent promoters", "Independent promoters")):
         rows = bars.filter(unit=unit)
         totals, lost = rows.filter(kind="total"), rows.filter(kind="lost")
@@ -223,17 +224,17 @@ def facts(bars: pl.DataFrame, about: Mapping[str, Any], costs: Sequence[Mapping[
             for what, count in lost.sort("rows", descending=True).select("label", "rows").iter_rows()
         )
         first = "" if unit == "independent promoters" else f" ({totals['label'][0]})" if totals["label"][0] != unit else ""
-        found.append((name, f"{total:,} in{first}, {used:,} used, {lost['rows'].sum():,} lost{': ' if reasons else ''}{reasons}"))
+        lines.append((name, f"{total:,} in{first}, {used:,} used, {lost['rows'].sum():,} lost{': ' if reasons else ''}{reasons}"))
     parts = bars.filter(kind="part").select("label", "rows").iter_rows()
-    found.append(("Splits", ", ".join(f"{label} {count:,}" for label, count in parts)))
+    lines.append(("Splits", ", ".join(f"{label} {count:,}" for label, count in parts)))
     networks = f", {about['members']} ensemble members" if about["members"] > 1 else ""
-    found.append(("Model", f"{about['architecture']}, preset {about['preset']}, {about['parameters']:,} parameters{networks}"))
+    lines.append(("Model", f"{about['architecture']}, preset {about['preset']}, {about['parameters']:,} parameters{networks}"))
     epochs = f"epoch {about['best_epoch']} of {about['epochs']} was kept; " if about["epochs"] > 1 else ""
     validation = f"r on the val split {number(about['val_r'])} (n = {about['promoters']['val']:,})"
-    found.append(("Training", f"{epochs}{validation}; {_clock(about['seconds'])} on {about['device']} ({about['backend']})"))
+    lines.append(("Training", f"{epochs}{validation}; {_clock(about['seconds'])} on {about['device']} ({about['backend']})"))
     hours, jobs = sum(float(row["core_hours"]) for row in costs), sum(int(row["jobs"]) for row in costs)
-    found.append(("Cost", f"{hours:.2f} core-hours in {jobs:,} jobs"))
-    return found
+    lines.append(("Cost", f"{hours:.2f} core-hours in {jobs:,} jobs"))
+    return lines
 
 
 def _percent(share: float) -> str:

@@ -117,7 +117,7 @@ def sections(
         Config of the run.
     """
     renamed = {} if configs.from_reads(config) else WITHOUT_READS
-    found = {name: Section(name, renamed.get(title, title)) for name, title in SECTIONS.items()}
+    by_name = {name: Section(name, renamed.get(title, title)) for name, title in SECTIONS.items()}
     values = {
         "unit": configs.unit(config),
         "bootstrap": config["evaluation"]["bootstrap"],
@@ -134,14 +134,14 @@ def sections(
         if section == "assay":  # drawn before the transform
             of_figure["unit"] = configs.input_unit(config)
         below = caption(captions[text], **values | of_figure)
-        found[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
+        by_name[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
     for path in sorted(tables, key=lambda path: list(TABLES).index(Path(path).relative_to(results).as_posix())):
         section, title, text, unfolded = TABLES[Path(path).relative_to(results).as_posix()]
         above = caption(captions[text], **values)
         made = table(path, folder=results, run=run, title=title, caption=above, unfolded=unfolded)
         if made.total:
-            found[section].tables.append(made)
-    return [section for section in found.values() if section.figures or section.tables]
+            by_name[section].tables.append(made)
+    return [section for section in by_name.values() if section.figures or section.tables]
 
 
 def _place(path: str, results: str | os.PathLike, titles: Mapping[str, str]) -> tuple[int, int]:

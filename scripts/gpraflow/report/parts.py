@@ -85,7 +85,7 @@ def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
     InputError
         If the file is missing or not a tab-separated table.
     """
-    again = "make it again: remove the file and give the same command"
+    again = "remove the file and run the same command again"
     try:
         lines = list(csv.reader(Path(path).read_text(encoding="utf-8").splitlines(), delimiter="\t"))
     except (OSError, ValueError) as error:
@@ -94,7 +94,7 @@ def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
         raise InputError(f"{path}: this table has no header; {again}")
     for number, line in enumerate(lines[1:], start=2):
         if len(line) != len(lines[0]):
-            raise InputError(f"{path}, row {number}: {len(line)} columns where the header has {len(lines[0])}; {again}")
+            raise InputError(f"{path}, row {number}: {len(line)} columns, but the header has {len(lines[0])}; {again}")
     return [dict(zip(lines[0], line, strict=True)) for line in lines[1:]]
 
 
@@ -109,7 +109,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any]:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: this file cannot be read ({error}); make it again: remove it and give the same command") from error
+        raise InputError(f"{path}: this file cannot be read ({error}); remove it and run the same command again") from error
 
 
 def download(path: str | os.PathLike, folder: str | os.PathLike, run: str) -> Download:
@@ -170,8 +170,8 @@ def inline_svg(text: str, prefix: str, title: str) -> str:
 
 def width_of(svg: str) -> int:
     """Return the width of a matplotlib SVG in CSS pixels."""
-    found = re.search(r'<svg[^>]*\swidth="([\d.]+)pt"', svg)
-    return round(float(found[1]) * 4 / 3) if found else 640
+    match = re.search(r'<svg[^>]*\swidth="([\d.]+)pt"', svg)
+    return round(float(match[1]) * 4 / 3) if match else 640
 
 
 def figure(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, title: str, caption: str) -> Figure:
@@ -190,7 +190,7 @@ def figure(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, titl
         image = f'<img src="{png.uri}" alt="{html.escape(title)}">'
         picture = inline_svg(text, f"{place}-", title) if svg.bytes <= LARGEST_SVG else image
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise InputError(f"{path}: this figure cannot be read ({error}); make it again: remove it and give the same command") from error
+        raise InputError(f"{path}: this figure cannot be read ({error}); remove it and run the same command again") from error
     return Figure(place, title, picture, width_of(text), caption, (png, svg))
 
 

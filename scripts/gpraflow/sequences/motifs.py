@@ -44,7 +44,7 @@ def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
             f"{path}: no motifs in JASPAR format ({error}); other formats can be converted with Biopython's Bio.motifs"
         ) from None
     if not records:
-        raise InputError(f"{path}: no motif in JASPAR format found")
+        raise InputError(f"{path}: no motifs in JASPAR format")
     loaded = []
     for record in records:
         counts = np.array([record.counts[base] for base in "ACGT"], np.float64).T

@@ -32,20 +32,20 @@ OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "
 
 @dataclass(frozen=True)
 class Join:
-    """Sequences a and b of the same group share a segment; ``turned``: the segment is on the reverse complement of a."""
+    """Sequences a and b of the same group share a segment; ``reverse_complemented``: the segment is on the reverse complement of a."""
 
     rows_a: np.ndarray
     group_a: np.ndarray
     rows_b: np.ndarray
     group_b: np.ndarray
-    turned: bool
+    reverse_complemented: bool
 
 
-def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | None = None, threads: int = 1) -> Iterator[Join]:
+def shared_segments(sequences: pl.Series, max_edits: int, complements: pl.Series | None = None, threads: int = 1) -> Iterator[Join]:
     """Yield joins such that any two sequences within ``max_edits`` (Levenshtein distance) are in the same group of at least one join.
 
-    If reverse complements are passed as ``turned``, this also holds for the distance between one sequence and the reverse complement of
-    the other. ``threads`` joins are computed in parallel.
+    If reverse complements are passed as ``complements``, this also holds for the distance between one sequence and the reverse complement
+    of the other. ``threads`` joins are computed in parallel.
     """
     if not len(sequences):
         return
@@ -57,23 +57,23 @@ def shared_segments(sequences: pl.Series, max_edits: int, turned: pl.Series | No
         passes.append((np.flatnonzero(length < number * long + max_edits), short))
     with ThreadPoolExecutor(threads) as pool:
         for rows, size in passes:
-            text, other = sequences[rows], None if turned is None else turned[rows]
+            text, other = sequences[rows], None if complements is None else complements[rows]
             for join in pool.map(partial(_segment_joins, rows, text, other, size, max_edits), range(number)):
                 yield from join
 
 
-def _segment_joins(rows: np.ndarray, text: pl.Series, turned: pl.Series | None, size: int, max_edits: int, segment: int) -> list[Join]:
+def _segment_joins(rows: np.ndarray, text: pl.Series, complements: pl.Series | None, size: int, max_edits: int, segment: int) -> list[Join]:
     """Return the joins by one of the ``max_edits + 1`` segments of ``text``, at all shifts of either strand."""
     offset, most = _segment(segment, size, max_edits)
     key = text.str.slice(offset, size).hash().to_numpy()  # hash collisions only add candidates
-    found = []
-    for strand, other in [(text, False)] if turned is None else [(text, False), (turned, True)]:
+    joins = []
+    for strand, other in [(text, False)] if complements is None else [(text, False), (complements, True)]:
         for shift in range(-most, most + 1):
             if shift == 0 and not other:
-                found.append(_repeated(rows, key))
+                joins.append(_repeated(rows, key))
             else:
-                found.append(_common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), rows, key, other))
-    return [join for join in found if len(join.rows_a)]
+                joins.append(_common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), rows, key, other))
+    return [join for join in joins if len(join.rows_a)]
 
 
 def _repeated(rows: np.ndarray, key: np.ndarray) -> Join:
@@ -82,7 +82,7 @@ def _repeated(rows: np.ndarray, key: np.ndarray) -> Join:
     return Join(rows[several], group, rows[several], group, False)
 
 
-def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np.ndarray, turned: bool) -> Join:
+def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np.ndarray, reverse_complemented: bool) -> Join:
     # Most keys have no partner. A lookup table with one byte per key prefix excludes them without sorting.
     bits = np.uint64(64 - max(10, int(max(len(rows_a), len(rows_b)) * 16).bit_length()))
     seen = np.zeros(1 << (64 - int(bits)), bool)
@@ -95,7 +95,7 @@ def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np
     common = np.intersect1d(_distinct(key_a), _distinct(key_b), assume_unique=True)
     has_a, has_b = _in(key_a, common), _in(key_b, common)
     group_a, group_b = np.searchsorted(common, key_a[has_a]), np.searchsorted(common, key_b[has_b])
-    return Join(rows_a[some_a[has_a]], group_a, rows_b[some_b[has_b]], group_b, turned)
+    return Join(rows_a[some_a[has_a]], group_a, rows_b[some_b[has_b]], group_b, reverse_complemented)
 
 
 def _joins_between(library: pl.Series, others: pl.Series, max_edits: int, threads: int) -> Iterator[Join]:
@@ -179,14 +179,14 @@ def least_distances(sequences: pl.Series, others: pl.Series, threads: int = 1) -
     if not len(others):
         return pl.Series([None] * len(sequences), dtype=pl.Int64)
     strands = (others, reverse_complement_sequences(others))
-    found = [
+    least = [
         process.cdist(sequences.to_list(), strand.to_list(), scorer=Levenshtein.distance, workers=threads).min(axis=1, initial=2**31 - 1)
         for strand in strands
     ]
-    return pl.Series(np.minimum(*found).astype(np.int64))
+    return pl.Series(np.minimum(*least).astype(np.int64))
 
 
-def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series | None = None, threads: int = 1) -> np.ndarray:
+def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, predefined: pl.Series | None = None, threads: int = 1) -> np.ndarray:
     """Group sequences that are identical, reverse complements, within ``max_edits`` on either strand, or linked through others.
 
     Parameters
@@ -198,7 +198,7 @@ def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series
     kmer
         Also group sequences that share a k-mer of this length (at most 31 bp) on either strand, except k-mers of low complexity or with N;
         0 to disable.
-    given
+    predefined
         Names of predefined groups whose members always belong together; null for none.
     threads
         Number of threads for comparing sequences.
@@ -208,32 +208,32 @@ def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, given: pl.Series
     numpy.ndarray
         Index of the first sequence of each sequence's group, int64.
     """
-    return _groups(*_strands(sequences), max_edits, kmer, given, threads)
+    return _groups(*_strands(sequences), max_edits, kmer, predefined, threads)
 
 
 def _strands(sequences: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Return, for each sequence and its reverse complement, the alphabetically first and the other one."""
-    both = pl.DataFrame({"given": sequences, "turned": reverse_complement_sequences(sequences)})
-    strands = both.select(first=pl.min_horizontal("given", "turned"), second=pl.max_horizontal("given", "turned"))
+    both = pl.DataFrame({"forward": sequences, "reverse": reverse_complement_sequences(sequences)})
+    strands = both.select(first=pl.min_horizontal("forward", "reverse"), second=pl.max_horizontal("forward", "reverse"))
     return strands["first"], strands["second"]
 
 
-def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, given: pl.Series | None, threads: int) -> np.ndarray:
+def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, predefined: pl.Series | None, threads: int) -> np.ndarray:
     ordered = canonical.to_frame("s").with_row_index("row").group_by("s", maintain_order=True).agg(pl.col("row").first())
     distinct, first = ordered["s"], ordered["row"].to_numpy().astype(np.int64)
     label = np.arange(len(distinct))
     edges = [np.empty((0, 2), np.int64)]
     number_of = pl.DataFrame({"s": distinct, "number": label})
     numbers = canonical.to_frame("s").join(number_of, on="s", how="left", maintain_order="left")["number"]
-    if given is not None:
-        members = pl.DataFrame({"number": numbers, "given": given}).drop_nulls()
-        edges.append(members.select("number", leader=pl.col("number").first().over("given")).unique(maintain_order=True).to_numpy())
+    if predefined is not None:
+        members = pl.DataFrame({"number": numbers, "predefined": predefined}).drop_nulls()
+        edges.append(members.select("number", leader=pl.col("number").first().over("predefined")).unique(maintain_order=True).to_numpy())
     if kmer:
         edges.append(_shared_kmers(distinct, kmer))
     label = _components(edges, label)
     if max_edits:
-        turned = other[first]
-        joins = list(shared_segments(distinct, max_edits, turned, threads))
+        complements = other[first]
+        joins = list(shared_segments(distinct, max_edits, complements, threads))
         # Most sequences are neighbours of the first one with the same segment; that round leaves few for the exhaustive one. Each round
         # orders pairs by the labels at its start, so that every pair is compared even if labels change meanwhile.
         for leaders_only in (True, False):
@@ -242,7 +242,9 @@ def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, g
                 for a, b in candidates(join, fixed, leaders_only):
                     apart = label[a] != label[b]
                     a, b = a[apart], b[apart]
-                    near = distances((turned if join.turned else distinct)[a], distinct[b], max_edits, threads) <= max_edits
+                    near = (
+                        distances((complements if join.reverse_complemented else distinct)[a], distinct[b], max_edits, threads) <= max_edits
+                    )
                     if near.any():
                         edges.append(np.column_stack([a[near], b[near]]))
                         label = _components(edges, label)
@@ -265,8 +267,8 @@ def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int 
         As for `groups`.
     """
     canonical, other = _strands(inserts)
-    found = _groups(canonical, other, max_edits, kmer, table["group"], threads)
-    names = pl.DataFrame({"cluster": found, "group": table["group"], "insert": canonical})
+    first = _groups(canonical, other, max_edits, kmer, table["group"], threads)
+    names = pl.DataFrame({"cluster": first, "group": table["group"], "insert": canonical})
     smallest = (pl.col(name).min().over("cluster") for name in ("group", "insert"))
     return names.select(pl.coalesce(*smallest).alias("cluster")).to_series()
 
@@ -279,7 +281,7 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
     polars.DataFrame
         ``library`` and ``other`` (row indices) and ``distance`` (Levenshtein distance on the closer strand) of each such pair, sorted.
     """
-    found = [np.empty((0, 3), np.int64)]
+    blocks = [np.empty((0, 3), np.int64)]
     if len(library) and len(others):
         both = pl.concat([others, reverse_complement_sequences(others)]) if either_strand else others
         side = np.repeat([0, 1], [len(library), len(both)])  # labels: only pairs between the two sets are candidates
@@ -288,8 +290,8 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
                 b = b - len(library)
                 distance = distances(library[a], both[b], max_edits, threads)
                 near = distance <= max_edits
-                found.append(np.column_stack([a, b % len(others), distance])[near])
-    pairs = pl.DataFrame(np.concatenate(found), schema={"library": pl.Int64, "other": pl.Int64, "distance": pl.Int64})
+                blocks.append(np.column_stack([a, b % len(others), distance])[near])
+    pairs = pl.DataFrame(np.concatenate(blocks), schema={"library": pl.Int64, "other": pl.Int64, "distance": pl.Int64})
     return pairs.group_by("library", "other").agg(pl.col("distance").min()).sort("library", "other")
 
 
@@ -311,15 +313,15 @@ def find_overlaps(
     max_edits, threads
         As for `overlaps`.
     """
-    found = [pl.DataFrame(schema=OVERLAPS)]
+    tables = [pl.DataFrame(schema=OVERLAPS)]
     mine = inserts(library)
     for name, sequences in others.items():
         theirs = inserts(sequences)
         pairs = overlaps(mine, theirs, max_edits, threads)
         a, b = pairs["library"], pairs["other"]
         columns = {"sequence": library[a], "other": sequences[b], "equal": mine[a] == theirs[b]}
-        found.append(pairs.select(pl.lit(name).alias("dataset"), "distance", **columns).cast(OVERLAPS))  # type: ignore[arg-type]
-    return pl.concat(found)
+        tables.append(pairs.select(pl.lit(name).alias("dataset"), "distance", **columns).cast(OVERLAPS))  # type: ignore[arg-type]
+    return pl.concat(tables)
 
 
 def nearest(
@@ -340,13 +342,13 @@ def nearest(
     size = len(sequences)
     best, where = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
 
-    def update(rows: np.ndarray, found: np.ndarray, distance: np.ndarray) -> None:
-        order = np.lexsort((found, distance, rows))
-        rows, found, distance = rows[order], found[order], distance[order]
+    def update(rows: np.ndarray, library_rows: np.ndarray, distance: np.ndarray) -> None:
+        order = np.lexsort((library_rows, distance, rows))
+        rows, library_rows, distance = rows[order], library_rows[order], distance[order]
         first = np.flatnonzero(np.diff(rows, prepend=-1))
-        rows, found, distance = rows[first], found[first], distance[first]
+        rows, library_rows, distance = rows[first], library_rows[first], distance[first]
         nearer = distance < best[rows]
-        best[rows[nearer]], where[rows[nearer]] = distance[nearer], found[nearer]
+        best[rows[nearer]], where[rows[nearer]] = distance[nearer], library_rows[nearer]
 
     if size and len(library):
         kmer = min(kmer, max(4, int(library.str.len_bytes().median()) // 2))  # type: ignore[arg-type]
@@ -401,11 +403,11 @@ def _sharing(sequences: pl.Series, library: pl.Series, kmer: int, candidates_eac
     """Return pairs (sequence, library) that share rare k-mers, at most 50 per sequence."""
     mine, of = _kmers(sequences, kmer)
     table = pl.DataFrame({"piece": mine, "row": of}).unique()
-    wanted = table["piece"].unique()
+    pieces = table["piece"].unique()
     parts = []
     for begin in range(0, len(library), _ROWS):
         piece, row = _kmers(library[begin : begin + _ROWS], kmer)
-        parts.append(pl.DataFrame({"piece": piece, "other": row + begin}).filter(pl.col("piece").is_in(wanted.implode())))
+        parts.append(pl.DataFrame({"piece": piece, "other": row + begin}).filter(pl.col("piece").is_in(pieces.implode())))
     places = pl.concat(parts).unique()
     counts = places.group_by("piece").agg(number=pl.len().cast(pl.Int64))
     rarest = (

@@ -28,14 +28,14 @@ def parse(text: str) -> tuple[Segment, ...]:
     if not text.strip():
         return ()
     example = "give kinds and lengths from 5' to 3', such as 'promoter 100, barcode 20'; one length can be * for the rest of the insert"
-    found = []
+    segments = []
     for part in text.split(","):
         match = _ONE.fullmatch(" ".join(part.split()))
         if not match or match[2].strip("0") == "":
             raise ConfigError(f"scaffold.segments: '{part.strip()}' is not a kind (promoter, barcode or constant) and a length; {example}")
-        found.append(Segment(match[1], None if match[2] == "*" else int(match[2])))  # type: ignore[arg-type]
-    if all(segment.kind != "promoter" for segment in found):
+        segments.append(Segment(match[1], None if match[2] == "*" else int(match[2])))  # type: ignore[arg-type]
+    if all(segment.kind != "promoter" for segment in segments):
         raise ConfigError(f"scaffold.segments: '{text}' has no promoter; {example}")
-    if sum(segment.length is None for segment in found) > 1:
+    if sum(segment.length is None for segment in segments) > 1:
         raise ConfigError(f"scaffold.segments: '{text}' has more than one segment of length *; {example}")
-    return tuple(found)
+    return tuple(segments)

@@ -37,7 +37,7 @@ def cut(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledge
     has_barcodes = any(segment.kind == "barcode" for segment in segments)
     if has_barcodes and (hit := first_row(rows, pl.col("barcode").is_not_null())):
         raise InputError(
-            f"{path}, row {hit[0]}: the barcode '{hit[1]['barcode']}' is in a column, and scaffold.segments has a barcode too; "
+            f"{path}, row {hit[0]}: barcode '{hit[1]['barcode']}' is given in a column, but scaffold.segments defines a barcode as well; "
             "set input.columns.barcode: '', or remove the barcode from scaffold.segments"
         )
     begin, size = flanks.insert_bounds(rows["sequence"], scaffold, policy.max_flank_edits)
@@ -55,16 +55,16 @@ def cut(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledge
                 f"{'more than ' if variable else ''}{fixed} bp{and_more(count)}; correct scaffold.segments, or set "
                 "scaffold.outside_length: drop"
             )
-        ledger.drop("insert does not have the length of scaffold.segments", count)
+        ledger.drop("insert length differs from that of scaffold.segments", count)
         rows = rows.filter(whole | bare)
     ledger.note("insert reduced to its promoter segments", int(rows.select(whole.sum()).item()))
     if count := int(rows.select(bare.sum()).item()):
-        ledger.note("promoter without the other segments, kept as it is", count)
+        ledger.note("promoter without further segments, kept unchanged", count)
     texts = {kind: pl.concat_str(_slices(segments, kind)) for kind in ("promoter", "barcode", "constant") if _slices(segments, kind)}
     if "constant" in texts:
         constant = rows.filter(whole).select(texts["constant"].alias("constant"))["constant"]
         counts = constant.value_counts()["count"]
-        ledger.note("constant segments differ from the most common ones", len(constant) - int(counts.max() or 0))  # type: ignore[arg-type]
+        ledger.note("constant segments differ from the most common sequence", len(constant) - int(counts.max() or 0))  # type: ignore[arg-type]
     end = pl.col("sequence").str.slice(pl.col("_begin") + pl.col("_size"))
     reduced = pl.concat_str(pl.col("sequence").str.slice(0, pl.col("_begin")), texts["promoter"], end)
     rows = rows.with_columns(
@@ -76,17 +76,17 @@ def cut(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledge
 
 def _slices(segments: tuple[Segment, ...], kind: str) -> list[pl.Expr]:
     """Return the bases of each segment of a kind; ``_begin`` and ``_size`` are where the insert begins, and its length."""
-    found, before, rest = [], 0, sum(segment.length or 0 for segment in segments)
+    slices, before, rest = [], 0, sum(segment.length or 0 for segment in segments)
     start = pl.col("_begin")
     for segment in segments:
         length = pl.lit(segment.length) if segment.length is not None else pl.col("_size") - rest
         if segment.kind == kind:
-            found.append(pl.col("sequence").str.slice(start + before, length))
+            slices.append(pl.col("sequence").str.slice(start + before, length))
         if segment.length is None:
             start, before = start + pl.col("_size") - rest, before
         else:
             before += segment.length
-    return found
+    return slices
 
 
 def average(rows: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
@@ -118,7 +118,9 @@ def average(rows: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
         "barcode": pl.lit(None, pl.String),
     }
     merged = merge(barcodes, ["sequence"], means).drop("_weight")
-    ledger.drop(f"further barcode of a promoter, mean by {by or 'equal weights'} taken", barcodes.height - merged.height)
+    ledger.drop(
+        f"further barcode of a promoter, averaged with {f'weights from {by}' if by else 'equal weights'}", barcodes.height - merged.height
+    )
     return pl.concat([alone, merged]).sort("row")
 
 

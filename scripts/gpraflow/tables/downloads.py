@@ -255,9 +255,9 @@ class _Fetch:
         checksum = checksum_of(self.path, expected.checksum.split(":")[0]) if expected.size in (None, size) else ""
         if checksum != expected.checksum:
             actual = checksum or f"{size} bytes"
-            wanted = expected.checksum if checksum else f"{expected.size} bytes ({expected.checksum})"
+            target = expected.checksum if checksum else f"{expected.size} bytes ({expected.checksum})"
             raise InputError(
-                f"{self.path}: not {self.source.file} of {self.source.dataset}: {actual}, expected {wanted}; "
+                f"{self.path}: not {self.source.file} of {self.source.dataset}: {actual}, expected {target}; "
                 f"move the file elsewhere and run again, or correct {self.where}"
             )
         self.say(f"{self.path} is already present ({checksum})")
@@ -333,11 +333,11 @@ class _Fetch:
                 yield None
                 return
             try:
-                wanted = {"checksum": expected.checksum, "bytes": expected.size}
-                if handle.seek(0, os.SEEK_END) and _load(self.about_part) != wanted:
+                description = {"checksum": expected.checksum, "bytes": expected.size}
+                if handle.seek(0, os.SEEK_END) and _load(self.about_part) != description:
                     self.say(f"{self.part.name} belongs to another version; restarting the download")
                     _empty(handle)
-                files.write_json(self.about_part, wanted)
+                files.write_json(self.about_part, description)
                 yield handle
             except OSError as error:
                 raise GpraflowError(

@@ -17,7 +17,7 @@ from gpraflow.sequences.flanks import Policy, mend_flanks
 from gpraflow.sequences.scaffold import Scaffold
 from gpraflow.tables import barcodes
 
-_NO_LOGARITHM = "set input.transform_floor to the lowest expression that your assay can tell from 0, or input.transform: rank_normal"
+_NO_LOGARITHM = "set input.transform_floor to the lowest expression that your assay distinguishes from 0, or input.transform: rank_normal"
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
@@ -109,9 +109,13 @@ def transformed(
     if transform.name == "none":
         return table
     expression = table["expression"].to_numpy().astype(np.float64)
-    limits = "the library's range" if transform.name == RANK_NORMAL else f"the floor {transform.floor:g}" if transform.floor else ""
-    if limits:
-        ledger.note(f"expression set to {limits} ({transform.name})", int(transform.outside(expression).sum()))
+    limited = ""
+    if transform.name == RANK_NORMAL:
+        limited = "expression outside the library's range, set to its nearest limit"
+    elif transform.floor:
+        limited = f"expression at or below {transform.floor:g}, set to this floor"
+    if limited:
+        ledger.note(f"{limited} ({transform.name})", int(transform.outside(expression).sum()))
     columns = [pl.Series("expression", transform.forward(expression), pl.Float32)]
     sd = transform.spread(expression, table["expression_sd"].to_numpy().astype(np.float64))
     columns.append(pl.Series("expression_sd", sd, pl.Float32).fill_nan(None))
@@ -198,8 +202,8 @@ def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
     wrong = pl.col("bin_cells").list.eval(number.is_null() | ~number.is_finite() | (number < 0)).list.any()
     if hit := first_row(rows, pl.col("_text").is_not_null() & wrong.fill_null(True)):
         row, cells, count = hit
-        found = ",".join(map(str, cells["_text"]))
-        raise InputError(f"{path}, row {row}: bin_cells '{found}'{and_more(count)}; expected numbers of at least 0, separated by commas")
+        numbers = ",".join(map(str, cells["_text"]))
+        raise InputError(f"{path}, row {row}: bin_cells '{numbers}'{and_more(count)}; expected numbers of at least 0, separated by commas")
     return rows.drop("_text")
 
 
@@ -255,7 +259,7 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.
     }
     take_mean = policy == "mean"
     merged = barcodes.merge(duplicates, key, means) if take_mean else duplicates.unique(key, keep="first", maintain_order=True)
-    ledger.drop(f"same sequence again, {'mean taken' if take_mean else 'first kept'}", duplicates.height - merged.height)
+    ledger.drop(f"repeated sequence, {'averaged' if take_mean else 'first row kept'}", duplicates.height - merged.height)
     if differing.height:
         ledger.note("sequences measured more than once with different expression", differing.select(key).n_unique())
     return pl.concat([rows.filter(~twice), merged]).sort("row")

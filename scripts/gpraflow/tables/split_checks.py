@@ -11,8 +11,8 @@ from gpraflow.core.ledger import Ledger
 from gpraflow.tables.splits import NOT_DRAWN, SEVERAL, by_hash
 
 FEWEST, FEW = 10, 50  # promoters of a split, below which the run stops, or warns
-_LEAST_SHARE, _MOST_SHARE = 0.5, 1.5  # of the share that split.fractions asks for, outside which the run warns
-_PROMOTERS_OFF = 20  # smallest difference from the number asked for that is worth a warning; smaller ones are chance
+_LEAST_SHARE, _MOST_SHARE = 0.5, 1.5  # of the share set by split.fractions, outside which the run warns
+_PROMOTERS_OFF = 20  # smallest difference from the requested number that is worth a warning; smaller ones are chance
 _LARGE = 0.25  # share of the promoters from which the largest cluster explains uneven splits
 _NO_FRACTIONS = f"no split.fractions give each split {FEW} promoters"
 _APART = (
@@ -49,8 +49,8 @@ def check(
     -------
     list of dict
         One row per split with the columns `verdicts.COLUMNS`. The verdict is a warning if the split has fewer than `FEW` promoters, or if
-        its share of all promoters in splits is below half or above 1.5 times the share that ``fractions`` asks for and at least 20
-        promoters off.
+        its share of all promoters in splits is below half or above 1.5 times the share set by ``fractions``, and differs from it
+        by at least 20 promoters.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def _largest(cluster: pl.Series) -> str:
         return ""
     return (
         f"the largest cluster of near-duplicates (neighbours.max_edits) has {most:,} of {total:,} promoters ({100 * most / total:.0f} %), "
-        "and clusters stay in one split"
+        "and a cluster is not divided between splits"
     )
 
 
@@ -100,7 +100,7 @@ def _reasons(name: str, cluster: pl.Series, method: str, names: list[str], large
     """Yield causes of a split that is too small, and remedies."""
     dropped, clusters = _dropped(name, ledger), cluster.n_unique()
     if dropped:
-        yield f"leakage control dropped {dropped:,} promoters from '{name}' as near-duplicates of promoters of a later split or other set"
+        yield f"leakage control dropped {dropped:,} promoters from '{name}' as near-duplicates of those in a later split or another set"
     if name == "train" and _not_drawn(ledger):
         yield "set a larger split.train_promoters"
     elif method == "column" and not dropped:
@@ -109,11 +109,11 @@ def _reasons(name: str, cluster: pl.Series, method: str, names: list[str], large
         yield "list more promoters in split.test_sequences"
     elif method == "positions":
         several = ledger.counts["dropped", SEVERAL]
-        yield f"{several:,} variants have mutated positions of several splits and are left out"
-        yield f"set a larger split.fractions.{name}, which is the fraction of the mutated positions"
+        yield f"{several:,} variants were left out because their mutated positions are assigned to several splits"
+        yield f"set a larger split.fractions.{name} (fraction of the mutated positions)"
     elif clusters < 2 * len(names):
         number = "one cluster" if clusters == 1 else f"{clusters} clusters"
-        yield f"they form {number}, and clusters stay in one split: {_APART}"
+        yield f"all promoters form {number}, and a cluster is not divided between splits: {_APART}"
     elif largest:
         yield f"{largest}: {_APART}"
     elif method == "list":
@@ -148,13 +148,13 @@ def _verdict(
     if name in drawn:
         total = sum(sizes[one] for one in drawn)
         share, requested = sizes[name] / total, fractions[name] / sum(fractions[one] for one in drawn)
-        text += f", {100 * share:.3g} % of {total:,}; split.fractions asks for {100 * requested:.3g} %"
+        text += f", {100 * share:.3g} % of {total:,}; split.fractions sets {100 * requested:.3g} %"
         uneven = not _LEAST_SHARE <= share / requested <= _MOST_SHARE
         if uneven and abs(share - requested) * total >= _PROMOTERS_OFF:
-            warnings.append("the share is far from the one requested" + (f", because {largest}" if largest else ""))
+            warnings.append("this share differs much from that of split.fractions" + (f", because {largest}" if largest else ""))
     if dropped := _dropped(name, ledger):
         text += f"; {dropped:,} more were dropped as near-duplicates"
     if size < FEW:
-        warnings.append(f"with fewer than {FEW} promoters, whatever is computed on this split is imprecise")
+        warnings.append(f"results for splits with fewer than {FEW} promoters are imprecise")
     verdict = "warning" if warnings else "ok"
     return {"dataset": name, "check": "split size", "value": float(size), "verdict": verdict, "text": "; ".join([text, *warnings])}

@@ -15,8 +15,8 @@ from gpraflow.sequences.scaffold import bytes_matrix
 
 SPLITS = ("train", "val", "test")
 LISTED = "split.test_sequences"  # data set name, in the table of overlaps, of the user's list of test sequences
-NOT_DRAWN = "from train: not among those drawn for split.train_promoters"  # in the ledger
-SEVERAL = "mutated positions of several splits (split.method: positions)"  # in the ledger
+NOT_DRAWN = "from train: not drawn for split.train_promoters"  # in the ledger
+SEVERAL = "mutated positions assigned to several splits (split.method: positions)"  # in the ledger
 _QUANTILES = 5
 _READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 2**62)}
 _MOST_SOURCES = 20
@@ -82,8 +82,8 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
     InputError
         If the table has no such column, or a value is not a label in the config.
     """
-    given = table["split"]
-    if given.is_null().all():
+    column = table["split"]
+    if column.is_null().all():
         raise InputError(f"{origin}: split.method is column, but the table has no split column; set input.columns.split")
     wrong = table.with_row_index("promoter", offset=1).filter(pl.col("split").is_null() | ~pl.col("split").is_in(list(labels.values())))
     if wrong.height:
@@ -91,13 +91,13 @@ def by_column(table: pl.DataFrame, labels: Mapping[str, str], origin: str) -> pl
             f"{origin}, promoter {wrong['promoter'][0]}: split '{wrong['split'][0]}' is not one of {', '.join(labels.values())} "
             f"({wrong.height} such rows); correct the column, or set split.names or split.labels"
         )
-    return given.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
+    return column.replace_strict({label: name for name, label in labels.items()}, return_dtype=pl.String)
 
 
 def _apart(assigned: pl.Series, cluster: pl.Series, names: Sequence[str], across: str, origin: str, ledger: Ledger) -> pl.Series:
     """Return a mask of promoters to keep: of clusters that span several splits, only those in the last split."""
-    found = pl.DataFrame({"cluster": cluster, "split": assigned}).group_by("cluster").agg(splits=pl.col("split").unique().sort())
-    torn = found.filter(pl.col("splits").list.len() > 1).sort("cluster")
+    spread = pl.DataFrame({"cluster": cluster, "split": assigned}).group_by("cluster").agg(splits=pl.col("split").unique().sort())
+    torn = spread.filter(pl.col("splits").list.len() > 1).sort("cluster")
     if torn.height and across == "error":
         example = torn.row(0, named=True)
         raise InputError(
@@ -149,13 +149,14 @@ def by_positions(
     if lengths.n_unique() > 1:
         row = int((lengths != usual).arg_max() or 0)
         raise InputError(
-            f"{origin}, promoter {row + 1}: {lengths[row]} bp long with its flanks, where most have {usual} bp ({(lengths != usual).sum()} "
-            "such promoters); split.method: positions needs one length: set scaffold.insert_length to it and scaffold.outside_length: drop"
+            f"{origin}, promoter {row + 1}: {lengths[row]} bp long with flanks, but most are {usual} bp ({(lengths != usual).sum()} such "
+            "promoters); split.method: positions needs equal lengths: set scaffold.insert_length to the usual one and "
+            "scaffold.outside_length: drop"
         )
     parent = parents.consensus(sequences, pl.repeat("parent", len(sequences), eager=True))[0]
     if parent is None:
         raise InputError(
-            f"{origin}: no base is in more than half of the promoters at some position, so they are not mutants of one parent; "
+            f"{origin}: at some position no base occurs in more than half of the promoters, so they are not mutants of one parent; "
             "set split.method: hash"
         )
     mutated = bytes_matrix(sequences) != np.frombuffer(parent.encode(), np.uint8)
@@ -165,7 +166,7 @@ def by_positions(
     several = of_split.sum(axis=1) > 1
     ledger.drop(SEVERAL, int(several.sum()))
     for name, part in zip(fractions, np.split(positions, bounds), strict=True):
-        ledger.note(f"mutated positions of {name}", len(part))
+        ledger.note(f"mutated positions assigned to {name}", len(part))
     return pl.Series("split", np.array(list(fractions))[of_split.argmax(axis=1)]), pl.Series(~several)
 
 
@@ -198,18 +199,18 @@ def _overlapping(
             ledger.drop(f"from {name}: near-duplicate of a listed test sequence", int((near & (assigned == name)).sum()))
         others = overlaps.filter(pl.col("dataset") != LISTED)
         return near | _overlapping(table, assigned.set(near, ""), others, independent, origin, ledger)
-    found = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps["sequence"].implode())
-    if found.any():
+    near = assigned.is_in(["train", "val"]) & table["sequence"].is_in(overlaps["sequence"].implode())
+    if near.any():
         if independent == "error":
-            example = overlaps.filter(sequence=table.filter(found)["sequence"][0]).row(0, named=True)
+            example = overlaps.filter(sequence=table.filter(near)["sequence"][0]).row(0, named=True)
             raise InputError(
                 f"{origin}: promoter '{example['sequence']}' is within {example['distance']} edits of a promoter of "
-                f"'{example['dataset']}' ({found.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
+                f"'{example['dataset']}' ({near.sum()} such promoters in train and val); set neighbours.independent: drop or warn"
             )
         for name in ("train", "val"):
-            count, what = int((found & (assigned == name)).sum()), f"from {name}: near-duplicate of a promoter of an independent set"
+            count, what = int((near & (assigned == name)).sum()), f"from {name}: near-duplicate of a promoter of an independent set"
             (ledger.drop if independent == "drop" else ledger.note)(what, count)
-    return found if independent == "drop" else found & False
+    return near if independent == "drop" else near & False
 
 
 def split(
@@ -291,7 +292,7 @@ def split(
         keep = keep.scatter(train.arg_true(), drawn)
     parts = {name: kept.filter(keep & (assigned == name)).with_columns(split=pl.lit(name)) for name in names}
     for name, part in parts.items():
-        ledger.note(f"to {name}", part.height)
+        ledger.note(f"assigned to {name}", part.height)
     return parts
 
 
@@ -325,9 +326,9 @@ def summary(parts: Mapping[str, pl.DataFrame], clusters: pl.DataFrame) -> pl.Dat
         "singleton": pl.col("singleton").cast(pl.String),
         "source": pl.when(pl.col("source").n_unique() <= _MOST_SOURCES).then("source"),
     }
-    found = [table.select("split", level=level, stratum=pl.lit(stratum)) for stratum, level in strata.items()]
-    found.insert(1, table.unique(["split", "cluster"]).select("split", level=pl.lit("all"), stratum=pl.lit("clusters")))
-    counted = [part.drop_nulls("level").group_by("stratum", "level", "split").agg(promoters=pl.len().cast(pl.Int64)) for part in found]
+    levels = [table.select("split", level=level, stratum=pl.lit(stratum)) for stratum, level in strata.items()]
+    levels.insert(1, table.unique(["split", "cluster"]).select("split", level=pl.lit("all"), stratum=pl.lit("clusters")))
+    counted = [part.drop_nulls("level").group_by("stratum", "level", "split").agg(promoters=pl.len().cast(pl.Int64)) for part in levels]
     order = {name: number for number, name in enumerate(parts)}
     return pl.concat(
         part.with_columns(share=pl.col("promoters") / pl.col("promoters").sum().over("level")).sort(
