@@ -550,7 +550,7 @@ def test_equal_sequences_are_added_up_and_counted(tmp_path):
     labels, counts, ledger = read(tmp_path, "sequence\ta\tb\tgroup\nACGT\t1\t2\tx\nCCCC\t0\t5.0\ty\nacgt\t3\t0\tx\n")
     assert labels.rows() == [("ACGT", "x"), ("CCCC", "y")]
     assert counts.tolist() == [[4, 2], [0, 5]]
-    assert ledger.counts["dropped", "same sequence again, reads added up"] == 1
+    assert ledger.counts["dropped", "repeated sequence, reads added up"] == 1
     assert ledger.counts["noted", "lower case converted to upper case"] == 1
 
 
@@ -694,7 +694,7 @@ def test_names_are_labels_and_those_of_a_repeated_sequence_may_differ(tmp_path):
     assert labels.rows(named=True) == [{"sequence": "ACGT", "name": "α 1"}, {"sequence": "CCCC", "name": None}]
     assert counts.tolist() == [[6, 8], [3, 4]]
     assert ledger.counts["noted", "sequences with several names, the first kept"] == 1
-    assert ledger.counts["dropped", "same sequence again, reads added up"] == 1
+    assert ledger.counts["dropped", "repeated sequence, reads added up"] == 1
 
 
 def adapter(root, monkeypatch, tmp_path, **params):

@@ -185,7 +185,7 @@ def read_counts(
             elif spread.height:
                 raise InputError(f"{path}, row {spread['row'][0]}: the same sequence occurs again with another {name}; correct the column")
         merged = table.group_by("sequence", maintain_order=True).agg(pl.col(labels).first(), pl.col(list(roles)).sum())
-        ledger.drop("same sequence again, reads added up", table.height - merged.height)
+        ledger.drop("repeated sequence, reads added up", table.height - merged.height)
         table = merged
     return table.select("sequence", *labels), table.select(list(roles)).to_numpy()
 
@@ -257,7 +257,7 @@ def to_table(
     labels: pl.DataFrame,
     counts: np.ndarray,
     replicates: Sequence[Replicate],
-    found: Estimate,
+    estimates: Estimate,
     separate: Mapping[str, Estimate],
     *,
     minimum_reads: int,
@@ -270,7 +270,7 @@ def to_table(
 
     Parameters
     ----------
-    labels, counts, replicates, found, separate
+    labels, counts, replicates, estimates, separate
         From `read_counts`, `check_bins` and `estimate`.
     minimum_reads, minimum_cells
         Promoters with fewer reads (at least 1) or fewer effective cells are dropped.
@@ -290,15 +290,15 @@ def to_table(
         tau^2 is a tenth of the variance of expression: the error variance of a model that explains the other nine tenths.
     """
     table = labels.with_columns(
-        expression=found.expression,
-        expression_sd=found.standard_error,
-        n_reads=found.n_reads,
-        n_bins=found.n_bins,
-        singleton=found.singleton,
-        effective_cells=found.cells,
-        low=found.low,
-        high=found.high,
-        cell_sd=found.sd,
+        expression=estimates.expression,
+        expression_sd=estimates.standard_error,
+        n_reads=estimates.n_reads,
+        n_bins=estimates.n_bins,
+        singleton=estimates.singleton,
+        effective_cells=estimates.cells,
+        low=estimates.low,
+        high=estimates.high,
+        cell_sd=estimates.sd,
     )
     for name, own in separate.items():
         table = table.with_columns(
