@@ -6,6 +6,7 @@ A VM is an empty folder with next to no environment, in which its startup-script
 import contextlib
 import datetime
 import io
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,9 +22,11 @@ import pytest
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
 
-from snakemake_executor_plugin_cloud_tpu import Executor, ExecutorSettings, internals, vm
+from snakemake_executor_plugin_cloud_tpu import Executor, ExecutorSettings, control, internals, vm
 from snakemake_executor_plugin_cloud_tpu import __main__ as command
+from snakemake_executor_plugin_cloud_tpu.control import Machine
 from snakemake_executor_plugin_cloud_tpu.settings import PRICES
+from tests.background import serving
 from tests.cloud import conftest, control_plane, snakemake_process
 from tests.cloud.control_plane import Plan
 
@@ -702,3 +706,42 @@ def test_a_vm_of_another_job_is_never_deleted():
     assert deleted == []
     assert task.ready
     assert task.number == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scopes_of_a_vm(kind):
+    """Storage and what its deletion needs; the Cloud TPU API has one scope for everything."""
+    with control_plane_of(kind) as (plane, requests):
+        plane.create(Machine("smk-x", "zone-a"), KINDS[kind], "script", 60, {})
+    (request,) = requests
+    if kind == "compute":
+        (account,) = request["serviceAccounts"]
+        assert account["email"] == "vm@tests.iam.gserviceaccount.com"
+        assert sorted(scope.rpartition("/")[2] for scope in account["scopes"]) == ["compute", "devstorage.read_write"]
+    else:
+        account = request["tpu"]["nodeSpec"][0]["node"]["serviceAccount"]
+        assert account["email"] == "vm@tests.iam.gserviceaccount.com"
+        assert account["scope"] == ["https://www.googleapis.com/auth/cloud-platform"]
+
+
+@contextlib.contextmanager
+def control_plane_of(kind):
+    """Yield a control plane that talks to loopback, and the bodies of its requests."""
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b'{"name": "operation"}')
+
+        def log_message(self, *_):
+            pass
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        account = "vm@tests.iam.gserviceaccount.com"
+        settings = ExecutorSettings(project="tests", zones="zone-a", service_account=account, compute_endpoint=url, tpu_endpoint=url)
+        yield control.connect(KINDS[kind], settings), requests
