@@ -22,6 +22,7 @@ IGNORED_MODULES = {
     "gpraflow.core.files": "how content reaches the disk, whole or not at all; the content comes from its callers",
     "gpraflow.core.ledger": "counts what other modules decide; `collect_ledger` checks the sums",
     "gpraflow.core.logs": "where messages of jobs go",
+    "gpraflow.core.names": "refuses names that cannot be part of paths",
     "gpraflow.core.progress": "progress bars",
     "gpraflow.core.provenance": "versions and commit, which are recorded with results",
     "gpraflow.core.resources": "finds built-in files, which are inputs of the rules that read them",

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
-from gpraflow.core import files
+from gpraflow.core import files, names
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.progress import Progress, amount
 from gpraflow.shards import manifest as shards_manifest
@@ -234,6 +234,19 @@ def _splits(bucket: Bucket) -> dict[str, list[str]]:
 
 
 def read_receipt(path: str | os.PathLike) -> dict[str, Any]:
-    """Read the receipt written by `upload`."""
-    with open(path, encoding="utf-8") as handle:
-        return json.load(handle)
+    """Read the receipt written by `upload`.
+
+    Raises
+    ------
+    InputError
+        If it is not a receipt, or names other objects than manifests of splits.
+    """
+    again = "upload again (snakemake --forcerun upload_shards)"
+    try:
+        receipt = json.loads(Path(path).read_text(encoding="utf-8"))
+        for split, entry in receipt["splits"].items():
+            if entry["manifest"] != f"{names.check(split, f'{path}, splits')}/{_MANIFEST}":
+                raise InputError(f"{path}, splits.{split}.manifest: {entry['manifest']!r}, expected '{split}/{_MANIFEST}'; {again}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a receipt of an upload ({type(error).__name__}: {error}); {again}") from error
+    return receipt
