@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gpraflow import __version__
 from gpraflow.core import startup
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.core.urls import redacted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -301,12 +302,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except Exception as error:  # noqa: BLE001 (last chance to turn it into a message)
         if options.traceback:
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()), end="", file=sys.stderr)
         ours = isinstance(error, GpraflowError)
         message = (
             str(error) if ours else f"{type(error).__name__}: {error} (a bug in gpraflow; gpraflow --traceback ... prints the traceback)"
         )
-        print(f"gpraflow: {message}", file=sys.stderr)
+        print(f"gpraflow: {redacted(message)}", file=sys.stderr)
         return REFUSED if isinstance(error, (InputError, ConfigError)) else FAILED
     return DONE
 

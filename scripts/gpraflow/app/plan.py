@@ -61,6 +61,7 @@ class Plan:
         configs.check_splits(config)
         segments.parse(config["scaffold"]["segments"])
         configs.check_transform(config)
+        configs.check_urls(config)
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
         self.scored = [*config["evaluation"]["splits"], *self.independent]

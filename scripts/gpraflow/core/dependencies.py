@@ -27,6 +27,7 @@ IGNORED_MODULES = {
     "gpraflow.core.provenance": "versions and commit, which are recorded with results",
     "gpraflow.core.resources": "finds built-in files, which are inputs of the rules that read them",
     "gpraflow.core.startup": "environment of processes",
+    "gpraflow.core.urls": "URLs in messages, without keys",
     "gpraflow.storage.backup": "copies of checkpoints; a training with and without them ends with the same weights",
     "gpraflow.storage.base": "access to buckets; checksums guard the content",
     "gpraflow.storage.connect": "access to buckets",

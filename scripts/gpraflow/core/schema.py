@@ -13,6 +13,7 @@ import yaml
 
 from gpraflow.core import names, resources
 from gpraflow.core.errors import ConfigError, InputError, nearest
+from gpraflow.core.urls import redacted
 
 
 class Row(dict):
@@ -106,7 +107,7 @@ def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> di
     validator = _Validator(schema)
     errors = sorted(validator.iter_errors(filled), key=lambda error: list(map(str, error.absolute_path)))
     if errors:
-        raise ConfigError("\n".join(f"{origin}: {_message(error)}" for error in errors))
+        raise ConfigError("\n".join(f"{origin}: {redacted(_message(error))}" for error in errors))
     return filled
 
 

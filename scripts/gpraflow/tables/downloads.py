@@ -18,8 +18,9 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from gpraflow.core import files, names
-from gpraflow.core.errors import ConfigError, GpraflowError, InputError, nearest, reason_of, shown_url
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError, nearest
 from gpraflow.core.progress import Progress, amount
+from gpraflow.core.urls import reason_of, shown_url
 
 try:
     import fcntl
