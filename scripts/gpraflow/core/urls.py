@@ -62,7 +62,7 @@ def check_bucket(url: str, key: str) -> None:
     ConfigError
         If not; the message does not repeat the key.
     """
-    if not url.startswith(("file://", "gs://")) or url in ("file://", "gs://"):
+    if not url.startswith(("file://", "gs://")) or url == "file://":
         raise ConfigError(
             f"{key}: '{redacted(url)}' must start with file:// (a folder, absolute or relative to the working directory) or gs:// "
             "(Google's storage)"

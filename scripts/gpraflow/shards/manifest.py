@@ -6,6 +6,7 @@ imported; the output is identical, byte for byte, to that of ``tf.io.TFRecordWri
 """
 
 import gzip
+import hashlib
 import json
 import re
 import zlib
@@ -39,6 +40,19 @@ def is_shard_name(name: str, split: str) -> bool:
 def widths_of(manifest: Mapping[str, Any]) -> dict[str, int]:
     """Return the number of values of each float feature of a manifest, by name."""
     return {feature["name"]: feature["size"] for feature in manifest["features"] if feature["kind"] == "float"}
+
+
+def named(content: bytes, split: str) -> set[str]:
+    """Return the names of the shards that a manifest of this format lists; empty if it is another file.
+
+    Only such objects of a bucket are ours to replace or delete.
+    """
+    try:
+        manifest = json.loads(content)
+        names_of_shards = {shard["name"] for shard in manifest["shards"]} if manifest["format"] == FORMAT else set()
+        return {name for name in names_of_shards if is_shard_name(name, split)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return set()
 
 
 def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
@@ -95,6 +109,8 @@ def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], orig
         If the shard is truncated, changed, or from another run.
     """
     check_digest(len(content), files.crc32c(content), shard, origin)
+    if hashlib.sha256(content).hexdigest() != shard["sha256"]:  # CRC32C alone can be forged
+        raise InputError(f"{origin}: its SHA-256 differs from the manifest; the shard was changed")
     if manifest["compression"] == "gzip":
         try:
             content = gzip.decompress(content)
