@@ -92,6 +92,21 @@ def check_urls(content: Mapping[str, Any]) -> None:
         check_bucket(bucket["backup"], "bucket.backup")
 
 
+def check_path(path: str, where: str) -> None:
+    """Check that a path, with ``{run}`` and ``{data}`` replaced, has no braces, which Snakemake takes as wildcards.
+
+    Raises
+    ------
+    ConfigError
+        If it has.
+    """
+    if "{" in path or "}" in path:
+        raise ConfigError(
+            f"{where}: '{redacted(path)}' has a brace, which Snakemake takes as a wildcard; rename the file or folder (only {{run}} and "
+            "{data} are replaced)"
+        )
+
+
 def check_splits(content: dict[str, Any]) -> None:
     """Check that every split to score is made, and that ``split.method: list`` has its list of test sequences.
 
