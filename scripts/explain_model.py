@@ -19,7 +19,7 @@ def main(job):
         motifs.load(job.input.motifs) if job.input.motifs else [],
         number=job.params.promoters,
         seed=job.params.seed,
-        truth=pl.read_csv(job.input.activities, separator="\t") if job.input.activities else None,
+        truth=pl.read_csv(job.input.activities, separator="\t", glob=False) if job.input.activities else None,
     )
     for name in ("promoters", "seqlets", "sites", "motifs"):
         files.write_text(job.output[name], getattr(explanation, name).write_csv(separator="\t", float_precision=6))

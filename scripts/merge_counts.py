@@ -10,7 +10,7 @@ from gpraflow.sequences import scaffold
 def main(job):
     logs.log_to(job.log[0])
     params, design = job.params, getattr(job.input, "design", None)
-    bins = [(column, pl.scan_parquet(path)) for column, path in zip(params.columns, job.input.counts, strict=True)]
+    bins = [(column, pl.scan_parquet(path, glob=False)) for column, path in zip(params.columns, job.input.counts, strict=True)]
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
     if design:
         designs = matching.load(design, flanks, params.insert_length)

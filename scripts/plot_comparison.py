@@ -8,7 +8,7 @@ from gpraflow.evaluation import figures
 
 def main(job):
     logs.log_to(job.log[0])
-    table = pl.read_csv(job.input.scores, separator="\t", infer_schema_length=None, schema_overrides={"label": pl.String})
+    table = pl.read_csv(job.input.scores, separator="\t", infer_schema_length=None, schema_overrides={"label": pl.String}, glob=False)
     drawing.save(figures.comparison(table), job.output.png, job.output.svg)
 
 

@@ -12,7 +12,7 @@ def main(job):
     sheet = expression.with_cells(params.sheet, cells) if cells else params.sheet
     replicates = expression.check_bins(sheet, params.scale, params.cells, cells or params.sheet_path)
     counted = "reads" if params.cells == "reads" else "cells"
-    drawn = figures.of_expression(pl.read_parquet(job.input.promoters), replicates, params.unit, counted)
+    drawn = figures.of_expression(pl.read_parquet(job.input.promoters, glob=False), replicates, params.unit, counted)
     for name, figure in drawn.items():
         drawing.save(figure, getattr(job.output, f"{name}_png"), getattr(job.output, f"{name}_svg"))
 

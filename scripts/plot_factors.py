@@ -8,7 +8,7 @@ from gpraflow.explanation import figures
 
 def main(job):
     logs.log_to(job.log[0])
-    factors = pl.read_csv(job.input.factors, separator="\t")
+    factors = pl.read_csv(job.input.factors, separator="\t", glob=False)
     drawing.save(figures.factors(factors), job.output.png, job.output.svg)
 
 

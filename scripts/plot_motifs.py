@@ -13,13 +13,14 @@ def main(job):
     logs.log_to(job.log[0])
     inputs, params = job.input, job.params
     promoters, sites, motifs = (
-        pl.read_csv(inputs[name], separator="\t", schema_overrides={"name": pl.String}) for name in ("promoters", "sites", "motifs")
+        pl.read_csv(inputs[name], separator="\t", schema_overrides={"name": pl.String}, glob=False)
+        for name in ("promoters", "sites", "motifs")
     )
     if params.with_motifs:
         summary = json.loads(Path(inputs.summary).read_text(encoding="utf-8"))
         drawing.save(figures.motifs(motifs, sites, summary, params.title, params.unit), job.output.png, job.output.svg)
     shown = sites if params.with_motifs else None
-    logos = figures.logos_of(promoters, pl.read_parquet(inputs.contributions), shown, params.title, params.logos)
+    logos = figures.logos_of(promoters, pl.read_parquet(inputs.contributions, glob=False), shown, params.title, params.logos)
     drawing.save(figures.contribution_logos(logos, params.unit), job.output.logos_png, job.output.logos_svg)
 
 

@@ -10,7 +10,7 @@ from gpraflow.sequences import scaffold
 def main(job):
     logs.log_to(job.log[0])
     flanks = scaffold.load(job.input.scaffolds, job.params.scaffold)
-    survey = assay_figures.survey(assay_figures.inserts_of_bins(pl.scan_parquet(job.input.counts), job.params.columns, flanks))
+    survey = assay_figures.survey(assay_figures.inserts_of_bins(pl.scan_parquet(job.input.counts, glob=False), job.params.columns, flanks))
     figures = {
         "yield": assay_figures.read_yield(ledger.load(job.input.ledger), job.params.columns),
         "distinct": assay_figures.distinct_per_bin(job.params.sheet, survey.reads, survey.distinct),

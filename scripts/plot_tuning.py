@@ -8,7 +8,7 @@ from gpraflow.training import figures
 
 def main(job):
     logs.log_to(job.log[0])
-    trials, importance = (pl.read_csv(path, separator="\t") for path in (job.input.trials, job.input.importance))
+    trials, importance = (pl.read_csv(path, separator="\t", glob=False) for path in (job.input.trials, job.input.importance))
     drawing.save(figures.tuning(trials, importance), job.output.png, job.output.svg)
 
 

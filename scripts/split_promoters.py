@@ -11,9 +11,9 @@ from gpraflow.tables import split_checks, splits
 def main(job):
     terminal = logs.log_to(job.log[0])
     options, ledger = job.params.options, Ledger("split_promoters", "library")
-    table, clusters = promoters.read(job.input.promoters), pl.read_parquet(job.input.clusters)
+    table, clusters = promoters.read(job.input.promoters), pl.read_parquet(job.input.clusters, glob=False)
     ledger.read(table.height)
-    inputs = {"overlaps": pl.read_parquet(job.input.overlaps), "origin": job.input.promoters}
+    inputs = {"overlaps": pl.read_parquet(job.input.overlaps, glob=False), "origin": job.input.promoters}
     parts = splits.split(table, clusters["cluster"], **inputs, **options, ledger=ledger)
     inputs |= {key: options[key] for key in ("method", "fractions", "independent", "seed")}
     checked = split_checks.check(parts, table, clusters["cluster"], **inputs, ledger=ledger)

@@ -31,6 +31,7 @@ OUTSIDE = {
     "config/README.md": "own_data.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
 }
 SOURCES = {uri: path for path, uri in OUTSIDE.items()}
 log = logging.getLogger("mkdocs.hooks.gpraflow")  # what is logged below "mkdocs" counts for --strict

@@ -119,6 +119,8 @@ def _values(part: dict[str, Any]) -> Iterator[str]:
             yield f"{sign} {inner[name]}"
     if "pattern" in inner:
         yield f"matches {_code(inner['pattern'])}"
+    if inner.get("format") == "name":
+        yield f"up to 100 letters, digits, {_code('_')}, {_code('.')} and {_code('-')}"
     if "minItems" in part:
         yield f"{part['minItems']} items" if part.get("maxItems") == part["minItems"] else f"at least {part['minItems']} items"
 

@@ -9,7 +9,10 @@ from snakemake_executor_plugin_cloud_tpu.settings import GENERATIONS, ExecutorSe
 LABEL = "snakemake-cloud-tpu"  # label of every VM, by which abandoned VMs are identified
 WAIT_MINUTES = 20  # maximum wait of a queued resource or flexible start in one zone
 DISK_GB = 100
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+# What a VM may ask for beyond the roles of its service account: objects of the bucket, and its own deletion. The Cloud TPU API knows only
+# the scope of all services, so there the roles alone limit what a VM can do (docs/cloud.md).
+SCOPES = ["https://www.googleapis.com/auth/devstorage.read_write", "https://www.googleapis.com/auth/compute"]
+TPU_SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 TIMEOUT = 60  # seconds until a request times out
 
 State = Literal["waiting", "running", "gone", "full", "failed"]
@@ -102,7 +105,7 @@ class ComputeEngine:
                 instance_termination_action="DELETE",
                 max_run_duration=api.Duration(seconds=seconds),
             ),
-            service_accounts=[api.ServiceAccount(email=settings.service_account, scopes=[SCOPE])],
+            service_accounts=[api.ServiceAccount(email=settings.service_account, scopes=SCOPES)],
             metadata=api.Metadata(items=[api.Items(key="startup-script", value=script)]),
         )
         if settings.provisioning == "FLEX_START":
@@ -175,7 +178,7 @@ class QueuedResources:
         node = api.Node(accelerator_type=kind, runtime_version=image, metadata={"startup-script": script}, labels=labels)
         node.network_config = api.NetworkConfig(network=settings.network, enable_external_ips=True)
         if settings.service_account != "default":
-            node.service_account = api.ServiceAccount(email=settings.service_account, scope=[SCOPE])
+            node.service_account = api.ServiceAccount(email=settings.service_account, scope=TPU_SCOPES)
         resource = api.QueuedResource(
             tpu=api.QueuedResource.Tpu(node_spec=[api.QueuedResource.Tpu.NodeSpec(parent=parent, node_id=machine.name, node=node)]),
             queueing_policy=api.QueuedResource.QueueingPolicy(valid_until_duration={"seconds": WAIT_MINUTES * 60}),

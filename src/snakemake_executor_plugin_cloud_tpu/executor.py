@@ -13,6 +13,7 @@ import tarfile
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,7 +168,7 @@ class Executor(RemoteExecutor):
         """Upload the job's files, or reconnect to its VM if an earlier run created one."""
         archive, digest = self._archive(task)
         known = {name.removeprefix("vms/"): name for name in self._names(task, "vms/")}
-        numbers = {_number(task.name, vm): vm for vm in known}
+        numbers = {number: vm for vm in known if (number := _number(task.name, vm)) >= 0}  # others' VMs must not be deleted
         if numbers:
             task.number = max(numbers)
             last = numbers[task.number]
@@ -260,15 +261,14 @@ class Executor(RemoteExecutor):
         assert task.machine is not None
         vm = task.machine.name
         packed = self._find(task, f"{vm}/result.tar.gz")
-        if packed is not None:
-            logs = {str(path) for path in task.job.log}
-            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-                members = [each for each in archive if status == 0 or each.name in logs]
-                for each in members:
-                    archive.extract(each, filter="data")
-                    if each.isfile():
-                        os.utime(each.name)  # the VM's clock may differ
+        refused = self._unpack(task.job, packed, failed=status != 0) if packed is not None else []
         self._delete(task)
+        if refused:
+            return (
+                f"{vm}: the results hold {len(refused)} entries that this job does not declare, or that are not plain files: "
+                f"{', '.join(refused[:3])}{', ...' if len(refused) > 3 else ''} (all in the log); only its log was written. If the job "
+                "does not write them itself, somebody else can write to the bucket"
+            )
         if status == 0 and packed is None:
             return f"{vm}: the results are not in the bucket; run the same command again"
         if status:
@@ -276,6 +276,28 @@ class Executor(RemoteExecutor):
         for name in self._names(task, ""):
             self._remove(task, name)
         return None
+
+    def _unpack(self, job: JobExecutorInterface, packed: bytes, *, failed: bool) -> list[str]:
+        """Write the declared files of a result archive, only the log of a failed job; return the names of all other entries.
+
+        Whoever can write to the bucket can change the archive: if an entry is not declared by the job, or is a link or a special file,
+        only the log is written.
+        """
+        try:
+            with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+                declared = _Declared(job)
+                members = archive.getmembers()
+                refused = {each.name: fault for each in members if (fault := declared.fault(each))}
+                for name, fault in refused.items():
+                    self.logger.error(f"{job.name}: {name!r} in the results was refused: {fault}")
+                for each in members:
+                    if not declared.fault(each) and (each.name in declared.logs or not (failed or refused)):
+                        archive.extract(each, filter="data")
+                        if each.isfile():
+                            os.utime(each.name)  # the VM's clock may differ
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise _Failure(f"{job.name}: the results are not a readable archive ({error}); run the same command again") from error
+        return [repr(name) for name in refused]
 
     def _show_log(self, task: _Task) -> None:
         assert task.machine is not None
@@ -447,6 +469,25 @@ class Executor(RemoteExecutor):
                 if task.machine is not None:
                     self.logger.info(f"deleting {task.machine.name}")
                     self._delete(task)
+
+
+class _Declared:
+    """Files and folders that a job declares as its outputs, log and benchmark."""
+
+    def __init__(self, job: JobExecutorInterface):
+        folders = {str(path) for path in job.output if internals.is_directory(path)}
+        self.folders = {os.path.normpath(path) for path in folders}
+        self.logs = {os.path.normpath(str(path)) for path in job.log}
+        benchmarks = [str(job.benchmark)] if job.benchmark else []
+        self.files = {os.path.normpath(path) for path in [*map(str, job.output), *benchmarks] if path not in folders} | self.logs
+
+    def fault(self, entry: tarfile.TarInfo) -> str:
+        """Return why an entry of an archive must not be written; empty if it may."""
+        if not (entry.isfile() or entry.isdir()):
+            return "it is a link or a special file"
+        own = entry.name in (self.files if entry.isfile() else self.folders)
+        within = os.path.normpath(entry.name) == entry.name and any(entry.name.startswith(f"{folder}/") for folder in self.folders)
+        return "" if own or within else "the job does not declare it as output, log or benchmark"
 
 
 def _storage_bucket(project: str, name: str) -> Any:

@@ -35,6 +35,14 @@ def remote_jobs(workflow: Any) -> Iterable[Any]:
         raise MovedError(f"workflow.dag.{error.name}") from error
 
 
+def is_directory(output: Any) -> bool:
+    """Return whether an output of a job is declared as ``directory()``."""
+    try:
+        return bool(output.is_directory)
+    except AttributeError as error:
+        raise MovedError(f"job.output.{error.name}") from error
+
+
 def immediate_submit(workflow: Any) -> bool:
     """Return whether Snakemake submits all jobs at once (``--immediate-submit``)."""
     try:

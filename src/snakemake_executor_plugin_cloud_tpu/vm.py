@@ -105,8 +105,8 @@ def run(settings, bucket, log):
 
 
 def pack(settings):
-    """Return an archive of the job's existing outputs and logs."""
-    with tarfile.open("result.tar.gz", "w:gz", compresslevel=1) as archive:
+    """Return an archive of the job's existing outputs and logs. Links are followed, because the executor takes plain files only."""
+    with tarfile.open("result.tar.gz", "w:gz", compresslevel=1, dereference=True) as archive:
         for name in settings["results"]:
             if os.path.lexists(os.path.join("work", name)):
                 archive.add(os.path.join("work", name), name)

@@ -21,6 +21,7 @@ from gpraflow.app import cli
 from gpraflow.core import files, progress
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.shards import batches as shards_batches
+from gpraflow.shards import manifest as shards_manifest
 from gpraflow.shards import upload as shards_upload
 from gpraflow.storage import connect
 from gpraflow.storage import google as storage_google
@@ -125,6 +126,14 @@ def other(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def earlier(tmp_path_factory):
+    """Shards with the names of those, of still other promoters."""
+    folder = tmp_path_factory.mktemp("earlier")
+    libraries.write(folder, "val", ROWS["val"], 100, seed=7)
+    return folder
+
+
 @pytest.fixture
 def url(bucket_name):
     return f"gs://{bucket_name}/runs/mine"
@@ -175,14 +184,14 @@ def test_only_what_differs_is_sent(proxy, emulator, bucket_name, url, local, tmp
     upload(local, url, tmp_path / "upload.json")
     changed, foreign = (
         "runs/mine/val/val-00001-of-00003.tfrecord",
-        {"runs/mine/val/notes.txt": b"x", "runs/mine/readme": b"y", "val/x": b"z"},
+        {"runs/mine/val/notes.txt": b"x", "runs/mine/readme": b"y", "val/x": b"z", "runs/mine/val/val-00000-of-00009.tfrecord": b"old"},
     )
-    store(emulator, bucket_name, {changed: b"other", "runs/mine/val/val-00000-of-00009.tfrecord": b"old", **foreign})
+    store(emulator, bucket_name, {changed: b"other", **foreign})
     proxy.requests.clear()
     _, lines = upload(local, url, tmp_path / "again.json")
     assert [line for line in lines if not line.endswith("already there")] == [
+        "val/val-00000-of-00009.tfrecord: kept, since no manifest lists it",
         "val/val-00001-of-00003.tfrecord: uploaded",
-        "val/val-00000-of-00009.tfrecord: deleted, a shard of an earlier upload",
     ]
     assert len(sent(proxy)) == 1
     assert content(emulator, bucket_name) == expected(local) | foreign
@@ -193,7 +202,7 @@ def test_other_shards_replace_the_old_ones(proxy, emulator, bucket_name, url, lo
     proxy.faults = [Fault("POST", "/upload/", answer=(400, "{}"), times=ALWAYS)]
     with pytest.raises(GpraflowError, match="rejected the request"):
         upload(other, url, tmp_path / "new.json", "val")
-    assert "runs/mine/val/manifest.json" not in content(emulator, bucket_name)  # it would list shards that may be gone
+    assert content(emulator, bucket_name) == expected(local, "val")
     proxy.faults = []
     upload(other, url, tmp_path / "new.json", "val")
     assert content(emulator, bucket_name) == expected(other)
@@ -398,14 +407,18 @@ FOREIGN = "another run with other shards writes to the same bucket"
 
 
 @pytest.mark.parametrize(("skip", "arrive"), [(0, 2), (3, 3)], ids=["first shard", "manifest"])
-def test_a_run_does_not_overwrite_what_another_wrote_meanwhile(proxy, emulator, bucket_name, url, local, other, tmp_path, skip, arrive):
+def test_a_run_does_not_overwrite_what_another_wrote_meanwhile(
+    proxy, emulator, bucket_name, url, local, other, earlier, tmp_path, skip, arrive
+):
+    upload(earlier, url, tmp_path / "earlier.json", "val")
     held = Fault("POST", MULTIPART, hold=threading.Event(), skip=skip)
     proxy.faults = [held]
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(upload, local, url, tmp_path / "slow.json", "val")
         assert held.reached.wait(60)
         begun = time.monotonic()
-        while len(content(emulator, bucket_name)) < arrive:  # what arrived later would be in the other run's way too
+        # what arrived later would be in the other run's way too
+        while len(content(emulator, bucket_name).items() & expected(local, "val").items()) < arrive:
             assert time.monotonic() - begun < 60
             time.sleep(0.02)
         upload(other, url, tmp_path / "quick.json", "val")
@@ -416,7 +429,8 @@ def test_a_run_does_not_overwrite_what_another_wrote_meanwhile(proxy, emulator, 
     assert not (tmp_path / "slow.json").exists()
 
 
-def test_two_runs_that_spoil_each_others_shards_both_stop(proxy, emulator, bucket_name, url, local, other, tmp_path):
+def test_two_runs_that_spoil_each_others_shards_both_stop(proxy, emulator, bucket_name, url, local, other, earlier, tmp_path):
+    upload(earlier, url, tmp_path / "earlier", "val")
     first, second = (Fault("POST", MULTIPART, hold=threading.Event(), skip=skip) for skip in (3, 3))
     proxy.faults = [first]
     with ThreadPoolExecutor(2) as pool:
@@ -637,27 +651,62 @@ def test_verify(there, emulator, bucket_name, url, local, capsys):
 
 
 def test_delete(there, proxy, emulator, bucket_name, url, capsys):
-    foreign = {"runs/mine/val/notes.txt": b"x", "runs/mine/readme": b"y", "runs/other/val/manifest.json": b"z"}
+    mine = {
+        "val/notes.txt": b"x",
+        "readme": b"y",
+        "val/val-00000-of-00009.tfrecord": b"old",
+        "web/manifest.json": b'{"name": "an extension"}',
+        "web/web-00000-of-00001.tfrecord": b"of other people",
+        "old/manifest.json": b'{"format": "another-1", "shards": [{"name": "old-00000-of-00001.tfrecord"}]}',
+        "old/old-00000-of-00001.tfrecord": b"of another program",
+    }
+    foreign = {f"runs/mine/{name}": value for name, value in mine.items()} | {"runs/other/val/manifest.json": b"z"}
     store(emulator, bucket_name, foreign)
     whole = content(emulator, bucket_name)
+    kept = [f"{url}/{name}: kept, since no manifest of gpraflow lists it" for name in sorted(mine)]
     status, lines, _ = command(capsys, "delete", url)
-    assert (status, len(lines)) == (0, 4)
-    assert lines[0] == f"{url}/val/manifest.json: would be removed"
+    assert (status, lines[4:]) == (0, kept)
+    assert lines[3] == f"{url}/val/manifest.json: would be removed"
     assert content(emulator, bucket_name) == whole
     proxy.requests.clear()
     status, lines, _ = command(capsys, "delete", "--yes", url)
-    assert (status, lines[0]) == (0, f"{url}/val/manifest.json: removed")
-    assert "manifest.json" in next(path for method, path, _ in proxy.requests if method == "DELETE")
+    assert (status, lines[3]) == (0, f"{url}/val/manifest.json: removed")
+    deleted = [path for method, path, _ in proxy.requests if method == "DELETE"]
+    assert ["manifest.json" in path for path in deleted] == [False, False, False, True]  # if it is interrupted, the rest is still listed
     assert content(emulator, bucket_name) == foreign
-    assert command(capsys, "delete", "--yes", url) == (0, [f"{url}: no shards here"], "")
+    assert command(capsys, "delete", "--yes", url) == (0, [f"{url}: no shards here", *kept], "")
+    status, lines, _ = command(capsys, "delete", "--yes", "--unlisted", url)
+    unlisted = [f"runs/mine/{name}" for name in mine if name.endswith("tfrecord")]
+    assert content(emulator, bucket_name) == {name: value for name, value in foreign.items() if name not in unlisted}
 
 
-def test_commands_for_a_folder(local, tmp_path, capsys):
-    url = f"file://{tmp_path}/folder"
-    upload(local, url, tmp_path / "upload.json", "val")
-    assert command(capsys, "verify", url)[0] == 0
-    assert command(capsys, "delete", "--yes", url)[0] == 0
-    assert [path for path in (tmp_path / "folder").rglob("*") if path.is_file()] == []
+FOREIGN_OBJECTS = {
+    "val-00001-of-00003.tfrecord": b"of other people",
+    "manifest.json": b'{"name": "an extension"}',
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN_OBJECTS)
+def test_objects_of_others_are_never_replaced(local, tmp_path, name):
+    folder = tmp_path / "bucket/val"
+    folder.mkdir(parents=True)
+    (folder / name).write_bytes(FOREIGN_OBJECTS[name])
+    url = f"file://{tmp_path}/bucket"
+    with pytest.raises(GpraflowError, match=rf"val/{name}: differs .*no manifest of gpraflow lists it.*delete --unlisted --yes {url}"):
+        upload(local, url, tmp_path / "upload.json", "val")
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: FOREIGN_OBJECTS[name]}
+    assert not (tmp_path / "upload.json").exists()
+
+
+def test_checksums_that_cannot_be_forged_are_compared(local, tmp_path):
+    """CRC32C can be; here only the SHA-256 differs."""
+    receipt, _ = upload(local, f"file://{tmp_path}/bucket", tmp_path / "upload.json", "val")
+    receipt["splits"]["val"]["sha256"] = "0" * 64
+    with pytest.raises(InputError, match=r"manifest\.json: not the manifest that was uploaded"):
+        shards_batches.open_split(receipt, "val")
+    shard = {"bytes": 3, "rows": 3, "crc32c": files.crc32c(b"abc"), "sha256": "0" * 64}
+    with pytest.raises(InputError, match=r"x: its SHA-256 differs from the manifest"):
+        shards_manifest.verify(b"abc", {"compression": "none", "record_bytes": 1}, shard, "x")
 
 
 # Docs

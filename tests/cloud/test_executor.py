@@ -6,6 +6,7 @@ A VM is an empty folder with next to no environment, in which its startup-script
 import contextlib
 import datetime
 import io
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,9 +22,11 @@ import pytest
 import yaml
 from snakemake_interface_common.exceptions import WorkflowError
 
-from snakemake_executor_plugin_cloud_tpu import ExecutorSettings, internals, vm
+from snakemake_executor_plugin_cloud_tpu import Executor, ExecutorSettings, control, internals, vm
 from snakemake_executor_plugin_cloud_tpu import __main__ as command
+from snakemake_executor_plugin_cloud_tpu.control import Machine
 from snakemake_executor_plugin_cloud_tpu.settings import PRICES
+from tests.background import serving
 from tests.cloud import conftest, control_plane, snakemake_process
 from tests.cloud.control_plane import Plan
 
@@ -542,13 +546,14 @@ def test_the_table_of_prices_is_dated_and_goes_by_chips():
 
 def test_what_the_executor_needs_of_snakemake_beyond_its_interface_is_there():
     """Fails with the name of what has moved in another version of Snakemake."""
-    from snakemake import api, dag, workflow  # api first: the others import each other
+    from snakemake import api, dag, io, workflow  # api first: the others import each other
 
     assert api
     assert callable(workflow.Workflow.localrules)
     assert isinstance(workflow.Workflow.rules, property)
     assert callable(dag.DAG.needrun_jobs)
     assert "remote_execution_settings" in workflow.Workflow.__dataclass_fields__
+    assert isinstance(io._IOFile.is_directory, property)
 
     class Empty:
         rules = ()
@@ -557,3 +562,186 @@ def test_what_the_executor_needs_of_snakemake_beyond_its_interface_is_there():
         internals.keep_local(Empty(), "tpu_type")
     with pytest.raises(internals.MovedError, match=r"no workflow\.dag\.dag"):
         internals.remote_jobs(Empty())
+
+
+class Output(str):
+    """An output of a job, as in Snakemake."""
+
+    is_directory = False
+
+
+class Folder(Output):
+    is_directory = True
+
+
+JOB = SimpleNamespace(
+    name="train",
+    output=[Output("results/model.txt"), Folder("results/history")],
+    log=["logs/train.log"],
+    benchmark="benchmarks/train.tsv",
+)
+DECLARED = {"results/model.txt", "results/history/line", "results/history/deep/er", "logs/train.log", "benchmarks/train.tsv"}
+
+
+def archive_of(*entries):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, kind, target in [*((name, tarfile.REGTYPE, "") for name in sorted(DECLARED)), *entries]:
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname, entry.size = kind, target, 4 if kind == tarfile.REGTYPE else 0
+            archive.addfile(entry, io.BytesIO(b"new\n"))
+    return packed.getvalue()
+
+
+def end_of_job(packed, status=0):
+    """Let the executor take these results; return its error message or None, and what it logged."""
+    logged, found = [], {"smk-train/result.tar.gz": packed}
+    executor = SimpleNamespace(
+        bucket=SimpleNamespace(name="b"),
+        logger=SimpleNamespace(error=logged.append, info=logged.append),
+        _find=lambda task, name: found.get(name),
+        _names=lambda task, prefix: [],
+        _delete=lambda task: None,
+        _path=lambda task, name: name,
+    )
+    executor._unpack = lambda *arguments, **options: Executor._unpack(executor, *arguments, **options)
+    task = SimpleNamespace(machine=SimpleNamespace(name="smk-train"), job=JOB)
+    return Executor._end(executor, task, status), "\n".join(logged)
+
+
+def written(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+
+
+def test_all_declared_files_are_taken(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = [(name, tarfile.DIRTYPE, "") for name in ("results/history", "results/history/deep")]
+    assert end_of_job(archive_of(*folders)) == (None, "")
+    assert written(tmp_path) == DECLARED
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *[
+            (name, tarfile.REGTYPE, "")
+            for name in (
+                "Snakefile",
+                "scripts/train_model.py",
+                ".git/hooks/post-checkout",
+                ".venv/bin/python",
+                "results/other.txt",
+                "results/model.txt/x",
+                "results/historyx",
+                "results/history",
+                "results/history/../../Snakefile",
+                "./results/model.txt",
+                "results/history/../x",
+                "../outside",
+                "/tmp/outside",
+            )
+        ],
+        ("logs", tarfile.DIRTYPE, ""),
+        ("results/model.txt", tarfile.DIRTYPE, ""),
+        ("results/history/link", tarfile.SYMTYPE, "../../Snakefile"),
+        ("results/history/link", tarfile.SYMTYPE, "/etc"),
+        ("results/history/link", tarfile.LNKTYPE, "Snakefile"),
+        ("results/history/pipe", tarfile.FIFOTYPE, ""),
+        ("results/history/device", tarfile.CHRTYPE, ""),
+    ],
+    ids=lambda entry: f"{entry[0]}-{entry[1].decode()}",
+)
+@pytest.mark.parametrize("status", [0, 3])
+def test_everything_else_in_the_results_is_refused(tmp_path, monkeypatch, entry, status):
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "Snakefile").write_text("old\n")
+    monkeypatch.chdir(work)
+    message, logged = end_of_job(archive_of(entry), status)
+    assert "smk-train: the results hold 1 entries that this job does not declare" in message
+    assert repr(entry[0]) in message
+    assert f"train: {entry[0]!r} in the results was refused: " in logged
+    assert ("link or a special file" in logged) == (entry[1] not in (tarfile.REGTYPE, tarfile.DIRTYPE))
+    assert written(tmp_path) == {"work/Snakefile", "work/logs/train.log"}
+    assert (work / "Snakefile").read_text() == "old\n"
+
+
+def test_a_damaged_archive_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for packed in (b"no archive", archive_of()[:-30]):
+        with pytest.raises(Exception, match=r"^train: the results are not a readable archive"):
+            end_of_job(packed)
+
+
+def test_a_vm_packs_links_as_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work/results/history").mkdir(parents=True)
+    (tmp_path / "work/results/model.txt").write_text("new\n")
+    (tmp_path / "work/results/history/line").symlink_to("../model.txt")
+    os.link("work/results/model.txt", "work/results/history/deep")
+    packed = vm.pack({"results": ["results/model.txt", "results/history"]})
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        assert {each.name for each in archive if each.isfile() and each.size == 4} == {
+            "results/model.txt",
+            "results/history/line",
+            "results/history/deep",
+        }
+
+
+def test_a_vm_of_another_job_is_never_deleted():
+    """The names come from the bucket."""
+    deleted, names = [], ["vms/production-server", "vms/smk-train-1x", "vms/smk-train-1-r1x"]
+    executor = SimpleNamespace(
+        logger=SimpleNamespace(info=lambda text: None),
+        _archive=lambda task: (b"", "digest"),
+        _names=lambda task, prefix: names,
+        _get=lambda task, name: b'{"zone": "zone-a", "created": 0, "kind": "x"}',
+        _find=lambda task, name: b"another digest",
+        _put=lambda task, name, content: None,
+        _delete=lambda task: deleted.append(task.machine.name),
+    )
+    task = SimpleNamespace(name="smk-train-1", machine=None, kind="x", number=0, created=0.0, ready=False)
+    with contextlib.suppress(Exception):
+        Executor._prepare(executor, task)
+    assert deleted == []
+    assert task.ready
+    assert task.number == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scopes_of_a_vm(kind):
+    """Storage and what its deletion needs; the Cloud TPU API has one scope for everything."""
+    with control_plane_of(kind) as (plane, requests):
+        plane.create(Machine("smk-x", "zone-a"), KINDS[kind], "script", 60, {})
+    (request,) = requests
+    if kind == "compute":
+        (account,) = request["serviceAccounts"]
+        assert account["email"] == "vm@tests.iam.gserviceaccount.com"
+        assert sorted(scope.rpartition("/")[2] for scope in account["scopes"]) == ["compute", "devstorage.read_write"]
+    else:
+        account = request["tpu"]["nodeSpec"][0]["node"]["serviceAccount"]
+        assert account["email"] == "vm@tests.iam.gserviceaccount.com"
+        assert account["scope"] == ["https://www.googleapis.com/auth/cloud-platform"]
+
+
+@contextlib.contextmanager
+def control_plane_of(kind):
+    """Yield a control plane that talks to loopback, and the bodies of its requests."""
+    requests = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b'{"name": "operation"}')
+
+        def log_message(self, *_):
+            pass
+
+    with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        account = "vm@tests.iam.gserviceaccount.com"
+        settings = ExecutorSettings(project="tests", zones="zone-a", service_account=account, compute_endpoint=url, tpu_endpoint=url)
+        yield control.connect(KINDS[kind], settings), requests

@@ -8,7 +8,9 @@ import pytest
 
 from gpraflow.core import files
 from gpraflow.core.errors import GpraflowError, InputError
+from tests.conftest import ROOT
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT / "scripts")}
 WRITE_AND_WAIT = """
 import sys, time
 from gpraflow.core import files
@@ -62,6 +64,20 @@ def test_the_temporary_file_of_a_live_process_is_left_alone(root, tmp_path):
             process.kill()
     files.write_text(target, "again")
     assert sorted(path.name.rpartition("-")[2] for path in tmp_path.iterdir()) == ["b.txt", "b.txt"]  # the other one is strain-b's
+
+
+def test_the_temporary_file_of_another_machine_is_left_alone(tmp_path):
+    """Of ``b.txt`` on machine node-1, not of ``99-b.txt`` on machine node; process 4194304 is above the largest on Linux."""
+    program = "import socket, sys; socket.gethostname = lambda: sys.argv[1]; from gpraflow.core import files; print(files.HOST)"
+    hosts = [
+        subprocess.run([sys.executable, "-c", program, name], capture_output=True, text=True, check=True, env=ENVIRONMENT).stdout.strip()
+        for name in ("node", f"node-{4194304}")
+    ]
+    theirs = tmp_path / f".partial-{hosts[1]}-99-b.txt"
+    theirs.write_text("half")
+    write = f"import sys; from gpraflow.core import files; files.HOST = {hosts[0]!r}; files.write_text(sys.argv[1], 'whole')"
+    subprocess.run([sys.executable, "-c", write, str(tmp_path / "99-b.txt")], check=True, env=ENVIRONMENT)
+    assert theirs.read_text() == "half"
 
 
 @pytest.mark.parametrize(

@@ -356,11 +356,6 @@ def test_digests_of_input_files(tmp_path):
     assert findings.digests(data, largest=2)[0]["sha256"] == "not computed: larger than 2 bytes"
 
 
-def test_passwords_in_the_config_stay_out():
-    found = findings.without_secrets({"fetch": {"mirrors": ["https://me:secret@example.org/{file}?key=secret"], "retries": 6}})
-    assert found == {"fetch": {"mirrors": ["https://example.org/{file}"], "retries": 6}}
-
-
 def test_cost_is_summed_by_rule(tmp_path):
     head = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
     (tmp_path / "count_reads.a.1.tsv").write_text(head + "10.0\t0:00:10\t100.5\t0\t0\t0\t0\t0\t0\t7200.0\n")

@@ -10,7 +10,7 @@ from docs.hooks import api_reference, cli_reference, config_reference, github_ma
 
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "config/README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "config/README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +165,11 @@ def test_commands_in_the_documentation_are_accepted(path, parser):
 
 def test_the_tutorial_has_commands_to_check():
     assert len(list(commands_of((ROOT / "docs/tutorial.md").read_text()))) == 3
+
+
+def test_the_tests_that_the_security_page_names_are_there():
+    text = (ROOT / "SECURITY.md").read_text()
+    rows = re.findall(r"^\| [^|]+ \| [^|]+ \| (`tests/[^|]+`) \|$", text, flags=re.MULTILINE)
+    named = {path for row in rows for path in re.findall(r"`([^`]+)`", row)}
+    assert len(rows) > 9
+    assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []

@@ -273,6 +273,6 @@ rule plot_expression:
         sheet_path=PLAN.config["counts"]["sample_sheet"],
         cells=PLAN.config["counts"]["cells"],
         scale=PLAN.config["counts"]["scale"],
-        unit=PLAN.input_unit,
+        unit=lambda wildcards: PLAN.input_unit,
     script:
         "../../scripts/plot_expression.py"

@@ -2,6 +2,7 @@ import re
 
 from gpraflow.app.plan import LIBRARY, SIMULATED
 from gpraflow.core import dependencies, resources
+from gpraflow.core.urls import SecretUrl
 
 
 wildcard_constraints:

@@ -51,7 +51,8 @@ rule evaluate_model:
         datasets=PLAN.scored,
         independent=list(PLAN.independent),
         split_method=PLAN.config["split"]["method"],
-        titles=[PLAN.title_of(dataset) for dataset in PLAN.scored],
+        # Snakemake looks for wildcards in texts, but not in those of functions.
+        titles=lambda wildcards: [PLAN.title_of(dataset) for dataset in PLAN.scored],
         extras=[PLAN.extras_of(dataset) for dataset in PLAN.scored],
         transform=PLAN.config["input"]["transform"],
         strand=PLAN.config["assay"]["strand"],
@@ -120,7 +121,7 @@ rule plot_predictions:
     params:
         code=code_of("plot_predictions"),
         title=lambda wildcards: PLAN.title_of(wildcards.dataset),
-        unit=PLAN.unit,
+        unit=lambda wildcards: PLAN.unit,
         hexagons=PLAN.config["plots"]["hexagons"],
     script:
         "../../scripts/plot_predictions.py"
@@ -151,7 +152,7 @@ rule plot_subgroups:
     params:
         code=code_of("plot_subgroups"),
         title=lambda wildcards: PLAN.title_of(wildcards.dataset),
-        unit=PLAN.unit,
+        unit=lambda wildcards: PLAN.unit,
     script:
         "../../scripts/plot_subgroups.py"
 

@@ -64,8 +64,8 @@ rule plot_motifs:
         runtime=10,
     params:
         code=code_of("plot_motifs"),
-        title=PLAN.title_of(PLAN.explained) if PLAN.explained else "",
-        unit=PLAN.unit,
+        title=lambda wildcards: PLAN.title_of(PLAN.explained) if PLAN.explained else "",
+        unit=lambda wildcards: PLAN.unit,
         logos=PLAN.config["explain"]["logos"],
         with_motifs=PLAN.with_motifs,
     script:

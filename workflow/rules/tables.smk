@@ -23,8 +23,8 @@ rule fetch_dataset:
         ),
         source=public_source,
         network={
-            "api": PLAN.config["fetch"]["api"],
-            "mirrors": PLAN.config["fetch"]["mirrors"],
+            "api": SecretUrl(PLAN.config["fetch"]["api"]),
+            "mirrors": [SecretUrl(url) for url in PLAN.config["fetch"]["mirrors"]],
             "retries": PLAN.config["fetch"]["retries"],
             "timeout": PLAN.config["fetch"]["timeout"],
             "offline": PLAN.config["fetch"]["offline"],

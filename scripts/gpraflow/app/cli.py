@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gpraflow import __version__
 from gpraflow.core import startup
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.core.urls import redacted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,8 +93,11 @@ def bucket_commands(commands: Any) -> None:
     inner = parser.add_subparsers(required=True, metavar="verify|delete")
     verify = inner.add_parser("verify", help="verify sizes and checksums of shards")
     verify.set_defaults(run=_verify_bucket)
-    delete = inner.add_parser("delete", help="delete shards and manifests from a bucket, and nothing else")
+    delete = inner.add_parser("delete", help="delete manifests and the shards that they list from a bucket, and nothing else")
     delete.add_argument("--yes", action="store_true", help="delete; without this option, only list what would be deleted")
+    delete.add_argument(
+        "--unlisted", action="store_true", help="also delete shards that no manifest lists, as an interrupted upload leaves them"
+    )
     delete.set_defaults(run=_delete_bucket)
     for command in (verify, delete):
         command.add_argument("url", help="bucket, as bucket.url in the config: file://folder or gs://bucket/folder")
@@ -270,7 +274,7 @@ def _verify_bucket(options: argparse.Namespace) -> None:
 def _delete_bucket(options: argparse.Namespace) -> None:
     from gpraflow.shards import upload
 
-    upload.delete(options.url, really=options.yes)
+    upload.delete(options.url, really=options.yes, unlisted=options.unlisted)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -301,12 +305,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except Exception as error:  # noqa: BLE001 (last chance to turn it into a message)
         if options.traceback:
-            traceback.print_exc()
+            print(redacted(traceback.format_exc()), end="", file=sys.stderr)
         ours = isinstance(error, GpraflowError)
         message = (
             str(error) if ours else f"{type(error).__name__}: {error} (a bug in gpraflow; gpraflow --traceback ... prints the traceback)"
         )
-        print(f"gpraflow: {message}", file=sys.stderr)
+        print(f"gpraflow: {redacted(message)}", file=sys.stderr)
         return REFUSED if isinstance(error, (InputError, ConfigError)) else FAILED
     return DONE
 

@@ -20,6 +20,22 @@ LIBRARY = "library"
 COLUMNS = ("sequence", "expression", "expression_sd", "n_reads", "group")  # columns that a sheet of independent data sets can name
 
 
+_PATHS = {  # section -> keys with a path or a bucket
+    "fetch": ["registry"],
+    "simulate": ["motifs"],
+    "reads": ["design"],
+    "counts": ["table", "sample_sheet", "cells"],
+    "input": ["table"],
+    "scaffold": ["file"],
+    "split": ["test_sequences"],
+    "bucket": ["url", "backup"],
+    "model": ["motifs"],
+    "training": ["initial_model"],
+    "evaluation": ["datasets"],
+    "explain": ["motifs"],
+}
+
+
 class Plan:
     """A run: the validated config and everything derived from it.
 
@@ -61,6 +77,7 @@ class Plan:
         configs.check_splits(config)
         segments.parse(config["scaffold"]["segments"])
         configs.check_transform(config)
+        configs.check_urls(config)
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
         self.scored = [*config["evaluation"]["splits"], *self.independent]
@@ -72,6 +89,7 @@ class Plan:
         self.from_bins = configs.from_bins(config)
         self.from_reads = configs.from_reads(config)
         self.sheet = self._load_sheet()
+        self._check_paths()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
         self.simulated_reads = [
@@ -148,6 +166,18 @@ class Plan:
             sheet.check_reads(rows, path)
         sheet.check_simulated(rows, self.fill(SIMULATED), required, path)
         return [dict(row) for row in rows]
+
+    def _check_paths(self) -> None:
+        """Check all paths of the config and of the sheets for wildcards."""
+        paths = {f"{section}.{key}": self.config[section][key] for section, keys in _PATHS.items() for key in keys}
+        paths |= {f"evaluation.dream.{key}": self.config["evaluation"]["dream"][key] for key in ("subsets", "public")}
+        paths |= {f"{self.config['evaluation']['datasets']}, {name}: table": entry["table"] for name, entry in self.independent.items()}
+        for row in self.sheet:
+            paths |= {
+                f"{self.config['counts']['sample_sheet']}, {sheet.column_of(row)}: {key}": row.get(key, "") for key in ("reads", "reads_2")
+            }
+        for key, path in {"data": self.config["data"], **paths}.items():
+            configs.check_path(self.fill(path), key)
 
     # Files
 

@@ -39,7 +39,7 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
     if not Path(path).is_file():
         raise InputError(f"{path}: this table of cell counts does not exist; check counts.cells")
     try:
-        table = pl.read_csv(Path(path), separator="\t", comment_prefix="#", infer_schema=False)
+        table = pl.read_csv(Path(path), separator="\t", comment_prefix="#", infer_schema=False, glob=False)
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path}: not a readable TSV file ({error})") from error
     for column in ("bin", "cells"):

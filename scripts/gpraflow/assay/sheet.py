@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from gpraflow.core import names
 from gpraflow.core.errors import ConfigError
 
 Row = dict[str, Any]
@@ -29,7 +30,7 @@ def split_files(cell: str) -> list[str]:
 
 
 def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
-    """Check that every bin has reads, both mates have the same number of files, and no file is listed twice.
+    """Check names of bins, which become file names; that each has reads, mates have equally many files, and no file is listed twice.
 
     Raises
     ------
@@ -39,6 +40,9 @@ def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
     owner: dict[str, str] = {}
     for number, row in _numbered(rows):
         where = f"{path}, row {number}: bin '{column_of(row)}'"
+        for key in ("bin", "replicate") if row.get("replicate") else ("bin",):
+            names.check(row[key], f"{path}, row {number}: {key}", ConfigError)
+        names.check(column_of(row), f"{path}, row {number}: replicate and bin", ConfigError)
         first, second = split_files(row.get("reads", "")), split_files(row.get("reads_2", ""))
         if not first:
             raise ConfigError(f"{where} has no reads; fill in the column reads, or give a table of counts as counts.table")

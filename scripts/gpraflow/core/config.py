@@ -10,6 +10,7 @@ import yaml
 
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, nearest
+from gpraflow.core.urls import SecretUrl, check_bucket, redacted
 
 EXPRESSION = "results/{run}/expression/promoters.parquet"  # table that is estimated from sorted bins
 
@@ -75,6 +76,35 @@ def check_transform(content: Mapping[str, Any]) -> None:
         raise ConfigError(f"training.bin_labels: normal needs expression in bins, but input.transform is {name}; set training.loss: mse")
     if content["evaluation"]["dream"]["dataset"]:
         raise ConfigError(f"input.transform: {name} changes the labels that evaluation.dream scores; set input.transform: none")
+
+
+def check_urls(content: Mapping[str, Any]) -> None:
+    """Check the URLs of the bucket and of checkpoint backups.
+
+    Raises
+    ------
+    ConfigError
+        If one has another scheme than ``file://`` and ``gs://``, or holds a key.
+    """
+    bucket = content["bucket"]
+    check_bucket(bucket["url"], "bucket.url")
+    if bucket["backup"]:
+        check_bucket(bucket["backup"], "bucket.backup")
+
+
+def check_path(path: str, where: str) -> None:
+    """Check that a path, with ``{run}`` and ``{data}`` replaced, has no braces, which Snakemake takes as wildcards.
+
+    Raises
+    ------
+    ConfigError
+        If it has.
+    """
+    if "{" in path or "}" in path:
+        raise ConfigError(
+            f"{where}: '{redacted(path)}' has a brace, which Snakemake takes as a wildcard; rename the file or folder (only {{run}} and "
+            "{data} are replaced)"
+        )
 
 
 def check_splits(content: dict[str, Any]) -> None:
@@ -203,7 +233,7 @@ def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, 
     except FileNotFoundError:
         raise ConfigError(f"fetch.registry: {path} does not exist") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({error})") from None
+        raise ConfigError(f"{path}: not valid YAML ({redacted(str(error))})") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: not a registry of data sets, which maps names to entries")
     registry = schemas.validate(content, schema, str(path))
@@ -249,6 +279,6 @@ def public_file(table: str, data: str, registry: dict[str, Any], origin: str) ->
         "file": name,
         "doi": entry["doi"],
         "checksum": file["checksum"],
-        "mirrors": file["mirrors"],
+        "mirrors": [SecretUrl(mirror) for mirror in file["mirrors"]],
         "registry": origin,
     }

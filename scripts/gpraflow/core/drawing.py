@@ -7,6 +7,8 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 from gpraflow.core import files
 
@@ -25,8 +27,18 @@ STYLE: dict[Any, Any] = {
 BLUE, VERMILION = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue and vermilion
 
 
+def _without_formulas(figure: Any) -> None:
+    """Draw text as it is: a ``$`` in a name or unit begins no formula. Exponents of logarithmic axes are formulas."""
+    axes = [axis for each in figure.axes for axis in (each.xaxis, each.yaxis) if isinstance(axis.get_major_formatter(), LogFormatter)]
+    exponents = {label for axis in axes for label in axis.get_ticklabels(which="both")}
+    for text in figure.findobj(Text):
+        if text not in exponents:
+            text.set_parse_math(False)
+
+
 def save(figure: Any, png: str | os.PathLike, svg: str | os.PathLike) -> None:
     """Write a figure as PNG and SVG and close it."""
+    _without_formulas(figure)
     for path, metadata in ((png, {"Software": None}), (svg, {"Date": None, "Creator": None})):
         with files.whole(path) as temporary, plt.rc_context(STYLE):
             figure.savefig(temporary, metadata=metadata, format=Path(path).suffix[1:], bbox_inches="tight")

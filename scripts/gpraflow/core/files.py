@@ -19,7 +19,7 @@ import google_crc32c
 from gpraflow.core.errors import GpraflowError, InputError
 
 BLOCK = 1 << 20
-HOST = re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
+HOST = re.sub(r"[^A-Za-z0-9.]", "_", socket.gethostname())  # without '-', which separates the parts of temporary names
 
 
 # Errors of writing itself; others that come up while a file is written have another cause.

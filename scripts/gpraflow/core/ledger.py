@@ -80,4 +80,4 @@ def write_lines(path: str | os.PathLike, lines: Iterable[tuple]) -> None:
 def load(paths: Sequence[str | os.PathLike]) -> pl.DataFrame:
     """Read ledgers as one table with the columns `COLUMNS`."""
     text = {"dataset": pl.String, "what": pl.String}  # names of bins can be numbers
-    return pl.concat([pl.read_csv(Path(path), separator="\t", schema_overrides=text) for path in paths])
+    return pl.concat([pl.read_csv(Path(path), separator="\t", schema_overrides=text, glob=False) for path in paths])

@@ -1,5 +1,6 @@
 """Logs of jobs: everything that a job prints, C++ libraries included, and errors as one message on the terminal."""
 
+import logging
 import os
 import sys
 import traceback
@@ -7,6 +8,14 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gpraflow.core.errors import GpraflowError
+from gpraflow.core.urls import redacted
+
+
+class _WithoutSecrets(logging.Formatter):
+    """Formatter of messages without passwords, signatures and tokens."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
 
 
 def log_to(path: str | os.PathLike) -> TextIO:
@@ -23,10 +32,14 @@ def log_to(path: str | os.PathLike) -> TextIO:
     os.dup2(log, 2)
     os.close(log)
 
+    handler = logging.StreamHandler()  # of libraries, such as urllib3's on retries, which quote URLs
+    handler.setFormatter(_WithoutSecrets())
+    logging.getLogger().addHandler(handler)
+
     def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        traceback.print_exception(kind, error, trace)
+        print(redacted("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr, flush=True)
         message = str(error) if isinstance(error, GpraflowError) else f"{kind.__name__}: {error} (a bug in gpraflow; traceback in {path})"
-        terminal.write(f"\ngpraflow: {message}\n\n")
+        terminal.write(f"\ngpraflow: {redacted(message)}\n\n")
 
     sys.excepthook = report
     return terminal

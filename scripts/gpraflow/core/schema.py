@@ -4,14 +4,16 @@ import copy
 import csv
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
-from gpraflow.core import resources
+from gpraflow.core import names, resources
 from gpraflow.core.errors import ConfigError, InputError, nearest
+from gpraflow.core.urls import redacted
 
 
 class Row(dict):
@@ -22,6 +24,21 @@ class Row(dict):
 
 # The C loader, where PyYAML has it, reads the config's schema in a tenth of the time; each job reads it again.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _check_pattern(validator: Any, pattern: str, instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
+    """Check a pattern as JSON schema does: ``$`` is the end of the text, not the place before a last line break as in Python."""
+    if validator.is_type(instance, "string") and not re.search(pattern.replace("$", r"\Z"), instance):
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _check_format(validator: Any, kind: str, instance: Any, schema: Any) -> Iterator[jsonschema.ValidationError]:
+    """Check ``format: name``, a name that becomes part of paths; the type is checked separately, but for keys of a mapping."""
+    if (validator.is_type(instance, "string") or "type" not in schema) and (problem := names.fault(instance)):
+        yield jsonschema.ValidationError(problem)
+
+
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _check_pattern, "format": _check_format})
 
 
 def load(name: str) -> dict[str, Any]:
@@ -75,7 +92,7 @@ def _message(error: jsonschema.ValidationError) -> str:
         if "number" in str(types) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
             hint = f" (text in YAML); write {re.sub('[eE]', '.0e', error.instance)}"
         return f"{key}: {error.instance!r} is not of type {types}{hint}"
-    return f"{key}: {error.message}"
+    return f"{key}: {error.message}" if key else error.message
 
 
 def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> dict[str, Any]:
@@ -87,10 +104,10 @@ def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> di
         With one line for each error: ``origin``, the key, what was found, what is expected.
     """
     filled = fill(content, schema)
-    validator = jsonschema.Draft202012Validator(schema)
+    validator = _Validator(schema)
     errors = sorted(validator.iter_errors(filled), key=lambda error: list(map(str, error.absolute_path)))
     if errors:
-        raise ConfigError("\n".join(f"{origin}: {_message(error)}" for error in errors))
+        raise ConfigError("\n".join(f"{origin}: {redacted(_message(error))}" for error in errors))
     return filled
 
 

@@ -20,7 +20,7 @@ def write(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]]) -> None:
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Read verdicts written by `write`."""
-    return pl.read_csv(Path(path), separator="\t", schema=COLUMNS).to_dicts()
+    return pl.read_csv(Path(path), separator="\t", schema=COLUMNS, glob=False).to_dicts()
 
 
 def show(rows: Iterable[Mapping[str, Any]], terminal: TextIO) -> None:

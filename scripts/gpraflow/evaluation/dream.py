@@ -200,7 +200,7 @@ def read_tables(paths: Sequence[str | os.PathLike], pairs: Sequence[str | os.Pat
 def _read_tsv(path: str | os.PathLike, columns: Sequence[str]) -> pl.DataFrame:
     if not Path(path).is_file():
         raise InputError(f"{path}: this file does not exist; check the path")
-    table = pl.read_csv(Path(path), separator="\t", infer_schema_length=None)
+    table = pl.read_csv(Path(path), separator="\t", infer_schema_length=None, glob=False)
     if missing := [name for name in columns if name not in table.columns]:
         raise InputError(
             f"{path}: no column '{missing[0]}' (the file has {', '.join(table.columns)}); give a table with {', '.join(columns)}"
@@ -375,7 +375,7 @@ def table_of(scored: Mapping[str, Mapping[str, Mapping[str, Any]]], name: str, p
     published
         Tab-separated file with ``metric``, ``team``, a column per subset, ``score``; lines that start with # are ignored.
     """
-    rows = pl.read_csv(Path(published), separator="\t", comment_prefix="#")
+    rows = pl.read_csv(Path(published), separator="\t", comment_prefix="#", glob=False)
     parts = []
     for metric, key in (("pearson_r_squared", "r2"), ("spearman_rho", "rho")):
         for mode, of_subsets in scored.items():

@@ -131,7 +131,13 @@ def evaluate_all(
     """
     both_strands = any(about["training"][key] for key in ("rc_augmentation", "rc_averaging"))
     context: dict[str, Any] = {"both_strands": both_strands, "transform": transform, "strand": strand}
-    distances, audited, scores, parts, compared = pl.read_parquet(Path(nearest)), pl.read_parquet(Path(audit)), {}, [], []
+    distances, audited, scores, parts, compared = (
+        pl.read_parquet(Path(nearest), glob=False),
+        pl.read_parquet(Path(audit), glob=False),
+        {},
+        [],
+        [],
+    )
     for (name, path), title, extra in zip(paths.items(), titles, extras, strict=True):
         rows = promoters.read(path)
         distance = distances_of(rows, distances, name)

@@ -111,7 +111,7 @@ def _contribution_logo(
     logo = pandas.DataFrame(heights, columns=list("ACGT"), index=window - begin + 1)
     logomaker.Logo(logo, ax=panels[0], color_scheme=_BASE_COLOURS, flip_below=False)
     panels[0].axhline(0, color="0.5", linewidth=0.6)
-    panels[0].set(ylabel=f"contribution\n({unit})", title=title.replace("$", r"\$"))  # a name is no formula
+    panels[0].set(ylabel=f"contribution\n({unit})", title=title)
     panels[0].set_xlim(logo.index[0] - 0.5, logo.index[-1] + 0.5)
     panels[-1].set_xlabel("position in the promoter (bp, 5' to 3')")
     if sites is not None:

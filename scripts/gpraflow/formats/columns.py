@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import polars as pl
+import polars.selectors as cs
 
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
@@ -78,6 +79,8 @@ def resolve_columns(
     """
     resolved = {}
     for role, column in columns.items():
+        if role == "*" or (role.startswith("^") and role.endswith("$")):
+            raise ConfigError(f"{path}: a column named '{role}' would be taken as a pattern of columns; rename it")
         if column == "auto":
             if header and role in names:
                 resolved[role] = role
@@ -154,7 +157,7 @@ def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) ->
     for role, name in columns.items():
         if (rows.schema[name].is_nested() and role != "bin_cells") or rows.schema[name] == pl.Binary:
             raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; expected text or numbers")
-    rows = rows.select(pl.col(ROW).alias("row"), **{role: pl.col(name) for role, name in columns.items()})
+    rows = rows.select(pl.col(ROW).alias("row"), **{role: cs.by_name(name) for role, name in columns.items()})
     labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("name", "group", "split", "source", "barcode") if role in columns]
     rows = rows.with_columns(pl.when(label != "").then(label) for label in labels)
     return rows

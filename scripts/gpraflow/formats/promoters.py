@@ -44,7 +44,7 @@ def read(path: str | os.PathLike) -> pl.DataFrame:
 def scan(path: str | os.PathLike) -> pl.LazyFrame:
     """Open a promoter table lazily, without loading it into memory; errors as `read`."""
     try:
-        table = pl.scan_parquet(Path(path))
+        table = pl.scan_parquet(Path(path), glob=False)
         schema = table.collect_schema()
     except FileNotFoundError:
         raise InputError(f"{path}: this promoter table does not exist") from None

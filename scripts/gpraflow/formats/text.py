@@ -86,7 +86,7 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
                     block.write_parquet(parts[-1])
 
                 yield part
-                pl.scan_parquet(parts).sink_parquet(temporary, compression="zstd", maintain_order=True)
+                pl.scan_parquet(parts, glob=False).sink_parquet(temporary, compression="zstd", maintain_order=True)
         else:
             with gzip.open(temporary, "wb", compresslevel=6) if path.suffix == ".gz" else open(temporary, "wb") as handle:
                 yield to(handle)
@@ -156,7 +156,7 @@ def text_blocks(stream: Iterable[bytes], kind: str, header: bool, path: Path) ->
 def parquet_blocks(path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
     first = 1
     try:
-        for rows in pl.scan_parquet(path).collect_batches(chunk_size=_PARQUET_ROWS, maintain_order=True):
+        for rows in pl.scan_parquet(path, glob=False).collect_batches(chunk_size=_PARQUET_ROWS, maintain_order=True):
             if rows.height:
                 yield rows.with_columns(pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(ROW)), rows.columns
             first += rows.height
@@ -269,7 +269,7 @@ def _check_cells(text: bytes, first: int, expected: int, separator: str, path: P
     quoted = separator == "," and b'"' in text
     if not quoted and not thorough and text.count(separator.encode()) == text.count(b"\n") * (expected - 1):
         return  # a short row can be masked by a long one here, but Polars rejects the long one
-    for number, line in enumerate(text.decode(errors="replace").splitlines(), start=first):
+    for number, line in enumerate(text.decode(errors="replace").removesuffix("\n").split("\n"), start=first):
         cells = len(next(csv.reader([line]))) if quoted else line.count(separator) + 1
         if cells != expected:
             raise InputError(f"{path}, row {number}: {cells} cells, expected {expected}")

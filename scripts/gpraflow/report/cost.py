@@ -41,7 +41,7 @@ def read(folder: str | os.PathLike) -> pl.DataFrame:
     rows = []
     for path in sorted(Path(folder).glob("*.tsv")):
         try:
-            job = pl.read_csv(path, separator="\t", infer_schema=False).select("s", "cpu_time", "max_rss").row(-1, named=True)
+            job = pl.read_csv(path, separator="\t", infer_schema=False, glob=False).select("s", "cpu_time", "max_rss").row(-1, named=True)
             wall, cores, memory = (None if job[name] in (None, *_UNKNOWN) else float(job[name]) for name in ("s", "cpu_time", "max_rss"))
         except (pl.exceptions.PolarsError, ValueError, IndexError) as error:
             raise InputError(f"{path}: not a Snakemake benchmark file ({error}); remove it") from error

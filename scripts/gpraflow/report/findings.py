@@ -1,6 +1,5 @@
 """Warnings, notes and key figures of a run."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import polars as pl
 
 from gpraflow.core import files
-from gpraflow.core.errors import shown_url
 from gpraflow.evaluation.metrics import FEWEST
 from gpraflow.report.parts import interval, number, probability
 
@@ -243,12 +241,3 @@ def _percent(share: float) -> str:
 
 def _clock(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def without_secrets(value: Any) -> Any:
-    """Return a part of the config with passwords and queries removed from its URLs."""
-    if isinstance(value, Mapping):
-        return {key: without_secrets(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_secrets(inner) for inner in value]
-    return shown_url(value) if isinstance(value, str) and re.match(r"https?://", value) else value

@@ -15,10 +15,11 @@ from typing import Any
 
 from gpraflow.core import config as configs
 from gpraflow.core import ledger, provenance
+from gpraflow.core.urls import without_secrets
 from gpraflow.models.about import read as read_about
 from gpraflow.report import accounting
 from gpraflow.report.assumptions import assumptions
-from gpraflow.report.findings import card, digests, facts, noted, notes_of, warnings_of, without_secrets
+from gpraflow.report.findings import card, digests, facts, noted, notes_of, warnings_of
 from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json, read_table, shape, table
 
 SECTIONS = {

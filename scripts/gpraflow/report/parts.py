@@ -3,6 +3,7 @@
 import base64
 import csv
 import html
+import io
 import json
 import os
 import re
@@ -87,7 +88,7 @@ def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
     """
     again = "remove the file and run the same command again"
     try:
-        lines = list(csv.reader(Path(path).read_text(encoding="utf-8").splitlines(), delimiter="\t"))
+        lines = list(csv.reader(io.StringIO(Path(path).read_text(encoding="utf-8")), delimiter="\t"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: this table cannot be read ({error}); {again}") from error
     if not lines or not lines[0]:
@@ -214,8 +215,8 @@ def caption(text: str, *, unit: str, bootstrap: int, max_edits: int, title: str 
 
 
 def _plain(text: str) -> str:
-    """Escape reStructuredText markup."""
-    return re.sub(r"([^\w\s])", r"\\\1", text)
+    """Escape reStructuredText markup; line separators, such as U+2028, become blanks."""
+    return re.sub(r"([^A-Za-z0-9 ])", r"\\\1", " ".join(text.split()))
 
 
 def number(value: float | None, digits: int = 3) -> str:

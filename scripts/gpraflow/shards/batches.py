@@ -4,6 +4,7 @@ Both are reproducible for a given seed and epoch, can start at any step and divi
 dropped (training) or padded and masked (evaluation), so that shapes are static.
 """
 
+import hashlib
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -70,7 +71,7 @@ def open_split(receipt: dict[str, Any], split: str) -> Split:
     bucket, entry = connect.connect(receipt["bucket"]), receipt["splits"][split]
     content = bucket.get(entry["manifest"])
     where = f"{receipt['bucket']}/{entry['manifest']}"
-    if files.crc32c(content) != entry["crc32c"]:
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise InputError(f"{where}: not the manifest that was uploaded; upload again (snakemake --forcerun upload_shards)")
     return Split(split, shards_manifest.parse_manifest(content, where), bucket)
 

@@ -2,19 +2,20 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
-from gpraflow.core import files
-from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.core import files, names
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.progress import Progress, amount
 from gpraflow.shards import manifest as shards_manifest
 from gpraflow.storage.base import PARALLEL, Bucket, Entry, conflict
 from gpraflow.storage.connect import connect
 
 _MANIFEST = "manifest.json"
+_SHOWN = 20  # kept objects that are listed by name
 
 
 def upload(
@@ -29,9 +30,9 @@ def upload(
     """Upload shards and manifests to a bucket, and write a receipt.
 
     Objects with the expected CRC32C are skipped; the others are uploaded in parallel and verified. An object is replaced only if it has not
-    changed since the upload began, so that one of two concurrent runs with different shards stops. An outdated manifest is deleted first
-    and the new one is uploaded last, so that all shards listed in a manifest are complete. Then shards of an earlier upload of the split
-    are deleted; other objects in the bucket are not changed.
+    changed since the upload began, so that one of two concurrent runs with different shards stops. The manifest is uploaded last; until
+    then an earlier manifest stays, since it says which objects are ours: only shards that it lists are replaced or deleted. All other
+    objects in the bucket are kept.
 
     Parameters
     ----------
@@ -55,7 +56,8 @@ def upload(
     ConfigError
         If the bucket is in another location.
     GpraflowError
-        If the bucket cannot be written, an uploaded object is damaged, or another run writes to the bucket.
+        If the bucket cannot be written, an uploaded object is damaged, another run writes to the bucket, or an object of the same name
+        is there that no manifest lists.
     """
     bucket = connect(url)
     if location and (actual := bucket.location()) is not None and actual.lower() != location.lower():
@@ -97,18 +99,21 @@ class _Upload:
                     f"{path}: missing or different from its manifest; write the shards again (snakemake --forcerun shard_tfrecords)"
                 )
         there = [name.removeprefix(f"{self.split}/") for name in self.bucket.names(f"{self.split}/")]
-        stale = [name for name in there if shards_manifest.is_shard_name(name, self.split) and name not in self.expected]
+        ours = _listed(self.bucket, self.split, there)
+        stale = [name for name in there if name in ours and name not in self.expected]
         known = [name for name in there if name in self.expected] + stale
+        for name in there:
+            if shards_manifest.is_shard_name(name, self.split) and name not in ours and name not in self.expected:
+                self.say(f"{self.split}/{name}: kept, since no manifest lists it")
         self.seen = dict(zip(known, self.pool.map(self._find, known), strict=True))
         missing = [name for name, crc32c in self.expected.items() if not self._holds(name, crc32c)]
-        if self.local.name in missing and (old := self.seen.get(self.local.name)):
-            self.bucket.delete(f"{self.split}/{self.local.name}", old)
-            self.seen[self.local.name] = None
-        self._send(missing)
-        for name in stale:
-            if entry := self.seen[name]:
-                self.bucket.delete(f"{self.split}/{name}", entry)
-                self.say(f"{self.split}/{name}: deleted, a shard of an earlier upload")
+        if foreign := [name for name in missing if self.seen.get(name) and name not in ours]:
+            raise GpraflowError(
+                f"{self.bucket.url}/{self.split}/{foreign[0]}: differs from what is to be uploaded, and no manifest of gpraflow lists it, "
+                f"so it is kept{f', as are {len(foreign) - 1} others' if len(foreign) > 1 else ''}; choose another folder (bucket.url) or, "
+                f"if another upload was interrupted, remove what it left: gpraflow bucket delete --unlisted --yes {self.bucket.url}"
+            )
+        self._send(missing, stale)
         if missing:
             self._check()
         return {"manifest": f"{self.split}/{self.local.name}", "rows": self.manifest["rows"], **files.digests(self.local)}
@@ -124,8 +129,8 @@ class _Upload:
         entry = self.seen.get(name)
         return entry is not None and entry.crc32c == crc32c
 
-    def _send(self, missing: list[str]) -> None:
-        """Upload missing objects, the manifest last."""
+    def _send(self, missing: list[str], stale: list[str]) -> None:
+        """Upload missing shards, delete stale ones, and upload the manifest."""
         sizes = {name: (self.local.parent / name).stat().st_size for name in missing}
         with Progress("upload_shards", self.split, 0, sum(sizes.values()), self.terminal) as progress:
 
@@ -139,8 +144,15 @@ class _Upload:
                 if name in shards_first:
                     next(sent)
                 elif name in missing:
+                    self._delete(stale)
                     put(name)
                 self.say(f"{self.split}/{name}: {'uploaded' if name in missing else 'already there'}")
+
+    def _delete(self, stale: list[str]) -> None:
+        for name in stale:
+            if entry := self.seen[name]:
+                self.bucket.delete(f"{self.split}/{name}", entry)
+                self.say(f"{self.split}/{name}: deleted, a shard of an earlier upload")
 
     def _check(self) -> None:
         """Check all objects again, because another run may have replaced them."""
@@ -196,17 +208,19 @@ def verify(url: str, say: Callable[[str], None] = print) -> None:
         )
 
 
-def delete(url: str, say: Callable[[str], None] = print, *, really: bool) -> None:
-    """Delete shards and manifests from a bucket, manifests first; other objects are not changed.
+def delete(url: str, say: Callable[[str], None] = print, *, really: bool, unlisted: bool = False) -> None:
+    """Delete manifests and the shards that they list from a bucket, each manifest after its shards; all other objects are kept.
 
     Parameters
     ----------
     url
         URL of the bucket, as in `upload`.
     say
-        Called with one line per object.
+        Called with one line per object that is deleted, and with those that are kept.
     really
         Delete the objects; otherwise only list them (dry run).
+    unlisted
+        Also delete objects in the bucket that are named like shards but that no manifest lists, as an interrupted upload leaves them.
 
     Raises
     ------
@@ -214,13 +228,28 @@ def delete(url: str, say: Callable[[str], None] = print, *, really: bool) -> Non
         If an object cannot be deleted; the remaining objects are kept.
     """
     bucket = connect(url)
-    ours = [f"{split}/{name}" for split, names in _splits(bucket).items() for name in names]
-    for name in sorted(ours, key=lambda name: not name.endswith(f"/{_MANIFEST}")):
+    everything, ours = bucket.names(""), []
+    for split, there in _splits(bucket).items():
+        listed = _listed(bucket, split, there)
+        chosen = [name for name in there if name in listed or (unlisted and name != _MANIFEST)]
+        ours += [f"{split}/{name}" for name in sorted(chosen, key=lambda name: name == _MANIFEST)]
+    for name in ours:
         if really and (entry := bucket.find(name)):
             bucket.delete(name, entry)
         say(f"{bucket.url}/{name}: {'removed' if really else 'would be removed'}")
     if not ours:
         say(f"{bucket.url}: no shards here")
+    kept = sorted(set(everything) - set(ours))
+    for name in kept[:_SHOWN]:
+        say(f"{bucket.url}/{name}: kept, since no manifest of gpraflow lists it")
+    if len(kept) > _SHOWN:
+        say(f"{bucket.url}: {len(kept) - _SHOWN} other objects: kept")
+
+
+def _listed(bucket: Bucket, split: str, there: Sequence[str]) -> set[str]:
+    """Return the names of a split's objects that are ours: the manifest and the shards that it lists."""
+    listed = shards_manifest.named(bucket.get(f"{split}/{_MANIFEST}"), split) if _MANIFEST in there else set()
+    return listed | {_MANIFEST} if listed else set()
 
 
 def _splits(bucket: Bucket) -> dict[str, list[str]]:
@@ -234,6 +263,19 @@ def _splits(bucket: Bucket) -> dict[str, list[str]]:
 
 
 def read_receipt(path: str | os.PathLike) -> dict[str, Any]:
-    """Read the receipt written by `upload`."""
-    with open(path, encoding="utf-8") as handle:
-        return json.load(handle)
+    """Read the receipt written by `upload`.
+
+    Raises
+    ------
+    InputError
+        If it is not a receipt, or names other objects than manifests of splits.
+    """
+    again = "upload again (snakemake --forcerun upload_shards)"
+    try:
+        receipt = json.loads(Path(path).read_text(encoding="utf-8"))
+        for split, entry in receipt["splits"].items():
+            if entry["manifest"] != f"{names.check(split, f'{path}, splits')}/{_MANIFEST}":
+                raise InputError(f"{path}, splits.{split}.manifest: {entry['manifest']!r}, expected '{split}/{_MANIFEST}'; {again}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a receipt of an upload ({type(error).__name__}: {error}); {again}") from error
+    return receipt

@@ -1,6 +1,6 @@
 """Opening of a bucket by URL."""
 
-from gpraflow.core.errors import ConfigError
+from gpraflow.core.urls import check_bucket
 from gpraflow.storage.base import Bucket
 from gpraflow.storage.local import FileBucket
 
@@ -11,16 +11,13 @@ def connect(url: str) -> Bucket:
     Raises
     ------
     ConfigError
-        If the URL has another form.
+        If the URL has another form, or holds a key.
     GpraflowError
         If no credentials are available.
     """
-    if url.startswith("file://") and len(url) > len("file://"):
+    check_bucket(url, "bucket.url")
+    if url.startswith("file://"):
         return FileBucket(url)
-    if url.startswith("gs://"):
-        from gpraflow.storage.google import GoogleBucket  # slow import (about 1 s), needed for gs:// only
+    from gpraflow.storage.google import GoogleBucket  # slow import (about 1 s), needed for gs:// only
 
-        return GoogleBucket(url)
-    raise ConfigError(
-        f"bucket.url: '{url}' must start with file:// (a folder, absolute or relative to the working directory) or gs:// (Google's storage)"
-    )
+    return GoogleBucket(url)

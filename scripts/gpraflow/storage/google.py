@@ -20,7 +20,8 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from gpraflow.core import files
-from gpraflow.core.errors import ConfigError, GpraflowError, InputError, reason_of
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.core.urls import reason_of, redacted, shown_url
 from gpraflow.storage.base import Entry, conflict
 
 CHUNK = 32 << 20  # bytes per chunk of a resumable upload; a broken connection loses at most one chunk
@@ -40,7 +41,7 @@ class GoogleBucket:
         self.url = url.rstrip("/")
         match = re.fullmatch(rf"gs://({_NAME})(?:/(.+))?", self.url)
         if not match:
-            raise ConfigError(f"bucket.url: '{url}' is not a Google bucket URL; expected gs://name or gs://name/folder")
+            raise ConfigError(f"bucket.url: '{shown_url(url)}' is not a Google bucket URL; expected gs://name or gs://name/folder")
         self._prefix = f"{match[2]}/" if match[2] else ""
         self._where = f"gs://{match[1]}"
         with _with_advice(self._where):
@@ -198,10 +199,10 @@ def _refused(where: str, error: answers.GoogleAPICallError) -> GpraflowError:
 def _reason(error: BaseException) -> str:
     """Return the server's status and message, or the connection error."""
     if isinstance(error, access.GoogleAuthError) and error.args and isinstance(error.args[0], str):
-        return error.args[0]
+        return redacted(error.args[0])
     response: Any = getattr(error, "response", None)
     try:
-        return f"{response.status_code} {response.json()['error']['message']}"
+        return redacted(f"{response.status_code} {response.json()['error']['message']}")
     except (AttributeError, ValueError, KeyError, TypeError):  # no response, or an unusual one
         pass
     if response is not None:

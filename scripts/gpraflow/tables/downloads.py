@@ -17,9 +17,10 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from gpraflow.core import files
-from gpraflow.core.errors import ConfigError, GpraflowError, InputError, nearest, reason_of, shown_url
+from gpraflow.core import files, names
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError, nearest
 from gpraflow.core.progress import Progress, amount
+from gpraflow.core.urls import reason_of, shown_url
 
 try:
     import fcntl
@@ -148,7 +149,7 @@ def fetch(path: str | os.PathLike, source: Source, network: Network, terminal: T
     Raises
     ------
     ConfigError
-        If the DOI is not a Zenodo DOI, or the checksum algorithm is unknown.
+        If the DOI is not a Zenodo DOI, the checksum algorithm is unknown, or a name cannot be part of a path.
     InputError
         If the record or file does not exist on Zenodo, or ``path`` holds a different file.
     GpraflowError
@@ -166,6 +167,8 @@ class _Fetch:
         self.about_part = path.with_name(path.name + ".part.json")
         self.about = path.with_name(path.name + ".fetched.json")
         self.where = f"{source.registry}, {source.dataset}"
+        names.check(source.dataset, f"{source.registry}, data set", ConfigError)
+        names.check(source.file, f"{self.where}, file", ConfigError)
         self.session = _session(network, self.say)
         self.answer: tuple[_Expected, str] | None = None
 
