@@ -1,7 +1,11 @@
 """The configs of other organisms: each is planned by a dry run, and reads, tokenises and models a library of its shape."""
 
 import gzip
+import os
 import re
+import subprocess
+import sys
+import venv
 
 import numpy as np
 import polars as pl
@@ -100,6 +104,25 @@ def test_a_library_of_that_shape_is_read_tokenised_and_modelled(tmp_path, monkey
     assert predicted.shape == (ROWS, 1)
     assert np.isfinite(predicted).all()
     assert predicted.std() > 0
+
+
+def test_a_wrong_motif_file_stops_the_workflow_before_its_first_job(checkout):
+    (checkout / "wrong.meme").write_text("MEME version 4\n\nMOTIF a\nletter-probability matrix: w= 1\n0.9 0.1 0.1 0.1\n")
+    done = snakemake(checkout, "--configfile", "config/utr5.yaml", "--config", "model={motifs: wrong.meme}")
+    assert done.returncode != 0
+    assert "model.motifs: wrong.meme, line 5: the probabilities add up to 1.2, not 1" in done.stderr
+    assert not (checkout / "results").exists()
+
+
+def test_a_python_in_a_folder_with_a_blank_stops_the_workflow_too(checkout, tmp_path):
+    (tmp_path / "a b").mkdir()
+    venv.create(tmp_path / "a b/environment", symlinks=True)
+    python = tmp_path / "a b/environment/bin/python"
+    paths = os.pathsep.join(path for path in sys.path if path)
+    command = [str(python), "-m", "snakemake", "--cores", "1", "-n", "--configfile", "config/utr5.yaml"]
+    done = subprocess.run(command, cwd=checkout, text=True, capture_output=True, timeout=300, env=os.environ | {"PYTHONPATH": paths})
+    assert done.returncode != 0
+    assert f"{python}: the path of Python has the character ' ', which Snakemake cannot run; move the environment" in done.stdout
 
 
 def test_a_window_of_500_bp_is_modelled():

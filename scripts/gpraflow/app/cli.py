@@ -91,7 +91,9 @@ def explain_command(commands: Any) -> None:
     parser.add_argument(
         "--gradients", action="store_true", help="approximate effects by gradients: much faster than predicting mutants, less accurate"
     )
-    parser.add_argument("--motifs", default="", metavar="FILE", help="known motifs: a JASPAR file or jaspar2026_yeast (default)")
+    parser.add_argument(
+        "--motifs", default="", metavar="FILE", help="known motifs: a JASPAR, MEME or TRANSFAC file (default: jaspar2026_yeast)"
+    )
     parser.add_argument(
         "--motif-promoters", type=_positive, default=200, metavar="N", help="search the first N promoters for motifs (default 200)"
     )

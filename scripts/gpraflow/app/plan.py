@@ -85,7 +85,7 @@ class Plan:
         self.from_simulation = self.from_reads and bool(self.simulated_reads)
         self.architecture = registry.describe(model["name"])
         self.model = {"name": model["name"], "preset": preset, "sizes": sizes, "scaffold": config["scaffold"]["name"]}
-        self.motifs = (self.motif_file("model") or []) if self.architecture.motifs else []
+        self.motifs: str | list[str] = (self.motif_file("model") or []) if self.architecture.motifs else []
         self._check_needed_motifs()
 
     def fill(self, text: str) -> str:
