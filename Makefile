@@ -20,6 +20,8 @@ setup: .venv/ready
 .venv/ready: $(LOCK) pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "gpraflow needs Python 3.11 to 3.13; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=python3.12, for example."; exit 1; }
+	@$(PYTHON) -c 'import os, re, sys; sys.exit(bool(re.search(r"[\s\x27\"$$&;()<>|`\\]", os.getcwd())))' || \
+		{ echo "$$PWD: this path has white space, quotes or other special characters of the shell, and Snakemake cannot run Python from there. Move the folder to a path without them."; exit 1; }
 	@echo "Setting up .venv from $(LOCK)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)

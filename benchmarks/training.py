@@ -1,10 +1,12 @@
 """Training and prediction speed of a model, beside the machine's matrix multiplication.
 
-python benchmarks/training.py [--model slides] [--preset auto] [--sizes JSON] [--backend jax|tensorflow] [--batch-size 256] [--steps 20]
+python benchmarks/training.py [--model slides] [--preset auto] [--sizes JSON] [--length 110] [--backend jax|tensorflow] [--batch-size 256]
+    [--steps 20]
 Steps are those of `train_model`, predictions those of the model that it saves. The last line is JSON: train_per_s and predict_per_s
 (sequences), gflop_per_sequence (forward pass, counted by XLA; loops, as in an LSTM, once), achieved_gflops (three forward passes a training
 step: the backward pass costs two), sgemm_gflops (NumPy's float32 matrix product, all threads, in the same run), ratio_vs_sgemm,
-first_step_s (from the start of the process to the end of the first step), parameters.
+first_step_s (from the start of the process to the end of the first step), train_cpu_ms (CPU time of a sequence in training, all threads),
+peak_rss_mb (of training and predictions), parameters.
 """
 
 import json
@@ -34,9 +36,10 @@ def sgemm_gflops(side, repeats=10):
     return repeats * 2 * side**3 / 1e9 / lap.seconds
 
 
-def plan_of(name, preset, sizes):
-    """Return the run whose model this is; the rest of its config has the defaults."""
-    return plans.Plan(common.CONFIG | {"model": {"name": name, "preset": preset, "sizes": sizes}})
+def plan_of(name, preset, sizes, length):
+    """Return the run whose model this is, with a window of ``length`` bp; the rest of its config has the defaults."""
+    window = {"scaffold": common.CONFIG.get("scaffold", {}) | {"length": length}}
+    return plans.Plan(common.CONFIG | window | {"model": {"name": name, "preset": preset, "sizes": sizes}})
 
 
 def network(plan, rows):
@@ -53,13 +56,13 @@ def network(plan, rows):
     return core, [given[key] for key in plan.architecture.inputs]
 
 
-def gflop_per_sequence(name, preset, sizes):
+def gflop_per_sequence(name, preset, sizes, length):
     """Return GFLOP of a forward pass, as XLA counts them; for a process of its own, as the backend is JAX."""
     backend.select_backend("jax")
     import jax
 
     rows = 64
-    core, inputs = network(plan_of(name, preset, sizes), rows)
+    core, inputs = network(plan_of(name, preset, sizes, length), rows)
     values = [variable.value for variable in core.trainable_variables], [variable.value for variable in core.non_trainable_variables]
     lowered = jax.jit(lambda t, n, x: core.stateless_call(t, n, x, training=False)[0]).lower(*values, inputs)
     return lowered.compile().cost_analysis()["flops"] / rows / 1e9
@@ -71,6 +74,7 @@ def main():
     parser.add_argument("--model", default="slides", choices=[name for name in registry.REGISTRY if not registry.describe(name).baseline])
     parser.add_argument("--preset", default="auto")
     parser.add_argument("--sizes", type=json.loads, default={}, help="sizes to be other than the preset's, as JSON")
+    parser.add_argument("--length", type=int, default=110, help="of the window, in bp")
     parser.add_argument("--backend", default="jax", choices=["jax", "tensorflow"])
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=20)
@@ -79,7 +83,7 @@ def main():
     arguments = common.parse(parser, model="biochemical", batch_size=32, steps=2, predictions=1024, side=256)
     backend.select_backend(arguments.backend)
 
-    size, plan = arguments.batch_size, plan_of(arguments.model, arguments.preset, arguments.sizes)
+    size, plan = arguments.batch_size, plan_of(arguments.model, arguments.preset, arguments.sizes, arguments.length)
     core, inputs = network(plan, size)
     objective = objectives.Objective("mse", 1, 1.0, 0.0)
     training = plan.training_options()
@@ -98,7 +102,7 @@ def main():
     train(2)
     with common.timed() as lap:
         train(arguments.steps)
-    train_per_s = arguments.steps * size / lap.seconds
+    train_per_s, cpu = arguments.steps * size / lap.seconds, lap.cpu_seconds
     length, batch = plan.config["scaffold"]["length"], plan.config["prediction"]["batch_size"]
     predict = stepper.predictor(training_network.serving([core], objective, length, False, arguments.model), batch)
     tokens = np.random.default_rng(2).integers(0, 4, (arguments.predictions, length), dtype=np.uint8)
@@ -106,8 +110,9 @@ def main():
     with common.timed() as lap:
         predict(tokens)
     predict_per_s = len(tokens) / lap.seconds
+    peak = common.peak_rss_mb()
     sgemm = sgemm_gflops(arguments.side)
-    gflop = common.call("training", "gflop_per_sequence", arguments.model, arguments.preset, arguments.sizes)
+    gflop = common.call("training", "gflop_per_sequence", arguments.model, arguments.preset, arguments.sizes, arguments.length)
     common.finish(
         arguments,
         "NumPy's float32 matrix product",
@@ -119,6 +124,8 @@ def main():
         sgemm_gflops=round(sgemm, 1),
         ratio_vs_sgemm=round(3 * gflop * train_per_s / sgemm, 4),
         first_step_s=round(first, 1),
+        train_cpu_ms=round(1000 * cpu / (arguments.steps * size), 3),
+        peak_rss_mb=peak,
     )
 
 

@@ -19,6 +19,7 @@ def main(job):
         datasets=job.params.datasets,
         independent=job.params.independent,
         explained=job.params.explained,
+        foreign_motifs=job.params.foreign_motifs,
         now=datetime.datetime.now(datetime.UTC),
         **inputs,
     )

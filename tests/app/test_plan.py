@@ -3,7 +3,8 @@
 import pytest
 
 from gpraflow.app.plan import Plan
-from gpraflow.core.errors import ConfigError
+from gpraflow.core.errors import ConfigError, InputError
+from tests.conftest import ROOT
 
 TABLE = {"run": "mine", "input": {"table": "mine.tsv"}, "evaluation": {"datasets": ""}, "model": {"name": "baseline_kmer"}}
 SHEET = "bin\treads\tlower\tupper\tcells\nlow\tlow.fq.gz\t\t0\t100\nhigh\thigh_1.fq.gz,high_2.fq.gz\t0\t\t200\n"
@@ -114,3 +115,75 @@ def test_wrong_segments_stop_before_anything_runs():
     with pytest.raises(ConfigError, match=r"^scaffold\.segments: 'P100' is not a kind"):
         Plan(TABLE | {"scaffold": {"segments": "P100, B20"}})
     assert Plan(TABLE | {"scaffold": {"segments": "promoter 100, barcode 20"}}).table_of("library")["barcodes"] == "keep"
+
+
+# Motif files
+
+COMPACT = TABLE | {"model": {"name": "compact", "motifs": ""}}
+
+
+def test_a_motif_file_is_read_before_anything_runs_and_its_key_is_named(tmp_path):
+    (tmp_path / "mine.meme").write_text("MEME version 4\n\nMOTIF a\nletter-probability matrix: w= 1\n0.9 0.1 0.1 0.1\n")
+    (tmp_path / "good.jaspar").write_text(">a A\n1\n1\n1\n1\n")
+    message = r"^explain\.motifs: mine\.meme, line 5: the probabilities add up to 1\.2, not 1"
+    with pytest.raises(InputError, match=message):
+        Plan(TABLE | {"explain": {"motifs": "mine.meme"}}).check_motif_files()
+    with pytest.raises(InputError, match=r"^explain\.motifs: gone\.meme: this motif file does not exist"):
+        Plan(TABLE | {"explain": {"motifs": "gone.meme"}}).check_motif_files()
+    with pytest.raises(InputError, match=r"^model\.motifs: mine\.meme, line 5"):
+        Plan(COMPACT | {"model": {"name": "compact", "motifs": "mine.meme"}}).check_motif_files()
+    Plan(TABLE | {"explain": {"motifs": "mine.meme", "dataset": ""}}).check_motif_files()  # not read in this run
+    Plan(TABLE | {"explain": {"motifs": "{data}/good.jaspar"}, "data": str(tmp_path)}).check_motif_files()
+    Plan(TABLE).check_motif_files()  # the built-in set
+
+
+@pytest.mark.parametrize(("preset", "needs"), [("paper", False), ("small", True)])
+def test_compact_learns_without_known_motifs_and_biochemical_if_it_has_unknown_factors(preset, needs):
+    plan = Plan(COMPACT)
+    assert plan.motifs == []
+    assert plan.sections_with_motifs == ["explain"]
+    biochemical = TABLE | {"model": {"name": "biochemical", "preset": preset, "motifs": ""}}
+    if needs:
+        with pytest.raises(ConfigError, match=r"model\.motifs: .* biochemical .* model\.sizes\.unknown_factors is 0; set"):
+            Plan(biochemical)
+        plan = Plan(TABLE | {"model": {"name": "biochemical", "preset": preset, "motifs": "", "sizes": {"unknown_factors": 5}}})
+    else:
+        plan = Plan(biochemical)
+    assert plan.motifs == []
+    assert "factors" in plan.report_tables
+    assert "factors" not in plan.report_figures  # that of known motifs
+    assert "factors" in Plan(TABLE | {"model": {"name": "biochemical"}}).report_figures
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"model": {"name": "baseline_motif", "motifs": ""}}, r"model\.motifs: baseline_motif needs a motif file; .* such as compact"),
+        ({"model": {"name": "compact", "motifs": "", "sizes": {"learned_motifs": 0}}}, r"model\.sizes\.learned_motifs is 0"),
+    ],
+)
+def test_models_that_need_motifs_name_the_key(overlay, message):
+    with pytest.raises(ConfigError, match=message):
+        Plan(TABLE | overlay)
+
+
+def test_a_simulation_needs_motifs():
+    with pytest.raises(ConfigError, match=r"simulate\.motifs: the simulation needs motifs"):
+        Plan({"run": "mine", "counts": {"sample_sheet": str(ROOT / "config/sample_sheet.tsv")}, "simulate": {"motifs": ""}})
+
+
+def test_yeast_motifs_with_a_scaffold_of_another_organism_are_named(tmp_path):
+    (tmp_path / "scaffolds.yaml").write_text(
+        "mine: {five_prime: AC, three_prime: GT, organism: human}\nyeast: {five_prime: AC, organism: yeast}\nbare: {five_prime: AC}\n"
+    )
+
+    def foreign(name, **sections):
+        scaffold = {"file": "scaffolds.yaml", "name": name} if name not in ("pTpA", "none") else {"name": name}
+        return Plan(TABLE | {"scaffold": scaffold} | sections).foreign_motifs
+
+    compact = {"model": {"name": "compact"}}
+    assert foreign("mine", **compact) == ["model.motifs", "explain.motifs"]
+    assert foreign("bare") == foreign("none") == ["explain.motifs"]  # this baseline takes no motifs
+    assert foreign("yeast", **compact) == foreign("pTpA", **compact) == []
+    assert foreign("mine", model={"name": "compact", "motifs": ""}, explain={"motifs": ""}) == []
+    assert foreign("mine", model={"name": "compact", "motifs": "own.meme"}) == ["explain.motifs"]

@@ -1,9 +1,14 @@
 """Nothing that a user imports changes the process; what jobs do for speed can be switched off and changes no result."""
 
 import os
+import shutil
 import subprocess
 import sys
 
+import pytest
+
+from gpraflow.core import startup
+from gpraflow.core.errors import ConfigError
 from tests.conftest import ROOT
 
 PREDICT = """
@@ -46,3 +51,33 @@ import gpraflow, gpraflow.prediction.predictor
 assert environment() == before
 """
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")}, check=True)
+
+
+@pytest.mark.parametrize(
+    "path", ["/a b/python", "/it's/python", '/a"b/python', "/a$b/python", "/OneDrive (Lab)/python", "/a\\b/python", "/a\tb"]
+)
+def test_a_path_that_snakemake_cannot_run_is_refused(path):
+    with pytest.raises(ConfigError, match=r"the path of Python has the character .*, which Snakemake cannot run; move the environment"):
+        startup.check_interpreter(path)
+
+
+def test_other_paths_are_accepted():
+    for path in (sys.executable, "/home/müller/gpraflow-2_x+y@z/.venv/bin/python", "/data/lab,2024=final/~x/python3.12"):
+        startup.check_interpreter(path)
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", 'a"b', "a$b", "a(b", "fine-2"])
+def test_make_setup_refuses_such_a_folder_at_once(tmp_path, name):
+    """Nothing but the check runs: python is a script that runs what is given with -c and writes the rest down."""
+    folder = tmp_path / name
+    (folder / "requirements").mkdir(parents=True)
+    for file in ("Makefile", "pyproject.toml", "requirements/gpraflow.lock"):
+        shutil.copy(ROOT / file, folder / file)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exec {sys.executable} "$@"\necho "$@" >> {tmp_path}/calls\nexit 3\n')
+    python.chmod(0o755)
+    done = subprocess.run(["make", "setup", f"PYTHON={python}"], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    refused = f"{folder}: this path has white space, quotes or other special characters" in done.stdout
+    assert refused == (name != "fine-2")
+    assert (tmp_path / "calls").exists() == (name == "fine-2")

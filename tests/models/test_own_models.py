@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpraflow.models import backend
+from gpraflow.models import backend, registry
 from gpraflow.sequences import motifs
 from gpraflow.sequences.scaffold import PADDING, one_hot, reverse_complement
 
@@ -106,6 +106,32 @@ def test_outputs(jaspar):
     assert build("compact", jaspar, outputs=18).output_shape == (None, 18)
     with pytest.raises(ValueError, match="one output"):
         build("biochemical", jaspar, outputs=18)
+
+
+@pytest.mark.parametrize("name", ["compact", "biochemical"])
+def test_models_without_known_motifs_have_only_those_that_they_learn(name, jaspar, tmp_path):
+    size = {"compact": "learned_motifs", "biochemical": "unknown_factors"}[name]
+    model = build(name, "")
+    assert registry.describe(name).learned == size
+    assert model.get_layer("motifs").get_weights()[0].shape == (4 * TINY[name]["motif_width"], TINY[name][size])
+    predicted = model.predict(promoters(50), verbose=0)
+    assert np.isfinite(predicted).all()
+    assert predicted.std() > 0
+    with pytest.raises(ValueError, match=f"without a motif file, {size} must be above 0"):
+        build(name, "", **{size: 0})
+    if name == "biochemical":
+        table = biochemical.parameters(model)
+        assert table.select("factor", "matrix_id").rows() == [("unknown_1", "-"), ("unknown_2", "-")]
+        assert table["consensus"].str.contains("^[ACGTN]*$").all()
+
+
+def test_a_long_name_of_a_factor_is_kept(tmp_path):
+    name = "ZNF547.H12CORE.0.PSGIB.A_of_a_collection_with_long_names"
+    text = [">MA1", "A [7]", "C [1]", "G [1]", "T [1]"]
+    (tmp_path / "long.jaspar").write_text("\n".join(text).replace("MA1", name))
+    table = biochemical.parameters(build("biochemical", str(tmp_path / "long.jaspar")))
+    assert table["factor"].to_list() == [name, "unknown_1", "unknown_2"]
+    assert table["matrix_id"].to_list() == [name, "-", "-"]
 
 
 def test_windows_of_the_other_strand_are_its_own_windows():

@@ -9,8 +9,24 @@ from gpraflow.report.assumptions import assumptions
 TABLE = {"input": {"table": "x.tsv"}}
 
 
-def of(content, replicates=False, explained=False):
-    return {each.key: each for each in assumptions(configs.load(content), replicates=replicates, explained=explained)}
+def of(content, replicates=False, explained=False, foreign_motifs=()):
+    lines = assumptions(configs.load(content), replicates=replicates, explained=explained, foreign_motifs=foreign_motifs)
+    return {each.key: each for each in lines}
+
+
+def test_motifs_of_another_organism_are_an_assumption():
+    human = TABLE | {"scaffold": {"name": "lentiMPRA"}}
+    texts = of(human, explained=True, foreign_motifs=["model.motifs", "explain.motifs"])
+    for key in ("model.motifs", "explain.motifs"):
+        assert texts[key].text == "Transcription factors are those of yeast, although lentiMPRA is not a scaffold of yeast."
+        assert texts[key].value == "jaspar2026_yeast"
+    assert of(TABLE)["model.motifs"].text == "Transcription factors are those of yeast."
+    own = of(TABLE | {"model": {"motifs": "own.meme"}, "explain": {"motifs": ""}}, explained=True, foreign_motifs=[])
+    assert own["model.motifs"].text == "Transcription factors are those of the motif file."
+    assert own["explain.motifs"].text == "No known motifs are searched for."
+    none = of(TABLE | {"model": {"motifs": ""}})
+    assert (none["model.motifs"].text, none["model.motifs"].value) == ("The model starts from no known motifs.", '""')
+    assert "model.motifs" not in of(TABLE | {"model": {"name": "legnet"}})
 
 
 def test_a_run_from_bins_assumes_scale_cells_prior_and_replicates():

@@ -180,7 +180,8 @@ def test_a_large_svg_is_shown_as_png_but_can_be_downloaded(tmp_path, monkeypatch
 def test_every_caption_is_right_and_hostile_titles_are_text():
     for path in sorted((ROOT / "workflow/report").glob("*.rst")):
         values = {"unit": "bins", "bootstrap": 100, "max_edits": 3, "title": HOSTILE}
-        config = {"run": "x", "model": {"name": "a", "preset": "b"}, "counts": {"cells": "reads"}, "explain": {"motifs": ""}}
+        config = {"run": "x", "model": {"name": "a", "preset": "b", "motifs": ""}}
+        config |= {"counts": {"cells": "reads"}, "explain": {"motifs": ""}}
         found = report_parts.caption(path.read_text(), config=config, **values)
         assert found.startswith("<p>"), path
         assert "<script" not in found
@@ -260,6 +261,9 @@ def test_warnings_say_of_which_data_set_and_what():
     apart = findings.warnings_of(tables, {}, {}, 3, near_by_design=["b"])
     assert [each.text.partition(":")[0] for each in apart] == ["scale", "split size", "intervals"]
     assert findings.warnings_of({}, {}, {}, 3) == []
+    (foreign,) = findings.warnings_of({}, {}, {}, 3, foreign_motifs=["model.motifs", "explain.motifs"])
+    assert foreign.of == "Motifs"
+    assert foreign.text.startswith("model.motifs and explain.motifs are the built-in yeast set, but the scaffold is not one of yeast")
     rows = [{"condition": "index error", "r": "0.99"}, {"condition": "leakage-controlled", "r": "0.5", "test_records": "20"}]
     baseline = {"leak/demonstration.tsv": rows}
     (found,) = findings.warnings_of(baseline, {"val_r": 0.4}, {}, 3)

@@ -2,7 +2,7 @@ rule simulate_assay:
     """Simulate a sorted and sequenced library with known ground truth: reads and cell counts per bin, and an independent data set."""
     input:
         scaffolds=PLAN.scaffolds,
-        motifs=PLAN.motif_file("simulate"),
+        motifs=PLAN.motif_file("simulate") or [],
     output:
         reads=PLAN.simulated_reads,
         bins="results/{run}/simulated/bins.tsv",

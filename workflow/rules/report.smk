@@ -224,5 +224,6 @@ rule write_report:
         datasets=PLAN.scored,
         independent=list(PLAN.independent),
         explained=PLAN.explained,
+        foreign_motifs=PLAN.foreign_motifs,
     script:
         "../../scripts/write_report.py"

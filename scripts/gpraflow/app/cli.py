@@ -55,7 +55,21 @@ def variants_command(commands: Any) -> None:
     )
     _add_model(parser)
     parser.add_argument("ref", metavar="REF", help="reference promoters: FASTA or table, as for predict")
-    parser.add_argument("alt", metavar="ALT", help="alternative promoters with the same names, or a VCF with names of REF as CHROM")
+    parser.add_argument(
+        "alt",
+        metavar="ALT",
+        help="alternative promoters with the same names; or a VCF, or names such as p1:5:A>G (one, or a file with one per line), with a "
+        "name in REF as CHROM, or a chromosome with --regions",
+    )
+    parser.add_argument(
+        "--regions", default="", metavar="BED", help="genomic region of each construct: chrom, start, end, name in REF, score, strand"
+    )
+    parser.add_argument(
+        "--on-mismatch",
+        choices=["stop", "skip"],
+        default="stop",
+        help="a REF allele that differs from the sequence: stop (default), or skip and list it in OUT.mismatches.tsv",
+    )
     _add_output(parser)
     _add_columns(parser)
     parser.set_defaults(run=_variants)
@@ -78,7 +92,9 @@ def explain_command(commands: Any) -> None:
     parser.add_argument(
         "--gradients", action="store_true", help="approximate effects by gradients: much faster than predicting mutants, less accurate"
     )
-    parser.add_argument("--motifs", default="", metavar="FILE", help="known motifs: a JASPAR file or jaspar2026_yeast (default)")
+    parser.add_argument(
+        "--motifs", default="", metavar="FILE", help="known motifs: a JASPAR, MEME or TRANSFAC file (default: jaspar2026_yeast)"
+    )
     parser.add_argument(
         "--motif-promoters", type=_positive, default=200, metavar="N", help="search the first N promoters for motifs (default 200)"
     )
@@ -197,15 +213,33 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _variants(options: argparse.Namespace) -> None:
+    import polars as pl
+
+    from gpraflow.core import files
     from gpraflow.core.ledger import Ledger
     from gpraflow.formats import text as formats_text
     from gpraflow.prediction import variants
 
     ledger = Ledger("variants", "")
-    blocks = variants.read(options.ref, options.alt, ledger, **_columns(options))
-    with formats_text.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
-        for pairs in counted:
-            write(variants.effects(predictor, pairs, ledger))
+    mismatches: list[tuple[Any, ...]] | None = [] if options.on_mismatch == "skip" else None
+    if mismatches is not None and options.output == formats_text.STDIN:
+        raise ConfigError("--on-mismatch skip: give an output file with -o; the mismatches are listed beside it")
+    blocks = variants.read(options.ref, options.alt, ledger, **_columns(options), regions=options.regions, mismatches=mismatches)
+
+    def list_mismatches() -> None:
+        table = pl.DataFrame(mismatches, schema=variants.MISMATCHES, orient="row")
+        files.write_text(f"{options.output}.mismatches.tsv", table.write_csv(separator="\t"))
+
+    try:
+        with formats_text.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
+            for pairs in counted:
+                write(variants.effects(predictor, pairs, ledger))
+    except InputError:
+        if mismatches:
+            list_mismatches()
+        raise
+    if mismatches is not None:
+        list_mismatches()
 
 
 def _explain(options: argparse.Namespace) -> None:

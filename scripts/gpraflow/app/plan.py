@@ -12,8 +12,9 @@ from gpraflow.assay import sheet
 from gpraflow.core import config as configs
 from gpraflow.core import randomness, resources
 from gpraflow.core import schema as schemas
+from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.models import registry
-from gpraflow.sequences import segments
+from gpraflow.sequences import motif_files, segments
 
 SIMULATED = "results/{run}/simulated/"
 LIBRARY = "library"
@@ -102,7 +103,8 @@ class Plan:
         self.from_simulation = self.from_reads and bool(self.simulated_reads)
         self.architecture = registry.describe(model["name"])
         self.model = {"name": model["name"], "preset": preset, "sizes": sizes, "scaffold": config["scaffold"]["name"]}
-        self.motifs = self.motif_file("model") if self.architecture.motifs else []
+        self.motifs: str | list[str] = (self.motif_file("model") or []) if self.architecture.motifs else []
+        self._check_needed_motifs()
 
     def fill(self, text: str) -> str:
         """Return a path or URL of the config with {run} and {data} replaced."""
@@ -111,6 +113,62 @@ class Plan:
     def seed_of(self, section: str) -> int:
         """Return the seed of a section's step, derived from the base seed and the section's own seed."""
         return randomness.derive(self.config["seed"], section, self.config[section].get("seed", 0))
+
+    # Motif files
+
+    def motif_file(self, section: str) -> str:
+        """Return the motif file of a section; empty if none."""
+        value = self.fill(self.config[section]["motifs"])
+        return resources.resolve(value, resources.MOTIFS, f"{section}.motifs")
+
+    @property
+    def with_motifs(self) -> bool:
+        """Return True if known motifs are searched for in the explained promoters."""
+        return bool(self.explained and self.motif_file("explain"))
+
+    @property
+    def sections_with_motifs(self) -> list[str]:
+        """Return the sections of the config whose motif files this run reads."""
+        used = {"simulate": bool(self.simulated_reads), "model": bool(self.motifs), "explain": self.with_motifs}
+        return [section for section, is_used in used.items() if is_used]
+
+    @property
+    def foreign_motifs(self) -> list[str]:
+        """Return the keys whose motifs are a built-in set of an organism that the scaffold does not name as its own."""
+        of_scaffold = configs.organism_of(self.scaffolds, self.config["scaffold"]["name"])
+        organisms = {section: resources.MOTIF_ORGANISMS.get(self.config[section]["motifs"], "") for section in self.sections_with_motifs}
+        return [f"{section}.motifs" for section, organism in organisms.items() if organism and organism != of_scaffold]
+
+    def check_motif_files(self) -> None:
+        """Read all motif files of this run, before any job starts.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be used; the message names key, file and line.
+        """
+        section_of = {self.motif_file(section): section for section in reversed(self.sections_with_motifs)}
+        for path, section in section_of.items():
+            try:
+                motif_files.read(path)
+            except InputError as error:
+                raise InputError(f"{section}.motifs: {error}") from None
+
+    def _check_needed_motifs(self) -> None:
+        if self.simulated_reads and not self.motif_file("simulate"):
+            raise ConfigError("simulate.motifs: the simulation needs motifs; give a motif file or jaspar2026_yeast")
+        if not self.architecture.motifs or self.motifs:
+            return
+        name, learned = self.architecture.name, self.architecture.learned
+        if not learned:
+            raise ConfigError(
+                f"model.motifs: {name} needs a motif file; give one, or choose a model that needs none, such as compact or baseline_kmer"
+            )
+        if not self.model["sizes"][learned]:
+            raise ConfigError(
+                f"model.motifs: without a motif file, {name} has motifs only if it learns them, and model.sizes.{learned} is 0; "
+                f"set model.sizes: {{{learned}: 48}}, give a motif file, or choose a model that needs none, such as compact"
+            )
 
     # Sheets and public data sets
 
@@ -202,16 +260,6 @@ class Plan:
         """Return the list of test sequences, if the split uses one."""
         split = self.config["split"]
         return [self.fill(split["test_sequences"])] if split["method"] == "list" else []
-
-    def motif_file(self, section: str) -> str:
-        """Return the motif file of a section; empty if none."""
-        value = self.config[section]["motifs"]
-        return resources.resolve(value, resources.MOTIFS, f"{section}.motifs")
-
-    @property
-    def with_motifs(self) -> bool:
-        """Return True if known motifs are searched for in the explained promoters."""
-        return bool(self.explained and self.motif_file("explain"))
 
     def table_of(self, dataset: str) -> dict[str, Any]:
         """Return the options for reading a table: that of the library or of an independent data set."""
@@ -348,7 +396,7 @@ class Plan:
             *[f"predictions/{dataset}" for dataset in self.scored],
             *[f"subgroups/{dataset}" for dataset in self.scored],
             *(["comparison"] if self.config["comparison"]["runs"] else []),
-            *(["factors"] if self.architecture.parameters else []),
+            *(["factors"] if self.architecture.parameters and self.motifs else []),  # the table also has factors without a known motif
             *(["explain/motifs"] if self.with_motifs else []),
             *(["explain/logos"] if self.explained else []),
         ]

@@ -219,6 +219,15 @@ def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], 
             raise ConfigError(f"tuning.space.{key}: low must be above 0 for log, found {values['low']}")
 
 
+def organism_of(path: str | os.PathLike, name: str) -> str:
+    """Return the organism that a file of scaffolds gives for a scaffold; empty if it gives none, or cannot be read yet."""
+    try:
+        with open(path, encoding="utf-8") as handle:
+            return str((yaml.safe_load(handle) or {})[name].get("organism", ""))
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return ""  # the first rule that needs the scaffold names what is wrong with the file
+
+
 def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, Any]:
     """Read the registry of public data sets.
 

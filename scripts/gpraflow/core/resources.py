@@ -20,6 +20,7 @@ _PLACES = {  # the first one that exists
 # Names that the config can give in place of a path, by key.
 SCAFFOLDS = {"built-in": "scaffolds.yaml"}
 MOTIFS = {"jaspar2026_yeast": "motifs/jaspar2026_yeast.jaspar"}
+MOTIF_ORGANISMS = {"jaspar2026_yeast": "yeast"}
 REGISTRIES = {"built-in": "datasets.yaml"}
 
 

@@ -9,12 +9,16 @@ administrator has turned huge pages off, nothing changes.
 """
 
 import os
+import re
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from gpraflow.core.errors import ConfigError
+
 LIGHT_KERAS = "GPRAFLOW_LIGHT_KERAS"
 _TUNABLES, _HUGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb"
+_SPECIAL = r"""[\s'"$&;()<>|`\\]"""  # what a shell does not take literally in the middle of a word
 _UNUSED = ("matplotlib", "pandas", "sklearn")  # imported by Keras for features that no job uses
 
 
@@ -32,6 +36,21 @@ def prepare(environment: MutableMapping[str, str]) -> bool:
         return False
     environment[_TUNABLES] = ":".join([*filter(None, [tunables]), f"{_HUGE_PAGES}=1"])
     return True
+
+
+def check_interpreter(path: str) -> None:
+    """Check that Snakemake can start jobs with this Python: it writes the path into shell commands without quotes.
+
+    Raises
+    ------
+    ConfigError
+        If the path holds white space, quotes or other special characters of the shell.
+    """
+    if special := re.search(_SPECIAL, path):
+        raise ConfigError(
+            f"{path}: the path of Python has the character {special[0]!r}, which Snakemake cannot run; "
+            "move the environment (of a checkout: the whole folder, then make setup again) to a path without white space and quotes"
+        )
 
 
 def prepare_jobs(environment: MutableMapping[str, str], scripts: Path) -> None:

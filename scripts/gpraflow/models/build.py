@@ -19,7 +19,7 @@ def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, up
     upstream
         Plasmid sequence upstream of the promoter, 5' to 3'.
     motifs
-        JASPAR file, for architectures initialised with known motifs.
+        Motif file, for architectures initialised with known motifs; empty for none.
 
     Raises
     ------

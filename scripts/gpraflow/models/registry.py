@@ -4,8 +4,9 @@ Each name of `REGISTRY` is a module of `gpraflow.models.zoo`. A network has ``bu
 keras.Model``; the model maps named inputs to ``(batch, outputs)`` raw outputs: standardised expression, or logits of bins. A baseline has
 ``fit(tokens, expression, weights, *, upstream, seed, <sizes>) -> keras.Model``; the model maps tokens to expression. Both functions take
 ``motifs`` if the model is initialised with known motifs. Each module has ``INPUTS`` (names of the inputs) and ``PRESETS`` (all sizes, by
-preset); a network that is fitted in stages has ``STAGES``. These three are literals, so that they can be read without importing the
-module, which imports Keras. A network with interpretable parameters has ``parameters(model)``, which returns them as a table.
+preset); a network that is fitted in stages has ``STAGES``, and one that can learn motifs without a motif file has ``LEARNED``, the size
+that gives their number. These are literals, so that they can be read without importing the module, which imports Keras. A network with
+interpretable parameters has ``parameters(model)``, which returns them as a table.
 """
 
 import ast
@@ -30,6 +31,7 @@ REGISTRY = (
     "baseline_kmer",
     "baseline_motif",
 )
+_LITERALS = ("INPUTS", "PRESETS", "STAGES", "LEARNED")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Architecture:
     """Description of an architecture, available without importing it.
 
     ``stages``: (name, names of trained layers, share of the epochs) in order; empty if all layers are trained together. ``baseline``: has
-    ``fit`` instead of ``build``. ``motifs``: is initialised from a motif file. ``parameters``: has interpretable parameters.
+    ``fit`` instead of ``build``. ``motifs``: is initialised from a motif file. ``learned``: the size that gives the number of motifs
+    learned without one; empty if there are none. ``parameters``: has interpretable parameters.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Architecture:
     stages: tuple[tuple[str, tuple[str, ...], float], ...]
     baseline: bool
     motifs: bool
+    learned: str
     parameters: bool
 
     @property
@@ -68,7 +72,7 @@ def describe(name: str) -> Architecture:
     literals = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in ("INPUTS", "PRESETS", "STAGES")
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id in _LITERALS
     }
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     function = functions.get("build") or functions["fit"]
@@ -80,6 +84,7 @@ def describe(name: str) -> Architecture:
         stages=literals.get("STAGES", ()),
         baseline=function.name == "fit",
         motifs="motifs" in arguments,
+        learned=literals.get("LEARNED", ""),
         parameters="parameters" in functions,
     )
 

@@ -1,10 +1,12 @@
 """What a run assumes about the assay, as sentences, each with the config key that changes it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gpraflow.core import config as configs
+from gpraflow.core import resources
+from gpraflow.models import registry
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Assumption:
     value: str
 
 
-def assumptions(config: Mapping[str, Any], *, replicates: bool, explained: bool) -> list[Assumption]:
+def assumptions(config: Mapping[str, Any], *, replicates: bool, explained: bool, foreign_motifs: Collection[str] = ()) -> list[Assumption]:
     """Return what a run assumes about its assay.
 
     Parameters
@@ -27,12 +29,23 @@ def assumptions(config: Mapping[str, Any], *, replicates: bool, explained: bool)
         True if the sample sheet has several replicates.
     explained
         True if predictions are explained in this run.
+    foreign_motifs
+        Keys whose motifs are a built-in set of another organism than the scaffold's (`Plan.foreign_motifs`).
     """
     lines = [*(_of_bins(config, replicates) if configs.from_bins(config) else _of_table(config)), *_of_all(config)]
+    if registry.describe(config["model"]["name"]).motifs:
+        lines.append(("model.motifs", _of_motifs(config, "model", "The model starts from no known motifs.", foreign_motifs)))
     if explained:
-        motifs = {"": "No known motifs are searched for.", "jaspar2026_yeast": "Transcription factors are those of yeast."}
-        lines.append(("explain.motifs", motifs.get(config["explain"]["motifs"], "Transcription factors are those of the motif file.")))
+        lines.append(("explain.motifs", _of_motifs(config, "explain", "No known motifs are searched for.", foreign_motifs)))
     return [Assumption(text, key, _value(config, key)) for key, text in lines]
+
+
+def _of_motifs(config: Mapping[str, Any], section: str, without: str, foreign: Collection[str]) -> str:
+    name, scaffold = config[section]["motifs"], config["scaffold"]["name"]
+    organism = resources.MOTIF_ORGANISMS.get(name, "")
+    if f"{section}.motifs" in foreign:
+        return f"Transcription factors are those of {organism}, although {scaffold} is not a scaffold of {organism}."
+    return without if not name else f"Transcription factors are those of {organism or 'the motif file'}."
 
 
 def _of_bins(config: Mapping[str, Any], replicates: bool) -> Iterator[tuple[str, str]]:

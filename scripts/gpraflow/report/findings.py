@@ -54,8 +54,9 @@ def warnings_of(
     titles: Mapping[str, str],
     max_edits: int,
     near_by_design: Collection[str] = (),
+    foreign_motifs: Collection[str] = (),
 ) -> list[Finding]:
-    """Return warnings about the scores: failed checks, leakage, poor calibration, a poor model, diverged training.
+    """Return warnings about scores and motifs: failed checks, leakage, poor calibration, a poor model, diverged training, foreign motifs.
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ def warnings_of(
         Edits within which promoters count as near-duplicates (``neighbours.max_edits``).
     near_by_design
         Data sets from which near-duplicates are not removed: splits with ``split.method: positions``, of which a check warns.
+    foreign_motifs
+        Keys whose motifs are a built-in set of another organism than the scaffold's (`Plan.foreign_motifs`).
     """
     warnings = [
         Finding(titles.get(row["dataset"], f"{row['dataset']} split"), f"{row['check']}: {row['text']}.")
@@ -98,6 +101,9 @@ def warnings_of(
     if about.get("restarts"):
         times = "once" if about["restarts"] == 1 else f"{about['restarts']} times"
         warnings.append(Finding("Training", f"diverged {times}; the best weights were restored and the learning rate was lowered."))
+    if foreign_motifs:
+        text = f"{' and '.join(foreign_motifs)} are the built-in yeast set, but the scaffold is not one of yeast: give motifs of your "
+        warnings.append(Finding("Motifs", text + 'organism, "" for none, or the scaffold\'s organism in a file of your own.'))
     return warnings
 
 

@@ -165,6 +165,7 @@ def page(
     datasets: Sequence[str],
     independent: Sequence[str],
     explained: str,
+    foreign_motifs: Sequence[str] = (),
     now: datetime.datetime,
 ) -> str:
     """Return the report of a run as HTML.
@@ -185,6 +186,8 @@ def page(
         Names of all scored data sets, in order, and of the independent data sets.
     explained
         Data set used for model interpretation; empty if none.
+    foreign_motifs
+        Keys whose motifs are a built-in set of another organism than the scaffold's.
     now
         Time shown on the page.
 
@@ -211,7 +214,7 @@ def page(
     context = {
         "run": config["run"],
         "now": now.strftime("%Y-%m-%d %H:%M UTC"),
-        "warnings": warnings_of(rows, about, titles, max_edits, near_by_design),
+        "warnings": warnings_of(rows, about, titles, max_edits, near_by_design, foreign_motifs),
         "verdicts": Counter(row["verdict"] for row in rows.get("checks.tsv", ())),
         "notes": [
             *noted(rows.get("checks.tsv", ()), titles),
@@ -222,7 +225,12 @@ def page(
             for name, of in scored.items()
         ],
         "facts": facts(bars, about, rows.get("cost.tsv", ())),
-        "assumptions": assumptions(config, replicates=any(Path(path).stem == "replicates" for path in figures), explained=bool(explained)),
+        "assumptions": assumptions(
+            config,
+            replicates=any(Path(path).stem == "replicates" for path in figures),
+            explained=bool(explained),
+            foreign_motifs=foreign_motifs,
+        ),
         "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config),
         "config": config,
         "from_bins": configs.from_bins(config),

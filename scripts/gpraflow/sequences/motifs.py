@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from Bio import motifs as bio_motifs
 
-from gpraflow.core.errors import InputError
+from gpraflow.sequences import motif_files
 from gpraflow.sequences.scaffold import PADDING, one_hot
 
 _CHUNK = 256  # promoters per block; small enough for the CPU cache
@@ -16,7 +15,7 @@ _SHARED = 5  # minimum overlap in bp when two motifs are compared
 
 @dataclass(frozen=True)
 class Motif:
-    """A motif: JASPAR matrix identifier, transcription factor, and ``(width, 4)`` log-odds (natural log)."""
+    """A motif: matrix identifier, transcription factor, and ``(width, 4)`` log-odds (natural log)."""
 
     matrix_id: str
     factor: str
@@ -24,33 +23,22 @@ class Motif:
 
 
 def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
-    """Read position frequency matrices in JASPAR format as log-odds against uniform base frequencies.
+    """Read position frequency matrices (JASPAR, MEME or TRANSFAC format, `motif_files.read`) as log-odds against uniform base frequencies.
 
     ``log_odds = ln((f + p) / (1 + 4 p) / 0.25)`` with base frequency f and pseudocount p. The pseudocount is a frequency because the
-    totals of JASPAR's yeast matrices differ.
+    totals of JASPAR's yeast matrices differ, and files with probabilities have none: a matrix has the same scores in every format.
 
     Raises
     ------
     InputError
-        If the file is missing or contains no motif.
+        If the file cannot be used, see `motif_files.read`.
     """
-    try:
-        with open(path, encoding="utf-8") as handle:
-            records = list(bio_motifs.parse(handle, "jaspar"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: this motif file does not exist") from None
-    except (ValueError, IndexError, AttributeError) as error:
-        raise InputError(
-            f"{path}: no motifs in JASPAR format ({error}); other formats can be converted with Biopython's Bio.motifs"
-        ) from None
-    if not records:
-        raise InputError(f"{path}: no motifs in JASPAR format")
     loaded = []
-    for record in records:
-        counts = np.array([record.counts[base] for base in "ACGT"], np.float64).T
+    for matrix_id, factor, rows in motif_files.read(path):
+        counts = np.array(rows, np.float64)
         frequency = counts / counts.sum(axis=1, keepdims=True)
         log_odds = np.log((frequency + pseudocount) / (1 + 4 * pseudocount) / 0.25)
-        loaded.append(Motif(record.matrix_id, record.name, log_odds.astype(np.float32)))
+        loaded.append(Motif(matrix_id, factor, log_odds.astype(np.float32)))
     return loaded
 
 

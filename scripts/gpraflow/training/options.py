@@ -45,7 +45,7 @@ class Options:
 class Blueprint:
     """The network to build: architecture, preset, all sizes, and external inputs.
 
-    ``upstream`` is the plasmid sequence upstream of the promoter, 5' to 3'; ``motifs`` is a JASPAR file.
+    ``upstream`` is the plasmid sequence upstream of the promoter, 5' to 3'; ``motifs`` is a motif file; empty for none.
     """
 
     name: str

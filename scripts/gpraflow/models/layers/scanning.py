@@ -31,12 +31,12 @@ def windows(tokens: Any, width: int) -> tuple[Any, Any]:
 
 
 def motif_kernel(path: str | os.PathLike, width: int) -> tuple[np.ndarray, list[motifs.Motif]]:
-    """Return the log-odds of a JASPAR file's motifs (natural log) as one ``(4 * width, motifs)`` kernel, and the motifs.
+    """Return the log-odds of a file's motifs (natural log) as one ``(4 * width, motifs)`` kernel, and the motifs; none without a file.
 
     Narrower motifs are centred and padded with 0. Wider motifs are cropped to the ``width`` contiguous positions with the highest
     information content.
     """
-    loaded = motifs.load(path)
+    loaded = motifs.load(path) if path else []
     kernel = np.zeros((width, BASES, len(loaded)), np.float32)
     for index, motif in enumerate(loaded):
         log_odds = motif.log_odds
@@ -46,7 +46,7 @@ def motif_kernel(path: str | os.PathLike, width: int) -> tuple[np.ndarray, list[
             log_odds = log_odds[start : start + width]
         left = (width - len(log_odds)) // 2
         kernel[left : left + len(log_odds), :, index] = log_odds
-    return kernel.reshape(BASES * width, -1), loaded
+    return kernel.reshape(BASES * width, len(loaded)), loaded
 
 
 def best_scores(kernel: np.ndarray) -> np.ndarray:

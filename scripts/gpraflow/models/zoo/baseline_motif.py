@@ -58,7 +58,7 @@ def fit(
     seed
         Random seed for the early-stopping split, and for subsampling if there are more than ``promoters``.
     motifs
-        Path of a JASPAR file. Motifs wider than the window are skipped.
+        Path of a motif file. Motifs wider than the window are skipped.
     score_range
         Sites whose score is at least this far below the best possible one, in natural-log units, are ignored (`scan`).
     trees, leaves, depth

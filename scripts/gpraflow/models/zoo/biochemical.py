@@ -13,8 +13,9 @@ from gpraflow.models.layers import scanning
 from gpraflow.sequences.scaffold import BASES
 
 INPUTS = ("tokens",)
+LEARNED = "unknown_factors"
 
-_NAME_BYTES = 48
+_NAME_BYTES = 48  # of a factor's name; more if a name is longer
 _MOST = 20.0  # statistical weights are capped at exp(20): far beyond saturation, far below the float32 maximum
 
 # Staged fit as in the paper: first the parameters that act linearly on occupancies, then binding, then positions.
@@ -51,7 +52,7 @@ def build(
     upstream
         Not used: the scaffold is the same in all promoters.
     motifs
-        JASPAR file of the initial motifs, one factor per motif; needed only to build the model.
+        Motif file of the initial motifs, one factor per motif, or empty for none; needed only to build the model.
     motif_width
         Width of all motif matrices in bp; wider motifs are cropped to their most informative positions.
     unknown_factors
@@ -72,7 +73,7 @@ def build(
     Raises
     ------
     ValueError
-        If ``outputs`` is not 1.
+        If ``outputs`` is not 1, or there are no factors.
     """
     if outputs != 1:
         raise ValueError(f"the biochemical model has one output, not {outputs}")
@@ -81,8 +82,9 @@ def build(
     kernel = np.concatenate([known, unknown], axis=1)
     factors = kernel.shape[1]
     names = [f"{motif.matrix_id} {motif.factor}" for motif in known_motifs] + [f"- unknown_{index + 1}" for index in range(unknown_factors)]
-    if longest := [name for name in names if len(name.encode()) > _NAME_BYTES]:
-        raise ValueError(f"motif name '{longest[0]}' is longer than {_NAME_BYTES} bytes")
+    if not names:
+        raise ValueError("without a motif file, unknown_factors must be above 0")
+    name_bytes = max(_NAME_BYTES, *(len(name.encode()) for name in names))
 
     def linear(name, activation=None):
         penalty = keras.regularizers.L1(activity_l1) if activity_l1 else None
@@ -112,14 +114,14 @@ def build(
     saturated = ops.sigmoid(open_promoter * (activity + by_position) + basal)
     expression = layers.Dense(1, name="expression")(saturated)
     # Names are stored as weights, so that the parameter table of a saved model does not need the motif file.
-    labels = layers.Embedding(factors, _NAME_BYTES, trainable=False, name="factor_names")(ops.zeros_like(tokens[:, :1]))
+    labels = layers.Embedding(factors, name_bytes, trainable=False, name="factor_names")(ops.zeros_like(tokens[:, :1]))
     model = keras.Model(tokens, expression + 0 * ops.mean(labels, axis=-1), name="biochemical")
 
     model.get_layer("motifs").set_weights([kernel])
     log_concentrations = np.log(initial_concentration) - scanning.best_scores(kernel)
     model.get_layer("concentrations").set_weights([log_concentrations[None, :]])
     model.get_layer("expression").set_weights([np.array([[4.0]]), np.array([-2.0])])  # standardised expression between -2 and 2
-    codes = np.zeros((factors, _NAME_BYTES), np.float32)
+    codes = np.zeros((factors, name_bytes), np.float32)
     for row, name in zip(codes, names, strict=True):
         text = name.encode()
         row[: len(text)] = list(text)

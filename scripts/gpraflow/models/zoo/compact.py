@@ -11,6 +11,7 @@ from keras import layers, ops
 from gpraflow.models.layers import scanning
 
 INPUTS = ("tokens",)
+LEARNED = "learned_motifs"
 
 
 def build(
@@ -44,7 +45,7 @@ def build(
     upstream
         Not used: the scaffold is the same in all promoters.
     motifs
-        JASPAR file of initial motifs; needed only to build the model.
+        Motif file of initial motifs, or empty for none; needed only to build the model.
     motif_width
         Width of all motifs in bp; wider ones are cropped to their most informative positions.
     learned_motifs
@@ -68,10 +69,17 @@ def build(
     -------
     keras.Model
         Maps ``(batch, length)`` integer tokens to ``(batch, outputs)``.
+
+    Raises
+    ------
+    ValueError
+        If there is neither a known nor a learned motif.
     """
     known, _ = scanning.motif_kernel(motifs, motif_width)
     learned = ops.convert_to_numpy(keras.initializers.RandomNormal(stddev=0.25)((len(known), learned_motifs)))
     kernel = np.concatenate([known, learned], axis=1)
+    if not kernel.shape[1]:
+        raise ValueError("without a motif file, learned_motifs must be above 0")
 
     def normalize(name):
         return layers.BatchNormalization(momentum=norm_momentum, name=name)
