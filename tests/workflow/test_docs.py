@@ -10,7 +10,8 @@ from docs.hooks import api_reference, cli_reference, config_reference, github_ma
 
 from tests.conftest import ROOT
 
-PAGES = [
+PAGES = [ROOT / name for name in ("README.md", "config/README.md", "CONTRIBUTING.md", "SECURITY.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
     *(ROOT / name for name in ("README.md", "config/README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
