@@ -1,5 +1,6 @@
 import dataclasses
 import gzip
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -155,13 +156,13 @@ def naive_search(text, flank):
     for letter in text:
         following = [0]
         for i, base in enumerate(flank, start=1):
-            following.append(min(column[i - 1] + (base != letter), column[i] + 1, following[i - 1] + 1))
+            following.append(min(column[i - 1] + (base not in (letter, "N")), column[i] + 1, following[i - 1] + 1))
         column = following
         scores.append(column[-1])
     return min(scores), {i for i, score in enumerate(scores) if score == min(scores)}
 
 
-@pytest.mark.parametrize("flank", [FIVE, THREE, "ACG", "ACGT" * 16])
+@pytest.mark.parametrize("flank", [FIVE, THREE, "ACG", "ACGT" * 16, "NNNNNNNNACGTTGCA", "TGCANNNNGGTACNNN"])
 def test_approximate_search_equals_the_textbook_table(flank):
     rng = np.random.default_rng(4)
     texts = rng.choice(np.frombuffer(b"ACGTN", np.uint8), (300, 90))
@@ -199,8 +200,57 @@ def test_short_empty_and_long_flanks():
     assert found_inserts([long + insert + THREE], assay_inserts.Policy(long, THREE)) == [insert]
     with pytest.raises(ConfigError, match="the 64 bp next to the insert"):
         assay_inserts.Policy(long + "A", THREE)
+    with pytest.raises(ConfigError, match=r"reads\.five_prime: 'NNNN' has no constant base"):
+        assay_inserts.Policy("NNNN", THREE)
     assert assay_inserts.Policy.of(Scaffold("x", "A" * 70, "C" * 70), "auto", "auto").five_prime == "A" * 64
     assert assay_inserts.Policy.of(Scaffold("x", "A", "C"), "ACG", "auto") == assay_inserts.Policy("ACG", "C")
+
+
+def pattern_of(flank):
+    return flank.replace("N", "[ACGTN]")
+
+
+@pytest.mark.parametrize("five", ["ACGTNNNNAGGA", "NNNNNNNNNNTGCATC", "TGCATCNNNNNN", "NACGTTGCANNNNNNNNNNNNGATTACA", "NAC"])
+@pytest.mark.parametrize("three", ["GGTTACGGCTGTT", "GGTTNNACGGNN", "NNNNNNNNGGTTACGG", ""])
+def test_n_in_a_flank_matches_any_base(five, three):
+    """Compared with a regular expression: reads that begin or end with the flank, within it, or right after one that would complete it."""
+    rng = np.random.default_rng(11)
+    sequences = []
+    for number, insert in enumerate(inserts(300, seed=12, lengths=(40, 61, 80))):
+        head, tail = ("".join("ACGT"[rng.integers(4)] if base == "N" else base for base in flank) for flank in (five, three))
+        before, behind = ("".join(rng.choice(list("ACGT"), rng.integers(0, 9))) for _ in range(2))
+        text = before + head + insert + tail + behind
+        sequences.append(text[number % 3 * len(before) :] if number % 2 else text[len(before) + number % 7 : len(text) - number % 5])
+    pattern = re.compile(pattern_of(five) + "(?P<insert>[ACGTN]*?)" + (pattern_of(three) if three else "$"))
+    expected = []
+    for sequence in sequences:
+        five_end = re.search(pattern_of(five), sequence)
+        match = pattern.match(sequence, five_end.start()) if five_end else None
+        expected.append(match and match["insert"])
+    policy = assay_inserts.Policy(five, three, max_flank_edits=0, min_yield=0, reverse_complement=False)
+    assert found_inserts(sequences, policy) == expected
+    assert 100 < sum(insert is not None for insert in expected) < 300
+    both = dataclasses.replace(policy, reverse_complement=True)
+    strands = {strand: [pattern_of(flank if strand == "+" else turned(flank)) for flank in (five, three)] for strand in "+-"}
+    once = [
+        (sequence, insert)
+        for sequence, insert in zip(sequences, expected, strict=True)
+        if [len(re.findall(f"(?={text})", sequence)) for text in (*strands["+"], *strands["-"])] == [1, 1, 0, 0]
+    ]
+    if three and len(five) > 3:  # a flank of two bases occurs everywhere
+        assert found_inserts([turned(sequence) for sequence, _ in once], both) == [insert for _, insert in once]
+        assert len(once) > 60
+
+
+def test_edits_in_a_flank_with_n_are_those_of_its_constant_bases():
+    five = "NNNNNNTGCATCGGAC"
+    policy = assay_inserts.Policy(five, THREE, insert_length=(80, 80))
+    (insert,) = inserts(1)
+    assert found_inserts(["AAGTCA" + "TGCATCGGAC" + insert + THREE], policy) == [insert]
+    assert found_inserts(["AAGTCA" + "TGCAACGGAC" + insert + THREE], policy) == [insert]
+    assert found_inserts(["AAGTCA" + "TGTTTTGGAC" + insert + THREE], policy) == [None]  # three edits
+    assert found_inserts(["A" * 6 + "TTCAT" + insert + THREE], assay_inserts.Policy("NNNNNNTGCAT", THREE)) == [insert]  # one in 5 bp
+    assert found_inserts(["A" * 6 + "TTCA" + insert + THREE], assay_inserts.Policy("NNNNNNTGCA", THREE)) == [None]  # none in 4 bp
 
 
 def test_cutadapt_counts_the_same(tmp_path):
@@ -335,6 +385,57 @@ def test_faulty_files_are_refused_with_the_read(tmp_path, text, message):
         with pytest.raises(InputError, match=message) as error:
             counted(str(path))
         assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("field", "at"), [("name", 1), ("sequence", 5), ("sequence", 0), ("sequence", -1), ("quality", 5), ("quality", -1)]
+)
+def test_nul_bytes_are_refused_with_the_read(tmp_path, monkeypatch, field, at):
+    monkeypatch.setattr(assay_fastq, "_BLOCK", 700)
+    records = [[b"@r%d" % number, read_of(insert).encode(), b"+", b"F" * len(read_of(insert))] for number, insert in enumerate(inserts(9))]
+    line = bytearray(records[6][("name", "sequence", "", "quality").index(field)])
+    line[at] = 0
+    records[6][("name", "sequence", "", "quality").index(field)] = bytes(line)
+    path = tmp_path / "a.fastq"
+    path.write_bytes(b"".join(b"\n".join(record) + b"\n" for record in records))
+    with pytest.raises(InputError, match=r"a\.fastq: read 7 \(line 25, '@.*'\): the record contains NUL bytes"):
+        counted(str(path))
+    with pytest.raises(InputError, match=r"a\.fastq: read 7 .*NUL"):
+        assay_fastq.count_records(str(path))
+
+
+def test_long_reads_are_searched_for_exact_flanks_only(tmp_path):
+    """The insert of a read of 200 kb is counted between exact flanks; the search with edits would take half a minute for it."""
+    library = inserts(200, seed=13)
+    damaged = read_of(library[0], five="TGCATTTTATTCACATC")
+    rng = np.random.default_rng(14)
+    spacer = "".join(rng.choice(list("ACGT"), 200_000))
+    longest = assay_inserts.Policy(FIVE, THREE).longest_searched
+    assert longest == 10 * (len(FIVE) + 120 + len(THREE))
+    assert assay_inserts.Policy("ACGT", "ACGT", insert_length=(8, 20)).longest_searched == 1000
+    sequences = [read_of(insert) for insert in library]
+    sequences[50:50] = [
+        spacer + read_of(library[1]),
+        spacer + damaged,
+        (spacer[:2000] + damaged)[-longest:],
+        (spacer + damaged)[-longest - 1 :],
+    ]
+    sequences[150:150] = [damaged]
+    counts, ledger = counted(fastq(tmp_path / "a.fastq", sequences, ["~" * len(sequence) for sequence in sequences]))
+    assert counts == Counter([*library, library[1], library[0], library[0]])
+    assert ledger == {assay_inserts.LONG_READ: 2, "flanks with edits": 2}
+
+
+def test_a_long_read_does_not_widen_the_reads_before_and_behind_it(tmp_path, monkeypatch):
+    widths = []
+    search = reads.find_inserts
+    monkeypatch.setattr(reads, "find_inserts", lambda rows, length, policy: widths.append(rows.shape) or search(rows, length, policy))
+    sequences = [read_of(insert) for insert in inserts(3000)]
+    sequences[1000:1000] = ["A" * 1_000_000]
+    counted(fastq(tmp_path / "a.fastq", sequences))
+    assert sum(rows for rows, _ in widths) == 3001
+    assert all(rows * width <= reads._CHUNK for rows, width in widths)
+    assert len(widths) < 1010  # one matrix before the long read; four reads in each until it no longer counts
 
 
 def test_a_fault_in_a_later_block_has_its_number(tmp_path, monkeypatch):

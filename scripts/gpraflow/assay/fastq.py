@@ -87,6 +87,10 @@ def locate_fields(text: np.ndarray, first: int, path: str) -> _Fields:
             name = text[starts[row] : ends[row, 0]].tobytes().decode(errors="replace")
             raise InputError(f"{path}: read {number:,} (line {4 * number - 3:,}, '{name[:60]}'): {fault}")
 
+    if not text.min(initial=1):
+        bad = np.zeros(len(ends), bool)
+        bad[np.searchsorted(ends[:, 3], np.flatnonzero(text == 0))] = True
+        refuse(bad, "the record contains NUL bytes; the file is damaged: copy it again")
     refuse(text[starts] != ord("@"), "a FASTQ record must begin with @; the file is not FASTQ, or a line is missing before this read")
     refuse(text[ends[:, 1] + 1] != ord("+"), "the third line of a FASTQ record must begin with +; a line is missing or duplicated here")
     refuse(ends[:, 3] - ends[:, 2] - 1 != length, "sequence and quality differ in length; the file is damaged")

@@ -11,10 +11,13 @@ from gpraflow.sequences.scaffold import Scaffold
 
 _PREFIX = 64  # bp at the start of a read in which most reads have their 5' flank
 _LONGEST_FLANK = 64  # maximum flank length in bp: the error-tolerant search keeps one flank in a 64-bit machine word
+_LONG = 10  # reads longer than this many times both flanks and the longest insert are searched for exact flanks only
+_LEAST_LONG = 1_000  # bp; reads up to this length are always searched for flanks with edits
 _ADAPTER = b"AGATCGGAAGAGC"  # start of Illumina's TruSeq adapters
 _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 COMPLEMENT = np.frombuffer(_COMPLEMENT, np.uint8)
 NO_FLANK, NO_FIVE, NO_THREE = "no flank found", "5' flank not found", "3' flank not found"
+LONG_READ = "no exact flanks in a read longer than ten amplicons"
 ADAPTER, OTHER_STRAND = "no flank found, but an Illumina adapter", "flanks on the other strand"
 
 
@@ -23,7 +26,8 @@ class Policy:
     """Rules for counting a read; the keys of the config section ``reads``.
 
     ``five_prime`` and ``three_prime`` are the flanks as they appear in the reads, up to 64 bp each; empty if inserts start or end with
-    the read. Flanks may contain up to ``max_flank_edits`` edits, but at most one per 5 bp, because shorter flanks would match anywhere.
+    the read. N in a flank stands for any base. Flanks may contain up to ``max_flank_edits`` edits, but at most one per 5 bp other than N,
+    because shorter flanks would match anywhere.
     ``insert_length`` is the minimum and maximum insert length in bp.
     """
 
@@ -53,10 +57,17 @@ class Policy:
         """Validate the flanks."""
         for key in ("five_prime", "three_prime"):
             flank = getattr(self, key)
-            if set(flank) - set("ACGT") or len(flank) > _LONGEST_FLANK:
+            if set(flank) - set("ACGTN") or len(flank) > _LONGEST_FLANK:
                 raise ConfigError(
-                    f"reads.{key}: '{flank}' may contain A, C, G and T only; give the {_LONGEST_FLANK} bp next to the insert at most"
+                    f"reads.{key}: '{flank}' may contain A, C, G, T and N only; give the {_LONGEST_FLANK} bp next to the insert at most"
                 )
+            if flank and not flank.strip("N"):
+                raise ConfigError(f"reads.{key}: '{flank}' has no constant base to search for; give constant bases beside the N")
+
+    @property
+    def longest_searched(self) -> int:
+        """Length in bp of the longest read that is searched for flanks with edits; the time of that search grows with the length."""
+        return max(_LEAST_LONG, _LONG * (len(self.five_prime) + self.insert_length[1] + len(self.three_prime)))
 
 
 @dataclass
@@ -79,7 +90,7 @@ class Found:
         return self.lost == 0
 
 
-LOSSES = ("", NO_FLANK, NO_FIVE, NO_THREE, OTHER_STRAND, ADAPTER)
+LOSSES = ("", NO_FLANK, NO_FIVE, NO_THREE, OTHER_STRAND, ADAPTER, LONG_READ)
 
 
 def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
@@ -87,7 +98,8 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
 
     The search order is: exact flanks on the read's strand; exact flanks on the opposite strand; then, in the same order of strands,
     flanks with up to ``max_flank_edits`` edits (Levenshtein distance). The match with the fewest edits wins; ties go to the leftmost
-    match, and at equal positions to substitutions before indels.
+    match, and at equal positions to substitutions before indels. Reads longer than ``longest_searched`` are searched for exact flanks
+    only.
 
     Parameters
     ----------
@@ -108,8 +120,12 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
         hit = (other >= 0) & (other_end >= 0)
         found.start[left[hit]], found.end[left[hit]], found.reverse[left[hit]] = other[hit], other_end[hit], True
         left = left[~hit]
+    long = length[left] > policy.longest_searched
+    found.lost[left[long]] = LOSSES.index(LONG_READ)
+    left = left[~long]
     if len(left):
-        part, size, most = rows[left], length[left], policy.max_flank_edits
+        size, most = length[left], policy.max_flank_edits
+        part = rows[left, : size.max() + 1]  # without the padding to a longer read
         forward = _tolerant(part, size, five, three, most)
         lost = np.flatnonzero(forward.lost)
         if (five or three) and len(lost):
@@ -133,22 +149,36 @@ def _reverse_complement(flank: bytes) -> bytes:
     return flank.translate(_COMPLEMENT)[::-1]
 
 
+def _windows(flank: bytes) -> list[tuple[int, np.uint64, np.uint64]]:
+    """Return 8-bp windows that cover a flank, as (offset, bases, mask of the bases other than N), the one with the fewest N first."""
+    windows = []
+    for offset in sorted({0, *range(8, len(flank) - 7, 8), max(0, len(flank) - 8)}):
+        text = flank[offset : offset + 8].ljust(8, b"N")
+        mask = bytes(0 if base == ord("N") else 0xFF for base in text)
+        windows.append((offset, np.frombuffer(text.replace(b"N", b"\0"), "<u8")[0], np.frombuffer(mask, "<u8")[0]))
+    return sorted(windows, key=lambda window: int(window[2]).bit_count(), reverse=True)
+
+
 def _first(rows: np.ndarray, flank: bytes, after: np.ndarray | None = None) -> np.ndarray:
     """Return the position of the first ``flank`` in each row at or after ``after``; -1 if there is none."""
     flat, width = np.ascontiguousarray(rows).ravel(), rows.shape[1]
     words = np.ndarray((max(0, flat.size - 7),), "<u8", flat, 0, (1,))
-    head = np.frombuffer(flank[:8].ljust(8, b"\0"), "<u8")[0]
-    mask = np.frombuffer((b"\xff" * min(8, len(flank))).ljust(8, b"\0"), "<u8")[0]
+    (seed, head, mask), *others = _windows(flank)
     hits = []
     for shift in range(8):  # compare every eighth position at once
         aligned = flat[shift : shift + (flat.size - shift) // 8 * 8].view("<u8")
-        hits.append(np.flatnonzero((aligned if len(flank) >= 8 else aligned & mask) == head) * 8 + shift)
-    place = np.sort(np.concatenate(hits))
-    for offset in (*range(8, len(flank) - 7, 8), len(flank) - 8):
-        if offset > 0:
-            place = place[place < len(words) - offset]
-            place = place[words[place + offset] == np.frombuffer(flank[offset : offset + 8], "<u8")[0]]
+        hits.append(np.flatnonzero((aligned if ~mask == 0 else aligned & mask) == head) * 8 + shift)
+    place = np.sort(np.concatenate(hits)) - seed
+    if seed:
+        place = place[place >= 0]
+    for offset, bases, mask in others:
+        place = place[place < len(words) - offset]
+        place = place[words[place + offset] & mask == bases]
     row, column = np.divmod(place, width)
+    if b"N" in flank:  # N matches a base, not the padding, nor a base of the next read
+        whole = column <= width - len(flank)
+        whole[whole] = flat[place[whole] + len(flank) - 1] != 0
+        row, column = row[whole], column[whole]
     if after is not None:
         late = column >= after[row]
         row, column = row[late], column[late]
@@ -175,7 +205,7 @@ def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> t
 
 def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, max_edits: int) -> Found:
     """Locate inserts between flanks that match exactly or, failing that, with up to ``max_edits`` edits."""
-    most = [min(max_edits, len(flank) // 5) for flank in (five, three)]
+    most = [min(max_edits, len(flank.replace(b"N", b"")) // 5) for flank in (five, three)]
     edits = np.zeros((2, len(rows)), np.int64)
     start, end = np.zeros(len(rows), np.int64), length.copy()
     if five:
@@ -204,12 +234,13 @@ def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, mos
     """Return the edits of the best match of ``flank`` in each text (``most + 1`` if none) and the position after the match.
 
     Bit-parallel semi-global Levenshtein distance (Myers 1999, doi:10.1145/316542.316550; Hyyroe 2003), computed for all texts at once.
-    Texts are the columns of ``columns``. Matches must end where ``allowed`` is true. ``later`` selects the last of equally good matches.
+    Texts are the columns of ``columns``. N in the flank matches any base. Matches must end where ``allowed`` is true. ``later`` selects
+    the last of equally good matches.
     """
     count = columns.shape[1]
     equal = np.zeros(256, np.uint64)
     for index, base in enumerate(flank):
-        equal[base] |= np.uint64(1 << index)
+        equal[list(b"ACGTN") if base == ord("N") else base] |= np.uint64(1 << index)
     one, top = np.uint64(1), np.uint64(len(flank) - 1)
     plus, minus = np.full(count, (1 << len(flank)) - 1, np.uint64), np.zeros(count, np.uint64)
     score = np.full(count, len(flank))
@@ -235,7 +266,8 @@ def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, mos
         rows = np.flatnonzero(~settled & (place >= len(flank)) & (place <= last))
         edits = np.zeros(len(rows), np.int64)
         for index, base in enumerate(flank):
-            edits += columns[place[rows] - len(flank) + index, rows] != base
+            if base != ord("N"):
+                edits += columns[place[rows] - len(flank) + index, rows] != base
         rows = rows[edits == best[rows]]
         end[rows], settled[rows] = place[rows], True
     return best, end

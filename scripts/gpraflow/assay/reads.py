@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from gpraflow.assay.fastq import SPARE_BYTES, byte_rows, locate_fields, row_width, whole_records
-from gpraflow.assay.inserts import ADAPTER, COMPLEMENT, LOSSES, NO_FIVE, NO_FLANK, NO_THREE, OTHER_STRAND, Policy, find_inserts
+from gpraflow.assay.inserts import ADAPTER, COMPLEMENT, LONG_READ, LOSSES, NO_FIVE, NO_FLANK, NO_THREE, OTHER_STRAND, Policy, find_inserts
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
 
@@ -37,6 +37,7 @@ _CAUSES = {
     NO_FIVE: "reads begin within the 5' flank (give its end as reads.five_prime), or the flank is wrong",
     NO_THREE: "reads end before the 3' flank (give both mates as reads and reads_2), or the flank is wrong or in the place of the other",
     ADAPTER: "primer dimers, or reads whose adapters run into the library's",
+    LONG_READ: "reads of whole plasmids or concatemers with sequencing errors; cut them to the amplicon first",
     OTHER_STRAND: "wrong orientation: set reads.reverse_complement: true",
     SHORT: "empty vector or primer dimers, or scaffold.insert_length does not fit the library",
     LONG: "two flanks that do not belong together, or scaffold.insert_length does not fit the library",
@@ -159,8 +160,9 @@ def _count_block(pieces: Sequence[bytes | memoryview], first: int, path: str, po
     found: list[bytes] = []
     begin = 0
     while begin < len(fields.length):
-        ahead = fields.length[begin : begin + _CHUNK // 64]
-        part = slice(begin, begin + max(1, min(len(ahead), _CHUNK // row_width(ahead))))
+        # As many reads as fit into a matrix; its width is that of the longest, so a long read must not be padded into many rows.
+        widths = np.maximum.accumulate(fields.length[begin : begin + _CHUNK // 64]) // 8 * 8 + 8
+        part = slice(begin, begin + max(1, int((widths * np.arange(1, len(widths) + 1) <= _CHUNK).sum())))
         length = fields.length[part]
         numbers = np.arange(len(length)) + first + begin
         begin = part.stop
