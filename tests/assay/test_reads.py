@@ -507,3 +507,53 @@ def test_bases_of_quality_0_are_errors_and_dropped_reads_are_not_counted(tmp_pat
     path = fastq(tmp_path / "a.fastq", sequences, [worst_base, worst_base, "!" * len(sequences[2])])
     _, ledger = counted(path, policy)
     assert ledger == {"N in the insert": 1, "mean quality below 20": 1, reads.EXPECTED_ERRORS: 1}
+
+
+MIDDLE = "GGATCCGTCGACAAGCTTGC"
+
+
+@pytest.mark.parametrize("middle", [MIDDLE, "GGATNNGTCGACAAGCTTGC"])
+def test_two_pieces_are_joined_without_the_middle(tmp_path, middle):
+    rng = np.random.default_rng(21)
+    firsts, seconds = inserts(12, seed=22, lengths=(38, 40)), inserts(12, seed=23, lengths=(20, 21))
+    drawn = [(firsts[rng.integers(12)], seconds[rng.integers(12)]) for _ in range(500)]
+    sequences = [read_of(a + MIDDLE + b) for a, b in drawn]
+    sequences = [turned(s) if rng.random() < 0.5 else s for s in sequences]
+    policy = dataclasses.replace(POLICY, middle=middle, insert_length=(58, 61))
+    counts, ledger = counted(fastq(tmp_path / "a.fastq", sequences), policy)
+    assert counts == Counter(a + b for a, b in drawn)
+    assert set(ledger) == {"on the other strand", reads.EXPECTED_ERRORS}
+    too_short = dataclasses.replace(policy, insert_length=(59, 61), min_yield=0)
+    assert counted(fastq(tmp_path / "a.fastq", sequences), too_short)[1]["insert shorter than 59 bp"] == sum(
+        len(a + b) == 58 for a, b in drawn
+    )
+
+
+def test_a_middle_with_edits_or_without_place(tmp_path):
+    a, b = inserts(2, seed=24, lengths=(40,))
+    policy = dataclasses.replace(POLICY, middle=MIDDLE, min_yield=0)
+    substitutions_ = substitutions(MIDDLE)
+    sequences = [read_of(a + middle + b) for middle in substitutions_]
+    counts, ledger = counted(fastq(tmp_path / "a.fastq", sequences + [turned(s) for s in sequences]), policy)
+    assert counts == {a + b: 2 * len(substitutions_)}
+    indels_ = indels(MIDDLE)
+    counts, ledger = counted(fastq(tmp_path / "b.fastq", [read_of(a + middle + b) for middle in indels_]), policy)
+    assert sum(counts.values()) == len(indels_)
+    assert counts[a + b] >= 0.75 * len(indels_)  # an indel at either end can also be read as a substitution
+    assert all(a[:-2] in insert and b[2:] in insert and abs(len(insert) - 80) <= 2 for insert in counts)
+    lost = [a + b, a + turned(MIDDLE) + b, MIDDLE[:8], a + "GGTTAAGTAAACAAGCAAGC" + b]
+    counts, ledger = counted(fastq(tmp_path / "c.fastq", [read_of(insert) for insert in lost]), policy)
+    assert (counts, ledger) == ({}, {"constant middle not found": 4})
+    assert counted(fastq(tmp_path / "d.fastq", [read_of(MIDDLE)]), dataclasses.replace(policy, insert_length=(0, 9)))[0] == {"": 1}
+
+
+def test_expected_errors_leave_out_the_middle(tmp_path):
+    a, b = inserts(2, seed=25, lengths=(40,))
+    sequence = read_of(a + MIDDLE + b)
+    start = sequence.index(MIDDLE)
+    quality = "~" * start + "!" * len(MIDDLE) + "~" * (len(sequence) - start - len(MIDDLE))
+    bad = "~" * (start + len(MIDDLE)) + "!" + "~" * (len(sequence) - start - len(MIDDLE) - 1)
+    policy = dataclasses.replace(POLICY, middle=MIDDLE, min_mean_quality=0)
+    _, ledger = counted(fastq(tmp_path / "a.fastq", [sequence] * 30, [quality] * 20 + [bad] * 10), policy)
+    assert ledger == {reads.EXPECTED_ERRORS: 10}
+    assert counted(fastq(tmp_path / "b.fastq", [sequence] * 20, [quality] * 20), policy)[1] == {}

@@ -109,3 +109,9 @@ def byte_rows(text: np.ndarray, starts: np.ndarray, length: np.ndarray) -> np.nd
     shortest = int(length.min())
     rows[:, shortest:] *= np.arange(shortest, width) < length[:, None]
     return rows
+
+
+def cut_rows(matrix: np.ndarray, rows: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the ``size`` bytes from ``start`` in some rows of a matrix, padded with 0."""
+    text = np.concatenate([matrix.ravel(), np.zeros(row_width(size), np.uint8)])
+    return byte_rows(text, rows * matrix.shape[1] + start, size)

@@ -1,22 +1,25 @@
 """Extract the insert between the flanks of a read, with exact or error-tolerant matching, on either strand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 
+from gpraflow.assay.fastq import cut_rows
 from gpraflow.core.errors import ConfigError
 from gpraflow.sequences.scaffold import Scaffold
 
 _PREFIX = 64  # bp at the start of a read in which most reads have their 5' flank
 _LONGEST_FLANK = 64  # maximum flank length in bp: the error-tolerant search keeps one flank in a 64-bit machine word
-_LONG = 10  # reads longer than this many times both flanks and the longest insert are searched for exact flanks only
+_LONG = 10  # reads longer than this many times the longest amplicon are searched for exact flanks only
 _LEAST_LONG = 1_000  # bp; reads up to this length are always searched for flanks with edits
+_LONGEST_UMI = 32  # bp: a UMI is kept in a 64-bit machine word
 _ADAPTER = b"AGATCGGAAGAGC"  # start of Illumina's TruSeq adapters
 _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 COMPLEMENT = np.frombuffer(_COMPLEMENT, np.uint8)
 NO_FLANK, NO_FIVE, NO_THREE = "no flank found", "5' flank not found", "3' flank not found"
+NO_MIDDLE = "constant middle not found"
 LONG_READ = "no exact flanks in a read longer than ten amplicons"
 ADAPTER, OTHER_STRAND = "no flank found, but an Illumina adapter", "flanks on the other strand"
 
@@ -27,8 +30,10 @@ class Policy:
 
     ``five_prime`` and ``three_prime`` are the flanks as they appear in the reads, up to 64 bp each; empty if inserts start or end with
     the read. N in a flank stands for any base. Flanks may contain up to ``max_flank_edits`` edits, but at most one per 5 bp other than N,
-    because shorter flanks would match anywhere.
-    ``insert_length`` is the minimum and maximum insert length in bp.
+    because shorter flanks would match anywhere. ``middle`` is a constant sequence within the insert, which is cut out; its edits are
+    limited likewise.
+    ``insert_length`` is the minimum and maximum insert length in bp, without the middle. With ``umi``, the bases at the N of both flanks
+    are the read's unique molecular identifier (UMI).
     """
 
     five_prime: str
@@ -40,6 +45,8 @@ class Policy:
     n_in_insert: Literal["keep", "merge", "drop"] = "keep"
     quality_offset: int = 33
     min_yield: float = 0.5
+    middle: str = ""
+    umi: bool = False
 
     @classmethod
     def of(cls, scaffold: Scaffold, five_prime: str, three_prime: str, **keys: Any) -> "Policy":
@@ -55,7 +62,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Validate the flanks."""
-        for key in ("five_prime", "three_prime"):
+        for key in ("five_prime", "three_prime", "middle"):
             flank = getattr(self, key)
             if set(flank) - set("ACGTN") or len(flank) > _LONGEST_FLANK:
                 raise ConfigError(
@@ -63,11 +70,24 @@ class Policy:
                 )
             if flank and not flank.strip("N"):
                 raise ConfigError(f"reads.{key}: '{flank}' has no constant base to search for; give constant bases beside the N")
+        if self.umi and not 0 < len(self.umi_offsets) <= _LONGEST_UMI:
+            raise ConfigError(
+                f"reads.umi: the flanks '{self.five_prime}' and '{self.three_prime}' have {len(self.umi_offsets)} N, which are the UMI; "
+                f"write 1 to {_LONGEST_UMI} N in reads.five_prime or reads.three_prime, or set reads.umi: ignore"
+            )
+
+    @property
+    def umi_offsets(self) -> list[tuple[bool, int]]:
+        """N of the flanks, 5' to 3', as (in the 3' flank, distance from the insert in bp): 0 is the base next to the insert."""
+        five, three = self.five_prime, self.three_prime
+        inner = [(False, len(five) - 1 - place) for place, base in enumerate(five) if base == "N"]
+        return inner + [(True, place) for place, base in enumerate(three) if base == "N"]
 
     @property
     def longest_searched(self) -> int:
         """Length in bp of the longest read that is searched for flanks with edits; the time of that search grows with the length."""
-        return max(_LEAST_LONG, _LONG * (len(self.five_prime) + self.insert_length[1] + len(self.three_prime)))
+        amplicon = len(self.five_prime) + self.insert_length[1] + len(self.middle) + len(self.three_prime)
+        return max(_LEAST_LONG, _LONG * amplicon)
 
 
 @dataclass
@@ -75,7 +95,8 @@ class Found:
     """Positions of the inserts in their reads; arrays of shape ``(reads,)``.
 
     ``start`` and ``end`` are positions in the read as sequenced. ``reverse`` is true if the insert is on the opposite strand. ``edits``
-    is the sum over both flanks. ``lost`` is 0 if an insert was extracted, otherwise the index of the reason in `_LOST`.
+    is the sum over both flanks. ``lost`` is 0 if an insert was extracted, otherwise the index of the reason in `LOSSES`.
+    ``gap`` is the position of the constant middle in the read, and ``gap_size`` its length in bp, 0 without one.
     """
 
     start: np.ndarray
@@ -83,6 +104,17 @@ class Found:
     reverse: np.ndarray
     edits: np.ndarray
     lost: np.ndarray
+    gap: np.ndarray
+    gap_size: np.ndarray
+
+    @property
+    def size(self) -> np.ndarray:
+        """Length of the inserts in bp, without the middle."""
+        return self.end - self.start - self.gap_size
+
+    def __getitem__(self, rows: np.ndarray) -> "Found":
+        """Return the positions of some reads."""
+        return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @property
     def ok(self) -> np.ndarray:
@@ -90,7 +122,7 @@ class Found:
         return self.lost == 0
 
 
-LOSSES = ("", NO_FLANK, NO_FIVE, NO_THREE, OTHER_STRAND, ADAPTER, LONG_READ)
+LOSSES = ("", NO_FLANK, NO_FIVE, NO_THREE, OTHER_STRAND, ADAPTER, LONG_READ, NO_MIDDLE)
 
 
 def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
@@ -113,7 +145,7 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
     five, three = policy.five_prime.encode(), policy.three_prime.encode()
     turned = _reverse_complement(three), _reverse_complement(five)
     start, end = _exact(rows, length, five, three)
-    found = Found(start, end, np.zeros(len(rows), bool), np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64))
+    found = Found(start, end, np.zeros(len(rows), bool), *(np.zeros(len(rows), np.int64) for _ in range(4)))
     left = np.flatnonzero((start < 0) | (end < 0))
     if policy.reverse_complement and (five or three) and len(left):
         other, other_end = _exact(rows[left], length[left], *turned)
@@ -142,7 +174,75 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
         nothing = left[found.lost[left] == LOSSES.index(NO_FLANK)]
         if len(nothing):
             found.lost[nothing[_first(rows[nothing], _ADAPTER) >= 0]] = LOSSES.index(ADAPTER)
+    if policy.middle:
+        _find_middle(rows, found, policy)
     return found
+
+
+def _find_middle(rows: np.ndarray, found: Found, policy: Policy) -> None:
+    """Locate the constant middle of each insert, exactly or with edits, and set ``gap``, ``gap_size`` and ``lost``."""
+    middle = policy.middle.encode()
+    for reverse, flank in ((False, middle), (True, _reverse_complement(middle))):
+        some = np.flatnonzero(found.ok & (found.reverse == reverse))
+        if not len(some):
+            continue
+        length = found.end[some] - found.start[some]
+        inserts = cut_rows(rows, some, found.start[some], length)
+        begin = _first(inserts, flank)
+        end = begin + len(flank)
+        left = np.flatnonzero(begin < 0)
+        begin[left], end[left] = _approximate_span(inserts[left], length[left], flank, policy.max_flank_edits)
+        found.lost[some[begin < 0]] = LOSSES.index(NO_MIDDLE)
+        found.gap[some], found.gap_size[some] = found.start[some] + begin, end - begin
+
+
+def _approximate_span(rows: np.ndarray, length: np.ndarray, flank: bytes, max_edits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return start and end of the best match of ``flank`` in each row, with at most one edit per 5 bp; -1 if there is none."""
+    most = _most_edits(flank, max_edits)
+    columns = np.ascontiguousarray(rows.T)
+    allowed = np.arange(len(columns))[:, None] < length
+    edits, end = _approximate_end(columns, allowed, flank, most, later=False)
+    _, mirrored = _approximate_end(columns[::-1], allowed[::-1], flank[::-1], most, later=True)
+    start = len(columns) - mirrored
+    missing = (edits > most) | (abs(end - start - len(flank)) > most)
+    return np.where(missing, -1, start), np.where(missing, -1, end)
+
+
+def read_umis(rows: np.ndarray, length: np.ndarray, found: Found, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
+    """Return the UMIs of reads whose insert was located: the bases at the N of the flanks.
+
+    Parameters
+    ----------
+    rows, length, policy
+        As for `find_inserts`.
+    found
+        The located inserts of these reads.
+
+    Returns
+    -------
+    tuple
+        UMIs as ASCII letters, ``(reads, bases)`` uint8, on the strand of the flanks; and whether they are sure, ``(reads,)`` bool. A UMI
+        is unsure if the flanks match with insertions or deletions only, which shift it, or if the read begins or ends within it.
+    """
+
+    def bases(place: np.ndarray, in_three: bool, distance: int) -> np.ndarray:
+        column = np.where(in_three != found.reverse[place], found.end[place] + distance, found.start[place] - 1 - distance)
+        inside = (column >= 0) & (column < length[place])
+        letters = np.where(inside, rows[place, np.clip(column, 0, rows.shape[1] - 1)], 0)
+        return np.where(found.reverse[place], COMPLEMENT[letters], letters)
+
+    everything = np.arange(len(rows))
+    umis = np.column_stack([bases(everything, *offset) for offset in policy.umi_offsets])
+    sure = (umis != 0).all(axis=1)
+    edited = np.flatnonzero(found.edits > 0)
+    mismatches = np.zeros(len(edited), np.int64)
+    constant = [(False, distance, base) for distance, base in enumerate(reversed(policy.five_prime))]
+    constant += [(True, distance, base) for distance, base in enumerate(policy.three_prime)]
+    for in_three, distance, base in constant:
+        if base != "N":
+            mismatches += bases(edited, in_three, distance) != ord(base)
+    sure[edited] &= mismatches == found.edits[edited]
+    return umis, sure
 
 
 def _reverse_complement(flank: bytes) -> bytes:
@@ -203,9 +303,13 @@ def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> t
     return start, np.where(start >= 0, end, -1)
 
 
+def _most_edits(flank: bytes, max_edits: int) -> int:
+    return min(max_edits, len(flank.replace(b"N", b"")) // 5)
+
+
 def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, max_edits: int) -> Found:
     """Locate inserts between flanks that match exactly or, failing that, with up to ``max_edits`` edits."""
-    most = [min(max_edits, len(flank.replace(b"N", b"")) // 5) for flank in (five, three)]
+    most = [_most_edits(flank, max_edits) for flank in (five, three)]
     edits = np.zeros((2, len(rows)), np.int64)
     start, end = np.zeros(len(rows), np.int64), length.copy()
     if five:
@@ -227,7 +331,8 @@ def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, m
     no_five, no_three = edits > np.array(most)[:, None]
     lost = np.where(no_five, LOSSES.index(NO_FIVE), np.where(no_three, LOSSES.index(NO_THREE), 0))
     lost[no_five & no_three | (lost > 0) & (not (five and three))] = LOSSES.index(NO_FLANK)
-    return Found(start, end, np.zeros(len(rows), bool), edits.sum(axis=0), lost)
+    nothing = np.zeros(len(rows), np.int64)
+    return Found(start, end, np.zeros(len(rows), bool), edits.sum(axis=0), lost, nothing, nothing)
 
 
 def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, most: int, later: bool) -> tuple[np.ndarray, np.ndarray]:
