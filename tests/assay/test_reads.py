@@ -544,6 +544,9 @@ def test_a_middle_with_edits_or_without_place(tmp_path):
     lost = [a + b, a + turned(MIDDLE) + b, MIDDLE[:8], a + "GGTTAAGTAAACAAGCAAGC" + b]
     counts, ledger = counted(fastq(tmp_path / "c.fastq", [read_of(insert) for insert in lost]), policy)
     assert (counts, ledger) == ({}, {"constant middle not found": 4})
+    far = ["".join(np.random.default_rng(26).choice(list("ACGT"), length)) for length in (142, 143, 100_000)]
+    counts, ledger = counted(fastq(tmp_path / "e.fastq", [read_of(insert) for insert in far]), policy)
+    assert (counts, ledger) == ({}, {"constant middle not found": 1, "insert longer than 120 bp": 2})
     assert counted(fastq(tmp_path / "d.fastq", [read_of(MIDDLE)]), dataclasses.replace(policy, insert_length=(0, 9)))[0] == {"": 1}
 
 

@@ -180,10 +180,14 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Found:
 
 
 def _find_middle(rows: np.ndarray, found: Found, policy: Policy) -> None:
-    """Locate the constant middle of each insert, exactly or with edits, and set ``gap``, ``gap_size`` and ``lost``."""
+    """Locate the constant middle of each insert, exactly or with edits, and set ``gap``, ``gap_size`` and ``lost``.
+
+    Inserts that are too long whatever the edits of the middle are not searched.
+    """
     middle = policy.middle.encode()
+    searched = found.ok & (found.size <= policy.insert_length[1] + len(middle) + policy.max_flank_edits)
     for reverse, flank in ((False, middle), (True, _reverse_complement(middle))):
-        some = np.flatnonzero(found.ok & (found.reverse == reverse))
+        some = np.flatnonzero(searched & (found.reverse == reverse))
         if not len(some):
             continue
         length = found.end[some] - found.start[some]

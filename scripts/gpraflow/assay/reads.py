@@ -184,15 +184,18 @@ def _mates_of_block(pieces: Sequence[bytes | memoryview], first: int, path: str,
     """Return one row per read of a block: the reason for its loss or its insert, and what decides between mates."""
     tables = []
     for part in _located(pieces, first, path, policy, every_quality=True):
-        columns = {"insert": part.insert, "umi": part.umi or [b""] * len(part)}
-        found = pl.DataFrame({name: pl.Series(values, dtype=pl.Binary).cast(pl.String) for name, values in columns.items()}).with_columns(
-            pl.Series("read", np.flatnonzero(part.reason == 0), pl.Int64),
-            pl.Series("reverse", part.reverse, pl.Boolean),
-            pl.Series("edited", part.edited, pl.Boolean),
-            pl.Series("log_correct", part.log_correct, pl.Float64),
+        inserts = pl.DataFrame(
+            {
+                "read": np.flatnonzero(part.reason == 0),
+                "insert": pl.Series(part.insert, dtype=pl.Binary).cast(pl.String),
+                "umi": pl.Series(part.umi or [b""] * len(part), dtype=pl.Binary).cast(pl.String),
+                "reverse": part.reverse.astype(bool),
+                "edited": part.edited.astype(bool),
+                "log_correct": part.log_correct,
+            }
         )
-        reasons = pl.DataFrame({"reason": pl.Series(part.reason, dtype=pl.Int64)}).with_row_index("read").cast({"read": pl.Int64})
-        tables.append(reasons.join(found, on="read", how="left", maintain_order="left").drop("read"))
+        reads = pl.DataFrame({"read": np.arange(len(part.reason)), "reason": part.reason})
+        tables.append(reads.join(inserts, on="read", how="left", maintain_order="left").drop("read"))
     return pl.concat(tables)
 
 
@@ -372,8 +375,9 @@ def _inserts(rows: np.ndarray, quality: np.ndarray, length: np.ndarray, policy: 
     found = find_inserts(rows, length, policy)
     reason = _REASON_OF_LOSS[found.lost]
     least, greatest = policy.insert_length
-    reason[found.ok & (found.size < least)] = _REASONS.index(SHORT)
-    reason[found.ok & (found.size > greatest)] = _REASONS.index(LONG)
+    size = found.size
+    reason[found.ok & (size < least)] = _REASONS.index(SHORT)
+    reason[found.ok & (size > greatest)] = _REASONS.index(LONG)
     kept = np.flatnonzero(reason == 0)
     if not len(kept):
         return _Inserts(reason, [], [] if policy.umi else None, kept, kept, np.zeros(0))
@@ -394,7 +398,7 @@ def _inserts(rows: np.ndarray, quality: np.ndarray, length: np.ndarray, policy: 
     reverse = found.reverse[kept]
     turned = np.flatnonzero(reverse)
     if len(turned):
-        order = found.size[kept][turned][:, None] - 1 - np.arange(inserts.shape[1])
+        order = size[kept][turned][:, None] - 1 - np.arange(inserts.shape[1])
         backwards = np.take_along_axis(COMPLEMENT[inserts[turned]], np.maximum(order, 0), axis=1)
         inserts[turned] = np.where(order >= 0, backwards, 0)
     text = None if umis is None else _texts(umis)
@@ -408,14 +412,15 @@ def _texts(matrix: np.ndarray) -> list[bytes]:
 
 def _cut(matrix: np.ndarray, rows: np.ndarray, found: Found, middle: bool) -> np.ndarray:
     """Return the located inserts of some rows, or their qualities, without the constant middle; padded with 0."""
-    found = found[rows]
-    whole = cut_rows(matrix, rows, found.start, found.end - found.start)
+    start = found.start[rows]
+    whole = cut_rows(matrix, rows, start, found.end[rows] - start)
     if not middle:
         return whole
-    place = np.arange(row_width(found.size))
-    source = place + np.where(place >= (found.gap - found.start)[:, None], found.gap_size[:, None], 0)
+    size = found.size[rows]
+    place = np.arange(row_width(size))
+    source = place + np.where(place >= (found.gap[rows] - start)[:, None], found.gap_size[rows][:, None], 0)
     joined = np.take_along_axis(whole, np.minimum(source, whole.shape[1] - 1), axis=1)
-    return np.where(place < found.size[:, None], joined, 0)
+    return np.where(place < size[:, None], joined, 0)
 
 
 def _log_correct(quality: np.ndarray, offset: int) -> np.ndarray:
