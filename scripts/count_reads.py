@@ -11,7 +11,7 @@ def main(job):
     flanks = scaffold.load(job.input.scaffolds, job.params.scaffold)
     policy = inserts.Policy.of(flanks, **job.params.policy)
     ledger = Ledger("count_reads", job.wildcards.column)
-    counts = reads.count(job.input.reads, policy, ledger, job.threads)
+    counts = reads.count(job.input.reads, policy, ledger, job.threads, job.input.reads_2)
     ledger.write(job.output.ledger, counts["reads"].sum())
     files.write_parquet(job.output.counts, counts)
 

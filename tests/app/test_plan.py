@@ -73,6 +73,22 @@ def test_a_design_is_an_input_of_runs_from_reads():
     assert "design" not in {each["what"] for each in plan.input_files()}
 
 
+def test_pairs_are_merged_or_counted_as_they_are(tmp_path):
+    """A sheet may hold bins with single and with paired reads."""
+    header, low, high = SHEET.splitlines()
+    rows = [f"{header}\treads_2", f"{low}\tlow_2.fq.gz", f"{high}\t"]
+    (tmp_path / "bins.tsv").write_text("\n".join(rows) + "\n")
+    config = {"run": "mine", "counts": {SHEET_KEY: "bins.tsv", "cells": "sheet"}, "evaluation": {"datasets": ""}}
+    assert [Plan(config).merges_pairs(column) for column in ("low", "high")] == [True, False]
+    plan = Plan(config | {"reads": {"pairs": "either_mate"}})
+    assert [plan.merges_pairs(column) for column in ("low", "high")] == [False, False]
+    assert plan.files_of_bin("low", "reads_2") == ["low_2.fq.gz"]
+    with pytest.raises(ConfigError, match=r"reads\.pairs: 'both' is not one of merge, either_mate"):
+        Plan(config | {"reads": {"pairs": "both"}})
+    with pytest.raises(ConfigError, match=r"reads\.umi: directional needs the place of the UMI"):
+        Plan(config | {"reads": {"umi": "directional", "five_prime": "ACGTACGT"}})
+
+
 def test_names_in_independent_sets_come_from_their_own_column():
     """The column `name` of the sheet is the name of the set."""
     plan = Plan(TABLE | {"evaluation": {"datasets": "datasets.tsv"}})

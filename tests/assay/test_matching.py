@@ -326,6 +326,7 @@ def test_adapter_matches_if_there_is_a_design_and_merges_errors_otherwise(root, 
                 insert_length=[75, 75],
                 design_edits=0,
                 min_yield=0.5,
+                umi="ignore",
                 collapse={"max_edits": max_edits, "ratio": 2, "n_in_insert": "keep", "max_collapsed": 0.05},
             ),
         )

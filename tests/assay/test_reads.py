@@ -1,5 +1,6 @@
 import dataclasses
 import gzip
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -155,13 +156,13 @@ def naive_search(text, flank):
     for letter in text:
         following = [0]
         for i, base in enumerate(flank, start=1):
-            following.append(min(column[i - 1] + (base != letter), column[i] + 1, following[i - 1] + 1))
+            following.append(min(column[i - 1] + (base not in (letter, "N")), column[i] + 1, following[i - 1] + 1))
         column = following
         scores.append(column[-1])
     return min(scores), {i for i, score in enumerate(scores) if score == min(scores)}
 
 
-@pytest.mark.parametrize("flank", [FIVE, THREE, "ACG", "ACGT" * 16])
+@pytest.mark.parametrize("flank", [FIVE, THREE, "ACG", "ACGT" * 16, "NNNNNNNNACGTTGCA", "TGCANNNNGGTACNNN"])
 def test_approximate_search_equals_the_textbook_table(flank):
     rng = np.random.default_rng(4)
     texts = rng.choice(np.frombuffer(b"ACGTN", np.uint8), (300, 90))
@@ -199,8 +200,57 @@ def test_short_empty_and_long_flanks():
     assert found_inserts([long + insert + THREE], assay_inserts.Policy(long, THREE)) == [insert]
     with pytest.raises(ConfigError, match="the 64 bp next to the insert"):
         assay_inserts.Policy(long + "A", THREE)
+    with pytest.raises(ConfigError, match=r"reads\.five_prime: 'NNNN' has no constant base"):
+        assay_inserts.Policy("NNNN", THREE)
     assert assay_inserts.Policy.of(Scaffold("x", "A" * 70, "C" * 70), "auto", "auto").five_prime == "A" * 64
     assert assay_inserts.Policy.of(Scaffold("x", "A", "C"), "ACG", "auto") == assay_inserts.Policy("ACG", "C")
+
+
+def pattern_of(flank):
+    return flank.replace("N", "[ACGTN]")
+
+
+@pytest.mark.parametrize("five", ["ACGTNNNNAGGA", "NNNNNNNNNNTGCATC", "TGCATCNNNNNN", "NACGTTGCANNNNNNNNNNNNGATTACA", "NAC"])
+@pytest.mark.parametrize("three", ["GGTTACGGCTGTT", "GGTTNNACGGNN", "NNNNNNNNGGTTACGG", ""])
+def test_n_in_a_flank_matches_any_base(five, three):
+    """Compared with a regular expression: reads that begin or end with the flank, within it, or right after one that would complete it."""
+    rng = np.random.default_rng(11)
+    sequences = []
+    for number, insert in enumerate(inserts(300, seed=12, lengths=(40, 61, 80))):
+        head, tail = ("".join("ACGT"[rng.integers(4)] if base == "N" else base for base in flank) for flank in (five, three))
+        before, behind = ("".join(rng.choice(list("ACGT"), rng.integers(0, 9))) for _ in range(2))
+        text = before + head + insert + tail + behind
+        sequences.append(text[number % 3 * len(before) :] if number % 2 else text[len(before) + number % 7 : len(text) - number % 5])
+    pattern = re.compile(pattern_of(five) + "(?P<insert>[ACGTN]*?)" + (pattern_of(three) if three else "$"))
+    expected = []
+    for sequence in sequences:
+        five_end = re.search(pattern_of(five), sequence)
+        match = pattern.match(sequence, five_end.start()) if five_end else None
+        expected.append(match and match["insert"])
+    policy = assay_inserts.Policy(five, three, max_flank_edits=0, min_yield=0, reverse_complement=False)
+    assert found_inserts(sequences, policy) == expected
+    assert 100 < sum(insert is not None for insert in expected) < 300
+    both = dataclasses.replace(policy, reverse_complement=True)
+    strands = {strand: [pattern_of(flank if strand == "+" else turned(flank)) for flank in (five, three)] for strand in "+-"}
+    once = [
+        (sequence, insert)
+        for sequence, insert in zip(sequences, expected, strict=True)
+        if [len(re.findall(f"(?={text})", sequence)) for text in (*strands["+"], *strands["-"])] == [1, 1, 0, 0]
+    ]
+    if three and len(five) > 3:  # a flank of two bases occurs everywhere
+        assert found_inserts([turned(sequence) for sequence, _ in once], both) == [insert for _, insert in once]
+        assert len(once) > 60
+
+
+def test_edits_in_a_flank_with_n_are_those_of_its_constant_bases():
+    five = "NNNNNNTGCATCGGAC"
+    policy = assay_inserts.Policy(five, THREE, insert_length=(80, 80))
+    (insert,) = inserts(1)
+    assert found_inserts(["AAGTCA" + "TGCATCGGAC" + insert + THREE], policy) == [insert]
+    assert found_inserts(["AAGTCA" + "TGCAACGGAC" + insert + THREE], policy) == [insert]
+    assert found_inserts(["AAGTCA" + "TGTTTTGGAC" + insert + THREE], policy) == [None]  # three edits
+    assert found_inserts(["A" * 6 + "TTCAT" + insert + THREE], assay_inserts.Policy("NNNNNNTGCAT", THREE)) == [insert]  # one in 5 bp
+    assert found_inserts(["A" * 6 + "TTCA" + insert + THREE], assay_inserts.Policy("NNNNNNTGCA", THREE)) == [None]  # none in 4 bp
 
 
 def test_cutadapt_counts_the_same(tmp_path):
@@ -341,6 +391,57 @@ def test_faulty_files_are_refused_with_the_read(tmp_path, text, message):
         assert str(error.value).startswith(str(path))
 
 
+@pytest.mark.parametrize(
+    ("field", "at"), [("name", 1), ("sequence", 5), ("sequence", 0), ("sequence", -1), ("quality", 5), ("quality", -1)]
+)
+def test_nul_bytes_are_refused_with_the_read(tmp_path, monkeypatch, field, at):
+    monkeypatch.setattr(assay_fastq, "_BLOCK", 700)
+    records = [[b"@r%d" % number, read_of(insert).encode(), b"+", b"F" * len(read_of(insert))] for number, insert in enumerate(inserts(9))]
+    line = bytearray(records[6][("name", "sequence", "", "quality").index(field)])
+    line[at] = 0
+    records[6][("name", "sequence", "", "quality").index(field)] = bytes(line)
+    path = tmp_path / "a.fastq"
+    path.write_bytes(b"".join(b"\n".join(record) + b"\n" for record in records))
+    with pytest.raises(InputError, match=r"a\.fastq: read 7 \(line 25, '@.*'\): the record contains NUL bytes"):
+        counted(str(path))
+    with pytest.raises(InputError, match=r"a\.fastq: read 7 .*NUL"):
+        assay_fastq.count_records(str(path))
+
+
+def test_long_reads_are_searched_for_exact_flanks_only(tmp_path):
+    """The insert of a read of 200 kb is counted between exact flanks; the search with edits would take half a minute for it."""
+    library = inserts(200, seed=13)
+    damaged = read_of(library[0], five="TGCATTTTATTCACATC")
+    rng = np.random.default_rng(14)
+    spacer = "".join(rng.choice(list("ACGT"), 200_000))
+    longest = assay_inserts.Policy(FIVE, THREE).longest_searched
+    assert longest == 10 * (len(FIVE) + 120 + len(THREE))
+    assert assay_inserts.Policy("ACGT", "ACGT", insert_length=(8, 20)).longest_searched == 1000
+    sequences = [read_of(insert) for insert in library]
+    sequences[50:50] = [
+        spacer + read_of(library[1]),
+        spacer + damaged,
+        (spacer[:2000] + damaged)[-longest:],
+        (spacer + damaged)[-longest - 1 :],
+    ]
+    sequences[150:150] = [damaged]
+    counts, ledger = counted(fastq(tmp_path / "a.fastq", sequences, ["~" * len(sequence) for sequence in sequences]))
+    assert counts == Counter([*library, library[1], library[0], library[0]])
+    assert ledger == {assay_inserts.LONG_READ: 2, "flanks matched with edits": 2}
+
+
+def test_a_long_read_does_not_widen_the_reads_before_and_behind_it(tmp_path, monkeypatch):
+    widths = []
+    search = reads.find_inserts
+    monkeypatch.setattr(reads, "find_inserts", lambda rows, length, policy: widths.append(rows.shape) or search(rows, length, policy))
+    sequences = [read_of(insert) for insert in inserts(3000)]
+    sequences[1000:1000] = ["A" * 1_000_000]
+    counted(fastq(tmp_path / "a.fastq", sequences))
+    assert sum(rows for rows, _ in widths) == 3001
+    assert all(rows * width <= reads._CHUNK for rows, width in widths)
+    assert len(widths) < 1010  # one matrix before the long read; four reads in each until it no longer counts
+
+
 def test_a_fault_in_a_later_block_has_its_number(tmp_path, monkeypatch):
     monkeypatch.setattr(assay_fastq, "_BLOCK", 300)
     sequences = [read_of(i) for i in inserts(20)]
@@ -410,3 +511,56 @@ def test_bases_of_quality_0_are_errors_and_dropped_reads_are_not_counted(tmp_pat
     path = fastq(tmp_path / "a.fastq", sequences, [worst_base, worst_base, "!" * len(sequences[2])])
     _, ledger = counted(path, policy)
     assert ledger == {"N in the insert": 1, "mean quality below 20": 1, reads.EXPECTED_ERRORS: 1}
+
+
+MIDDLE = "GGATCCGTCGACAAGCTTGC"
+
+
+@pytest.mark.parametrize("middle", [MIDDLE, "GGATNNGTCGACAAGCTTGC"])
+def test_two_pieces_are_joined_without_the_middle(tmp_path, middle):
+    rng = np.random.default_rng(21)
+    firsts, seconds = inserts(12, seed=22, lengths=(38, 40)), inserts(12, seed=23, lengths=(20, 21))
+    drawn = [(firsts[rng.integers(12)], seconds[rng.integers(12)]) for _ in range(500)]
+    sequences = [read_of(a + MIDDLE + b) for a, b in drawn]
+    sequences = [turned(s) if rng.random() < 0.5 else s for s in sequences]
+    policy = dataclasses.replace(POLICY, middle=middle, insert_length=(58, 61))
+    counts, ledger = counted(fastq(tmp_path / "a.fastq", sequences), policy)
+    assert counts == Counter(a + b for a, b in drawn)
+    assert set(ledger) == {"on the other strand", reads.EXPECTED_ERRORS}
+    too_short = dataclasses.replace(policy, insert_length=(59, 61), min_yield=0)
+    assert counted(fastq(tmp_path / "a.fastq", sequences), too_short)[1]["insert shorter than 59 bp"] == sum(
+        len(a + b) == 58 for a, b in drawn
+    )
+
+
+def test_a_middle_with_edits_or_without_place(tmp_path):
+    a, b = inserts(2, seed=24, lengths=(40,))
+    policy = dataclasses.replace(POLICY, middle=MIDDLE, min_yield=0)
+    substitutions_ = substitutions(MIDDLE)
+    sequences = [read_of(a + middle + b) for middle in substitutions_]
+    counts, ledger = counted(fastq(tmp_path / "a.fastq", sequences + [turned(s) for s in sequences]), policy)
+    assert counts == {a + b: 2 * len(substitutions_)}
+    indels_ = indels(MIDDLE)
+    counts, ledger = counted(fastq(tmp_path / "b.fastq", [read_of(a + middle + b) for middle in indels_]), policy)
+    assert sum(counts.values()) == len(indels_)
+    assert counts[a + b] >= 0.75 * len(indels_)  # an indel at either end can also be read as a substitution
+    assert all(a[:-2] in insert and b[2:] in insert and abs(len(insert) - 80) <= 2 for insert in counts)
+    lost = [a + b, a + turned(MIDDLE) + b, MIDDLE[:8], a + "GGTTAAGTAAACAAGCAAGC" + b]
+    counts, ledger = counted(fastq(tmp_path / "c.fastq", [read_of(insert) for insert in lost]), policy)
+    assert (counts, ledger) == ({}, {"constant middle not found": 4})
+    far = ["".join(np.random.default_rng(26).choice(list("ACGT"), length)) for length in (142, 143, 100_000)]
+    counts, ledger = counted(fastq(tmp_path / "e.fastq", [read_of(insert) for insert in far]), policy)
+    assert (counts, ledger) == ({}, {"constant middle not found": 1, "insert longer than 120 bp": 2})
+    assert counted(fastq(tmp_path / "d.fastq", [read_of(MIDDLE)]), dataclasses.replace(policy, insert_length=(0, 9)))[0] == {"": 1}
+
+
+def test_expected_errors_leave_out_the_middle(tmp_path):
+    a, b = inserts(2, seed=25, lengths=(40,))
+    sequence = read_of(a + MIDDLE + b)
+    start = sequence.index(MIDDLE)
+    quality = "~" * start + "!" * len(MIDDLE) + "~" * (len(sequence) - start - len(MIDDLE))
+    bad = "~" * (start + len(MIDDLE)) + "!" + "~" * (len(sequence) - start - len(MIDDLE) - 1)
+    policy = dataclasses.replace(POLICY, middle=MIDDLE, min_mean_quality=0)
+    _, ledger = counted(fastq(tmp_path / "a.fastq", [sequence] * 30, [quality] * 20 + [bad] * 10), policy)
+    assert ledger == {reads.EXPECTED_ERRORS: 10}
+    assert counted(fastq(tmp_path / "b.fastq", [sequence] * 20, [quality] * 20), policy)[1] == {}

@@ -99,6 +99,7 @@ CHANGES = {
         f"reads.{key}": (value, FROM["count_reads"])
         for key, value in {
             "five_prime": "TTTTCACATC",
+            "middle": "GGATCCGTCGAC",
             "three_prime": "GGTTACGG",
             "max_flank_edits": 1,
             "min_mean_quality": 10,
@@ -114,6 +115,7 @@ CHANGES = {
     "reads.design": ("other.tsv", FROM["merge_counts"]),
     "reads.design_edits": (2, FROM["merge_counts"]),
     "reads.min_overlap": (20, []),  # no pairs here
+    "reads.pairs": ("either_mate", []),
     **{f"counts.columns.{column}": ("x", FROM["estimate_expression"]) for column in ["sequence", "name", "group", "split", "source"]},
     **{
         f"counts.{key}": (value, FROM["estimate_expression"])
@@ -254,6 +256,7 @@ CHANGES |= {  # no public data sets here
 }
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
 UNTESTED = {
+    "reads.umi": "`merge_counts` and all that follows; to or from `ignore` also `count_reads`",
     "counts.table": "`estimate_expression` and all that follows",
     "input.transform_floor": "with `input.transform: log2`, `ingest_table` and all that follows",
     "counts.sample_sheet": "what reads the files of the bins, or `estimate_expression` if only gates or cells differ, and all that follows",

@@ -65,6 +65,7 @@ rule count_reads:
     """Count reads per distinct insert, the sequence between the flanks, in one bin."""
     input:
         reads=reads_to_count,
+        reads_2=mates_to_count,
         scaffolds=PLAN.scaffolds,
     output:
         counts="results/{run}/counts/bins/{column}.parquet",
@@ -91,6 +92,8 @@ rule count_reads:
             "reverse_complement": PLAN.config["reads"]["reverse_complement"],
             "n_in_insert": PLAN.config["reads"]["n_in_insert"],
             "min_yield": PLAN.config["reads"]["min_yield"],
+            "middle": PLAN.config["reads"]["middle"],
+            "umi": PLAN.config["reads"]["umi"] != "ignore",
             "insert_length": PLAN.config["scaffold"]["insert_length"],
         },
     script:
@@ -129,6 +132,7 @@ rule merge_counts:
         insert_length=PLAN.config["scaffold"]["insert_length"],
         design_edits=PLAN.config["reads"]["design_edits"],
         min_yield=PLAN.config["reads"]["min_yield"],
+        umi=PLAN.config["reads"]["umi"],
         collapse={
             "max_edits": PLAN.config["reads"]["collapse_edits"],
             "ratio": PLAN.config["reads"]["collapse_ratio"],

@@ -75,15 +75,22 @@ def public_source(wildcards):
 
 
 def reads_to_count(wildcards):
-    """Return the reads of a bin to count: the FASTQ files, or pairs after merging."""
-    if PLAN.files_of_bin(wildcards.column, "reads_2"):
+    """Return the reads of a bin to count: the FASTQ files (first mates if reads are paired), or pairs after merging."""
+    if PLAN.merges_pairs(wildcards.column):
         return [f"results/{wildcards.run}/merged/{wildcards.column}.fastq.gz"]
     return PLAN.files_of_bin(wildcards.column, "reads")
 
 
+def mates_to_count(wildcards):
+    """Return the second mates of a bin, if pairs are counted without merging."""
+    if PLAN.merges_pairs(wildcards.column):
+        return []
+    return PLAN.files_of_bin(wildcards.column, "reads_2")
+
+
 def quality_offset_of(wildcards):
     """Return the Phred offset of the reads to count; merged pairs always have Phred+33."""
-    merged = PLAN.files_of_bin(wildcards.column, "reads_2")
+    merged = PLAN.merges_pairs(wildcards.column)
     return 33 if merged else PLAN.config["reads"]["quality_offset"]
 
 
@@ -93,7 +100,7 @@ def ledgers_of_reads(wildcards):
         f"results/{wildcards.run}/ledger/{rule}.{column}.tsv"
         for column in PLAN.columns
         for rule in ["merge_pairs", "count_reads"]
-        if rule == "count_reads" or PLAN.files_of_bin(column, "reads_2")
+        if rule == "count_reads" or PLAN.merges_pairs(column)
     ]
 
 

@@ -79,6 +79,7 @@ class Plan:
         segments.parse(config["scaffold"]["segments"])
         configs.check_transform(config)
         configs.check_urls(config)
+        configs.check_umi(config)
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
         self.scored = [*config["evaluation"]["splits"], *self.independent]
@@ -307,6 +308,10 @@ class Plan:
     def files_of_bin(self, column: str, key: str) -> list[str]:
         """Return the FASTQ files of a bin in one column (``reads`` or ``reads_2``) of the sample sheet."""
         return sheet.split_files(self.bins[self.columns.index(column)].get(key, ""))
+
+    def merges_pairs(self, column: str) -> bool:
+        """Whether the reads of a bin are pairs that are merged by their overlap before they are counted."""
+        return self.config["reads"]["pairs"] == "merge" and bool(self.files_of_bin(column, "reads_2"))
 
     def fetched(self, name: str, path: str) -> dict[str, str]:
         """Return path, DOI and checksum of a public file; empty for other files, which the user provides."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from gpraflow.assay import matching
+from gpraflow.assay import matching, umis
 from gpraflow.assay.reads import AMBIGUOUS_DESIGN, EXPECTED_ERRORS, NOT_IN_DESIGN, check_yield
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.ledger import Ledger, load
@@ -17,6 +17,7 @@ from gpraflow.sequences.scaffold import Scaffold
 
 _ERRORS_PER_EXPECTED = 2  # sequencing errors are allowed to be this many times as frequent as base qualities predict
 _JUDGED = 20  # reads; smaller libraries are not checked
+DUPLICATE = "duplicate: same insert and UMI"
 _UNMATCHED = {NOT_IN_DESIGN: matching.NOT_DESIGNED, AMBIGUOUS_DESIGN: matching.AMBIGUOUS}
 
 
@@ -34,19 +35,23 @@ def merge(
     threads: int = 1,
     expected: int = 0,
     max_collapsed: float = 1.0,
+    umi: umis.Method | None = None,
 ) -> tuple[pl.DataFrame, list[tuple[Ledger, int]]]:
     """Merge the counts of all bins into one table, and merge inserts that are sequencing errors into their parents (`collapse`).
 
     Parameters
     ----------
     bins
-        Name of each bin and its table with columns ``insert`` and ``reads``.
+        Name of each bin and its table with columns ``insert`` and ``reads``, and ``umi`` if UMIs are used.
     scaffold
         Flanks added to each insert to give the full promoter sequence.
     max_edits, ratio, n_in_insert, threads
         As for `collapse`. With ``max_edits`` 0 no inserts are merged.
     expected, max_collapsed
         As for `check_collapsed`.
+    umi
+        Method of `umis.count_molecules`, by which the reads of an insert in a bin are counted once per UMI, after inserts were merged;
+        None counts reads.
 
     Returns
     -------
@@ -69,11 +74,14 @@ def merge(
     check_collapsed(inserts, abundance, parent, expected, max_collapsed)
     survivors, place = _places(parent, abundance)
     columns, ledgers = [pl.Series("sequence", scaffold.five_prime + inserts[survivors] + scaffold.three_prime)], []
-    for name, number, reads in _reads_of_bins(bins, inserts):
-        counts = np.bincount(place[number], weights=reads, minlength=len(survivors)).astype(np.int64)
+    for name, part in _rows_of_bins(bins, inserts, umi):
+        number, reads = part["number"].to_numpy(), part["reads"].to_numpy()
+        counts = _counted(place[number], part, len(survivors), umi)
         columns.append(pl.Series(name, counts))
         ledger = Ledger("merge_counts", name)
         ledger.read(int(reads.sum()))
+        if umi:
+            ledger.drop(DUPLICATE, int(reads.sum() - counts.sum()))
         ledger.note("reads with a sequencing error, counted for the parent insert", int(reads[parent[number] != number].sum()))
         ledgers.append((ledger, int(counts.sum())))
     distinct = Ledger("merge_counts", "library")
@@ -90,12 +98,13 @@ def merge_designed(
     origin: str | os.PathLike,
     min_yield: float = 0.0,
     threads: int = 1,
+    umi: umis.Method | None = None,
 ) -> tuple[pl.DataFrame, list[tuple[Ledger, int]]]:
     """Merge the counts of all bins into one table of designed sequences: each insert is counted for the design it matches.
 
     Parameters
     ----------
-    bins, scaffold
+    bins, scaffold, umi
         As for `merge`.
     designs
         ``name`` and ``insert`` of each designed sequence (`matching.load`).
@@ -130,9 +139,10 @@ def merge_designed(
         pl.Series("name", designs["name"][present]),
     ]
     ledgers = []
-    for name, number, reads in _reads_of_bins(bins, inserts):
+    for name, part in _rows_of_bins(bins, inserts, umi):
+        number, reads = part["number"].to_numpy(), part["reads"].to_numpy()
         of = design[number]
-        counts = np.bincount(place[number[of >= 0]], weights=reads[of >= 0], minlength=len(present)).astype(np.int64)
+        counts = _counted(place[number[of >= 0]], part.filter(of >= 0), len(present), umi)
         columns.append(pl.Series(name, counts))
         ledger = Ledger("merge_counts", name)
         ledger.read(int(reads.sum()))
@@ -140,7 +150,10 @@ def merge_designed(
         for what, rows in lost.items():
             ledger.drop(what, rows)
         ledger.note("matched to a designed sequence with edits", int(reads[(of >= 0) & ~exact[number]].sum()))
-        check_yield(f"bin '{name}', matching to {origin}", int(counts.sum()), lost, min_yield)
+        kept = int(reads[of >= 0].sum())
+        check_yield(f"bin '{name}', matching to {origin}", kept, lost, min_yield)
+        if umi:
+            ledger.drop(DUPLICATE, kept - int(counts.sum()))
         ledgers.append((ledger, int(counts.sum())))
     distinct = Ledger("merge_counts", "library")
     distinct.read(len(inserts))
@@ -170,16 +183,25 @@ def _places(of: np.ndarray, abundance: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return values[order], np.argsort(order)[row]
 
 
-def _reads_of_bins(bins: Sequence[tuple[str, pl.LazyFrame]], inserts: pl.Series) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Yield the name of each bin, the indices of its inserts, and their reads."""
+def _rows_of_bins(
+    bins: Sequence[tuple[str, pl.LazyFrame]], inserts: pl.Series, umi: umis.Method | None
+) -> Iterator[tuple[str, pl.DataFrame]]:
+    """Yield the name of each bin and its rows: ``number``, the index of the insert, ``reads`` and, if UMIs are used, ``umi``."""
+    columns = ["reads", "umi"] if umi else ["reads"]
     number_of = pl.DataFrame({"insert": inserts}).with_row_index("number").lazy()
-    rows = pl.concat([table.select("insert", "reads", bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
-    rows_of_bin = (
-        rows.join(number_of, on="insert").select("bin", "number", "reads").collect(engine="streaming").partition_by("bin", as_dict=True)
-    )
+    rows = pl.concat([table.select("insert", *columns, bin=pl.lit(index, pl.UInt16)) for index, (_, table) in enumerate(bins)])
+    joined = rows.join(number_of, on="insert").select("bin", "number", *columns).collect(engine="streaming")
+    rows_of_bin = joined.partition_by("bin", as_dict=True)
     for index, (name, _) in enumerate(bins):
-        part = rows_of_bin.get((index,), pl.DataFrame({"number": [], "reads": []}, schema={"number": pl.UInt32, "reads": pl.Int64}))
-        yield name, part["number"].to_numpy(), part["reads"].to_numpy()
+        yield name, rows_of_bin.get((index,), joined.clear())
+
+
+def _counted(place: np.ndarray, rows: pl.DataFrame, places: int, umi: umis.Method | None) -> np.ndarray:
+    """Return the reads, or by a method for UMIs the molecules, that are counted at each place; ``place`` is that of each row."""
+    reads = rows["reads"].to_numpy()
+    if umi:
+        return umis.count_molecules(place, rows["umi"], reads, places, umi)
+    return np.bincount(place, weights=reads, minlength=places).astype(np.int64)
 
 
 def check_collapsed(inserts: pl.Series, reads: np.ndarray, parent: np.ndarray, expected: int, max_collapsed: float) -> None:

@@ -87,6 +87,10 @@ def locate_fields(text: np.ndarray, first: int, path: str) -> _Fields:
             name = text[starts[row] : ends[row, 0]].tobytes().decode(errors="replace")
             raise InputError(f"{path}: read {number:,} (line {4 * number - 3:,}, '{name[:60]}'): {fault}")
 
+    if not text.min(initial=1):
+        bad = np.zeros(len(ends), bool)
+        bad[np.searchsorted(ends[:, 3], np.flatnonzero(text == 0))] = True
+        refuse(bad, "the record contains NUL bytes; the file is damaged: copy it again")
     refuse(text[starts] != ord("@"), "a FASTQ record must begin with @; the file is not FASTQ, or a line is missing before this read")
     refuse(text[ends[:, 1] + 1] != ord("+"), "the third line of a FASTQ record must begin with +; a line is missing or duplicated here")
     refuse(ends[:, 3] - ends[:, 2] - 1 != length, "sequence and quality differ in length; the file is damaged")
@@ -105,3 +109,9 @@ def byte_rows(text: np.ndarray, starts: np.ndarray, length: np.ndarray) -> np.nd
     shortest = int(length.min())
     rows[:, shortest:] *= np.arange(shortest, width) < length[:, None]
     return rows
+
+
+def cut_rows(matrix: np.ndarray, rows: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return the ``size`` bytes from ``start`` in some rows of a matrix, padded with 0."""
+    text = np.concatenate([matrix.ravel(), np.zeros(row_width(size), np.uint8)])
+    return byte_rows(text, rows * matrix.shape[1] + start, size)

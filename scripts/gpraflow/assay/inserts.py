@@ -1,20 +1,26 @@
 """Extract the insert between the flanks of a read, with exact or error-tolerant matching, on either strand."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
 
+from gpraflow.assay.fastq import cut_rows
 from gpraflow.core.errors import ConfigError
 from gpraflow.sequences.scaffold import Scaffold
 
 _PREFIX = 64  # bp at the start of a read in which most reads have their 5' flank
 _LONGEST_FLANK = 64  # maximum flank length in bp: the error-tolerant search keeps one flank in a 64-bit machine word
+_LONG = 10  # reads longer than this many times the longest amplicon are searched for exact flanks only
+_LEAST_LONG = 1_000  # bp; reads up to this length are always searched for flanks with edits
+_LONGEST_UMI = 32  # bp: a UMI is kept in a 64-bit machine word
 _ADAPTER = b"AGATCGGAAGAGC"  # start of Illumina's TruSeq adapters
 _COMPLEMENT = bytes.maketrans(b"ACGT", b"TGCA")
 COMPLEMENT = np.frombuffer(_COMPLEMENT, np.uint8)
 NO_FLANK, NO_FIVE, NO_THREE = "no flank found", "5' flank not found", "3' flank not found"
+NO_MIDDLE = "constant middle not found"
+LONG_READ = "no exact flanks in a read longer than ten amplicons"
 ADAPTER, OTHER_STRAND = "no flank found, but an Illumina adapter", "flanks on the other strand"
 
 
@@ -23,8 +29,11 @@ class Policy:
     """Rules for counting a read; the keys of the config section ``reads``.
 
     ``five_prime`` and ``three_prime`` are the flanks as they appear in the reads, up to 64 bp each; empty if inserts start or end with
-    the read. Flanks may contain up to ``max_flank_edits`` edits, but at most one per 5 bp, because shorter flanks would match anywhere.
-    ``insert_length`` is the minimum and maximum insert length in bp.
+    the read. N in a flank stands for any base. Flanks may contain up to ``max_flank_edits`` edits, but at most one per 5 bp other than N,
+    because shorter flanks would match anywhere. ``middle`` is a constant sequence within the insert, which is cut out; its edits are
+    limited likewise.
+    ``insert_length`` is the minimum and maximum insert length in bp, without the middle. With ``umi``, the bases at the N of both flanks
+    are the read's unique molecular identifier (UMI).
     """
 
     five_prime: str
@@ -36,6 +45,8 @@ class Policy:
     n_in_insert: Literal["keep", "merge", "drop"] = "keep"
     quality_offset: int = 33
     min_yield: float = 0.5
+    middle: str = ""
+    umi: bool = False
 
     @classmethod
     def of(cls, scaffold: Scaffold, five_prime: str, three_prime: str, **keys: Any) -> "Policy":
@@ -51,12 +62,32 @@ class Policy:
 
     def __post_init__(self) -> None:
         """Validate the flanks."""
-        for key in ("five_prime", "three_prime"):
+        for key in ("five_prime", "three_prime", "middle"):
             flank = getattr(self, key)
-            if set(flank) - set("ACGT") or len(flank) > _LONGEST_FLANK:
+            if set(flank) - set("ACGTN") or len(flank) > _LONGEST_FLANK:
                 raise ConfigError(
-                    f"reads.{key}: '{flank}' may contain A, C, G and T only; give the {_LONGEST_FLANK} bp next to the insert at most"
+                    f"reads.{key}: '{flank}' may contain A, C, G, T and N only; give the {_LONGEST_FLANK} bp next to the insert at most"
                 )
+            if flank and not flank.strip("N"):
+                raise ConfigError(f"reads.{key}: '{flank}' has no constant base to search for; give constant bases beside the N")
+        if self.umi and not 0 < len(self.umi_offsets) <= _LONGEST_UMI:
+            raise ConfigError(
+                f"reads.umi: the flanks '{self.five_prime}' and '{self.three_prime}' have {len(self.umi_offsets)} N, which are the UMI; "
+                f"write 1 to {_LONGEST_UMI} N in reads.five_prime or reads.three_prime, or set reads.umi: ignore"
+            )
+
+    @property
+    def umi_offsets(self) -> list[tuple[bool, int]]:
+        """N of the flanks, 5' to 3', as (in the 3' flank, distance from the insert in bp): 0 is the base next to the insert."""
+        five, three = self.five_prime, self.three_prime
+        inner = [(False, len(five) - 1 - place) for place, base in enumerate(five) if base == "N"]
+        return inner + [(True, place) for place, base in enumerate(three) if base == "N"]
+
+    @property
+    def longest_searched(self) -> int:
+        """Length in bp of the longest read that is searched for flanks with edits; the time of that search grows with the length."""
+        amplicon = len(self.five_prime) + self.insert_length[1] + len(self.middle) + len(self.three_prime)
+        return max(_LEAST_LONG, _LONG * amplicon)
 
 
 @dataclass
@@ -65,6 +96,7 @@ class InsertPositions:
 
     ``start`` and ``end`` are positions in the read as sequenced. ``reverse`` is true if the insert is on the opposite strand. ``edits``
     is the sum over both flanks. ``lost`` is 0 if an insert was extracted, otherwise the index of the reason in `LOSSES`.
+    ``gap`` is the position of the constant middle in the read, and ``gap_size`` its length in bp, 0 without one.
     """
 
     start: np.ndarray
@@ -72,6 +104,17 @@ class InsertPositions:
     reverse: np.ndarray
     edits: np.ndarray
     lost: np.ndarray
+    gap: np.ndarray
+    gap_size: np.ndarray
+
+    @property
+    def size(self) -> np.ndarray:
+        """Length of the inserts in bp, without the middle."""
+        return self.end - self.start - self.gap_size
+
+    def __getitem__(self, rows: np.ndarray) -> "InsertPositions":
+        """Return the positions of some reads."""
+        return InsertPositions(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     @property
     def ok(self) -> np.ndarray:
@@ -79,7 +122,7 @@ class InsertPositions:
         return self.lost == 0
 
 
-LOSSES = ("", NO_FLANK, NO_FIVE, NO_THREE, OTHER_STRAND, ADAPTER)
+LOSSES = ("", NO_FLANK, NO_FIVE, NO_THREE, OTHER_STRAND, ADAPTER, LONG_READ, NO_MIDDLE)
 
 
 def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> InsertPositions:
@@ -87,7 +130,8 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Insert
 
     The search order is: exact flanks on the read's strand; exact flanks on the opposite strand; then, in the same order of strands,
     flanks with up to ``max_flank_edits`` edits (Levenshtein distance). The match with the fewest edits wins; ties go to the leftmost
-    match, and at equal positions to substitutions before indels.
+    match, and at equal positions to substitutions before indels. Reads longer than ``longest_searched`` are searched for exact flanks
+    only.
 
     Parameters
     ----------
@@ -101,15 +145,19 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Insert
     five, three = policy.five_prime.encode(), policy.three_prime.encode()
     opposite = _reverse_complement(three), _reverse_complement(five)
     start, end = _exact(rows, length, five, three)
-    located = InsertPositions(start, end, np.zeros(len(rows), bool), np.zeros(len(rows), np.int64), np.zeros(len(rows), np.int64))
+    located = InsertPositions(start, end, np.zeros(len(rows), bool), *(np.zeros(len(rows), np.int64) for _ in range(4)))
     left = np.flatnonzero((start < 0) | (end < 0))
     if policy.reverse_complement and (five or three) and len(left):
         other, other_end = _exact(rows[left], length[left], *opposite)
         hit = (other >= 0) & (other_end >= 0)
         located.start[left[hit]], located.end[left[hit]], located.reverse[left[hit]] = other[hit], other_end[hit], True
         left = left[~hit]
+    long = length[left] > policy.longest_searched
+    located.lost[left[long]] = LOSSES.index(LONG_READ)
+    left = left[~long]
     if len(left):
-        part, size, most = rows[left], length[left], policy.max_flank_edits
+        size, most = length[left], policy.max_flank_edits
+        part = rows[left, : size.max() + 1]  # without the padding to a longer read
         forward = _tolerant(part, size, five, three, most)
         lost = np.flatnonzero(forward.lost)
         if (five or three) and len(lost):
@@ -126,29 +174,115 @@ def find_inserts(rows: np.ndarray, length: np.ndarray, policy: Policy) -> Insert
         nothing = left[located.lost[left] == LOSSES.index(NO_FLANK)]
         if len(nothing):
             located.lost[nothing[_first(rows[nothing], _ADAPTER) >= 0]] = LOSSES.index(ADAPTER)
+    if policy.middle:
+        _find_middle(rows, located, policy)
     return located
+
+
+def _find_middle(rows: np.ndarray, located: InsertPositions, policy: Policy) -> None:
+    """Locate the constant middle of each insert, exactly or with edits, and set ``gap``, ``gap_size`` and ``lost``.
+
+    Inserts that are too long whatever the edits of the middle are not searched.
+    """
+    middle = policy.middle.encode()
+    searched = located.ok & (located.size <= policy.insert_length[1] + len(middle) + policy.max_flank_edits)
+    for reverse, flank in ((False, middle), (True, _reverse_complement(middle))):
+        some = np.flatnonzero(searched & (located.reverse == reverse))
+        if not len(some):
+            continue
+        length = located.end[some] - located.start[some]
+        inserts = cut_rows(rows, some, located.start[some], length)
+        begin = _first(inserts, flank)
+        end = begin + len(flank)
+        left = np.flatnonzero(begin < 0)
+        begin[left], end[left] = _approximate_span(inserts[left], length[left], flank, policy.max_flank_edits)
+        located.lost[some[begin < 0]] = LOSSES.index(NO_MIDDLE)
+        located.gap[some], located.gap_size[some] = located.start[some] + begin, end - begin
+
+
+def _approximate_span(rows: np.ndarray, length: np.ndarray, flank: bytes, max_edits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return start and end of the best match of ``flank`` in each row, with at most one edit per 5 bp; -1 if there is none."""
+    most = _most_edits(flank, max_edits)
+    columns = np.ascontiguousarray(rows.T)
+    allowed = np.arange(len(columns))[:, None] < length
+    edits, end = _approximate_end(columns, allowed, flank, most, later=False)
+    _, mirrored = _approximate_end(columns[::-1], allowed[::-1], flank[::-1], most, later=True)
+    start = len(columns) - mirrored
+    missing = (edits > most) | (abs(end - start - len(flank)) > most)
+    return np.where(missing, -1, start), np.where(missing, -1, end)
+
+
+def read_umis(rows: np.ndarray, length: np.ndarray, located: InsertPositions, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
+    """Return the UMIs of reads whose insert was located: the bases at the N of the flanks.
+
+    Parameters
+    ----------
+    rows, length, policy
+        As for `find_inserts`.
+    located
+        The located inserts of these reads.
+
+    Returns
+    -------
+    tuple
+        UMIs as ASCII letters, ``(reads, bases)`` uint8, on the strand of the flanks; and whether they are sure, ``(reads,)`` bool. A UMI
+        is unsure if the flanks match with insertions or deletions only, which shift it, or if the read begins or ends within it.
+    """
+
+    def bases(place: np.ndarray, in_three: bool, distance: int) -> np.ndarray:
+        column = np.where(in_three != located.reverse[place], located.end[place] + distance, located.start[place] - 1 - distance)
+        inside = (column >= 0) & (column < length[place])
+        letters = np.where(inside, rows[place, np.clip(column, 0, rows.shape[1] - 1)], 0)
+        return np.where(located.reverse[place], COMPLEMENT[letters], letters)
+
+    everything = np.arange(len(rows))
+    umis = np.column_stack([bases(everything, *offset) for offset in policy.umi_offsets])
+    sure = (umis != 0).all(axis=1)
+    edited = np.flatnonzero(located.edits > 0)
+    mismatches = np.zeros(len(edited), np.int64)
+    constant = [(False, distance, base) for distance, base in enumerate(reversed(policy.five_prime))]
+    constant += [(True, distance, base) for distance, base in enumerate(policy.three_prime)]
+    for in_three, distance, base in constant:
+        if base != "N":
+            mismatches += bases(edited, in_three, distance) != ord(base)
+    sure[edited] &= mismatches == located.edits[edited]
+    return umis, sure
 
 
 def _reverse_complement(flank: bytes) -> bytes:
     return flank.translate(_COMPLEMENT)[::-1]
 
 
+def _windows(flank: bytes) -> list[tuple[int, np.uint64, np.uint64]]:
+    """Return 8-bp windows that cover a flank, as (offset, bases, mask of the bases other than N), the one with the fewest N first."""
+    windows = []
+    for offset in sorted({0, *range(8, len(flank) - 7, 8), max(0, len(flank) - 8)}):
+        text = flank[offset : offset + 8].ljust(8, b"N")
+        mask = bytes(0 if base == ord("N") else 0xFF for base in text)
+        windows.append((offset, np.frombuffer(text.replace(b"N", b"\0"), "<u8")[0], np.frombuffer(mask, "<u8")[0]))
+    return sorted(windows, key=lambda window: int(window[2]).bit_count(), reverse=True)
+
+
 def _first(rows: np.ndarray, flank: bytes, after: np.ndarray | None = None) -> np.ndarray:
     """Return the position of the first ``flank`` in each row at or after ``after``; -1 if there is none."""
     flat, width = np.ascontiguousarray(rows).ravel(), rows.shape[1]
     words = np.ndarray((max(0, flat.size - 7),), "<u8", flat, 0, (1,))
-    head = np.frombuffer(flank[:8].ljust(8, b"\0"), "<u8")[0]
-    mask = np.frombuffer((b"\xff" * min(8, len(flank))).ljust(8, b"\0"), "<u8")[0]
+    (seed, head, mask), *others = _windows(flank)
     hits = []
     for shift in range(8):  # compare every eighth position at once
         aligned = flat[shift : shift + (flat.size - shift) // 8 * 8].view("<u8")
-        hits.append(np.flatnonzero((aligned if len(flank) >= 8 else aligned & mask) == head) * 8 + shift)
-    place = np.sort(np.concatenate(hits))
-    for offset in (*range(8, len(flank) - 7, 8), len(flank) - 8):
-        if offset > 0:
-            place = place[place < len(words) - offset]
-            place = place[words[place + offset] == np.frombuffer(flank[offset : offset + 8], "<u8")[0]]
+        hits.append(np.flatnonzero((aligned if ~mask == 0 else aligned & mask) == head) * 8 + shift)
+    place = np.sort(np.concatenate(hits)) - seed
+    if seed:
+        place = place[place >= 0]
+    for offset, bases, mask in others:
+        place = place[place < len(words) - offset]
+        place = place[words[place + offset] & mask == bases]
     row, column = np.divmod(place, width)
+    if b"N" in flank:  # N matches a base, not the padding, nor a base of the next read
+        whole = column <= width - len(flank)
+        whole[whole] = flat[place[whole] + len(flank) - 1] != 0
+        row, column = row[whole], column[whole]
     if after is not None:
         late = column >= after[row]
         row, column = row[late], column[late]
@@ -173,9 +307,13 @@ def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> t
     return start, np.where(start >= 0, end, -1)
 
 
+def _most_edits(flank: bytes, max_edits: int) -> int:
+    return min(max_edits, len(flank.replace(b"N", b"")) // 5)
+
+
 def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, max_edits: int) -> InsertPositions:
     """Locate inserts between flanks that match exactly or, failing that, with up to ``max_edits`` edits."""
-    most = [min(max_edits, len(flank) // 5) for flank in (five, three)]
+    most = [_most_edits(flank, max_edits) for flank in (five, three)]
     edits = np.zeros((2, len(rows)), np.int64)
     start, end = np.zeros(len(rows), np.int64), length.copy()
     if five:
@@ -197,19 +335,21 @@ def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, m
     no_five, no_three = edits > np.array(most)[:, None]
     lost = np.where(no_five, LOSSES.index(NO_FIVE), np.where(no_three, LOSSES.index(NO_THREE), 0))
     lost[no_five & no_three | (lost > 0) & (not (five and three))] = LOSSES.index(NO_FLANK)
-    return InsertPositions(start, end, np.zeros(len(rows), bool), edits.sum(axis=0), lost)
+    nothing = np.zeros(len(rows), np.int64)
+    return InsertPositions(start, end, np.zeros(len(rows), bool), edits.sum(axis=0), lost, nothing, nothing)
 
 
 def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, most: int, later: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the edits of the best match of ``flank`` in each text (``most + 1`` if none) and the position after the match.
 
     Bit-parallel semi-global Levenshtein distance (Myers 1999, doi:10.1145/316542.316550; Hyyroe 2003), computed for all texts at once.
-    Texts are the columns of ``columns``. Matches must end where ``allowed`` is true. ``later`` selects the last of equally good matches.
+    Texts are the columns of ``columns``. N in the flank matches any base. Matches must end where ``allowed`` is true. ``later`` selects
+    the last of equally good matches.
     """
     count = columns.shape[1]
     equal = np.zeros(256, np.uint64)
     for index, base in enumerate(flank):
-        equal[base] |= np.uint64(1 << index)
+        equal[list(b"ACGTN") if base == ord("N") else base] |= np.uint64(1 << index)
     one, top = np.uint64(1), np.uint64(len(flank) - 1)
     plus, minus = np.full(count, (1 << len(flank)) - 1, np.uint64), np.zeros(count, np.uint64)
     score = np.full(count, len(flank))
@@ -235,7 +375,8 @@ def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, mos
         rows = np.flatnonzero(~settled & (place >= len(flank)) & (place <= last))
         edits = np.zeros(len(rows), np.int64)
         for index, base in enumerate(flank):
-            edits += columns[place[rows] - len(flank) + index, rows] != base
+            if base != ord("N"):
+                edits += columns[place[rows] - len(flank) + index, rows] != base
         rows = rows[edits == best[rows]]
         end[rows], settled[rows] = place[rows], True
     return best, end

@@ -107,6 +107,22 @@ def check_path(path: str, where: str) -> None:
         )
 
 
+def check_umi(content: Mapping[str, Any]) -> None:
+    """Check that the flanks have N, the bases of the UMI, if UMIs are used.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    keys = content["reads"]
+    if keys["umi"] != "ignore" and "N" not in keys["five_prime"] + keys["three_prime"]:
+        raise ConfigError(
+            f"reads.umi: {keys['umi']} needs the place of the UMI: write its bases as N in reads.five_prime (now {keys['five_prime']}) or "
+            f"reads.three_prime (now {keys['three_prime']}), such as ACGTNNNNNNNNACGT; or set reads.umi: ignore"
+        )
+
+
 def check_splits(content: dict[str, Any]) -> None:
     """Check that every split to score is made, and that ``split.method: list`` has its list of test sequences.
 
