@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from scipy import optimize, special, stats
 
-from gpraflow.assay import empirical_bayes, estimators, expression, likelihood
+from gpraflow.assay import count_tables, empirical_bayes, estimators, expression, likelihood, sheet
 from gpraflow.assay import replicates as of_replicates
 from gpraflow.assay.replicates import Replicate
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
@@ -30,6 +30,10 @@ def assay(promoters, seed=0, cells_per_promoter=60.0):
     copies = rng.gamma(np.maximum(cells * 3.5, 1e-9), 1 / 3.5)
     counts = rng.poisson(copies * rng.uniform(0.3, 3, BINS))
     return mean, counts, [Replicate("", NAMES, GATES, cells.sum(axis=0).astype(float))]
+
+
+def bin_columns(names):
+    return sheet.count_tables([{"bin": name} for name in names], "c.tsv", "bins.tsv")[1]
 
 
 def bins_of(gates, cells=None, name=""):
@@ -542,7 +546,7 @@ def read(tmp_path, text, name="c.tsv"):
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     ledger = Ledger("estimate_expression", "x")
-    return *expression.read_counts(path, ["a", "b"], {"sequence": "sequence", "group": "auto", "split": "auto"}, ledger), ledger
+    return *count_tables.read([path], bin_columns(["a", "b"]), {"sequence": "sequence", "group": "auto", "split": "auto"}, ledger), ledger
 
 
 def test_equal_sequences_are_added_up_and_counted(tmp_path):
@@ -557,13 +561,13 @@ def test_equal_sequences_are_added_up_and_counted(tmp_path):
 def test_parquet_of_any_type_of_numbers(tmp_path, kind):
     table = pl.DataFrame({"sequence": ["ACGT", "CCCC"], "b": [2, 0], "a": [1, 7]})
     table.with_columns(pl.col("a", "b").cast(kind)).write_parquet(tmp_path / "c.parquet")
-    labels, counts = expression.read_counts(tmp_path / "c.parquet", ["a", "b"], {"sequence": "sequence"}, Ledger("x", "x"))
+    labels, counts = count_tables.read([tmp_path / "c.parquet"], bin_columns(["a", "b"]), {"sequence": "sequence"}, Ledger("x", "x"))
     assert labels["sequence"].to_list() == ["ACGT", "CCCC"]
     assert counts.tolist() == [[1, 2], [7, 0]]
     assert counts.dtype == np.int64
     table.with_columns(pl.Series("a", [None, 1]).cast(kind)).write_parquet(tmp_path / "c.parquet")
     with pytest.raises(InputError, match=r"row 1: bin a is empty"):
-        expression.read_counts(tmp_path / "c.parquet", ["a", "b"], {"sequence": "sequence"}, Ledger("x", "x"))
+        count_tables.read([tmp_path / "c.parquet"], bin_columns(["a", "b"]), {"sequence": "sequence"}, Ledger("x", "x"))
 
 
 @pytest.mark.parametrize(
@@ -689,7 +693,7 @@ def test_names_are_labels_and_those_of_a_repeated_sequence_may_differ(tmp_path):
     (tmp_path / "c.tsv").write_text(text, encoding="utf-8")
     ledger = Ledger("x", "x")
     columns = {"sequence": "sequence", "name": "auto", "group": "auto"}
-    labels, counts = expression.read_counts(tmp_path / "c.tsv", ["a", "b"], columns, ledger)
+    labels, counts = count_tables.read([tmp_path / "c.tsv"], bin_columns(["a", "b"]), columns, ledger)
     assert labels.rows(named=True) == [{"sequence": "ACGT", "name": "α 1"}, {"sequence": "CCCC", "name": None}]
     assert counts.tolist() == [[6, 8], [3, 4]]
     assert ledger.counts["noted", "sequences with several names, the first kept"] == 1
@@ -705,12 +709,14 @@ def adapter(root, monkeypatch, tmp_path, **params):
     job = SimpleNamespace(
         log=["log"],
         threads=2,
-        input=SimpleNamespace(counts=tmp_path / "counts.parquet", cells=params.pop("cells_file", [])),
+        input=SimpleNamespace(counts=[tmp_path / "counts.parquet"], cells=params.pop("cells_file", [])),
         output=SimpleNamespace(promoters=tmp_path / "promoters.parquet", ledger=tmp_path / "ledger.tsv"),
         params=SimpleNamespace(
             **{
                 "columns": {"sequence": "sequence", "group": "auto", "split": "auto", "source": "auto"},
                 "sheet_path": "bins.tsv",
+                "places": [(name, 0, name, False) for name in map(sheet.column_of, params["sheet"])],
+                "reading": {},
                 "method": "maximum_likelihood",
                 "scale": "bin",
                 "cells": "sheet",
@@ -775,7 +781,7 @@ def test_real_lac_counts(shared):
     ledger = Ledger("estimate_expression", "lac")
     names = [f"ct_{i}" for i in range(10)]
     path = shared / "ecoli_lac_sortseq_bins.tsv.gz"
-    labels, counts = expression.read_counts(path, names, {"sequence": "sequence", "split": "set"}, ledger)
+    labels, counts = count_tables.read([path], bin_columns(names), {"sequence": "sequence", "split": "set"}, ledger)
     replicates = expression.check_bins([{"bin": name} for name in names], "bin", "reads", "ecoli_lac_bins.tsv")
     found, _ = run(counts, replicates)
     raw = pl.read_csv(path, separator="\t")

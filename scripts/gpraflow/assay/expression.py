@@ -21,7 +21,6 @@ from gpraflow.assay.replicates import Replicate, cells_per_bin, replicate_column
 from gpraflow.assay.sheet import Row, column_of, gates_of, replicates_of
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats import columns as formats_columns
 
 _EXPLAINED = 0.9  # share of the variance of expression that a model is assumed to explain; used for the weights
 
@@ -139,57 +138,6 @@ def _in_bins(gates: np.ndarray | None, first: np.ndarray | None, bins: int, firs
     return (gates - first[1]) / widths.mean() + 0.5
 
 
-def read_counts(
-    path: str | os.PathLike, bins: Sequence[str], columns: Mapping[str, str], ledger: Ledger
-) -> tuple[pl.DataFrame, np.ndarray]:
-    """Read a table of sequences with reads per bin.
-
-    Parameters
-    ----------
-    path
-        TSV, CSV (plain, .gz or .zst) or Parquet file with a header.
-    bins
-        Names of the columns with the reads of each bin.
-    columns
-        ``sequence``, ``name``, ``group``, ``split``, ``source`` -> column name, as for `tables.ingest`.
-    ledger
-        Records the row counts.
-
-    Returns
-    -------
-    tuple
-        Labels, one row per distinct sequence (reads of identical sequences are summed, of their names the first is kept), and reads,
-        ``(promoters, bins)`` int64.
-
-    Raises
-    ------
-    InputError
-        If a count is empty, negative or not an integer, or identical sequences differ in ``group``, ``split`` or ``source``; with file
-        and row.
-    ConfigError
-        If a column is missing.
-    """
-    roles = {f"bin {name}": name for name in bins}
-    parts = []
-    for rows in formats_columns.read_columns(path, {**columns, **roles}, "counts", ledger):
-        for role in roles:
-            rows = formats_columns.whole_numbers(rows, role, path)
-        parts.append(rows)
-    table = pl.concat(parts)
-    labels = [name for name in ("name", "group", "split", "source") if name in table.columns]
-    if table["sequence"].n_unique() < table.height:
-        for name in labels:
-            spread = table.filter(pl.col(name).n_unique().over("sequence") > 1)
-            if name == "name":
-                ledger.note(formats_columns.SEVERAL_NAMES, spread["sequence"].n_unique())
-            elif spread.height:
-                raise InputError(f"{path}, row {spread['row'][0]}: the same sequence occurs again with another {name}; correct the column")
-        merged = table.group_by("sequence", maintain_order=True).agg(pl.col(labels).first(), pl.col(list(roles)).sum())
-        ledger.drop("same sequence again, reads added up", table.height - merged.height)
-        table = merged
-    return table.select("sequence", *labels), table.select(list(roles)).to_numpy()
-
-
 def estimate(
     counts: np.ndarray,
     replicates: Sequence[Replicate],
@@ -271,7 +219,7 @@ def to_table(
     Parameters
     ----------
     labels, counts, replicates, found, separate
-        From `read_counts`, `check_bins` and `estimate`.
+        From `count_tables.read`, `check_bins` and `estimate`.
     minimum_reads, minimum_cells
         Promoters with fewer reads (at least 1) or fewer effective cells are dropped.
     singletons

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gpraflow.core.errors import ConfigError
@@ -21,6 +22,58 @@ def _numbered(rows: Sequence[Row]) -> list[tuple[int, Row]]:
 def column_of(row: Row) -> str:
     """Return the unique column name of a bin: ``bin``, or ``replicate.bin`` if there are replicates."""
     return f"{row['replicate']}.{row['bin']}" if row.get("replicate") else row["bin"]
+
+
+@dataclass(frozen=True)
+class CountColumn:
+    """The place of a bin's reads in tables of counts.
+
+    ``name`` is that of `column_of`, ``table`` the index of the table, ``column`` the name or number (from 1) of its column, or the name
+    of the bin in a long table, and ``own`` is True if the sample sheet gives the column.
+    """
+
+    name: str
+    table: int
+    column: str
+    own: bool
+
+
+def count_tables(rows: Sequence[Row], table: str, path: str | os.PathLike) -> tuple[list[str], list[CountColumn]]:
+    """Return the tables of counts, and the place of each bin's reads in them.
+
+    Parameters
+    ----------
+    rows
+        Rows of the sample sheet. ``column`` is the column in the table; by default the bin's name, with the replicate before it where
+        replicates share a table.
+    table
+        ``counts.table``: one table for all bins, or ``sheet`` if the column ``table`` of the sheet names them.
+    path
+        Sample sheet, for error messages.
+
+    Raises
+    ------
+    ConfigError
+        If a table is missing, or two bins have the same column.
+    """
+    tables: list[str] = []
+    places: list[CountColumn] = []
+    taken: dict[tuple[int, str], str] = {}
+    for number, row in _numbered(rows):
+        where = f"{path}, row {number}: bin '{column_of(row)}'"
+        if table == "sheet" and not row.get("table"):
+            raise ConfigError(f"{where} has no table; fill in the column table, or set counts.table to the one table of all bins")
+        if table != "sheet" and row.get("table"):
+            raise ConfigError(f"{where} has a table of its own, but counts.table is {table}; set counts.table: sheet")
+        of_row = row.get("table") or table
+        tables += [] if of_row in tables else [of_row]
+        shared = len({other.get("replicate") for other in rows if (other.get("table") or table) == of_row}) > 1
+        column = row.get("column") or (row["bin"] if table == "sheet" and not shared else column_of(row))
+        place = CountColumn(column_of(row), tables.index(of_row), column, bool(row.get("column")))
+        if (before := taken.setdefault((place.table, column), place.name)) != place.name:
+            raise ConfigError(f"{where} has the column '{column}' of {of_row}, as bin '{before}' has; give each bin a column of its own")
+        places.append(place)
+    return tables, places
 
 
 def split_files(cell: str) -> list[str]:
