@@ -516,6 +516,15 @@ def test_cells_from_another_table(tmp_path):
     assert found.cells.tolist() == [5, 0, 1500]
 
 
+def test_a_csv_table_of_cells_with_comments(tmp_path):
+    path = tmp_path / "cells.csv"
+    path.write_text("# from the sorter\nbin,cells\nb0,1\nb1,2\n# the last one\nb2,x\n")
+    with pytest.raises(InputError, match=r"cells\.csv, row 6: cells of bin 'b2': 'x' is not a number"):
+        expression.with_cells(bins(), path)
+    path.write_text(path.read_text().replace("x", "3.5"))
+    assert [row["cells"] for row in expression.with_cells(bins(), path)] == [1, 2, 3.5]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

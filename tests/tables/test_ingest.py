@@ -3,6 +3,7 @@ import gzip
 import resource
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import polars as pl
@@ -622,3 +623,82 @@ def test_unicode_text_of_excel_is_named(tmp_path):
     (tmp_path / "a.txt").write_bytes("sequence\texpression\nACGT\t1\n".encode("utf-16"))
     with pytest.raises(InputError, match=r"a\.txt, row 1: not UTF-8 text; this is UTF-16, which Excel calls Unicode text; save"):
         ingest(tmp_path / "a.txt")
+
+
+def workbook(path, sheets):
+    """Write an .xlsx file, in the least that spreadsheets write: sheet -> rows of text, numbers or None."""
+
+    def cell(value, row, column):
+        place = f"{'ABCDEFGH'[column]}{row}"
+        if isinstance(value, str):
+            return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
+        return "" if value is None else f'<c r="{place}"><v>{value}</v></c>'
+
+    kind = "http://schemas.openxmlformats.org"
+    main, types, numbers = f"{kind}/spreadsheetml/2006/main", f"{kind}/package/2006", range(1, len(sheets) + 1)
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{types}/content-types"><Default Extension="xml" ContentType="application/xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{types}/relationships"><Relationship Id="rId1" Target="xl/workbook.xml" '
+        f'Type="{kind}/officeDocument/2006/relationships/officeDocument"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{kind}/officeDocument/2006/relationships"><sheets>'
+        + "".join(f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"/>' for n, name in zip(numbers, sheets, strict=True))
+        + "</sheets></workbook>",
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{types}/relationships">'
+        + "".join(
+            f'<Relationship Id="rId{n}" Target="worksheets/sheet{n}.xml" Type="{kind}/officeDocument/2006/relationships/worksheet"/>'
+            for n in numbers
+        )
+        + "</Relationships>",
+    }
+    for number, rows in zip(numbers, sheets.values(), strict=True):
+        lines = (
+            f'<row r="{r}">{"".join(cell(value, r, c) for c, value in enumerate(row))}</row>' for r, row in enumerate(rows, start=1) if row
+        )
+        parts[f"xl/worksheets/sheet{number}.xml"] = f'<worksheet xmlns="{main}"><sheetData>{"".join(lines)}</sheetData></worksheet>'
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>{text}')
+
+
+def test_a_spreadsheet(tmp_path):
+    pytest.importorskip("fastexcel")
+    short, path = Policy(insert_length=(4, 4)), tmp_path / "a.xlsx"
+    rows = [
+        ["# by hand"],
+        [],
+        [None, "sequence", "expression", "n_reads"],
+        [1, "ACGT", 0.1, 3],
+        [2, "CCCC", "1.5", None],
+        [3, "GGGG", "NA"],
+    ]
+    workbook(path, {"data": rows, "empty": []})
+    table = ingest(path, short, NONE, missing="drop")
+    assert shown(table) == [("ACGT", pytest.approx(0.1)), ("CCCC", 1.5)]
+    assert table["n_reads"].to_list() == [3, None]
+    with pytest.raises(InputError, match=r"a\.xlsx, row 6: expression is NA"):
+        ingest(path, short, NONE)
+    assert records.read_sequences(path).to_list() == ["ACGT", "CCCC", "GGGG"]
+    workbook(path, {"data": [["ACGT", 1], ["CCCC", 2]]})
+    assert shown(ingest(path, short, NONE, COLUMNS | {"sequence": 1, "expression": 2}, header=False)) == [("ACGT", 1), ("CCCC", 2)]
+    for sheets, message in (
+        ({"data": rows, "notes": [["x"]]}, r"the file has 2 sheets \(data, notes\); .* in a file of its own, or as CSV UTF-8"),
+        ({"data": [*rows[:4], [], *rows[4:]]}, "row 5: the line is empty; delete it"),
+        ({"data": []}, "the file is empty"),
+        ({"data": rows[:3]}, "the table has no rows"),
+    ):
+        workbook(path, sheets)
+        with pytest.raises(InputError, match=message):
+            ingest(path, short, NONE, missing="drop")
+    path.write_bytes(b"PK no")
+    with pytest.raises(InputError, match=r"a\.xlsx: not a readable \.xlsx file .* save the table as CSV UTF-8"):
+        ingest(path)
+
+
+def test_spreadsheets_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    with pytest.raises(ConfigError, match=r"a\.xlsx: \.xlsx files need the package fastexcel; install it, or save the table as CSV UTF-8"):
+        ingest(tmp_path / "a.xlsx")
+    (tmp_path / "a.ods").write_bytes(b"PK")
+    with pytest.raises(ConfigError, match=r"a\.ods: \.ods files cannot be read; save the table as \.xlsx, or as CSV UTF-8"):
+        ingest(tmp_path / "a.ods")

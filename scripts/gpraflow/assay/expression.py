@@ -21,12 +21,13 @@ from gpraflow.assay.replicates import Replicate, cells_per_bin, replicate_column
 from gpraflow.assay.sheet import Row, column_of, gates_of, replicates_of
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
+from gpraflow.core.schema import separator_of
 
 _EXPLAINED = 0.9  # share of the variance of expression that a model is assumed to explain; used for the weights
 
 
 def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
-    """Return the sample sheet with cell counts from another table: TSV with columns ``bin``, ``cells``, and optionally ``share``.
+    """Return the sample sheet with cell counts from another table: TSV or CSV with columns ``bin``, ``cells``, and optionally ``share``.
 
     With replicates the table has a column ``replicate`` too.
 
@@ -37,8 +38,11 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: this table of cell counts does not exist; check counts.cells")
+    lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if not line.startswith("#")]
+    separator = separator_of(path, numbered[0][1] if numbered else "", ("bin", "cells", "share", "replicate"))
     try:
-        table = pl.read_csv(Path(path), separator="\t", comment_prefix="#", infer_schema=False)
+        table = pl.read_csv(Path(path), separator=separator, comment_prefix="#", infer_schema=False)
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path}: not a readable TSV file ({error})") from error
     for column in ("bin", "cells"):
@@ -46,7 +50,7 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
             raise InputError(f"{path}, row 1: no column '{column}' (the file has {', '.join(table.columns)})")
     numbers = [column for column in ("cells", "share") if column in table.columns]
     rows_by_bin: dict[str, dict[str, float]] = {}
-    for number, row in enumerate(table.iter_rows(named=True), start=2):
+    for (number, _), row in zip(numbered[1:], table.iter_rows(named=True), strict=False):
         row = {name: (cell or "").strip() for name, cell in row.items()}
         name = column_of(row)
         if name in rows_by_bin:

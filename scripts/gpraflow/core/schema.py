@@ -2,8 +2,10 @@
 
 import copy
 import csv
+import io
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,8 @@ def _message(error: jsonschema.ValidationError) -> str:
         hint = ""
         if "number" in str(types) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
             hint = f" (text in YAML); write {re.sub('[eE]', '.0e', error.instance)}"
+        if "number" in str(types) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+,\d+", error.instance):
+            hint = f"; write a decimal point: {error.instance.replace(',', '.')}"
         return f"{key}: {error.instance!r} is not of type {types}{hint}"
     return f"{key}: {error.message}"
 
@@ -95,8 +99,9 @@ def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> di
 
 
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
-    """Read a tab-separated sheet; each row is validated against ``schema``, and empty cells take the schema's default.
+    """Read a sheet; each row is validated against ``schema``, and empty cells take the schema's default.
 
+    The sheet is tab-separated, or CSV with commas or semicolons if its name ends in .csv.
     Values of the first required column, which names rows, must be unique, or unique within each value of the column ``x-unique-within``.
 
     Raises
@@ -108,10 +113,15 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     """
     if not Path(path).is_file():
         raise ConfigError(f"{path}: this file does not exist")
-    with open(path, encoding="utf-8-sig", newline="") as handle:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; save the sheet as tab-separated text (.tsv) or as CSV UTF-8 (.csv)") from None
+    with io.StringIO(text, newline="") as handle:
         lines = [(number, line) for number, line in enumerate(handle, start=1) if not line.startswith("#")]
-        reader = csv.DictReader((line for _, line in lines), delimiter="\t", restkey="")
         known, renamed = schema["properties"], schema.get("x-renamed", {})
+        separator = separator_of(path, lines[0][1] if lines else "", known)
+        reader = csv.DictReader((line for _, line in lines), delimiter=separator, restkey="")
         for column in reader.fieldnames or []:
             if column in renamed:
                 raise ConfigError(f"{path}: the column '{column}' was renamed to '{renamed[column]}' in version 0.2")
@@ -137,6 +147,28 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
             where = f" of {within} '{outer}'" if within != key and outer else ""
             raise ConfigError(f"{path}: the {key} '{name}'{where} is listed {times} times; each may be listed once")
     return rows
+
+
+def separator_of(path: str | os.PathLike, header: str, known: Iterable[str]) -> str:
+    """Return the separator of a sheet from its name and its header line.
+
+    Raises
+    ------
+    ConfigError
+        If columns of the sheet are separated by another sign.
+    """
+    signs = {",": "commas", ";": "semicolons", "\t": "tabs"}
+    usual = (",", ";") if Path(path).suffix.lower() == ".csv" else ("\t",)
+    for sign in usual:
+        if sign in header:
+            return sign
+    for sign, word in signs.items():
+        if {cell.strip(' "\r\n') for cell in header.split(sign)} & set(known) and sign in header:
+            raise ConfigError(
+                f"{path}, row 1: columns are separated by {word}, but the cells of this sheet must be separated by "
+                f"{signs[usual[0]]}; {'name the file .tsv' if sign == chr(9) else 'name the file .csv'}, or convert it"
+            )
+    return usual[0]
 
 
 def _typed(cell: str, part: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from Bio.SeqIO.FastaIO import SimpleFastaParser
 from gpraflow.core.errors import InputError, and_more
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats.columns import check_sequences, first_row, resolve_columns, select_columns
-from gpraflow.formats.text import FORMAT_OF_SUFFIX, STDIN, decompressed, parquet_blocks, require_file, split_lines, suffix_of, text_blocks
+from gpraflow.formats.text import FORMAT_OF_SUFFIX, STDIN, decompressed, read_blocks, require_file, split_lines, suffix_of, text_blocks
 
 _FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
 _RECORD = {"row": pl.Int64, "name": pl.String, "sequence": pl.String}
@@ -34,9 +34,9 @@ def records(
     Parameters
     ----------
     path
-        FASTA, TSV, CSV (plain, .gz or .zst) or Parquet, or ``-`` for standard input (not Parquet). The format is detected from the content:
-        FASTA starts with >. The column separator of a table follows from its file extension, otherwise from its first line. The name of a
-        FASTA record is its first word.
+        FASTA, TSV, CSV (plain, .gz or .zst), .xlsx or Parquet, or ``-`` for standard input (text only). The format is detected from the
+        content: FASTA starts with >. The column separator of a table follows from its file extension, otherwise from its first line. The
+        name of a FASTA record is its first word.
     ledger
         Records input rows and changes to sequences.
     columns
@@ -73,11 +73,11 @@ def records(
         wanted = columns or {"sequence": "sequence", "name": "name" if designs else "auto"}
         section = None if designs else ""  # of the config, for messages
         kind = FORMAT_OF_SUFFIX.get(suffix_of(path)) or ("tsv" if b"\t" in start.partition(b"\n")[0] else "csv")
-        if start.startswith(b"PAR1"):
+        if start.startswith((b"PAR1", b"PK\x03\x04")):
+            kind, title = ("parquet", "Parquet") if start.startswith(b"PAR1") else ("xlsx", ".xlsx")
             if str(path) == STDIN:
-                raise InputError("standard input: Parquet cannot be read from a pipe; give the file's name")
-            kind = "parquet"
-        raw_blocks = parquet_blocks(path) if kind == "parquet" else text_blocks(stream, kind, header, named)
+                raise InputError(f"standard input: {title} cannot be read from a pipe; give the file's name")
+        raw_blocks = read_blocks(path, kind, header) if kind in ("parquet", "xlsx") else text_blocks(stream, kind, header, named)
         blocks = (
             select_columns(rows, resolve_columns(wanted, names, header, named, section, ("sequence",)), named) for rows, names in raw_blocks
         )

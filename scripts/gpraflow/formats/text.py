@@ -1,4 +1,4 @@
-"""Read and write tables as text or Parquet in blocks: compression, separators, line numbers."""
+"""Read and write tables as text or Parquet in blocks, and read .xlsx: compression, separators, line numbers."""
 
 import csv
 import gzip
@@ -21,7 +21,7 @@ from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 
 SEPARATORS = {"tsv": "\t", "csv": ","}
 _NAMED_SEPARATORS = {"tab": "\t", "semicolon": ";", "comma": ","}
-FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".xlsx": "xlsx"}
 STDIN = "-"  # as a path: standard input or standard output
 _QUOTED_CELL = re.compile(rb'(^|\t)"[^\t\n]*"(\t|$)', re.MULTILINE)  # in the first lines of a TSV: quotes are taken off, as of CSV
 _BLOCK = 16 << 20
@@ -105,6 +105,8 @@ def suffix_of(path: Path) -> str:
 def _format(path: Path, file_format: str, advice: str = "set input.format to tsv, csv or parquet") -> str:
     if file_format != "auto":
         return file_format
+    if suffix_of(path) in (".xls", ".xlsb", ".xlsm", ".ods"):
+        raise ConfigError(f"{path}: {suffix_of(path)} files cannot be read; save the table as .xlsx, or as CSV UTF-8 (.csv)")
     if suffix_of(path) not in FORMAT_OF_SUFFIX:
         raise ConfigError(f"{path}: the file extension does not show the format; {advice}")
     return FORMAT_OF_SUFFIX[suffix_of(path)]
@@ -142,7 +144,12 @@ def read_blocks(
     path = Path(path)
     require_file(path)
     kind = _format(path, file_format)
-    yield from parquet_blocks(path) if kind == "parquet" else text_blocks(decompressed(path), kind, header, path, separator)
+    if kind == "parquet":
+        yield from parquet_blocks(path)
+    elif kind == "xlsx":
+        yield from excel_blocks(path, header)
+    else:
+        yield from text_blocks(decompressed(path), kind, header, path, separator)
 
 
 def text_blocks(
@@ -236,6 +243,50 @@ def parquet_blocks(path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
             first += rows.height
     except (pl.exceptions.ComputeError, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({error})") from error
+
+
+def excel_blocks(path: Path, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """Yield the only sheet of an .xlsx file as one (block, column names), as `read_blocks`; `ROW` is the row in the spreadsheet.
+
+    Empty rows and comments (``#``) before the table are skipped.
+    """
+    try:
+        import fastexcel
+    except ImportError:
+        raise ConfigError(f"{path}: .xlsx files need the package fastexcel; install it, or save the table as CSV UTF-8 (.csv)") from None
+    try:
+        book = fastexcel.read_excel(path)
+        sheets = {name: book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars() for name in book.sheet_names}
+    except fastexcel.FastExcelError as error:
+        raise InputError(f"{path}: not a readable .xlsx file ({str(error).splitlines()[0]}); save the table as CSV UTF-8 (.csv)") from error
+    filled = [name for name, cells in sheets.items() if cells.height]
+    if len(filled) > 1:
+        raise InputError(
+            f"{path}: the file has {len(filled)} sheets ({', '.join(filled)}), and only one can be read: save that of the table in "
+            "a file of its own, or as CSV UTF-8 (.csv)"
+        )
+    if not filled:
+        raise InputError(f"{path}: the file is empty")
+    cells = sheets[filled[0]]
+    cells.columns = [str(number) for number in range(1, cells.width + 1)]
+    cells = cells.with_columns(pl.all().str.strip_chars().replace("", None), pl.int_range(1, cells.height + 1, dtype=pl.Int64).alias(ROW))
+    some = pl.any_horizontal(pl.exclude(ROW).is_not_null())
+    skipped = (~some | pl.col("1").str.starts_with("#").fill_null(False)).cum_min()
+    cells = cells.filter(~skipped)
+    last = cells.filter(some)[ROW].max()
+    cells = cells.filter(pl.col(ROW) <= (last or 0))
+    if not cells.height:
+        raise InputError(f"{path}: the file is empty")
+    if (empty := cells.filter(~some)).height:
+        raise InputError(f"{path}, row {empty[ROW][0]}: the line is empty; delete it")
+    cells = cells.select(ROW, *[column.name for column in cells.drop(ROW) if column.null_count() < cells.height])
+    names = [name for name in cells.columns if name != ROW]
+    if header:
+        names = _names([cell or "" for cell in cells.row(0)[1:]], [], cells[ROW][0], path)
+        cells = cells[1:]
+    cells.columns = [ROW, *names]
+    if cells.height:
+        yield cells, names
 
 
 def _names(cells: list[str], rows: list[list[str]], row: int, path: Path) -> list[str]:
