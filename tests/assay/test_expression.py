@@ -412,8 +412,11 @@ BARE = bins(lower=[None] * 3, upper=[None] * 3)
     ("sheet", "scale", "message"),
     [
         (bins(lower=[0, 0.5, 2]), "bin", r"row 3: bin 'b1' \(0\.5 to 2\) overlaps the one before, which ends at 1"),
-        (bins(lower=[0, 1, 2.5]), "gate", r"row 4: bin 'b2' \(2\.5 to 3\) leaves a gap"),
-        (bins(lower=[2, 1, 0], upper=[3, 2, 1]), "gate", r"row 3: bin 'b1' \(1 to 2\) overlaps"),
+        (bins(lower=[0, 0.9, 2]), "gate", r"row 3: bin 'b1' \(0\.9 to 2\) overlaps .*such as in the middle, at 0\.95\. Quantiles"),
+        (bins(lower=[0, 1, 2.5]), "bin", r"the gates of the bins leave gaps, so bins have no common unit; set counts\.scale: gate"),
+        (bins(lower=[2, 1, 0], upper=[3, 2, 1]), "gate", r"rows must go from low to high signal, but their gates go from high to low"),
+        (bins(lower=[2, 1, None], upper=[None, 2, 1]), "bin", r"rows must go from low to high signal, but their gates go from high to low"),
+        (bins(lower=[1, 0, 2], upper=[2, 1, 3]), "gate", r"row 3: bin 'b1' \(0 to 1\) overlaps"),
         (bins(upper=[0, 2, 3]), "gate", r"row 2: bin 'b0': lower gate 0 is not below upper gate 0"),
         (bins(lower=[0, None, 2]), "gate", r"row 3: bin 'b1' has no lower gate; only the first bin may be open there"),
         (bins(upper=[None, 2, None]), "gate", r"row 2: bin 'b0' has no upper gate; only the last bin may be open there"),
@@ -442,6 +445,84 @@ def test_bad_sheet_of_bins(sheet, scale, message):
     with pytest.raises(ConfigError, match=message) as caught:
         expression.check_bins(sheet, scale, "sheet", "bins.tsv")
     assert "bins.tsv" in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [("P4", "P3", "P2"), ("3", "2"), ("high", "mid", "low"), ("GFP_high", "GFP_low")])
+def test_names_of_bins_from_high_to_low_are_a_warning(names):
+    with pytest.warns(
+        UserWarning, match=rf"s\.tsv: bins {names[0]} to {names[-1]} look as if they went from high to low signal; rows must"
+    ):
+        expression.check_bins([{"bin": name} for name in names], "bin", "reads", "s.tsv")
+
+
+@pytest.mark.parametrize("names", [("P2", "P3", "P4"), ("low", "high"), ("a", "b"), ("4", "3", "5")])
+def test_other_names_of_bins_are_none(names, recwarn):
+    expression.check_bins([{"bin": name} for name in names], "bin", "reads", "s.tsv")
+    assert not recwarn.list
+
+
+def test_gates_with_gaps():
+    (found,) = expression.check_bins(bins(lower=[None, 1.5, 4], upper=[1, 3.5, None]), "gate", "reads", "b")
+    assert found.gates.tolist() == [-np.inf, 1, 1.5, 3.5, 4, np.inf]
+    assert found.bins.tolist() == [0, 2, 4]
+    assert found.width == 2
+    assert found.values.tolist() == [0, 2.5, 5]
+    assert found.edges.tolist() == [-1, 1, 1.5, 3.5, 4, 6]
+    assert found.gaps == [("b0", "b1"), ("b1", "b2")]
+    assert found.over_intervals(np.array([[1.0, 2.0, 3.0]])).tolist()[0][::2] == [1, 2, 3]
+    assert np.isnan(found.over_intervals(np.array([[1.0, 2.0, 3.0]]))[0, 1::2]).all()
+    ledger = Ledger("estimate_expression", "x")
+    run([[1, 2, 1], [3, 1, 0]], [found], ledger=ledger)
+    assert ledger.counts["noted", "gap between the gates of bins b0 and b1, whose cells were not sorted"] == 1
+
+
+def test_probabilities_of_bins_with_gaps_are_those_of_the_normal_distribution():
+    gates, taken = np.array([-np.inf, 1.0, 1.5, 3.5, 4.0, np.inf]), np.array([0, 2, 4])
+    mean, log_sd = np.array([0.3, 2.0, 5.0]), np.log([0.5, 1.0, 2.0])
+    below = stats.norm.cdf(gates, mean[:, None], np.exp(log_sd)[:, None])
+    expected = 0.995 * (below[:, [1, 3, 5]] - below[:, [0, 2, 4]]) + 0.005 / 3
+    assert likelihood.bin_probabilities(mean, np.exp(log_sd), gates, taken) == pytest.approx(expected)
+    probability, by_mean, by_log_sd = likelihood.bin_terms(mean, log_sd, gates, taken)
+    assert probability == pytest.approx(expected)
+    step = 1e-6
+    for derivative, (dm, ds) in ((by_mean, (step, 0)), (by_log_sd, (0, step))):
+        ends = [np.log(likelihood.bin_probabilities(mean + s * dm, np.exp(log_sd + s * ds), gates, taken)) for s in (1, -1)]
+        assert derivative == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-6)
+
+
+def with_gaps(promoters, half_gap, depth, seed=3):
+    """Cells sorted into bins whose gates leave gaps of twice ``half_gap``; cells in gaps are discarded. A cell has 2 reads on average."""
+    rng = np.random.default_rng(seed)
+    mean, sd = rng.normal(4.0, 1.5, promoters), np.exp(rng.normal(np.log(0.9), 0.1, promoters))
+    middles = np.arange(1.0, 8.0)
+    gates = np.concatenate([[-np.inf], np.sort(np.concatenate([middles - half_gap, middles + half_gap])), [np.inf]])
+    place = np.arange(0, len(gates) - 1, 2)
+    below = stats.norm.cdf(gates, mean[:, None], sd[:, None])
+    cells = rng.poisson(rng.gamma(2, depth / 2, promoters)[:, None] * np.diff(below, axis=1))[:, place]
+    counts, sorted_cells = rng.poisson(2 * cells), cells.sum(axis=0).astype(float)
+    names = tuple(f"b{i}" for i in range(len(place)))
+    kept = counts.sum(axis=1) > 0
+    closed = Replicate("", names, np.concatenate([[-np.inf], middles, [np.inf]]), sorted_cells)
+    return mean[kept], sd[kept], counts[kept], Replicate("", names, gates, sorted_cells, None, place), closed
+
+
+def test_cells_in_gaps_do_not_bias_expression():
+    """A sort that discards 0.8 of each unit: errors are those that the estimates state, as in a sort without gaps.
+
+    Gates that are closed in the middle of the gaps pull promoters towards the middles of bins, and the library apart.
+    """
+    mean, _, counts, replicate, closed = with_gaps(1500, 0.4, 40)
+    found, _ = run(counts, [replicate], "maximum_likelihood", read_dispersion=1.0)
+    wrong, _ = run(counts, [closed], "maximum_likelihood", read_dispersion=1.0)
+    error = (found.expression - mean) / found.standard_error
+    assert abs(error.mean()) < 0.1
+    assert error.std() == pytest.approx(1, abs=0.08)
+    assert ((found.low <= mean) & (mean <= found.high)).mean() == pytest.approx(0.95, abs=0.02)
+    squares = [((each.expression - mean) ** 2).mean() for each in (found, wrong)]
+    assert squares[0] < 0.9 * squares[1]
+    shrinkage = [np.polyfit(mean, each.expression, 1)[0] for each in (found, wrong)]
+    assert shrinkage[0] == pytest.approx(1 - squares[0] / mean.var(), abs=0.05)  # that of a posterior mean
+    assert shrinkage[1] > 1.03
 
 
 def test_gates_and_cells_of_a_sheet():

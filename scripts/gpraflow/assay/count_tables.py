@@ -129,7 +129,8 @@ def _long(
     sheet: str | os.PathLike,
 ) -> pl.DataFrame:
     """Return the same as `_wide` of a table with a row for each sequence and bin."""
-    gaps, parts, others = _Empty(path, empty), [], set()
+    gaps, parts = _Empty(path, empty), []
+    others: set[str] = set()
     name_of = {each.column: each.name for each in bins}
     for rows, names in read_blocks(path, "auto", header):
         ledger.read(rows.height)

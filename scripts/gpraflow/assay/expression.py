@@ -6,7 +6,9 @@ number of cells, ``share[b]`` says how much of the population the bin holds.
 See docs/assay.md for the formulas and their validation.
 """
 
+import itertools
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,23 +91,41 @@ def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.Pa
     ------
     ConfigError
         If a bin is listed twice, a replicate has fewer than 2 or more than 64 bins, cell counts are missing, shares are given for
-        some bins only or are all 0, or gates are out of order, overlap, leave gaps, or are missing for the scale ``gate``.
+        some bins only or are all 0, or gates are out of order or overlap, leave gaps with the scale ``bin``, or are missing for
+        the scale ``gate``.
     """
     rows_of = replicates_of(sheet, cells != "reads", origin)
     sheet_gates = {name: gates_of(rows, origin) for name, rows in rows_of.items()}
-    gates_by_name = {name: None if gates is None else np.array(gates) for name, gates in sheet_gates.items()}
+    gates_by_name = {name: None if gates is None else np.array(gates[0]) for name, gates in sheet_gates.items()}
+    bins_by_name = {name: np.array(gates[1]) for name, gates in sheet_gates.items() if gates and len(gates[0]) > len(gates[1]) + 1}
     first = next(iter(gates_by_name.values()))
     replicates = []
     for name, rows in rows_of.items():
-        gates = gates_by_name[name]
+        gates, bins = gates_by_name[name], bins_by_name.get(name, slice(None))
+        if gates is None:
+            _warn_if_descending([row["bin"] for _, row in rows], origin)
+        if name in bins_by_name and scale == "bin":
+            raise ConfigError(f"{origin}: the gates of the bins leave gaps, so bins have no common unit; set counts.scale: gate")
         if scale == "bin":
             gates = _in_bins(gates, first, len(rows), len(rows_of[next(iter(rows_of))]), origin)
         if gates is None:
             raise ConfigError(f"{origin}: counts.scale: gate needs the columns lower and upper; give the gates or set counts.scale: bin")
         sorted_cells = None if cells == "reads" else np.array([row["cells"] for _, row in rows], np.float64)
         columns = tuple(column_of(row) for _, row in rows)
-        replicates.append(Replicate(name, columns, gates, sorted_cells, _shares(rows, origin)))
+        replicates.append(Replicate(name, columns, gates, sorted_cells, _shares(rows, origin), bins))
     return replicates
+
+
+def _warn_if_descending(names: Sequence[str], origin: str | os.PathLike) -> None:
+    """Warn if the names of bins look as if they went from high to low signal."""
+    numbers = [re.search(r"(\d+)\D*$", name) for name in names]
+    falling = all(numbers) and all(int(a[1]) > int(b[1]) for a, b in itertools.pairwise(numbers))  # type: ignore[index]
+    if falling or ("high" in names[0].lower() and "low" in names[-1].lower()):
+        warnings.warn(
+            f"{origin}: bins {names[0]} to {names[-1]} look as if they went from high to low signal; rows must go from low to high, else "
+            "expression is upside down: reverse them, or give their gates",
+            stacklevel=3,
+        )
 
 
 def _shares(rows: Sequence[tuple[int, Row]], origin: str | os.PathLike) -> np.ndarray | None:
@@ -176,6 +196,8 @@ def estimate(
         If a replicate has reads in fewer than two bins, or a bin has reads but no cells or no share.
     """
     for part, each in replicate_columns(replicates):
+        for below, above in each.gaps:
+            ledger.note(f"gap between the gates of bins {below} and {above}, whose cells were not sorted", 1)
         reads = counts[:, part].sum(axis=0)
         if (reads > 0).sum() < 2:
             where = f"replicate '{each.name}': " if each.name else ""

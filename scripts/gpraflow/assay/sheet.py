@@ -1,5 +1,6 @@
 """The sample sheet: bins with their FASTQ files, gates and cell counts. Standard library only, because the Snakefile imports it."""
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
@@ -111,7 +112,7 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
     ------
     ConfigError
         If a bin is listed twice or has a reserved name, a replicate has no name or fewer than 2 or more than 64 bins, gates are out of
-        order, overlap or leave gaps, or cell counts are missing.
+        order or overlap, or cell counts are missing.
     """
     found: dict[str, list[tuple[int, Row]]] = {}
     seen: dict[str, int] = {}
@@ -138,17 +139,28 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
     return found
 
 
-def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> list[float] | None:
-    """Return the gates of a replicate from its numbered rows, one more than there are bins; None if the sheet has no gates.
+def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> tuple[list[float], list[int]] | None:
+    """Return the gates of a replicate from its numbered rows; None if the sheet has no gates.
+
+    Returns
+    -------
+    tuple
+        Limits of the intervals, one more than there are intervals, and for each bin the index of its interval. The other intervals are
+        gaps between bins, whose cells were not sorted.
 
     Raises
     ------
     ConfigError
-        If gates are out of order, overlap, leave gaps, or are missing between bins.
+        If gates are out of order, overlap, or are missing between bins.
     """
     if not any("lower" in row or "upper" in row for _, row in numbered):
         return None
-    gates = [numbered[0][1].get("lower", -math.inf)]
+    limits = [(row.get("lower", -math.inf), row.get("upper", math.inf)) for _, row in numbered]
+    if all(after[1] <= before[0] and after[0] < before[1] for before, after in itertools.pairwise(limits)):
+        raise ConfigError(
+            f"{path}: rows must go from low to high signal, but their gates go from high to low; reverse the order of the rows"
+        )
+    gates, bins = [limits[0][0]], []
     for place, (number, row) in enumerate(numbered):
         where = f"{path}, row {number}: bin '{column_of(row)}'"
         for side, open_at in (("lower", 0), ("upper", len(numbered) - 1)):
@@ -157,11 +169,15 @@ def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> li
         lower, upper = row.get("lower", -math.inf), row.get("upper", math.inf)
         if not lower < upper:
             raise ConfigError(f"{where}: lower gate {lower:g} is not below upper gate {upper:g}")
-        if lower != gates[-1]:
-            fault = "overlaps the one before" if lower < gates[-1] else "leaves a gap to the one before"
-            raise ConfigError(f"{where} ({lower:g} to {upper:g}) {fault}, which ends at {gates[-1]:g}")
-        gates.append(upper)
-    return gates
+        if lower < gates[-1]:
+            raise ConfigError(
+                f"{where} ({lower:g} to {upper:g}) overlaps the one before, which ends at {gates[-1]:g}; a cell is sorted into one bin, "
+                f"and rows go from low to high signal: let both bins end where they meet, such as in the middle, at "
+                f"{(lower + min(gates[-1], upper)) / 2:g}. Quantiles of the population are not gates: give gates in the unit of the signal"
+            )
+        gates += [lower, upper] if lower > gates[-1] else [upper]
+        bins.append(len(gates) - 2)
+    return gates, bins
 
 
 def check_simulated(rows: Sequence[Row], simulated: str, wanted: dict[str, str], path: str | os.PathLike) -> None:

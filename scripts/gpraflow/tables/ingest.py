@@ -91,7 +91,7 @@ def ingest(
     parts = []
     for rows, names in read_blocks(path, file_format, header, separator):
         kept = _kept(keep, keep_if_there, names, header, path)
-        cell_options = {"decimal": decimal, "missing": missing, "ambiguous": ambiguous, "positive": positive}
+        cell_options: dict[str, Any] = {"decimal": decimal, "missing": missing, "ambiguous": ambiguous, "positive": positive}
         part = _checked(rows, resolve_columns(columns, names, header, path), path, expression_range, header, ledger, kept, **cell_options)
         parts.append(barcodes.cut(_with_flanks(part, scaffold, policy, path, ledger), scaffold, policy, path, ledger))
     if not parts:
