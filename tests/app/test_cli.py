@@ -161,6 +161,11 @@ def test_what_a_killed_process_left_is_removed(folder, tmp_path):
             "protein.fa, record 1 ('YFG1'): letter 'L' at position 4 of 'MKVLAAGIVPLL'; this looks like a",
         ),
         ("gap.fa", b">a\nACGT\n>b\nAC-T\n", "gap.fa, record 2 ('b'): letter '-' at position 3 of 'AC-T'; only A, C, G, T and N"),
+        (
+            "tab.fa",
+            b">p0\tACGT\n>p1\tCCCC\n",
+            "tab.fa, record 1 ('p0'): the sequence stands behind a tab in the header line; give it a line of its own, such as with tr",
+        ),
         ("hole.fa", b">a\nACGT\n>b\n>c\nAC\n", "hole.fa, record 2 ('b'): the sequence is empty; delete the record"),
         (
             "column.tsv",
@@ -200,9 +205,11 @@ def test_an_error_late_in_a_file_leaves_no_output(folder, tmp_path, monkeypatch,
 
 def test_options_that_cannot_be_used(folder, tmp_path, capsys):
     (tmp_path / "in.fa").write_text(FASTA)
-    assert "the file extension does not show the format; use .tsv, .csv or .parquet" in refused(
-        capsys, "predict", folder, tmp_path / "in.fa", "-o", tmp_path / "out.xlsx"
-    )
+    for name, message in (
+        ("out.doc", "the file extension does not show the format; use .tsv, .csv or .parquet"),
+        ("out.xlsx", ".xlsx files can be read but not written; use .tsv, .csv or .parquet"),
+    ):
+        assert message in refused(capsys, "predict", folder, tmp_path / "in.fa", "-o", tmp_path / name)
     assert "model.json: this file does not exist" in refused(capsys, "predict", tmp_path, tmp_path / "in.fa")
     for name in ("model.json", "model.keras"):
         (tmp_path / name).write_text("{")

@@ -1,5 +1,6 @@
 import csv
 import gzip
+import io
 import resource
 import subprocess
 import sys
@@ -702,3 +703,25 @@ def test_spreadsheets_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "a.ods").write_bytes(b"PK")
     with pytest.raises(ConfigError, match=r"a\.ods: \.ods files cannot be read; save the table as \.xlsx, or as CSV UTF-8"):
         ingest(tmp_path / "a.ods")
+
+
+@pytest.mark.parametrize("block", [1, 50_000])
+def test_names_of_fasta_records_that_differ_after_the_first_word(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(records, "_RECORDS", block)
+    path, what = tmp_path / "a.fa", "records named by their whole header line, since several have the same first word"
+    for titles, names, noted in (
+        (["p1 x", "p2 y", "p3"], ["p1", "p2", "p3"], None),
+        (["Variant 1 (chr1:5)", "Variant 2 (chr1:9)", "p3 z"], ["Variant 1 (chr1:5)", "Variant 2 (chr1:9)", "p3 z"], 3),
+        (["p1 x", "p2 y", "p1 x"], ["p1", "p2", "p1"], None),  # whole lines are no better
+    ):
+        path.write_text("".join(f">{title}\nACGT\n" for title in titles))
+        ledger = Ledger("predict", "")
+        rows = pl.concat(list(records.records(path, ledger)))
+        assert rows["name"].to_list() == names
+        assert ledger.counts.get(("noted", what)) == noted
+
+
+def test_names_of_fasta_records_from_standard_input(monkeypatch):
+    for text, names in ((">p 1\nACGT\n>p 2\nCCCC\n", ["p 1", "p 2"]), (">p 1\nACGT\n>q 2\nCCCC\n", ["p", "q"])):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text.encode()))))
+        assert pl.concat(list(records.records("-", Ledger("predict", ""))))["name"].to_list() == names

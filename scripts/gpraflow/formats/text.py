@@ -59,6 +59,8 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
     """
     path, first = Path(path), True
     kind = "tsv" if str(path) == STDIN else _format(path, "auto", "use .tsv, .csv or .parquet")
+    if kind == "xlsx":
+        raise ConfigError(f"{path}: .xlsx files can be read but not written; use .tsv, .csv or .parquet")
     if path.suffix == ".zst":
         raise ConfigError(f"{path}: .zst files can be read but not written; use .gz")
 
