@@ -568,6 +568,9 @@ def test_decimal_commas(tmp_path):
         ingest(tmp_path / "a.csv", short, NONE, decimal=",")
     (tmp_path / "a.csv").write_text("ACGT;0,5\nCCCC;1,5\n")  # without a header a comma could be either
     columns = COLUMNS | {"sequence": 1, "expression": 2}
+    message = r"row 1: letter ';' at position 5 .*if semicolons separate the cells, set input\.separator: semicolon"
+    with pytest.raises(InputError, match=message):
+        ingest(tmp_path / "a.csv", short, NONE, columns, header=False)
     table = ingest(tmp_path / "a.csv", short, NONE, columns, header=False, separator="semicolon", decimal=",")
     assert shown(table) == [("ACGT", 0.5), ("CCCC", 1.5)]
     pl.DataFrame({"sequence": ["ACGT"], "expression": [0.5]}).write_parquet(tmp_path / "a.parquet")

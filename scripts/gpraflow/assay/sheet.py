@@ -95,7 +95,8 @@ def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
         where = f"{path}, row {number}: bin '{column_of(row)}'"
         first, second = split_files(row.get("reads", "")), split_files(row.get("reads_2", ""))
         if not first:
-            raise ConfigError(f"{where} has no reads; fill in the column reads, or give a table of counts as counts.table")
+            advice = "set counts.table: sheet to read" if row.get("table") else "fill in the column reads, or give a table of counts as"
+            raise ConfigError(f"{where} has no reads; {advice} {row.get('table') or 'counts.table'}")
         if second and len(first) != len(second):
             raise ConfigError(f"{where} has {len(first)} files in reads, but {len(second)} in reads_2; their numbers must match")
         for name in first + second:

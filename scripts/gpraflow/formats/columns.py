@@ -254,6 +254,8 @@ def check_sequences(
         if letter == "U" and not set(sequence) - set(allowed + "U"):
             raise InputError(f"{where(row, cells)}: the sequence is RNA (U at position {at}){and_more(count)}; replace U by T")
         advice = "; only A, C, G, T and N are accepted"
+        if (sign := {";": "semicolon", "\t": "tab", ",": "comma"}.get(letter)) and key:
+            advice += f"; if {sign}s separate the cells, set input.separator: {sign}"
         if letter in _AMBIGUOUS and key:
             advice += f"; set {key}: n to read IUPAC codes of several bases as N"
         if set(_AMINO_ACIDS) & set(sequence) and sequence.isalpha():
