@@ -1,7 +1,6 @@
 """Estimate the expression of each promoter from its reads per sorted bin."""
 
 from gpraflow.assay import count_tables, expression
-from gpraflow.assay.sheet import CountColumn
 from gpraflow.core import logs
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import promoters
@@ -14,8 +13,7 @@ def main(job):
     origin = cells or params.sheet_path
     sheet = expression.with_cells(params.sheet, cells) if cells else params.sheet
     replicates = expression.check_bins(sheet, params.scale, params.cells, origin)
-    places = {name: CountColumn(name, *place) for name, *place in params.places}
-    bins = [places[column] for each in replicates for column in each.columns]
+    bins = count_tables.in_order(params.places, replicates)
     labels, counts = count_tables.read(job.input.counts, bins, params.columns, ledger, sheet=params.sheet_path, **params.reading)
     method = {"method": params.method, "read_dispersion": params.read_dispersion, "prior": params.prior}
     estimates, separate = expression.estimate(counts, replicates, **method, origin=origin, ledger=ledger, threads=job.threads)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from gpraflow.assay.replicates import Replicate
 from gpraflow.assay.sheet import CountColumn
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
@@ -28,6 +29,12 @@ _NORMALISED = (
     "used: give the table of raw counts, or the FASTQ files as reads in the sample sheet. If CPM and each bin's total reads are known, "
     "CPM x total / 10^6, rounded, are the counts. If no reads are known, give expression itself, such as the mean bin, as input.table"
 )
+
+
+def in_order(places: Sequence[Sequence[Any]], replicates: Sequence[Replicate]) -> list[CountColumn]:
+    """Return the places of bins, given as the fields of `CountColumn`, in the order of the bins of replicates."""
+    by_name = {place[0]: CountColumn(*place) for place in places}
+    return [by_name[column] for each in replicates for column in each.columns]
 
 
 def read(

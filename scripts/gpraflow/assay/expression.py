@@ -23,7 +23,7 @@ from gpraflow.assay.replicates import Replicate, cells_per_bin, replicate_column
 from gpraflow.assay.sheet import Row, column_of, gates_of, replicates_of
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
-from gpraflow.core.schema import separator_of
+from gpraflow.core.separators import separator_of
 
 _EXPLAINED = 0.9  # share of the variance of expression that a model is assumed to explain; used for the weights
 

@@ -5,7 +5,6 @@ import csv
 import io
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import yaml
 
 from gpraflow.core import resources
 from gpraflow.core.errors import ConfigError, InputError, nearest
+from gpraflow.core.separators import separator_of
 
 
 class Row(dict):
@@ -147,28 +147,6 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
             where = f" of {within} '{outer}'" if within != key and outer else ""
             raise ConfigError(f"{path}: the {key} '{name}'{where} is listed {times} times; each may be listed once")
     return rows
-
-
-def separator_of(path: str | os.PathLike, header: str, known: Iterable[str]) -> str:
-    """Return the separator of a sheet from its name and its header line.
-
-    Raises
-    ------
-    ConfigError
-        If columns of the sheet are separated by another sign.
-    """
-    signs = {",": "commas", ";": "semicolons", "\t": "tabs"}
-    usual = (",", ";") if Path(path).suffix.lower() == ".csv" else ("\t",)
-    for sign in usual:
-        if sign in header:
-            return sign
-    for sign, word in signs.items():
-        if {cell.strip(' "\r\n') for cell in header.split(sign)} & set(known) and sign in header:
-            raise ConfigError(
-                f"{path}, row 1: columns are separated by {word}, but the cells of this sheet must be separated by "
-                f"{signs[usual[0]]}; {'name the file .tsv' if sign == chr(9) else 'name the file .csv'}, or convert it"
-            )
-    return usual[0]
 
 
 def _typed(cell: str, part: dict[str, Any]) -> Any:
