@@ -1,6 +1,6 @@
 """Estimate the expression of each promoter from its reads per sorted bin."""
 
-from gpraflow.assay import expression
+from gpraflow.assay import count_tables, expression
 from gpraflow.core import logs
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import promoters
@@ -13,8 +13,8 @@ def main(job):
     origin = cells or params.sheet_path
     sheet = expression.with_cells(params.sheet, cells) if cells else params.sheet
     replicates = expression.check_bins(sheet, params.scale, params.cells, origin)
-    columns = [column for each in replicates for column in each.columns]
-    labels, counts = expression.read_counts(job.input.counts, columns, params.columns, ledger)
+    bins = count_tables.in_order(params.places, replicates)
+    labels, counts = count_tables.read(job.input.counts, bins, params.columns, ledger, sheet=params.sheet_path, **params.reading)
     method = {"method": params.method, "read_dispersion": params.read_dispersion, "prior": params.prior}
     estimates, separate = expression.estimate(counts, replicates, **method, origin=origin, ledger=ledger, threads=job.threads)
     filters = {

@@ -221,6 +221,38 @@ def test_bad_sheet(tmp_path, sheet_schema, text, message):
     assert "sheet.tsv" in str(caught.value)
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_sheet_may_be_csv(tmp_path, separator):
+    text = '# mine|bin,lower,reads,replicate|low,,"1.fq,2.fq",a|high,1.5,3.fq,a|'.replace("|", "\r\n")
+    (tmp_path / "bins.csv").write_text("\ufeff" + (text if separator == "," else text.replace(",", ";").replace("1.fq;2.fq", "1.fq,2.fq")))
+    rows = schemas.load_sheet(tmp_path / "bins.csv", schemas.load("sample_sheet"))
+    assert rows == [
+        {"bin": "low", "reads": "1.fq,2.fq", "replicate": "a"},
+        {"bin": "high", "lower": 1.5, "reads": "3.fq", "replicate": "a"},
+    ]
+    assert [row.line for row in rows] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("bins.tsv", b"bin,cells\nlow,1\n", "separated by commas, but .* must be separated by tabs; name the file .csv"),
+        (
+            "bins.txt",
+            b'"bin";"cells"\nlow;1\n',
+            "separated by semicolons, but .* must be separated by tabs; name the file .csv",
+        ),
+        ("bins.csv", b"bin\tcells\nlow\t1\n", "separated by tabs, but .* must be separated by commas; name the file .tsv"),
+        ("bins.xlsx", b"PK\x03\x04\xff\xfe", r"not UTF-8 text; save the sheet as tab-separated text \(.tsv\) or as CSV UTF-8"),
+        ("bins.csv", b"bin;lower\nlow;0,5\n", r"row 2: lower: '0,5' is not of type number; write a decimal point: 0\.5"),
+    ],
+)
+def test_a_sheet_with_other_separators(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"{name}.*{message}"):
+        schemas.load_sheet(tmp_path / name, schemas.load("sample_sheet"))
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

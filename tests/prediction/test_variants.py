@@ -128,3 +128,13 @@ def test_what_does_not_fit_is_an_error_that_names_line_or_record(tmp_path, name,
 def test_a_name_twice_among_references_and_exit_code(folder, tmp_path, capsys):
     assert effects(folder, tmp_path, "alt.fa", REF, REF + REF) == cli.REFUSED
     assert "ref.fa: the name 'p0' occurs 2 times (records 1 and 4); names must be unique" in capsys.readouterr().err
+
+
+def test_references_whose_first_words_repeat_are_named_by_whole_lines(tmp_path):
+    """As for a VCF whose CHROM is the whole header line of the reference."""
+    (tmp_path / "ref.fa").write_text(">Variant 1 (chr1:5)\nACGTACGT\n>Variant 2 (chr1:9)\nCCCCACGT\n")
+    (tmp_path / "a.vcf").write_text(vcf(("Variant 2 (chr1:9)", 1, ".", "C", "G", ".")))
+    ledger = Ledger("variants", "")
+    pairs = pl.concat(list(variants.read(tmp_path / "ref.fa", tmp_path / "a.vcf", ledger)))
+    assert pairs.select("ref", "alt").rows() == [("CCCCACGT", "GCCCACGT")]
+    assert ledger.counts["noted", "references: records named by their whole header line, since several have the same first word"] == 2

@@ -114,7 +114,13 @@ CHANGES = {
     "reads.design": ("other.tsv", FROM["merge_counts"]),
     "reads.design_edits": (2, FROM["merge_counts"]),
     "reads.min_overlap": (20, []),  # no pairs here
-    **{f"counts.columns.{column}": ("x", FROM["estimate_expression"]) for column in ["sequence", "name", "group", "split", "source"]},
+    **{
+        f"counts.columns.{column}": ("x", FROM["estimate_expression"])
+        for column in ["sequence", "name", "group", "split", "source", "bin", "count", "replicate"]
+    },
+    "counts.empty": ("zero", FROM["estimate_expression"]),
+    "counts.header": (False, []),  # of a table of your own
+    "input.ambiguous": ("n", FROM["estimate_expression"]),
     **{
         f"counts.{key}": (value, FROM["estimate_expression"])
         for key, value in {
@@ -133,6 +139,9 @@ CHANGES = {
     "input.table": ("other.tsv", FROM["ingest_table"]),
     "input.format": ("tsv", FROM["ingest_table"]),
     "input.header": (False, FROM["ingest_table"]),
+    "input.separator": ("semicolon", FROM["ingest_table"]),
+    "input.decimal": (",", FROM["ingest_table"]),
+    "input.missing": ("drop", FROM["ingest_table"]),
     **{
         f"input.columns.{column}": ("other", FROM["ingest_table"])
         for column in [

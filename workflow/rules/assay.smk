@@ -160,6 +160,12 @@ rule estimate_expression:
     params:
         code=code_of("estimate_expression"),
         columns=PLAN.config["counts"]["columns"],
+        places=PLAN.places,
+        reading={
+            "header": PLAN.counts_header,
+            "empty": PLAN.config["counts"]["empty"],
+            "ambiguous": PLAN.config["input"]["ambiguous"],
+        },
         sheet_path=PLAN.config["counts"]["sample_sheet"],
         sheet=PLAN.bins,
         cells=PLAN.config["counts"]["cells"],

@@ -5,6 +5,7 @@ not depend on Snakemake and imports only packages that Snakemake itself requires
 """
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,10 @@ class Plan:
         Rows of the sample sheet; empty if expression comes from a table.
     columns : list of str
         Unique column name of each bin.
+    counts : list of str
+        Tables of counts per bin.
+    places : list of tuple
+        Where the reads of each bin stand in these tables.
     architecture : registry.Architecture
         Architecture of the model.
 
@@ -93,6 +98,7 @@ class Plan:
         self._check_paths()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
+        self.counts, self.places = self._count_tables()
         self.simulated_reads = [
             SIMULATED + path.removeprefix(self.fill(SIMULATED))
             for row in self.sheet
@@ -187,6 +193,8 @@ class Plan:
                 "columns": {name: column(row, name) for name in COLUMNS} | {"name": "auto"},  # "name" in the sheet names the data set
                 "expression_min": row.get("expression_min", inputs["expression_min"]),
                 "expression_max": row.get("expression_max", inputs["expression_max"]),
+                "decimal": row.get("decimal", inputs["decimal"]),
+                **{key: inputs[key] for key in ("separator", "missing", "ambiguous")},
                 "duplicates": inputs["duplicates"],
                 "barcodes": inputs["barcodes"],
                 "title": row["title"] or row["name"],
@@ -232,17 +240,26 @@ class Plan:
         paths |= {f"{self.config['evaluation']['datasets']}, {name}: table": entry["table"] for name, entry in self.independent.items()}
         for row in self.sheet:
             paths |= {
-                f"{self.config['counts']['sample_sheet']}, {sheet.column_of(row)}: {key}": row.get(key, "") for key in ("reads", "reads_2")
+                f"{self.config['counts']['sample_sheet']}, {sheet.column_of(row)}: {key}": row.get(key, "")
+                for key in ("reads", "reads_2", "table")
             }
         for key, path in {"data": self.config["data"], **paths}.items():
             configs.check_path(self.fill(path), key)
 
+    def _count_tables(self) -> tuple[list[str], list[tuple[str, int, str, bool]]]:
+        """Return the tables of counts per bin, and the place of each bin's reads in them (the fields of `sheet.CountColumn`)."""
+        counts = self.config["counts"]
+        if not counts["table"]:
+            return ["results/{run}/counts/counts.parquet"], [(column, 0, column, False) for column in self.columns]
+        tables, places = sheet.count_tables(self.bins, self.fill(counts["table"]), self.fill(counts["sample_sheet"]))
+        return tables, [astuple(place) for place in places]
+
     # Files
 
     @property
-    def counts(self) -> str:
-        """Return the table of counts per bin."""
-        return self.fill(self.config["counts"]["table"]) or "results/{run}/counts/counts.parquet"
+    def counts_header(self) -> bool:
+        """Return whether tables of counts have a header; the one that this run makes of reads always has."""
+        return self.from_reads or self.config["counts"]["header"]
 
     @property
     def cells(self) -> str | list[str]:
@@ -271,7 +288,7 @@ class Plan:
         return {
             "columns": table["columns"],
             "file_format": table["format"],
-            "header": table["header"],
+            **{key: table[key] for key in ("header", "separator", "decimal", "missing", "ambiguous")},
             "expression_range": [table["expression_min"], table["expression_max"]],
             "keep": extras["keep"],
             "keep_if_there": extras["keep_if_there"],
@@ -334,7 +351,7 @@ class Plan:
             ]
             library += [("design", self.design)] if isinstance(self.design, str) else []
         else:
-            library = [("counts", self.counts) if self.from_bins else (LIBRARY, self.config["input"]["table"])]
+            library = [("counts", table) for table in self.counts] if self.from_bins else [(LIBRARY, self.config["input"]["table"])]
         files = [
             *library,
             *[(name, entry["table"]) for name, entry in self.independent.items()],

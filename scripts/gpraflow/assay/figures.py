@@ -619,7 +619,8 @@ def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str, cou
     per_cell = reads_per_cell(counts, bins[:1])
     rows = choose_examples(table["expression"].to_numpy(), counts.sum(axis=1))
     mean, sd, low, high = table[rows].select("expression", "cell_sd", "low", "high").to_numpy().T
-    expected, seen = expected_profile(mean, sd, first, per_cell > 0), cell_shares(counts[rows], per_cell)
+    shares = expected_profile(mean, sd, first, per_cell > 0), cell_shares(counts[rows], per_cell)
+    expected, seen = map(first.over_intervals, shares)
     of_first = f"{unit}, replicate {first.name}" if first.name else unit
     figures = {
         "depth": depth(table["n_reads"].to_numpy()),

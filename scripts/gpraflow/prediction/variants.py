@@ -64,7 +64,10 @@ def read(
         If there are ``regions`` or ``mismatches``, but ``alt`` is a file of sequences.
     """
     # References are not rows of the result, so they are counted in a separate ledger.
-    known = pl.concat(list(records.records(ref, Ledger("variants", str(ref)), columns=columns, header=header, ambiguous="n")))
+    of_references = Ledger("variants", str(ref))
+    known = pl.concat(list(records.records(ref, of_references, columns=columns, header=header, ambiguous="n")))
+    if named := of_references.counts.get(("noted", records.WHOLE_LINES)):
+        ledger.note(f"references: {records.WHOLE_LINES}", named)
     twice = known.filter(pl.col("name").is_duplicated())
     if twice.height:
         at = twice.filter(pl.col("name") == twice["name"][0])["row"]
