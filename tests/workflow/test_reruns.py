@@ -397,6 +397,7 @@ def test_comments_in_scripts_rerun_nothing_with_the_triggers_of_make_run(finishe
         ("models/zoo/slides", FROM["train_model"]),
         ("prediction/calibration", ["calibrate_model", *AFTER_PREDICTION]),
         ("prediction/conformal", ["calibrate_model", *AFTER_PREDICTION]),
+        ("prediction/effects", ["calibrate_model", *AFTER_PREDICTION]),
         ("prediction/pairs", ["calibrate_model", *AFTER_PREDICTION]),
         ("prediction/predictor", ["calibrate_model", *AFTER_PREDICTION]),
         ("explanation/sites", [*EXPLANATION, *PAGE]),
