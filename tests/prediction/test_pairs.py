@@ -1,13 +1,16 @@
 """Variant effects calibrated on pairs of promoters, with errors whose correlation falls with the number of edits."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
 from rapidfuzz.distance import Levenshtein
 
+import calibrate_model
 from gpraflow.core.errors import InputError
+from gpraflow.formats import promoters, transform
 from gpraflow.prediction import calibration, effects, pairs
 from tests import toy
 
@@ -176,3 +179,56 @@ def test_calibrated_effects_are_narrower_and_say_what_they_rest_on(tmp_path):
     (tmp_path / "damaged.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"damaged\.json: not a calibration of this version .*reads"):
         calibration.load(tmp_path / "damaged.json")
+
+
+def promoter_table(columns):
+    table = pl.DataFrame(columns)
+    missing = [pl.lit(None).cast(kind).alias(name) for name, kind in promoters.SCHEMA.items() if name not in table.columns]
+    return table.with_columns(missing).cast({name: kind for name, kind in promoters.SCHEMA.items() if name in columns})
+
+
+def test_the_rule_takes_pairs_of_independent_data_sets_and_their_parents(tmp_path):
+    rng = np.random.default_rng(15)
+    parents = toy.inserts(200, 16)
+    variants = [("C" if one[5] != "C" else "G").join([one[:5], one[6:]]) for one in parents]
+    whole_of = [[toy.FIVE + one + toy.THREE for one in texts] for texts in (parents, variants)]
+    of_parents, of_variants = ([toy.said(one) + rng.normal() * 0.3 for one in texts] for texts in whole_of)
+    unrelated = toy.table(300, 17).drop("n_reads")
+    for name in ("train", "val"):
+        promoters.write(promoter_table(unrelated.to_dict()), tmp_path / f"{name}.parquet")
+    mutated = {"sequence": whole_of[1], "expression": of_variants, "parent_sequence": whole_of[0], "of_parent": of_parents}
+    promoters.write(promoter_table(mutated), tmp_path / "mutants.parquet")
+    (tmp_path / "scaffolds.yaml").write_text(f"toy: {{five_prime: {toy.FIVE}, three_prime: {toy.THREE}}}\n")
+    transform.write(transform.NONE, tmp_path / "transform.json")
+    folder = toy.write_model(tmp_path / "model")
+    job = SimpleNamespace(
+        log=[str(tmp_path / "log")],
+        threads=1,
+        output=SimpleNamespace(calibration=str(folder / calibration.FILE)),
+        params=SimpleNamespace(
+            scaffold="toy",
+            flanks={"damaged_flanks": "keep", "max_flank_edits": 1},
+            window={"length": toy.LENGTH, "keep": "right", "pad": "left"},
+            backend="jax",
+            batch_size=64,
+        ),
+    )
+    found = {}
+    for name, others, columns in (("none", [], []), ("rows", ["mutants"], [""]), ("parents", ["mutants"], ["of_parent"])):
+        (folder / calibration.FILE).unlink(missing_ok=True)
+        job.params.parent_expression = columns
+        job.input = SimpleNamespace(
+            model=str(folder / "model.keras"),
+            train=tmp_path / "train.parquet",
+            validation=tmp_path / "val.parquet",
+            pairs=[tmp_path / f"{other}.parquet" for other in others],
+            scaffolds=tmp_path / "scaffolds.yaml",
+            transform=tmp_path / "transform.json",
+        )
+        calibrate_model.main(job)
+        found[name] = calibration.read(folder)
+    assert found["none"].effects is found["rows"].effects is None
+    assert (found["parents"].effects.pairs, found["parents"].effects.edits) == (200, (1, 1))
+    half = found["parents"].effects.half_width(np.zeros(1), np.zeros(1), np.ones(1, int))
+    assert half[0] == pytest.approx(1.96 * 0.3 * 2**0.5, rel=0.25)
+    assert found["parents"].levels == found["none"].levels

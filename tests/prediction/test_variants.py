@@ -103,6 +103,7 @@ def test_a_variant_where_the_model_does_not_look_has_no_effect_to_tell(folder, t
     assert cli.main(["variants", str(folder), str(tmp_path / "ref.fa"), str(tmp_path / "v.vcf"), "-o", str(tmp_path / "o.tsv")]) == cli.DONE
     told = capsys.readouterr().err
     assert "2 longer than 40 bp, right end kept; 1 that differ only where the model does not look: no effect is given" in told
+    assert "1 with an interval that is too wide for similar promoters: no such pairs calibrated it" in told
 
 
 @pytest.mark.parametrize(
