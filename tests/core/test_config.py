@@ -392,6 +392,15 @@ def test_the_dream_test_table_is_an_independent_set_without_header():
             configs.check_dream({"dataset": dataset, "subsets": subsets, "public": ""}, sets)
 
 
+def test_pairs_are_those_of_independent_data_sets():
+    configs.check_pairs([], {})
+    configs.check_pairs(["native"], {"native": {}})
+    with pytest.raises(ConfigError, match=r"prediction\.pairs: 'natve' is not an independent data set; did you mean 'native'\?"):
+        configs.check_pairs(["native", "natve"], {"native": {}})
+    with pytest.raises(ConfigError, match=r"'test' is not an independent data set \(known: none\)"):
+        configs.check_pairs(["test"], {})
+
+
 def test_the_data_set_to_explain_is_one_that_is_scored():
     assert configs.choose_explained("auto", ["test", "native"]) == "test"
     assert configs.choose_explained("native", ["test", "native"]) == "native"

@@ -89,6 +89,7 @@ class Plan:
         self.scored = [*config["evaluation"]["splits"], *self.independent]
         self.explained = configs.choose_explained(config["explain"]["dataset"], self.scored)
         configs.check_comparison(config["comparison"]["runs"], config["run"])
+        configs.check_pairs(config["prediction"]["pairs"], self.independent)
         configs.check_dream(config["evaluation"]["dream"], self.independent)
         self.dream = config["evaluation"]["dream"]["dataset"]
         self.public = self._load_public()

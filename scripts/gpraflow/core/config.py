@@ -177,6 +177,20 @@ def choose_explained(requested: str, scored: Sequence[str]) -> str:
     return requested
 
 
+def check_pairs(names: Sequence[str], datasets: Mapping[str, Any]) -> None:
+    """Check that the data sets of ``prediction.pairs`` are independent data sets.
+
+    Raises
+    ------
+    ConfigError
+        If one is not.
+    """
+    for name in names:
+        if name not in datasets:
+            there = ", ".join(datasets) or "none"
+            raise ConfigError(f"prediction.pairs: '{name}' is not an independent data set{nearest(name, datasets)} (known: {there})")
+
+
 def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
     """Check that the DREAM challenge's test table is an independent data set and that its subsets are given.
 
