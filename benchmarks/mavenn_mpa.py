@@ -3,6 +3,7 @@
 It runs in a Python that has MAVE-NN, which is no dependency of gpraflow.
 """
 
+import os
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 
 def train(folder: str, epochs: int, batch_size: int, learning_rate: float, seed: int) -> dict[str, float]:
     """Train an additive model on ``data.npz`` of the folder, and write p(bin | sequence) and phi of its test split to ``mavenn.npz``."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # the only one of MAVE-NN
     import keras
     import mavenn
 

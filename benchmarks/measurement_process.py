@@ -6,10 +6,11 @@ al. 2022, doi:10.1186/s13059-022-02661-7). It is compared with loss ``bins``, wh
 mean squared error; for both an additive model and a network. All see the same reads: --table has columns ct_0, ct_1, ..., sequence and set
 (training, validation, test), and training promoters within 3 edits of a later split are left out; without it reads are simulated.
 --mavenn is a Python with MAVE-NN, which is no dependency (uv venv DIR; uv pip install --python DIR mavenn); without it MAVE-NN is left out.
-The last line is JSON: for each model variational and predictive information of the test reads ([bits, standard error]), variational
-information after a measurement process of its scalar prediction is fitted to validation reads (calibrated), and seconds and cpu_seconds of
-training; means over seeds. differences has what the measurement process has in addition to loss ``bins``, and to MAVE-NN, paired by
-promoters: [bits, standard error over promoters, standard deviation between seeds (null for one)]. Of MAVE-NN also its own figures.
+The last line is JSON. Of each model, means over seeds: information about the test reads as [bits, standard error], namely variational,
+predictive (of the scalar: phi, mean bin or expression), of_mean_bin (predictive, of the mean of p(bin | sequence)) and calibrated
+(variational, after a measurement process of the scalar is fitted to validation reads); seconds and cpu_seconds of training. differences:
+what the measurement process has in addition to the others, paired by promoters, as [bits, standard error over promoters, standard deviation
+between seeds (null for one)]. mavenn_own: what MAVE-NN itself computes.
 """
 
 import tempfile
@@ -28,7 +29,7 @@ from gpraflow.training import objectives
 SPLITS = {"training": "train", "validation": "val", "test": "test"}
 EDITS = 3
 LENGTH, BINS = 30, 5  # of the simulated library
-HIDDEN = 50  # tanh units of the measurement process, as in MAVE-NN
+KINDS = ("variational", "predictive", "of_mean_bin", "calibrated")
 PAIRS = [
     ("additive_measurement_process", "mavenn"),
     *((f"{kind}_measurement_process", f"{kind}_{other}") for kind in ("additive", "network") for other in ("bins", "bins_smoothed", "mse")),
@@ -60,21 +61,13 @@ class Data:
         tokens = scaffold.tokenize(sequences, len(sequences[0]))
         self.tokens, self.reads = ({name: each[split == name] for name in ("train", "val", "test")} for each in (tokens, counts))
 
-    def objective(self, loss, cells_prior):
+    def objective(self, head):
         """Return the objective of training, as `train_model` has it with ``bin_labels: cells``."""
         reads = self.reads["train"]
         expression = (reads @ np.arange(self.bins) / reads.sum(axis=1)).astype(np.float32)
-        cells = reads.astype(np.float32) if loss == "bins" else None
-        return objectives.fit(expression, cells, loss=loss, bins=self.bins, huber_delta=1.0, cells_prior=cells_prior)
-
-
-def measurement_process(phi, bins):
-    """Return logits of the bins, as layers on a scalar phenotype."""
-    from keras import initializers, layers
-
-    spread = initializers.RandomNormal(stddev=1.0)
-    hidden = layers.Dense(HIDDEN, activation="tanh", kernel_initializer=spread, bias_initializer=spread, name="process_tanh")(phi)
-    return layers.Dense(bins, name="process_logits")(hidden)
+        cells = None if head == "mse" else reads.astype(np.float32)
+        prior = float(head == "bins_smoothed")
+        return objectives.fit(expression, cells, loss=head.removesuffix("_smoothed"), bins=self.bins, huber_delta=1.0, cells_prior=prior)
 
 
 def additive(length, outputs):
@@ -96,16 +89,14 @@ def train(data, options, kind, head, seed):
     import keras
 
     keras.utils.set_random_seed(seed)
-    length, process = data.tokens["train"].shape[1], head == "measurement_process"
-    objective = data.objective("mse" if head == "mse" else "bins", float(head == "bins_smoothed"))
-    outputs = 1 if process else objective.outputs
+    length, objective = data.tokens["train"].shape[1], data.objective(head)
     if kind == "additive":
-        core, epochs, rate = additive(length, outputs), options.additive_epochs, 0.005
+        core, epochs, rate = additive(length, objective.predicted), options.additive_epochs, 0.005
     else:
         sizes = registry.describe(options.network).presets[options.preset]
-        core, epochs, rate = build.build(options.network, length, sizes, outputs=outputs), options.network_epochs, 0.002
-    inputs, raw = core.inputs, core.outputs[0]
-    model = keras.Model(inputs, measurement_process(raw, data.bins) if process else raw)
+        core, epochs, rate = build.build(options.network, length, sizes, outputs=objective.predicted), options.network_epochs, 0.002
+    inputs, predicted = core.inputs, core.outputs[0]
+    model = keras.Model(inputs, objective.raw_outputs(predicted))
     target = {name: objective.targets(features(counts)) for name, counts in data.reads.items()}
     weight = {name: counts.sum(axis=1).astype(np.float32) for name, counts in data.reads.items()}
     schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-len(target["train"]) // options.batch_size))
@@ -118,12 +109,12 @@ def train(data, options, kind, head, seed):
             data.tokens["train"], target["train"], options.batch_size, epochs, 0, [keep], validation_data=val, sample_weight=weight["train"]
         )
         model.load_weights(best)
-    both = keras.Model(inputs, [raw, model.outputs[0]])
+    both = keras.Model(inputs, [predicted, model.outputs[0]])
     found = {}
     for name in ("val", "test"):
         scalar, logits = (each.astype(np.float64) for each in both.predict(data.tokens[name], batch_size=1024, verbose=0))
         probabilities = None if head == "mse" else softmax(logits, axis=1)
-        found[name] = scalar[:, 0] if raw.shape[1] == 1 else probabilities @ np.arange(data.bins), probabilities
+        found[name] = scalar[:, 0] if predicted.shape[1] == 1 else probabilities @ np.arange(data.bins), probabilities
     return found, lap
 
 
@@ -141,8 +132,8 @@ def calibrated(data, prediction, options):
     mean, sd = prediction["val"].mean(), prediction["val"].std()
     x = {name: ((values - mean) / sd)[:, None].astype(np.float32) for name, values in prediction.items()}
     phi = keras.Input((1,))
-    model = keras.Model(phi, measurement_process(phi, data.bins))
-    objective = data.objective("bins", 0.0)
+    objective = data.objective("measurement_process")
+    model = keras.Model(phi, objective.raw_outputs(phi))
     model.compile(keras.optimizers.Adam(0.01), lambda labels, raw: objective.losses(raw, labels))
     reads = data.reads["val"]
     model.fit(x["val"], objective.targets(features(reads)), 1024, options.calibration_epochs, 0, sample_weight=reads.sum(axis=1))
@@ -153,7 +144,7 @@ class Measured:
     """Information of one kind of model, of one training for each seed."""
 
     def __init__(self):
-        self.variational, self.predictive, self.calibrated, self.laps = [], [], [], []
+        self.variational, self.predictive, self.of_mean_bin, self.calibrated, self.laps = [], [], [], [], []
 
     def add(self, data, options, found, lap):
         """Add a training."""
@@ -161,6 +152,8 @@ class Measured:
         scalar, probabilities = found["test"]
         if probabilities is not None:
             self.variational.append(information.variational(probabilities, reads, options.resamples))
+            mean_bin = probabilities @ np.arange(data.bins)
+            self.of_mean_bin.append(information.predictive(mean_bin, reads, options.resamples // 10))
         self.predictive.append(information.predictive(scalar, reads, options.resamples // 10))
         if "val" in found:
             values = calibrated(data, {name: values for name, (values, _) in found.items()}, options)
@@ -169,8 +162,7 @@ class Measured:
 
     def figures(self):
         """Return means over seeds, for the line of JSON."""
-        kinds = {"variational": self.variational, "predictive": self.predictive, "calibrated": self.calibrated}
-        found = {name: described(mean(each)) for name, each in kinds.items() if each}
+        found = {name: described(mean(getattr(self, name))) for name in KINDS if getattr(self, name)}
         found |= {
             "seconds": round(float(np.mean([lap[0] for lap in self.laps])), 1),
             "cpu_seconds": round(float(np.mean([lap[1] for lap in self.laps])), 1),
@@ -218,10 +210,10 @@ def main():
     parser.add_argument("--mavenn", type=Path, metavar="PYTHON", help="a Python that has MAVE-NN")
     parser.add_argument("--mavenn-epochs", type=int, default=200, help="at most; MAVE-NN stops after 15 without a lower loss")
     parser.add_argument("--mavenn-batch-size", type=int, default=200)
-    parser.add_argument("--mavenn-learning-rate", type=float, default=0.005)
+    parser.add_argument("--mavenn-learning-rate", type=float, default=0.001)
     parser.add_argument("--heads", nargs="+", default=["measurement_process", "bins", "bins_smoothed", "mse"])
     parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--additive-epochs", type=int, default=60)
+    parser.add_argument("--additive-epochs", type=int, default=60, help="0: without the additive model")
     parser.add_argument("--network", default="slides")
     parser.add_argument("--preset", default="small")
     parser.add_argument("--network-epochs", type=int, default=8, help="0: without the network")
@@ -242,7 +234,7 @@ def main():
     data = Data(*(read(options.table) if options.table else simulated(options.rows, np.random.default_rng(options.seed))))
     backend.select_backend("jax")
     found = {}
-    for kind in ("additive", "network") if options.network_epochs else ("additive",):
+    for kind in [kind for kind in ("additive", "network") if getattr(options, f"{kind}_epochs")]:
         for head in options.heads:
             measured = found[f"{kind}_{head}"] = Measured()
             for seed in range(options.seed, options.seed + options.seeds):
@@ -258,7 +250,7 @@ def main():
     compared = {
         f"{first}_vs_{second}": {
             name: differences(getattr(found[first], name), getattr(found[second], name))
-            for name in ("variational", "predictive", "calibrated")
+            for name in KINDS
             if getattr(found[first], name) and getattr(found[second], name)
         }
         for first, second in PAIRS
