@@ -110,12 +110,12 @@ def train(data, options, kind, head, seed):
         )
         model.load_weights(best)
     both = keras.Model(inputs, [predicted, model.outputs[0]])
-    found = {}
+    predictions = {}
     for name in ("val", "test"):
         scalar, logits = (each.astype(np.float64) for each in both.predict(data.tokens[name], batch_size=1024, verbose=0))
         probabilities = None if head == "mse" else softmax(logits, axis=1)
-        found[name] = scalar[:, 0] if predicted.shape[1] == 1 else probabilities @ np.arange(data.bins), probabilities
-    return found, lap
+        predictions[name] = scalar[:, 0] if predicted.shape[1] == 1 else probabilities @ np.arange(data.bins), probabilities
+    return predictions, lap
 
 
 def features(counts):
@@ -146,28 +146,28 @@ class Measured:
     def __init__(self):
         self.variational, self.predictive, self.of_mean_bin, self.calibrated, self.laps = [], [], [], [], []
 
-    def add(self, data, options, found, lap):
+    def add(self, data, options, predictions, lap):
         """Add a training."""
         reads = data.reads["test"]
-        scalar, probabilities = found["test"]
+        scalar, probabilities = predictions["test"]
         if probabilities is not None:
             self.variational.append(information.variational(probabilities, reads, options.resamples))
             mean_bin = probabilities @ np.arange(data.bins)
             self.of_mean_bin.append(information.predictive(mean_bin, reads, options.resamples // 10))
         self.predictive.append(information.predictive(scalar, reads, options.resamples // 10))
-        if "val" in found:
-            values = calibrated(data, {name: values for name, (values, _) in found.items()}, options)
+        if "val" in predictions:
+            values = calibrated(data, {name: values for name, (values, _) in predictions.items()}, options)
             self.calibrated.append(information.variational(values, reads, options.resamples))
         self.laps.append(lap)
 
     def figures(self):
         """Return means over seeds, for the line of JSON."""
-        found = {name: described(mean(getattr(self, name))) for name in KINDS if getattr(self, name)}
-        found |= {
+        bits = {name: described(mean(getattr(self, name))) for name in KINDS if getattr(self, name)}
+        bits |= {
             "seconds": round(float(np.mean([lap[0] for lap in self.laps])), 1),
             "cpu_seconds": round(float(np.mean([lap[1] for lap in self.laps])), 1),
         }
-        return found
+        return bits
 
 
 def mean(several):
@@ -175,9 +175,9 @@ def mean(several):
     return information.Information(float(np.mean([each.bits for each in several])), np.mean([each.resamples for each in several], axis=0))
 
 
-def described(found):
+def described(each):
     """Return bits and standard error."""
-    return [round(found.bits, 4), round(found.standard_error, 4)]
+    return [round(each.bits, 4), round(each.standard_error, 4)]
 
 
 def differences(first, second):
@@ -194,10 +194,10 @@ def mavenn(data, options):
         np.savez(Path(folder, "data.npz"), sequences=np.array(data.sequences.to_list()), counts=data.counts, split=data.split.astype(str))
         settings = (options.mavenn_epochs, options.mavenn_batch_size, options.mavenn_learning_rate, options.seed)
         own = common.call("mavenn_mpa", "train", folder, *settings, python=options.mavenn)
-        found = np.load(Path(folder, "mavenn.npz"))
+        arrays = np.load(Path(folder, "mavenn.npz"))
         return (
             own,
-            {"test": (found["phi"].astype(np.float64), found["probabilities"].astype(np.float64))},
+            {"test": (arrays["phi"].astype(np.float64), arrays["probabilities"].astype(np.float64))},
             (own["seconds"], own["cpu_seconds"]),
         )
 
@@ -233,31 +233,31 @@ def main():
     options = common.parse(parser, **small)
     data = Data(*(read(options.table) if options.table else simulated(options.rows, np.random.default_rng(options.seed))))
     backend.select_backend("jax")
-    found = {}
+    measured = {}
     for kind in [kind for kind in ("additive", "network") if getattr(options, f"{kind}_epochs")]:
         for head in options.heads:
-            measured = found[f"{kind}_{head}"] = Measured()
+            model = measured[f"{kind}_{head}"] = Measured()
             for seed in range(options.seed, options.seed + options.seeds):
                 trained, lap = train(data, options, kind, head, seed)
-                measured.add(data, options, trained, (lap.seconds, lap.cpu_seconds))
-            print(f"{kind}, {head}: {measured.figures()}", flush=True)
+                model.add(data, options, trained, (lap.seconds, lap.cpu_seconds))
+            print(f"{kind}, {head}: {model.figures()}", flush=True)
     own = {}
     if options.mavenn:
         own, trained, lap = mavenn(data, options)
-        found["mavenn"] = Measured()
-        found["mavenn"].add(data, options, trained, lap)
-        print(f"mavenn: {found['mavenn'].figures()}, its own: {own}", flush=True)
+        model = measured["mavenn"] = Measured()
+        model.add(data, options, trained, lap)
+        print(f"mavenn: {model.figures()}, its own: {own}", flush=True)
     compared = {
         f"{first}_vs_{second}": {
-            name: differences(getattr(found[first], name), getattr(found[second], name))
+            name: differences(getattr(measured[first], name), getattr(measured[second], name))
             for name in KINDS
-            if getattr(found[first], name) and getattr(found[second], name)
+            if getattr(measured[first], name) and getattr(measured[second], name)
         }
         for first, second in PAIRS
-        if first in found and second in found
+        if first in measured and second in measured
     }
     promoters = {name: len(reads) for name, reads in data.reads.items()}
-    figures = {"promoters": promoters, "differences": compared} | {name: measured.figures() for name, measured in found.items()}
+    figures = {"promoters": promoters, "differences": compared} | {name: model.figures() for name, model in measured.items()}
     if options.mavenn:
         common.finish(options, f"MAVE-NN {own['version']}", mavenn_own=own, **figures)
     else:

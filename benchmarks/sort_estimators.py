@@ -74,13 +74,13 @@ def maude(counts, cells, sd=1.0, pseudocounts=10.0, tail=0.001):
 
 def estimate(counts, replicate, threads):
     """Return estimate -> expression of all promoters, and the laps that it took."""
-    found = {}
+    estimates = {}
     with common.timed() as shared_lap:
         shared = empirical_bayes.fit_hyperparameters(counts, [replicate])
     for method, options in (("weighted_mean", {}), ("maximum_likelihood", {"threads": threads})):
         with common.timed() as lap:
             values = getattr(estimators, method)(counts, [replicate], shared=shared, **options).expression
-        found[method] = values, [shared_lap, lap]
+        estimates[method] = values, [shared_lap, lap]
     share = replicate.cells / replicate.cells.sum()
     middle = share @ replicate.values
     population = np.sqrt(share @ (replicate.values - middle) ** 2)
@@ -92,8 +92,8 @@ def estimate(counts, replicate, threads):
     }.items():
         with common.timed() as lap:
             z = maude(counts, replicate.cells, **options)
-        found[name] = middle + population * z, [shared_lap, lap] if name == "maude_own_sd" else [lap]
-    return found
+        estimates[name] = middle + population * z, [shared_lap, lap] if name == "maude_own_sd" else [lap]
+    return estimates
 
 
 def score(estimate, truth):
