@@ -685,7 +685,7 @@ def test_a_spreadsheet(tmp_path):
     workbook(path, {"data": [["ACGT", 1], ["CCCC", 2]]})
     assert shown(ingest(path, short, NONE, COLUMNS | {"sequence": 1, "expression": 2}, header=False)) == [("ACGT", 1), ("CCCC", 2)]
     for sheets, message in (
-        ({"data": rows, "notes": [["x"]]}, r"the file has 2 sheets \(data, notes\); .* in a file of its own, or as CSV UTF-8"),
+        ({"data": rows, "notes": [["x"]]}, r"the file has 2 sheets \(data, notes\), and only one .* in a file of its own, or as CSV UTF-8"),
         ({"data": [*rows[:4], [], *rows[4:]]}, "row 5: the line is empty; delete it"),
         ({"data": []}, "the file is empty"),
         ({"data": rows[:3]}, "the table has no rows"),
