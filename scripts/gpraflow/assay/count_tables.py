@@ -90,7 +90,7 @@ def read(
     for index, path in enumerate(tables):
         part = reader(path, [each for each in bins if each.table == index], columns, ledger, header, empty, ambiguous, sheet)
         parts.append(part)
-    names = [each.name for each in bins]
+    names = [_role(each) for each in bins]
     table = parts[0]
     if len(parts) > 1:
         together = pl.concat(parts, how="diagonal").with_columns(pl.col(names).fill_null(0))
@@ -108,21 +108,21 @@ def _wide(
     ambiguous: Literal["error", "n"],
     sheet: str | os.PathLike,
 ) -> pl.DataFrame:
-    """Return ``row``, ``sequence``, labels and a column of reads named like each bin, one row per distinct sequence."""
+    """Return ``row``, ``sequence``, labels and a column of reads for each bin (`_role`), one row per distinct sequence."""
     labels = {role: column for role, column in columns.items() if role in ("sequence", *LABELS)}
     gaps, parts = _Empty(path, empty), []
     for rows, names in read_blocks(path, "auto", header):
         ledger.read(rows.height)
-        of_bins = {f"bin {each.name}": _column(each, names, header, path, sheet) for each in bins}
+        of_bins = {_role(each): _column(each, names, header, path, sheet) for each in bins}
         roles = resolve_columns(labels, names, header, path, "counts", ("sequence",)) | of_bins
         part = check_sequences(select_columns(rows, roles, path), path, ledger, ambiguous=ambiguous, key="input.ambiguous")
         for role in of_bins:
             part = _whole_numbers(part, role, path, header, gaps)
-        parts.append(part.rename({f"bin {each.name}": each.name for each in bins}))
+        parts.append(part)
     if not parts:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
     gaps.finish(ledger)
-    return _distinct(pl.concat(parts), [each.name for each in bins], path, ledger, "repeated sequence, reads added up")
+    return _distinct(pl.concat(parts), [_role(each) for each in bins], path, ledger, "repeated sequence, reads added up")
 
 
 def _long(
@@ -138,7 +138,7 @@ def _long(
     """Return the same as `_wide` of a table with a row for each sequence and bin."""
     gaps, parts = _Empty(path, empty), []
     others: set[str] = set()
-    name_of = {each.column: each.name for each in bins}
+    role_of = {each.column: _role(each) for each in bins}
     for rows, names in read_blocks(path, "auto", header):
         ledger.read(rows.height)
         roles = resolve_columns(columns, names, header, path, "counts", ("sequence", "bin", "count"))
@@ -148,7 +148,7 @@ def _long(
             raise InputError(f"{path}, row {hit[0]}: the bin is empty{and_more(hit[2])}; name the bin or delete the row")
         if "replicate" in roles:
             cell = pl.concat_str(pl.col("replicate").cast(pl.String).str.strip_chars(), cell, separator=".")
-        part = part.with_columns(bin=cell.replace_strict(name_of, default=None), _cell=cell)
+        part = part.with_columns(bin=cell.replace_strict(role_of, default=None), _cell=cell)
         others.update(part.filter(pl.col("bin").is_null())["_cell"].drop_nulls().unique())
         part = part.filter(pl.col("bin").is_not_null()).drop("_cell", "replicate", strict=False)
         ledger.drop("of a bin that the sample sheet lacks", rows.height - part.height)
@@ -160,18 +160,23 @@ def _long(
     table = pl.concat(parts)
     present = set(table["bin"])
     for each in bins:
-        if each.name not in present:
-            seen = sorted(others | {other.column for other in bins if other.name in present})
+        if _role(each) not in present:
+            seen = sorted(others | {other.column for other in bins if _role(other) in present})
             raise ConfigError(
                 f"{path}: no row of bin '{each.column}'{nearest(each.column, others)} (the file has the bins {', '.join(seen[:12])}); "
                 f"write what the table calls it into the column 'column' of {sheet}"
             )
     cells = table.group_by("sequence", "bin", maintain_order=True).agg(pl.col("count").sum())
     ledger.note("same sequence and bin again, reads added up", table.height - cells.height)
-    names = [each.name for each in bins]
+    names = [_role(each) for each in bins]
     wide = cells.pivot("bin", index="sequence", values="count").select("sequence", *names).with_columns(pl.col(names).fill_null(0))
     labels = _distinct(table.drop("bin", "count"), [], path, ledger, "same sequence in another bin, joined")
     return labels.join(wide, on="sequence", how="left", maintain_order="left")
+
+
+def _role(each: CountColumn) -> str:
+    """Return the name of a bin's column of reads, which Polars cannot take as a pattern, as it can ``*``."""
+    return f"bin {each.name}"
 
 
 def _column(wanted: CountColumn, names: Sequence[str], header: bool, path: Any, sheet: Any) -> str:
