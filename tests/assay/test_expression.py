@@ -711,6 +711,7 @@ def adapter(root, monkeypatch, tmp_path, **params):
             **{
                 "columns": {"sequence": "sequence", "group": "auto", "split": "auto", "source": "auto"},
                 "sheet_path": "bins.tsv",
+                "dna_rna": {},
                 "method": "maximum_likelihood",
                 "scale": "bin",
                 "cells": "sheet",

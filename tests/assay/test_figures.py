@@ -472,7 +472,7 @@ def test_expression_is_drawn_from_the_table_that_leaves(tmp_path, monkeypatch, c
     inputs = {"promoters": tmp_path / "promoters.parquet", "cells": str(path) if cells == "table" else []}
     drawn = {}
     monkeypatch.setattr(drawing, "save", lambda figure, png, svg: drawn.update({png.stem: figure}))
-    params = {"sheet": sheet, "columns": columns, "sheet_path": "bins.tsv", "scale": "bin", "unit": "bins"}
+    params = {"sheet": sheet, "columns": columns, "sheet_path": "bins.tsv", "scale": "bin", "unit": "bins", "kind": "sorted_bins"}
     adapter("plot_expression", monkeypatch, job(tmp_path, inputs, names, cells=str(path) if cells == "table" else cells, **params))
     assert tuple(drawn) == names
     panel = drawn["profiles"].axes[0]

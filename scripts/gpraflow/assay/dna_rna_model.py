@@ -13,6 +13,7 @@ weighted by their precision, and a barcode without RNA is an observation as any 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -134,10 +135,7 @@ def fit_abundance(dna: np.ndarray, starts: np.ndarray, least: int = 0) -> Abunda
     size = np.diff(np.append(starts, len(dna)))
     observed, several = np.add.reduceat(dna, starts) / size, size > 1
     freedom = (size - 1).sum()
-    if freedom:
-        within = ((dna - np.repeat(observed, size)) ** 2).sum() / freedom
-    else:
-        within = dna.var()
+    within = ((dna - np.repeat(observed, size)) ** 2).sum() / freedom if freedom else dna.var()
     usual, shape, between = dna.mean(), _LARGEST, 0.0
     for _ in range(10):
         level = _untruncated(observed, shape, least)
@@ -333,7 +331,7 @@ def _chunks(units: _Units) -> list[tuple[int, int]]:
     """Return ranges of promoters with about `_CHUNK` barcodes."""
     stops = np.append(units.starts, len(units.rna))
     edges = np.unique(np.searchsorted(stops, np.arange(0, len(units.rna) + _CHUNK, _CHUNK).clip(max=len(units.rna))))
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _replicate_sd(
@@ -424,4 +422,5 @@ def estimate(
     shared = Shared(mean, sd, phi, excess, between, known, abundance)
     values = np.full((promoters, 4), np.nan)
     values[rows] = _summary(units, shared, rna.shape[1], prior)
-    return Activity(*values.T, shared)
+    expression, error, low, high = values.T
+    return Activity(expression, error, low, high, shared)
