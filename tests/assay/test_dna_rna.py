@@ -6,8 +6,10 @@ import re
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from scipy import special, stats
 
+from gpraflow.app.plan import Plan
 from gpraflow.assay import dna_rna, figures, sheet
 from gpraflow.assay import dna_rna_model as model
 from gpraflow.core import config as configs
@@ -355,6 +357,35 @@ def test_the_unit_and_keys_of_a_dna_rna_run():
     assert not configs.from_dna_rna(table)
 
 
+CHANGES = {
+    "columns": {"barcode": "tag", "name": "x"},
+    "barcodes": "map.tsv",
+    "design": "design.fa",
+    "empty": "zero",
+    "minimum_dna": 5,
+    "barcode_dispersion": 0.5,
+    "prior": "weak",
+    "minimum_reads": 9,
+}
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_key_reaches_the_rule_of_dna_and_rna_counts_only(tmp_path, monkeypatch, key):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "s.tsv", "replicate\tdna\trna\na\td\tr\n")
+    write(tmp_path / "bins.tsv", "bin\nlow\nhigh\n")
+    base = {"run": "mine", "evaluation": {"datasets": ""}, "model": {"name": "baseline_kmer"}}
+    kinds = {"dna_rna": {"sample_sheet": "s.tsv"}, "sorted_bins": {"sample_sheet": "bins.tsv", "cells": "reads"}}
+
+    def parameters(kind, **changes):
+        plan = Plan(base | {"counts": {"kind": kind, "table": "c.tsv", **kinds[kind], **changes}})
+        return {role: name for role, name in plan.count_columns.items() if role != "name"}, plan.dna_rna_files, plan.dna_rna_options
+
+    assert parameters("dna_rna") != parameters("dna_rna", **{key: CHANGES[key]})
+    assert parameters("sorted_bins") == parameters("sorted_bins", **{key: CHANGES[key]})
+    assert parameters("sorted_bins")[1:] == ({}, {})
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -373,10 +404,6 @@ def test_faults_of_the_sample_sheet(tmp_path, rows, message):
 
 @pytest.mark.parametrize(("name", "text"), [("mprasnakeflow_sample_sheet", BARCODE), ("mprasnakeflow_oligo_sample_sheet", OLIGO)])
 def test_the_overlay_fits_the_tables_of_mprasnakeflow(root, tmp_path, monkeypatch, name, text):
-    import yaml
-
-    from gpraflow.app.plan import Plan
-
     monkeypatch.chdir(root)
     overlay = yaml.safe_load((root / "config/mprasnakeflow.yaml").read_text())
     overlay["counts"]["sample_sheet"] = f"config/{name}.tsv"
@@ -392,3 +419,43 @@ def test_the_overlay_fits_the_tables_of_mprasnakeflow(root, tmp_path, monkeypatc
     counts = dna_rna.read_counts(write(tmp_path / "c.tsv.gz", text), rows, plan.count_columns, **files, **options)
     assert counts.labels["name"].to_list() == ["p1", "p_2"]
     assert re.fullmatch(r".*/reporter_experiment\.barcode\.tsv\.gz", plan.counts)
+
+
+def errors_of_ratios(dna, rna, promoter, truth):
+    """Return the root mean squared errors of two simple estimates, without their mean error, over promoters with a barcode.
+
+    They are the log ratio of the sums of a promoter's counts, and the mean of its barcodes; both with one added to counts.
+    """
+    kept = dna[:, 0] >= 1
+    dna, rna, promoter = dna[kept, 0], rna[kept, 0], promoter[kept]
+    barcodes, sums_of_dna, sums_of_rna, logs = (
+        np.bincount(promoter, values, len(truth)) for values in (np.ones(len(dna)), dna, rna, np.log2((rna + 1) / (dna + 1)))
+    )
+    known = barcodes > 0
+    estimates = np.log2((sums_of_rna + 1) / (sums_of_dna + 1))[known], (logs / np.maximum(barcodes, 1))[known]
+    return [float((each - truth[known]).std()) for each in estimates]
+
+
+def test_the_estimate_is_better_than_ratios_of_counts():
+    for barcodes, depth in ((2, 5), (10, 5), (10, 100)):
+        dna, rna, promoter, truth = simulate(np.random.default_rng([barcodes, depth, 1]), 1000, barcodes, depth)
+        _, activity, _ = estimated(dna, rna, promoter, 1000)
+        own = np.nanstd(activity.expression - truth)
+        assert own < min(errors_of_ratios(dna, rna, promoter, truth))
+
+
+def accuracy():
+    """Return the rows of the table in docs/assay.md: coverage and error of the estimate, and errors of ratios, of simulated assays."""
+    rows = []
+    for barcodes in (2, 5, 10, 50):
+        for depth in (5, 20, 100):
+            dna, rna, promoter, truth = simulate(np.random.default_rng([barcodes, depth, 1]), 2000, barcodes, depth)
+            _, activity, _ = estimated(dna, rna, promoter, 2000)
+            errors = [np.sqrt(np.nanmean((activity.expression - truth) ** 2)), *errors_of_ratios(dna, rna, promoter, truth)]
+            cells = [str(barcodes), str(depth), f"{coverage(activity, truth):.3f}", *(f"{each:.2f}" for each in errors)]
+            rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+if __name__ == "__main__":  # python -m tests.assay.test_dna_rna
+    print("\n".join(accuracy()))

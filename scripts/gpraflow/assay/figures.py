@@ -581,10 +581,11 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
             axes.set(xlim=limits, ylim=limits, xlabel=f"{x} ({unit})", ylabel=f"{y} ({unit})", aspect="equal")
             r, low, high = correlation(a, b)
             text = "not defined" if np.isnan(r) else f"{r:.3f} [{low:.3f}, {high:.3f}]"
+            between = " with " if len(pairs) == 1 else "\n"  # a line wider than its panel would make the panels narrower
             axes.text(
                 0,
                 1.02,
-                f"n = {len(a):,} with {minimum} reads or more in both\nr = {text}",
+                f"n = {len(a):,}{between}{minimum} reads or more in both\nr = {text}",
                 transform=axes.transAxes,
                 va="bottom",
                 fontsize=_SMALL,
@@ -623,6 +624,10 @@ def dna_rna_counts(dna: np.ndarray, rna: np.ndarray, barcodes: np.ndarray, error
                 cells = axes.hexbin(x, y, gridsize=35, xscale="log", yscale="log", mincnt=1, bins="log", cmap="viridis", linewidths=0)
                 drawn.append(cells)
             axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
+        for axis in (right.xaxis, right.yaxis):  # less than a decade or two
+            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(ticker.NullLocator())
         if len(dna):
             slope = (rna.sum() + 1) / (dna.sum() + 1)
             left.axline((1, slope), (10, 10 * slope), color="0.4", linewidth=0.8, linestyle="--")
