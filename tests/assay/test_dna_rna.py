@@ -169,7 +169,7 @@ def test_promoters_with_one_barcode_take_the_dispersion_of_the_others():
 def test_one_barcode_each_leaves_the_dispersion_unknown_unless_it_is_given():
     dna, rna, promoter, truth = simulate(np.random.default_rng(9), 1000, 1, 50)
     ledger = Ledger("x", "x")
-    with pytest.warns(UserWarning, match=r"one barcode each.*set counts\.barcode_dispersion"):
+    with pytest.warns(UserWarning, match=r"one row \(barcode\) each.*set counts\.barcode_dispersion"):
         _, counting, _ = estimated(dna, rna, promoter, 1000, ledger=ledger)
     assert ledger.counts["noted", "promoters whose error leaves out the variation between barcodes"] == 1000
     assert coverage(counting, truth) < 0.8

@@ -327,8 +327,8 @@ def estimate(
     )
     if not shared.dispersion_known:
         warnings.warn(
-            "promoters have one barcode each, so that the variation between barcodes is not known: errors are those of counting, and too "
-            "small; set counts.barcode_dispersion to that of a similar library",
+            "promoters have one row (barcode) each, so that the variation between barcodes is not known: errors are those of counting, "
+            "and too small; set counts.barcode_dispersion to that of a similar library",
             stacklevel=2,
         )
         ledger.note("promoters whose error leaves out the variation between barcodes", counts.labels.height)
