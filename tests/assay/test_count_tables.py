@@ -101,7 +101,9 @@ def test_long_tables(tmp_path):
 def test_long_tables_with_replicates(tmp_path):
     rows = [{"bin": name, "replicate": replicate} for replicate in "12" for name in ("low", "high")]
     text = "sequence,rep,gate,n\nACGT,1,low,1\nACGT,2,low,2\nACGT,2,high,3\nCCCC,1,high,4\n"
-    assert read(tmp_path, {"c.csv": text}, rows, LONG | {"replicate": "rep"})[0] == {"ACGT": (1, 0, 2, 3), "CCCC": (0, 4, 0, 0)}
+    expected = {"ACGT": (1, 0, 2, 3), "CCCC": (0, 4, 0, 0)}
+    assert read(tmp_path, {"c.csv": text}, rows, LONG | {"replicate": "rep"})[0] == expected
+    assert read(tmp_path, {"c.csv": text.replace("rep", "replicate", 1)}, rows, LONG | {"replicate": "auto"})[0] == expected
 
 
 def test_no_header(tmp_path):

@@ -808,6 +808,7 @@ def adapter(root, monkeypatch, tmp_path, **params):
                 "sheet_path": "bins.tsv",
                 "places": [(name, 0, name, False) for name in map(sheet.column_of, params["sheet"])],
                 "reading": {},
+                "dna_rna": {},
                 "method": "maximum_likelihood",
                 "scale": "bin",
                 "cells": "sheet",

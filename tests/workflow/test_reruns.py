@@ -265,6 +265,11 @@ CHANGES |= {  # no public data sets here
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
 UNTESTED = {
     "counts.table": "`estimate_expression` and all that follows",
+    "counts.kind": "`estimate_expression` and all that follows",
+    **{
+        f"counts.{key}": "with `counts.kind: dna_rna`, `estimate_expression` and all that follows"
+        for key in ["columns.barcode", "barcodes", "design", "minimum_dna", "barcode_dispersion"]
+    },
     "input.transform_floor": "with `input.transform: log2`, `ingest_table` and all that follows",
     "counts.sample_sheet": "what reads the files of the bins, or `estimate_expression` if only gates or cells differ, and all that follows",
     "run": "everything, under another results folder",

@@ -26,8 +26,9 @@ from gpraflow.formats.text import read_blocks
 LABELS = ("name", "group", "split", "source")
 _NORMALISED = (
     "raw read counts are needed, because the error of expression follows from them. Fractions, CPM and other normalised counts cannot be "
-    "used: give the table of raw counts, or the FASTQ files as reads in the sample sheet. If CPM and each bin's total reads are known, "
-    "CPM x total / 10^6, rounded, are the counts. If no reads are known, give expression itself, such as the mean bin, as input.table"
+    "used: give the table of raw counts, or the FASTQ files of sorted bins as reads in the sample sheet. If CPM and each bin's total reads "
+    "are known, CPM x total / 10^6, rounded, are the counts. If no reads are known, give expression itself, such as the mean bin or "
+    "log2(RNA/DNA), as input.table"
 )
 
 
@@ -110,14 +111,14 @@ def _wide(
 ) -> pl.DataFrame:
     """Return ``row``, ``sequence``, labels and a column of reads for each bin (`_role`), one row per distinct sequence."""
     labels = {role: column for role, column in columns.items() if role in ("sequence", *LABELS)}
-    gaps, parts = _Empty(path, empty), []
+    gaps, parts = EmptyCounts(path, empty), []
     for rows, names in read_blocks(path, "auto", header):
         ledger.read(rows.height)
         of_bins = {_role(each): _column(each, names, header, path, sheet) for each in bins}
         roles = resolve_columns(labels, names, header, path, "counts", ("sequence",)) | of_bins
         part = check_sequences(select_columns(rows, roles, path), path, ledger, ambiguous=ambiguous, key="input.ambiguous")
         for role in of_bins:
-            part = _whole_numbers(part, role, path, header, gaps)
+            part = whole_numbers(part, role, path, header, gaps)
         parts.append(part)
     if not parts:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
@@ -136,7 +137,7 @@ def _long(
     sheet: str | os.PathLike,
 ) -> pl.DataFrame:
     """Return the same as `_wide` of a table with a row for each sequence and bin."""
-    gaps, parts = _Empty(path, empty), []
+    gaps, parts = EmptyCounts(path, empty), []
     others: set[str] = set()
     role_of = {each.column: _role(each) for each in bins}
     for rows, names in read_blocks(path, "auto", header):
@@ -153,7 +154,7 @@ def _long(
         part = part.filter(pl.col("bin").is_not_null()).drop("_cell", "replicate", strict=False)
         ledger.drop("of a bin that the sample sheet lacks", rows.height - part.height)
         part = check_sequences(part, path, ledger, ambiguous=ambiguous, key="input.ambiguous")
-        parts.append(_whole_numbers(part, "count", path, header, gaps))
+        parts.append(whole_numbers(part, "count", path, header, gaps))
     if not parts:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
     gaps.finish(ledger)
@@ -197,7 +198,7 @@ def _column(wanted: CountColumn, names: Sequence[str], header: bool, path: Any, 
     )
 
 
-class _Empty:
+class EmptyCounts:
     """Empty counts of a table: their number, and the first one."""
 
     def __init__(self, path: str | os.PathLike, policy: str):
@@ -222,8 +223,8 @@ class _Empty:
             ledger.note("empty counts taken as 0 reads", self.cells)
 
 
-def _whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike, header: bool, gaps: _Empty) -> pl.DataFrame:
-    """Return rows with the column of a role as int64, empty cells as 0."""
+def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike, header: bool, gaps: EmptyCounts) -> pl.DataFrame:
+    """Return rows with the column of a role as int64, empty cells as 0; `InputError` for other cells than whole numbers from 0."""
     if rows.schema[role].is_integer() or rows.schema[role] == pl.String:  # fast path for the usual column types, without parsing each cell
         numbers = rows[role].cast(pl.Int64, strict=False)
         if rows.height and not numbers.null_count() and numbers.min() >= 0 and numbers.max() <= 2**53:  # type: ignore[operator]

@@ -227,6 +227,12 @@ def estimate(
     return one(slice(None), replicates), separate
 
 
+def training_weights(expression: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return ``1 / (error^2 + tau^2)``; tau^2 is the error variance of a model that explains nine tenths of the variance of expression."""
+    unexplained = (1 - _EXPLAINED) * (expression.var() if len(expression) else 0.0)
+    return 1 / np.maximum(error**2 + unexplained, 1e-12)
+
+
 def to_table(
     labels: pl.DataFrame,
     counts: np.ndarray,
@@ -297,8 +303,7 @@ def to_table(
         ledger.note(f"singletons (all reads in one bin){lower}", int(table["singleton"].sum()))
 
     expression, error = table["expression"].to_numpy(), table["expression_sd"].to_numpy()
-    unexplained = (1 - _EXPLAINED) * (expression.var() if len(expression) else 0.0)
-    weight = 1 / np.maximum(error**2 + unexplained, 1e-12)
+    weight = training_weights(expression, error)
     if singletons == "downweight":
         weight *= np.where(table["singleton"].to_numpy(), singleton_weight, 1.0)
     table = table.insert_column(

@@ -144,6 +144,24 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
     return by_replicate
 
 
+def check_dna_rna(rows: Sequence[Row], path: str | os.PathLike) -> None:
+    """Check the sample sheet of a DNA/RNA assay: ``replicate``, and the columns ``dna`` and ``rna`` with its counts.
+
+    Raises
+    ------
+    ConfigError
+        If there is no row, a replicate has a reserved name, or a column is listed as DNA and as RNA.
+    """
+    if not rows:
+        raise ConfigError(f"{path}: no replicate; give a row with replicate, dna and rna for each")
+    of_dna = {row["dna"] for row in rows}
+    for number, row in _numbered(rows):
+        if row["replicate"] in _RESERVED_REPLICATES:
+            raise ConfigError(f"{path}, row {number}: '{row['replicate']}' is a reserved column name; choose another")
+        if row["rna"] in of_dna:
+            raise ConfigError(f"{path}, row {number}: the column '{row['rna']}' is listed as DNA and as RNA; correct one of them")
+
+
 def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> tuple[list[float], list[int]] | None:
     """Return the gates of a replicate from its numbered rows; None if the sheet has no gates.
 
