@@ -92,11 +92,11 @@ def last_line(command: Sequence[str]) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def call(module: str, function: str, *arguments) -> dict:
+def call(module: str, function: str, *arguments, python: str | Path = sys.executable) -> dict:
     """Call a function of a benchmark in a fresh Python process, and return what it returns; all of it has to fit into JSON."""
     code = "import importlib, json, sys; sys.path.insert(0, sys.argv[1]); "
     code += "print(json.dumps(getattr(importlib.import_module(sys.argv[2]), sys.argv[3])(*json.loads(sys.argv[4]))))"
-    return last_line([sys.executable, "-c", code, str(ROOT / "benchmarks"), module, function, json.dumps(arguments)])
+    return last_line([python, "-c", code, str(ROOT / "benchmarks"), module, function, json.dumps(arguments)])
 
 
 # The workflow's rules

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from gpraflow.models import backend
-from gpraflow.prediction import calibration
+from gpraflow.prediction import calibration, pairs
 from gpraflow.sequences.scaffold import Scaffold
 
 FIVE, THREE = "TTACATC", "GGTTACG"
@@ -60,6 +60,7 @@ def calibrate(folder, validation, **options):
     found = calibration.fit(
         table(5000, 1).lazy(),
         validation,
+        differences=pairs.differences([validation], lambda sequences: sequences.str.strip_prefix(FIVE).str.strip_suffix(THREE)),
         model=folder / "model.keras",
         scaffold=Scaffold("toy", FIVE, THREE),
         damaged_flanks="keep",

@@ -161,14 +161,18 @@ def test_what_a_killed_process_left_is_removed(folder, tmp_path):
             "protein.fa, record 1 ('YFG1'): letter 'L' at position 4 of 'MKVLAAGIVPLL'; this looks like a",
         ),
         ("gap.fa", b">a\nACGT\n>b\nAC-T\n", "gap.fa, record 2 ('b'): letter '-' at position 3 of 'AC-T'; only A, C, G, T and N"),
+        (
+            "tab.fa",
+            b">p0\tACGT\n>p1\tCCCC\n",
+            "tab.fa, record 1 ('p0'): the sequence stands behind a tab in the header line; give it a line of its own, such as with tr",
+        ),
         ("hole.fa", b">a\nACGT\n>b\n>c\nAC\n", "hole.fa, record 2 ('b'): the sequence is empty; delete the record"),
         (
             "column.tsv",
             b"seq\nACGT\n",
             "no column 'sequence' for sequence; did you mean 'seq'? (the file has seq); give --sequence-column, or --no-header",
         ),
-        ("excel.csv", b"name;sequence\na;ACGT\n", "excel.csv, row 1: one column 'name;sequence', cells seem to be separated by semicolons"),
-        ("tabs.csv", b"name\tsequence\na\tACGT\n", "cells seem to be separated by tabs; .csv files use commas"),
+        ("mixed.csv", b"name;sequence,x\na;ACGT,1\n", "(the file has name;sequence, x); cells seem to be separated by semicolons: convert"),
         ("mac.fa", b">a\rACGT\r>b\rACGT\r", "mac.fa: a line ends with CR only"),
         ("mac.tsv", b"name\tsequence\ra\tACGT\r", "mac.tsv, row 1: a line ends with CR only"),
         ("cut.fa.gz", gzip.compress(FASTA.encode())[:-9], "cut.fa.gz: the .gz file is truncated"),
@@ -201,9 +205,11 @@ def test_an_error_late_in_a_file_leaves_no_output(folder, tmp_path, monkeypatch,
 
 def test_options_that_cannot_be_used(folder, tmp_path, capsys):
     (tmp_path / "in.fa").write_text(FASTA)
-    assert "the file extension does not show the format; use .tsv, .csv or .parquet" in refused(
-        capsys, "predict", folder, tmp_path / "in.fa", "-o", tmp_path / "out.xlsx"
-    )
+    for name, message in (
+        ("out.doc", "the file extension does not show the format; use .tsv, .csv or .parquet"),
+        ("out.xlsx", ".xlsx files can be read but not written; use .tsv, .csv or .parquet"),
+    ):
+        assert message in refused(capsys, "predict", folder, tmp_path / "in.fa", "-o", tmp_path / name)
     assert "model.json: this file does not exist" in refused(capsys, "predict", tmp_path, tmp_path / "in.fa")
     for name in ("model.json", "model.keras"):
         (tmp_path / name).write_text("{")

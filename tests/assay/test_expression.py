@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from scipy import optimize, special, stats
 
-from gpraflow.assay import empirical_bayes, estimators, expression, likelihood
+from gpraflow.assay import count_tables, empirical_bayes, estimators, expression, likelihood, sheet
 from gpraflow.assay import replicates as of_replicates
 from gpraflow.assay.replicates import Replicate
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
@@ -30,6 +30,10 @@ def assay(promoters, seed=0, cells_per_promoter=60.0):
     copies = rng.gamma(np.maximum(cells * 3.5, 1e-9), 1 / 3.5)
     counts = rng.poisson(copies * rng.uniform(0.3, 3, BINS))
     return mean, counts, [Replicate("", NAMES, GATES, cells.sum(axis=0).astype(float))]
+
+
+def bin_columns(names):
+    return sheet.count_tables([{"bin": name} for name in names], "c.tsv", "bins.tsv")[1]
 
 
 def bins_of(gates, cells=None, name=""):
@@ -409,8 +413,11 @@ BARE = bins(lower=[None] * 3, upper=[None] * 3)
     ("sheet", "scale", "message"),
     [
         (bins(lower=[0, 0.5, 2]), "bin", r"row 3: bin 'b1' \(0\.5 to 2\) overlaps the one before, which ends at 1"),
-        (bins(lower=[0, 1, 2.5]), "gate", r"row 4: bin 'b2' \(2\.5 to 3\) leaves a gap"),
-        (bins(lower=[2, 1, 0], upper=[3, 2, 1]), "gate", r"row 3: bin 'b1' \(1 to 2\) overlaps"),
+        (bins(lower=[0, 0.9, 2]), "gate", r"row 3: bin 'b1' \(0\.9 to 2\) overlaps .*such as in the middle, at 0\.95\. Quantiles"),
+        (bins(lower=[0, 1, 2.5]), "bin", r"the gates of the bins leave gaps, so bins have no common unit; set counts\.scale: gate"),
+        (bins(lower=[2, 1, 0], upper=[3, 2, 1]), "gate", r"rows must go from low to high signal, but their gates go from high to low"),
+        (bins(lower=[2, 1, None], upper=[None, 2, 1]), "bin", r"rows must go from low to high signal, but their gates go from high to low"),
+        (bins(lower=[1, 0, 2], upper=[2, 1, 3]), "gate", r"row 3: bin 'b1' \(0 to 1\) overlaps"),
         (bins(upper=[0, 2, 3]), "gate", r"row 2: bin 'b0': lower gate 0 is not below upper gate 0"),
         (bins(lower=[0, None, 2]), "gate", r"row 3: bin 'b1' has no lower gate; only the first bin may be open-ended"),
         (bins(upper=[None, 2, None]), "gate", r"row 2: bin 'b0' has no upper gate; only the last bin may be open-ended"),
@@ -439,6 +446,84 @@ def test_bad_sheet_of_bins(sheet, scale, message):
     with pytest.raises(ConfigError, match=message) as caught:
         expression.check_bins(sheet, scale, "sheet", "bins.tsv")
     assert "bins.tsv" in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [("P4", "P3", "P2"), ("3", "2"), ("high", "mid", "low"), ("GFP_high", "GFP_low")])
+def test_names_of_bins_from_high_to_low_are_a_warning(names):
+    with pytest.warns(
+        UserWarning, match=rf"s\.tsv: bins {names[0]} to {names[-1]} look as if they went from high to low signal; rows must"
+    ):
+        expression.check_bins([{"bin": name} for name in names], "bin", "reads", "s.tsv")
+
+
+@pytest.mark.parametrize("names", [("P2", "P3", "P4"), ("low", "high"), ("a", "b"), ("4", "3", "5")])
+def test_other_names_of_bins_are_none(names, recwarn):
+    expression.check_bins([{"bin": name} for name in names], "bin", "reads", "s.tsv")
+    assert not recwarn.list
+
+
+def test_gates_with_gaps():
+    (found,) = expression.check_bins(bins(lower=[None, 1.5, 4], upper=[1, 3.5, None]), "gate", "reads", "b")
+    assert found.gates.tolist() == [-np.inf, 1, 1.5, 3.5, 4, np.inf]
+    assert found.bins.tolist() == [0, 2, 4]
+    assert found.width == 2
+    assert found.values.tolist() == [0, 2.5, 5]
+    assert found.edges.tolist() == [-1, 1, 1.5, 3.5, 4, 6]
+    assert found.gaps == [("b0", "b1"), ("b1", "b2")]
+    assert found.over_intervals(np.array([[1.0, 2.0, 3.0]])).tolist()[0][::2] == [1, 2, 3]
+    assert np.isnan(found.over_intervals(np.array([[1.0, 2.0, 3.0]]))[0, 1::2]).all()
+    ledger = Ledger("estimate_expression", "x")
+    run([[1, 2, 1], [3, 1, 0]], [found], ledger=ledger)
+    assert ledger.counts["noted", "gap between the gates of bins b0 and b1, whose cells were not sorted"] == 1
+
+
+def test_probabilities_of_bins_with_gaps_are_those_of_the_normal_distribution():
+    gates, taken = np.array([-np.inf, 1.0, 1.5, 3.5, 4.0, np.inf]), np.array([0, 2, 4])
+    mean, log_sd = np.array([0.3, 2.0, 5.0]), np.log([0.5, 1.0, 2.0])
+    below = stats.norm.cdf(gates, mean[:, None], np.exp(log_sd)[:, None])
+    expected = 0.995 * (below[:, [1, 3, 5]] - below[:, [0, 2, 4]]) + 0.005 / 3
+    assert likelihood.bin_probabilities(mean, np.exp(log_sd), gates, taken) == pytest.approx(expected)
+    probability, by_mean, by_log_sd = likelihood.bin_terms(mean, log_sd, gates, taken)
+    assert probability == pytest.approx(expected)
+    step = 1e-6
+    for derivative, (dm, ds) in ((by_mean, (step, 0)), (by_log_sd, (0, step))):
+        ends = [np.log(likelihood.bin_probabilities(mean + s * dm, np.exp(log_sd + s * ds), gates, taken)) for s in (1, -1)]
+        assert derivative == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-6)
+
+
+def with_gaps(promoters, half_gap, depth, seed=3):
+    """Cells sorted into bins whose gates leave gaps of twice ``half_gap``; cells in gaps are discarded. A cell has 2 reads on average."""
+    rng = np.random.default_rng(seed)
+    mean, sd = rng.normal(4.0, 1.5, promoters), np.exp(rng.normal(np.log(0.9), 0.1, promoters))
+    middles = np.arange(1.0, 8.0)
+    gates = np.concatenate([[-np.inf], np.sort(np.concatenate([middles - half_gap, middles + half_gap])), [np.inf]])
+    place = np.arange(0, len(gates) - 1, 2)
+    below = stats.norm.cdf(gates, mean[:, None], sd[:, None])
+    cells = rng.poisson(rng.gamma(2, depth / 2, promoters)[:, None] * np.diff(below, axis=1))[:, place]
+    counts, sorted_cells = rng.poisson(2 * cells), cells.sum(axis=0).astype(float)
+    names = tuple(f"b{i}" for i in range(len(place)))
+    kept = counts.sum(axis=1) > 0
+    closed = Replicate("", names, np.concatenate([[-np.inf], middles, [np.inf]]), sorted_cells)
+    return mean[kept], sd[kept], counts[kept], Replicate("", names, gates, sorted_cells, None, place), closed
+
+
+def test_cells_in_gaps_do_not_bias_expression():
+    """A sort that discards 0.8 of each unit: errors are those that the estimates state, as in a sort without gaps.
+
+    Gates that are closed in the middle of the gaps pull promoters towards the middles of bins, and the library apart.
+    """
+    mean, _, counts, replicate, closed = with_gaps(1500, 0.4, 40)
+    found, _ = run(counts, [replicate], "maximum_likelihood", read_dispersion=1.0)
+    wrong, _ = run(counts, [closed], "maximum_likelihood", read_dispersion=1.0)
+    error = (found.expression - mean) / found.standard_error
+    assert abs(error.mean()) < 0.1
+    assert error.std() == pytest.approx(1, abs=0.08)
+    assert ((found.low <= mean) & (mean <= found.high)).mean() == pytest.approx(0.95, abs=0.02)
+    squares = [((each.expression - mean) ** 2).mean() for each in (found, wrong)]
+    assert squares[0] < 0.9 * squares[1]
+    shrinkage = [np.polyfit(mean, each.expression, 1)[0] for each in (found, wrong)]
+    assert shrinkage[0] == pytest.approx(1 - squares[0] / mean.var(), abs=0.05)  # that of a posterior mean
+    assert shrinkage[1] > 1.03
 
 
 def test_gates_and_cells_of_a_sheet():
@@ -513,6 +598,15 @@ def test_cells_from_another_table(tmp_path):
     assert found.cells.tolist() == [5, 0, 1500]
 
 
+def test_a_csv_table_of_cells_with_comments(tmp_path):
+    path = tmp_path / "cells.csv"
+    path.write_text("# from the sorter\nbin,cells\nb0,1\nb1,2\n# the last one\nb2,x\n")
+    with pytest.raises(InputError, match=r"cells\.csv, row 6: cells of bin 'b2': 'x' is not a number"):
+        expression.with_cells(bins(), path)
+    path.write_text(path.read_text().replace("x", "3.5"))
+    assert [row["cells"] for row in expression.with_cells(bins(), path)] == [1, 2, 3.5]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -543,7 +637,7 @@ def read(tmp_path, text, name="c.tsv"):
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     ledger = Ledger("estimate_expression", "x")
-    return *expression.read_counts(path, ["a", "b"], {"sequence": "sequence", "group": "auto", "split": "auto"}, ledger), ledger
+    return *count_tables.read([path], bin_columns(["a", "b"]), {"sequence": "sequence", "group": "auto", "split": "auto"}, ledger), ledger
 
 
 def test_equal_sequences_are_added_up_and_counted(tmp_path):
@@ -558,13 +652,13 @@ def test_equal_sequences_are_added_up_and_counted(tmp_path):
 def test_parquet_of_any_type_of_numbers(tmp_path, kind):
     table = pl.DataFrame({"sequence": ["ACGT", "CCCC"], "b": [2, 0], "a": [1, 7]})
     table.with_columns(pl.col("a", "b").cast(kind)).write_parquet(tmp_path / "c.parquet")
-    labels, counts = expression.read_counts(tmp_path / "c.parquet", ["a", "b"], {"sequence": "sequence"}, Ledger("x", "x"))
+    labels, counts = count_tables.read([tmp_path / "c.parquet"], bin_columns(["a", "b"]), {"sequence": "sequence"}, Ledger("x", "x"))
     assert labels["sequence"].to_list() == ["ACGT", "CCCC"]
     assert counts.tolist() == [[1, 2], [7, 0]]
     assert counts.dtype == np.int64
     table.with_columns(pl.Series("a", [None, 1]).cast(kind)).write_parquet(tmp_path / "c.parquet")
     with pytest.raises(InputError, match=r"row 1: bin a is empty"):
-        expression.read_counts(tmp_path / "c.parquet", ["a", "b"], {"sequence": "sequence"}, Ledger("x", "x"))
+        count_tables.read([tmp_path / "c.parquet"], bin_columns(["a", "b"]), {"sequence": "sequence"}, Ledger("x", "x"))
 
 
 @pytest.mark.parametrize(
@@ -690,7 +784,7 @@ def test_names_are_labels_and_those_of_a_repeated_sequence_may_differ(tmp_path):
     (tmp_path / "c.tsv").write_text(text, encoding="utf-8")
     ledger = Ledger("x", "x")
     columns = {"sequence": "sequence", "name": "auto", "group": "auto"}
-    labels, counts = expression.read_counts(tmp_path / "c.tsv", ["a", "b"], columns, ledger)
+    labels, counts = count_tables.read([tmp_path / "c.tsv"], bin_columns(["a", "b"]), columns, ledger)
     assert labels.rows(named=True) == [{"sequence": "ACGT", "name": "α 1"}, {"sequence": "CCCC", "name": None}]
     assert counts.tolist() == [[6, 8], [3, 4]]
     assert ledger.counts["noted", "sequences with several names, the first kept"] == 1
@@ -706,12 +800,15 @@ def adapter(root, monkeypatch, tmp_path, **params):
     job = SimpleNamespace(
         log=["log"],
         threads=2,
-        input=SimpleNamespace(counts=tmp_path / "counts.parquet", cells=params.pop("cells_file", [])),
+        input=SimpleNamespace(counts=[tmp_path / "counts.parquet"], cells=params.pop("cells_file", [])),
         output=SimpleNamespace(promoters=tmp_path / "promoters.parquet", ledger=tmp_path / "ledger.tsv"),
         params=SimpleNamespace(
             **{
                 "columns": {"sequence": "sequence", "group": "auto", "split": "auto", "source": "auto"},
                 "sheet_path": "bins.tsv",
+                "places": [(name, 0, name, False) for name in map(sheet.column_of, params["sheet"])],
+                "reading": {},
+                "dna_rna": {},
                 "method": "maximum_likelihood",
                 "scale": "bin",
                 "cells": "sheet",
@@ -776,7 +873,7 @@ def test_real_lac_counts(shared):
     ledger = Ledger("estimate_expression", "lac")
     names = [f"ct_{i}" for i in range(10)]
     path = shared / "ecoli_lac_sortseq_bins.tsv.gz"
-    labels, counts = expression.read_counts(path, names, {"sequence": "sequence", "split": "set"}, ledger)
+    labels, counts = count_tables.read([path], bin_columns(names), {"sequence": "sequence", "split": "set"}, ledger)
     replicates = expression.check_bins([{"bin": name} for name in names], "bin", "reads", "ecoli_lac_bins.tsv")
     found, _ = run(counts, replicates)
     raw = pl.read_csv(path, separator="\t")

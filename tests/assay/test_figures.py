@@ -406,7 +406,7 @@ def test_replicates_are_drawn_in_pairs_with_enough_reads(tmp_path):
     good = (reads["a"] >= 10) & (reads["b"] >= 10) & np.isfinite(values["b"])
     assert panels[0].collections[0].get_array().sum() == good.sum()
     r, low, high = figures.correlation(values["a"][good], values["b"][good])
-    assert texts(panels[0]) == [f"n = {good.sum()} with 10 reads or more in both\nr = {r:.3f} [{low:.3f}, {high:.3f}]"]
+    assert texts(panels[0]) == [f"n = {good.sum()}\n10 reads or more in both\nr = {r:.3f} [{low:.3f}, {high:.3f}]"]
     assert len({axes.collections[0].get_clim() for axes in panels}) == 1
     saved(figure, tmp_path)
 
@@ -472,7 +472,7 @@ def test_expression_is_drawn_from_the_table_that_leaves(tmp_path, monkeypatch, c
     inputs = {"promoters": tmp_path / "promoters.parquet", "cells": str(path) if cells == "table" else []}
     drawn = {}
     monkeypatch.setattr(drawing, "save", lambda figure, png, svg: drawn.update({png.stem: figure}))
-    params = {"sheet": sheet, "columns": columns, "sheet_path": "bins.tsv", "scale": "bin", "unit": "bins"}
+    params = {"sheet": sheet, "columns": columns, "sheet_path": "bins.tsv", "scale": "bin", "unit": "bins", "kind": "sorted_bins"}
     adapter("plot_expression", monkeypatch, job(tmp_path, inputs, names, cells=str(path) if cells == "table" else cells, **params))
     assert tuple(drawn) == names
     panel = drawn["profiles"].axes[0]

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from gpraflow.assay import counts, expression, matching
+from gpraflow.assay import count_tables, counts, expression, matching
+from gpraflow.assay.sheet import CountColumn
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import promoters, text
@@ -277,7 +278,8 @@ def test_a_wild_type_and_100_designed_variants_are_101_promoters_with_names(tmp_
     ledger = Ledger("estimate_expression", "library")
     replicates = expression.check_bins([{"bin": name} for name, _ in bins], "bin", "reads", "bins.tsv")
     columns = {"sequence": "sequence", "name": "auto", "group": "auto", "split": "auto", "source": "auto"}
-    labels, reads = expression.read_counts(tmp_path / "counts.parquet", ["low", "mid", "high"], columns, ledger)
+    places = [CountColumn(name, 0, name, False) for name in ("low", "mid", "high")]
+    labels, reads = count_tables.read([tmp_path / "counts.parquet"], places, columns, ledger)
     method = {"method": "weighted_mean", "read_dispersion": 2.0, "prior": "library"}
     estimates, separate = expression.estimate(reads, replicates, **method, origin="bins.tsv", ledger=ledger)
     filters = {"minimum_reads": 1, "minimum_cells": 0, "singletons": "keep", "singleton_weight": 0.2}

@@ -14,7 +14,8 @@ def test_columns_and_files():
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({}, "s.tsv, row 3: bin '2' has no reads"),
+        ({}, "s.tsv, row 3: bin '2' has no reads; fill in the column reads, or give a table of counts as counts.table"),
+        ({"table": "c.tsv"}, "s.tsv, row 3: bin '2' has no reads; set counts.table: sheet to read c.tsv"),
         ({"reads": "b,c", "reads_2": "d"}, "s.tsv, row 3: bin '2' has 2 files in reads, but 1 in reads_2"),
         ({"reads": "a"}, "s.tsv, row 3: bin '2': a is already listed for bin '1'"),
         ({"reads": "b", "reads_2": "b"}, "s.tsv, row 3: bin '2': b is already listed for bin '2'"),

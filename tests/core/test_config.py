@@ -178,6 +178,10 @@ def test_the_unit_states_the_transform(transform, unit, expected):
         ({"input": {"transform_floor": 0.1}}, r"input\.transform_floor: 0\.1 applies to input\.transform: log2 only, and that is none"),
         ({"input": {"transform": "rank_normal", "transform_floor": 0.1}}, "that is rank_normal"),
         ({"input": {"transform": "log2"}, "training": {"loss": "bins"}}, r"training\.bin_labels: normal needs expression in bins"),
+        (
+            {"input": {"transform": "log2"}, "training": {"loss": "measurement_process"}},
+            r"training\.bin_labels: normal needs expression in bins",
+        ),
         ({"input": {"transform": "log2"}, "evaluation": {"dream": {"dataset": "d"}}}, "changes the labels that evaluation.dream scores"),
         ({"input": {"transform": "log"}}, r"input\.transform: 'log' is not one of none, log2, rank_normal; did you mean 'log2'"),
         ({"input": {"transform": "log2", "transform_floor": 0}}, r"input\.transform_floor: 0 is less than or equal to"),
@@ -219,6 +223,38 @@ def test_bad_sheet(tmp_path, sheet_schema, text, message):
     with pytest.raises(GpraflowError, match=message) as caught:
         schemas.load_sheet(sheet(tmp_path, text), sheet_schema)
     assert "sheet.tsv" in str(caught.value)
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_sheet_may_be_csv(tmp_path, separator):
+    text = '# mine|bin,lower,reads,replicate|low,,"1.fq,2.fq",a|high,1.5,3.fq,a|'.replace("|", "\r\n")
+    (tmp_path / "bins.csv").write_text("\ufeff" + (text if separator == "," else text.replace(",", ";").replace("1.fq;2.fq", "1.fq,2.fq")))
+    rows = schemas.load_sheet(tmp_path / "bins.csv", schemas.load("sample_sheet"))
+    assert rows == [
+        {"bin": "low", "reads": "1.fq,2.fq", "replicate": "a"},
+        {"bin": "high", "lower": 1.5, "reads": "3.fq", "replicate": "a"},
+    ]
+    assert [row.line for row in rows] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("bins.tsv", b"bin,cells\nlow,1\n", "separated by commas, but .* must be separated by tabs; name the file .csv"),
+        (
+            "bins.txt",
+            b'"bin";"cells"\nlow;1\n',
+            "separated by semicolons, but .* must be separated by tabs; name the file .csv",
+        ),
+        ("bins.csv", b"bin\tcells\nlow\t1\n", "separated by tabs, but .* must be separated by commas; name the file .tsv"),
+        ("bins.xlsx", b"PK\x03\x04\xff\xfe", r"not UTF-8 text; save the sheet as tab-separated text \(.tsv\) or as CSV UTF-8"),
+        ("bins.csv", b"bin;lower\nlow;0,5\n", r"row 2: lower: '0,5' is not of type number; write a decimal point: 0\.5"),
+    ],
+)
+def test_a_sheet_with_other_separators(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=rf"{name}.*{message}"):
+        schemas.load_sheet(tmp_path / name, schemas.load("sample_sheet"))
 
 
 @pytest.mark.parametrize(
@@ -358,6 +394,15 @@ def test_the_dream_test_table_is_an_independent_set_without_header():
     ):
         with pytest.raises(ConfigError, match=message):
             configs.check_dream({"dataset": dataset, "subsets": subsets, "public": ""}, sets)
+
+
+def test_pairs_are_those_of_independent_data_sets():
+    configs.check_pairs([], {})
+    configs.check_pairs(["native"], {"native": {}})
+    with pytest.raises(ConfigError, match=r"prediction\.pairs: 'natve' is not an independent data set; did you mean 'native'\?"):
+        configs.check_pairs(["native", "natve"], {"native": {}})
+    with pytest.raises(ConfigError, match=r"'test' is not an independent data set \(known: none\)"):
+        configs.check_pairs(["test"], {})
 
 
 def test_the_data_set_to_explain_is_one_that_is_scored():

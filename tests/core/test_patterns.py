@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from gpraflow.app.plan import Plan
-from gpraflow.assay import expression
+from gpraflow.assay import count_tables, sheet
 from gpraflow.core import drawing, ledger
 from gpraflow.core.errors import ConfigError
 from gpraflow.formats import columns as formats_columns
@@ -66,7 +66,8 @@ def test_bins_of_a_table_of_counts(tmp_path):
     counts = np.arange(10).reshape(2, 5)
     table = pl.DataFrame({"sequence": SEQUENCES} | {name: counts[:, i] for i, name in enumerate(BINS)})
     table.write_parquet(tmp_path / "counts.parquet")
-    _, found = expression.read_counts(tmp_path / "counts.parquet", BINS, {"sequence": "sequence"}, ledger.Ledger("x", "y"))
+    columns = [sheet.CountColumn(name, 0, name, False) for name in BINS]
+    _, found = count_tables.read([tmp_path / "counts.parquet"], columns, {"sequence": "sequence"}, ledger.Ledger("x", "y"))
     assert found.tolist() == counts.tolist()
 
 

@@ -259,7 +259,7 @@ def test_explained_promoters_keep_their_names(folder, predictor, tmp_path):
     assert pl.read_csv(tmp_path / "promoters.tsv", separator="\t")["name"].to_list() == found.promoters["name"].to_list()
     logos = figures.contribution_logos(figures.logos_of(found.promoters, found.contributions, found.sites, "set", 1), "bins")
     title = logos.subfigs[0].axes[0].get_title(loc="left")
-    assert title.startswith(f"set, promoter {found.promoters['name'][0]}: ".replace("$", r"\$"))
+    assert title.startswith(f"set, promoter {found.promoters['name'][0]}: ")
     for repeated in (["a"] * 5, ["a", "b", "c", "d", None]):
         again = explain.explain_some(predictor, predictions.with_columns(name=pl.Series(repeated)), [], number=5, seed=1)
         assert sorted(again.promoters["name"]) == list("12345")
@@ -335,4 +335,4 @@ def test_command_with_one_name_for_all_and_what_was_there(folder, tmp_path, caps
     (tmp_path / "motifs.meme").write_text(">x\nMEME\n")
     wrong = ["explain", str(folder), str(tmp_path / "in.fa"), "-o", str(tmp_path / "no"), "--motifs", str(tmp_path / "motifs.meme")]
     assert cli.main(wrong) == cli.REFUSED
-    assert "motifs.meme: no motifs in JASPAR format" in capsys.readouterr().err
+    assert "motifs.meme, line 2: 'MEME' is not a number" in capsys.readouterr().err

@@ -56,9 +56,11 @@ def test_same_numbers_as_predict_promoters_with_each_promoters_own_reads(folder,
     by_reads = [width[table["n_reads"].to_numpy() == reads].mean() for reads in (2, 8, 32, 128)]
     assert by_reads == sorted(by_reads, reverse=True)
     for reads, expected in zip((2, 8, 32, 128), by_reads, strict=True):
-        found = predictor.predict(table["sequence"], reads=reads)
-        assert (found["expression_high"] - found["expression_low"]).mean() == pytest.approx(expected, rel=1e-4)
-        assert expected == pytest.approx(2 * 1.96 * np.sqrt(toy.SD**2 + toy.NOISE / reads), rel=0.1)
+        of_these = table["n_reads"] == reads
+        found = predictor.predict(table["sequence"].filter(of_these), reads=reads)
+        same = (found["expression_high"] - found["expression_low"]).to_numpy()
+        assert same == pytest.approx(width[of_these.to_numpy()], rel=1e-4)
+        assert expected == pytest.approx(2 * 1.96 * np.sqrt(toy.SD**2 + toy.NOISE / reads), rel=0.15)
 
 
 @pytest.mark.parametrize("kind", ["folder", "ensemble"])
@@ -148,7 +150,7 @@ def test_without_reads_the_residual_is_the_same_for_all(tmp_path):
     found = toy.calibrate(folder, validation)
     assert (found.reads, found.read_variance) == (None, 0.0)
     residual = (validation["expression"] - validation["predicted"]).to_numpy()
-    assert found.model_variance == pytest.approx(np.mean(residual**2), rel=1e-3)
+    assert found.model_variance == pytest.approx(np.mean(residual**2), rel=0.02)
     one, other = (gpraflow.load(folder).predict(toy.promoters(2, 3), reads=reads) for reads in (None, 5))
     assert one.equals(other)
     for reads, noted in (
@@ -166,11 +168,10 @@ def test_quantile_is_the_one_of_split_conformal_prediction_and_needs_nineteen_pr
     folder = toy.write_model(tmp_path / "model")
     residual = np.arange(1, 20, dtype=float)
     for rows, expected in ((19, 19.0), (18, None)):
-        table = pl.DataFrame(
-            {"predicted": np.zeros(rows), "expression": residual[:rows], "n_reads": [None] * rows}, schema_overrides={"n_reads": pl.Int64}
-        )
-        found = toy.calibrate(folder, table)
-        half = found.half_width(np.zeros(1))[0]
+        columns = {"sequence": toy.promoters(rows, 2), "predicted": np.zeros(rows), "expression": residual[:rows], "n_reads": [None] * rows}
+        found = toy.calibrate(folder, pl.DataFrame(columns, schema_overrides={"n_reads": pl.Int64}))
+        assert (found.levels, found.level_quantiles, found.effects) == ((), (), None)
+        half = found.half_width(np.zeros(1), np.zeros(1))[0]
         assert (half == pytest.approx(expected)) if expected else np.isnan(half)
     missing = gpraflow.load(folder).predict(toy.promoters(1, 3))
     assert missing.select("expression_low", "expression_high").null_count().sum_horizontal().item() == 2
@@ -181,8 +182,9 @@ def test_intervals_of_every_level_hold_what_they_promise(folder):
     found = calibration.coverage(predicted, known, "new")
     assert [row["level"] for row in found] == [0.5, 0.8, 0.9, 0.95]
     residual = np.abs((predicted["expression"] - predicted["predicted"]).to_numpy())
-    variance = known.model_variance + known.read_variance / predicted["n_reads"].to_numpy()  # as docs/methods.md says
-    for row, quantile in zip(found, known.quantiles, strict=True):
+    of_level = [np.interp(predicted["predicted"], known.levels, values) for values in (known.level_variances, *known.level_quantiles)]
+    variance = of_level[0] + known.read_variance / predicted["n_reads"].to_numpy()  # as docs/methods.md says
+    for row, quantile in zip(found, of_level[1:], strict=True):
         assert row["inside"] == pytest.approx(np.mean(residual <= quantile * np.sqrt(variance)), abs=2e-3)
         assert row["inside"] == pytest.approx(row["level"], abs=0.04)  # a thousand promoters were calibrated with
         assert (row["low"], row["high"]) == pytest.approx(

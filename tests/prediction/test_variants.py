@@ -1,5 +1,6 @@
 import gzip
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -43,13 +44,15 @@ def test_pairs_by_name_in_the_order_of_the_alternatives_alt_minus_ref(folder, tm
     assert ((found["effect_low"] + found["effect_high"]) / 2).to_list() == pytest.approx(found["effect_alt_minus_ref"].to_list(), abs=1e-5)
 
 
-def test_interval_of_an_effect_is_root_two_times_the_models_and_less_what_members_agree_in(folder, ensemble, tmp_path):
+def test_interval_of_an_effect_without_pairs_sums_both_variances_less_what_members_agree_in(folder, ensemble, tmp_path):
     changed = "".join(f">p{n}\n{other(insert[0])}{insert[1:]}\n" for n, insert in enumerate(INSERTS))
     for model in (folder, ensemble):  # its members differ by a constant, which a difference has not
         known = variants.Predictor(model).calibration
         found = effects(model, tmp_path, "alt.fa", changed)
-        width = (found["effect_high"] - found["effect_low"]).to_list()
-        assert width == pytest.approx([2 * known.quantile * (2 * known.model_variance) ** 0.5] * 3, abs=1e-4)
+        variance = sum(np.interp(found[f"expression_{one}"], known.levels, known.level_variances) for one in ("ref", "alt"))
+        width = (found["effect_high"] - found["effect_low"]).to_numpy()
+        assert width == pytest.approx(2 * known.quantile * variance**0.5, abs=1e-4)
+        assert found["effect_interval"].to_list() == ["independent"] * 3
 
 
 def test_a_vcf_names_positions_of_the_sequences_as_they_were_given(folder, tmp_path):
@@ -96,9 +99,11 @@ def test_a_variant_where_the_model_does_not_look_has_no_effect_to_tell(folder, t
     found = effects(folder, tmp_path, "v.vcf", vcf(*record), f">p0\n{insert}\n")
     assert found["effect_alt_minus_ref"].to_list() == [None, pytest.approx(expected(insert, insert[:59] + other(insert[59])), abs=1e-5)]
     assert found["effect_low"].to_list()[0] is None
+    assert found["effect_interval"].to_list() == [None, "independent"]
     assert cli.main(["variants", str(folder), str(tmp_path / "ref.fa"), str(tmp_path / "v.vcf"), "-o", str(tmp_path / "o.tsv")]) == cli.DONE
     told = capsys.readouterr().err
     assert "2 longer than 40 bp, right end kept; 1 that differ only where the model does not look: no effect is given" in told
+    assert "1 with an interval that is too wide for similar promoters: no such pairs calibrated it" in told
 
 
 @pytest.mark.parametrize(
@@ -128,3 +133,13 @@ def test_what_does_not_fit_is_an_error_that_names_line_or_record(tmp_path, name,
 def test_a_name_twice_among_references_and_exit_code(folder, tmp_path, capsys):
     assert effects(folder, tmp_path, "alt.fa", REF, REF + REF) == cli.REFUSED
     assert "ref.fa: the name 'p0' occurs 2 times (records 1 and 4); names must be unique" in capsys.readouterr().err
+
+
+def test_references_whose_first_words_repeat_are_named_by_whole_lines(tmp_path):
+    """As for a VCF whose CHROM is the whole header line of the reference."""
+    (tmp_path / "ref.fa").write_text(">Variant 1 (chr1:5)\nACGTACGT\n>Variant 2 (chr1:9)\nCCCCACGT\n")
+    (tmp_path / "a.vcf").write_text(vcf(("Variant 2 (chr1:9)", 1, ".", "C", "G", ".")))
+    ledger = Ledger("variants", "")
+    pairs = pl.concat(list(variants.read(tmp_path / "ref.fa", tmp_path / "a.vcf", ledger)))
+    assert pairs.select("ref", "alt").rows() == [("CCCCACGT", "GCCCACGT")]
+    assert ledger.counts["noted", "references: records named by their whole header line, since several have the same first word"] == 2

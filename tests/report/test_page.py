@@ -177,11 +177,12 @@ def test_a_large_svg_is_shown_as_png_but_can_be_downloaded(tmp_path, monkeypatch
     assert base64.b64decode(svg.uri.partition(",")[2]).decode() == SVG
 
 
-def test_every_caption_is_right_and_hostile_titles_are_text():
+@pytest.mark.parametrize("kind", ["sorted_bins", "dna_rna"])
+def test_every_caption_is_right_and_hostile_titles_are_text(kind):
     for path in sorted((ROOT / "workflow/report").glob("*.rst")):
         values = {"unit": "bins", "bootstrap": 100, "max_edits": 3, "title": HOSTILE}
         config = {"run": "x", "model": {"name": "a", "preset": "b", "motifs": ""}}
-        config |= {"counts": {"cells": "reads"}, "explain": {"motifs": ""}}
+        config |= {"counts": {"cells": "reads", "kind": kind}, "explain": {"motifs": ""}}
         found = report_parts.caption(path.read_text(), config=config, **values)
         assert found.startswith("<p>"), path
         assert "<script" not in found

@@ -1,8 +1,10 @@
 import csv
 import gzip
+import io
 import resource
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import polars as pl
@@ -316,10 +318,10 @@ def test_names_need_a_header(tmp_path):
 
 
 def test_unknown_suffix(tmp_path):
-    (tmp_path / "a.xlsx").write_text(TSV)
+    (tmp_path / "a.doc").write_text(TSV)
     with pytest.raises(ConfigError, match=r"set input\.format"):
-        ingest(tmp_path / "a.xlsx")
-    check(ingest(tmp_path / "a.xlsx", file_format="tsv"))
+        ingest(tmp_path / "a.doc")
+    check(ingest(tmp_path / "a.doc", file_format="tsv"))
 
 
 def counts(ledger):
@@ -510,3 +512,219 @@ def test_a_repeated_sequence_keeps_its_first_name(tmp_path, policy):
     ledger = Ledger("ingest_table", "library")
     assert ingest(tmp_path / "a.tsv", Policy(duplicates=policy), ledger=ledger)["name"].to_list() == ["a", "b"]
     assert ledger.counts["noted", "sequences with several names, the first kept"] == 1
+
+
+# Tables as people have them
+
+
+def shown(table):
+    return table.select("sequence", "expression").rows()
+
+
+@pytest.mark.parametrize("block", [7, 16 << 20])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.tsv", '"sequence"\t"expression"\n"ACGT"\t0.5\n"CCCC"\t1.5\n'),
+        ("cells.tsv", 'sequence\texpression\n"ACGT"\t0.5\n"CCCC"\t1.5\n'),
+        ("all.tsv", '"sequence"\t"expression"\n"ACGT"\t"0.5"\n"CCCC"\t"1.5"\n'),
+        ("row_names.tsv", '"sequence"\t"expression"\n"1"\t"ACGT"\t0.5\n"2"\t"CCCC"\t1.5\n'),
+        ("row_names_without_quotes.txt", "expression sequence\n1 0.5 ACGT\n2 1.5 CCCC\n".replace(" ", "\t")),
+        ("semicolons.csv", "sequence;expression\nACGT;0.5\nCCCC;1.5\n"),
+        ("semicolons.tsv", "sequence;expression\nACGT;0.5\nCCCC;1.5\n"),
+        ("commas.tsv", "sequence,expression\nACGT,0.5\nCCCC,1.5\n"),
+        ("tabs.csv", "sequence\texpression\nACGT\t0.5\nCCCC\t1.5\n"),
+        ("index.csv", ",sequence,expression\n0,ACGT,0.5\n1,CCCC,1.5\n"),
+        ("comments.tsv", "# measured by hand\n#\n# in \t 2022\nsequence\texpression\nACGT\t0.5\nCCCC\t1.5\n"),
+        ("commented_header.tsv", "# made today\n#sequence\texpression\nACGT\t0.5\nCCCC\t1.5\n"),
+    ],
+)
+def test_tables_as_other_programs_write_them(tmp_path, monkeypatch, name, content, block):
+    monkeypatch.setattr(formats_text, "_BLOCK", block)
+    (tmp_path / name).write_text(content)
+    assert shown(ingest(tmp_path / name, Policy(insert_length=(4, 4)), NONE)) == [("ACGT", 0.5), ("CCCC", 1.5)]
+
+
+def test_quotes_within_cells_of_tsv_are_text(tmp_path):
+    (tmp_path / "a.tsv").write_text('sequence\texpression\tsource\nACGT\t0.5\t5" end\nCCCC\t1.5\t"3" end\n')
+    table = ingest(tmp_path / "a.tsv", Policy(insert_length=(4, 4)), NONE)
+    assert table["source"].to_list() == ['5" end', '"3" end']
+
+
+def test_decimal_commas(tmp_path):
+    (tmp_path / "a.csv").write_text("sequence;expression;expression_sd;own\nACGT;0,5;1e-1;1,25\nCCCC;-1,5;;NA\n")
+    short = Policy(insert_length=(4, 4))
+    with pytest.raises(InputError, match=r"row 2: expression '0,5' is not a number.*set input\.decimal: ','"):
+        ingest(tmp_path / "a.csv", short, NONE)
+    table = ingest(tmp_path / "a.csv", short, NONE, low=-2, decimal=",", keep=["own"])
+    assert shown(table) == [("ACGT", 0.5), ("CCCC", -1.5)]
+    assert table["own"].to_list() == [1.25, None]
+    assert table["expression_sd"].to_list() == [pytest.approx(0.1), None]
+    (tmp_path / "a.csv").write_text("sequence;expression\nACGT;1.234,5\n")
+    with pytest.raises(InputError, match=r"row 2: expression '1\.234,5' is not a number; give a number with a decimal comma, or set"):
+        ingest(tmp_path / "a.csv", short, NONE, decimal=",", high=np.inf)
+    (tmp_path / "a.csv").write_text("sequence;expression;bin_cells\nACGT;1,5;1,2\n")
+    with pytest.raises(ConfigError, match=r"bin_cells are numbers separated by commas, so input\.decimal must be '\.'"):
+        ingest(tmp_path / "a.csv", short, NONE, decimal=",")
+    (tmp_path / "a.csv").write_text("ACGT;0,5\nCCCC;1,5\n")  # without a header a comma could be either
+    columns = COLUMNS | {"sequence": 1, "expression": 2}
+    message = r"row 1: letter ';' at position 5 .*if semicolons separate the cells, set input\.separator: semicolon"
+    with pytest.raises(InputError, match=message):
+        ingest(tmp_path / "a.csv", short, NONE, columns, header=False)
+    table = ingest(tmp_path / "a.csv", short, NONE, columns, header=False, separator="semicolon", decimal=",")
+    assert shown(table) == [("ACGT", 0.5), ("CCCC", 1.5)]
+    pl.DataFrame({"sequence": ["ACGT"], "expression": [0.5]}).write_parquet(tmp_path / "a.parquet")
+    assert shown(ingest(tmp_path / "a.parquet", short, NONE, decimal=",")) == [("ACGT", 0.5)]
+
+
+@pytest.mark.parametrize("cell", ["NA", "NaN", "", " ", "N/A", "null"])
+def test_missing_expression_by_policy(tmp_path, cell):
+    (tmp_path / "a.tsv").write_text(f"sequence\texpression\tn_reads\town\nACGT\t{cell}\t1\tx\nCCCC\t1.5\t{cell}\ty\nGGGG\t{cell}\t3\tz\n")
+    short = Policy(insert_length=(4, 4))
+    value = cell.strip() or "empty"
+    with pytest.raises(
+        InputError, match=rf"row 2: expression is {value} \(2 such rows near here\); give a number, .* input\.missing: drop"
+    ):
+        ingest(tmp_path / "a.tsv", short, NONE)
+    ledger = Ledger("ingest_table", "x")
+    table = ingest(tmp_path / "a.tsv", short, NONE, missing="drop", ledger=ledger, keep=["own"])
+    assert shown(table) == [("CCCC", 1.5)]
+    assert (table["n_reads"].to_list(), table["own"].to_list()) == ([None], ["y"])
+    assert ledger.counts["dropped", "expression missing (empty, NA or NaN)"] == 2
+    assert shown(ingest(tmp_path / "a.tsv", short, NONE, missing="drop")) == [("CCCC", 1.5)]
+    (tmp_path / "a.tsv").write_text("sequence\texpression\nACGT\tinf\n")
+    with pytest.raises(InputError, match="row 2: expression is inf"):
+        ingest(tmp_path / "a.tsv", short, NONE, missing="drop")
+
+
+def test_ambiguous_letters_by_policy(tmp_path):
+    (tmp_path / "a.tsv").write_text("sequence\texpression\nACGTACRT\t1\nACGTACGT\t1\n")
+    policy = Policy(insert_length=(8, 8))
+    with pytest.raises(InputError, match=r"row 2: letter 'R' at position 7 of 'ACGTACRT'; only .* are accepted; set input\.ambiguous: n"):
+        ingest(tmp_path / "a.tsv", policy, NONE)
+    ledger = Ledger("ingest_table", "x")
+    assert shown(ingest(tmp_path / "a.tsv", policy, NONE, ambiguous="n", ledger=ledger)) == [("ACGTACNT", 1), ("ACGTACGT", 1)]
+    assert ledger.counts["noted", "IUPAC ambiguity codes replaced by N"] == 1
+
+
+def test_rows_are_counted_from_the_first_line_of_the_file_comments_included(tmp_path):
+    for content in ("# a\n# b\nsequence\texpression\nACGT\tx\n", "# a\n# sequence\texpression\nCCCC\t1\nACGT\tx\n"):
+        (tmp_path / "a.tsv").write_text(content)
+        with pytest.raises(InputError, match=r"a\.tsv, row 4: expression 'x' is not a number"):
+            ingest(tmp_path / "a.tsv", Policy(insert_length=(4, 4)), NONE)
+    (tmp_path / "a.tsv").write_text("# a\n# b\n")
+    with pytest.raises(InputError, match="the file is empty"):
+        ingest(tmp_path / "a.tsv")
+
+
+def test_rows_with_an_extra_cell_at_their_end_are_not_row_names(tmp_path):
+    (tmp_path / "a.tsv").write_text("sequence\texpression\nACGT\t1\t\n")
+    with pytest.raises(InputError, match="row 2: 3 cells, expected 2"):
+        ingest(tmp_path / "a.tsv")
+
+
+def test_unicode_text_of_excel_is_named(tmp_path):
+    (tmp_path / "a.txt").write_bytes("sequence\texpression\nACGT\t1\n".encode("utf-16"))
+    with pytest.raises(InputError, match=r"a\.txt, row 1: not UTF-8 text; this is UTF-16, which Excel calls Unicode text; save"):
+        ingest(tmp_path / "a.txt")
+
+
+def workbook(path, sheets):
+    """Write an .xlsx file, in the least that spreadsheets write: sheet -> rows of text, numbers or None."""
+
+    def cell(value, row, column):
+        place = f"{'ABCDEFGH'[column]}{row}"
+        if isinstance(value, str):
+            return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
+        return "" if value is None else f'<c r="{place}"><v>{value}</v></c>'
+
+    kind = "http://schemas.openxmlformats.org"
+    main, types, numbers = f"{kind}/spreadsheetml/2006/main", f"{kind}/package/2006", range(1, len(sheets) + 1)
+    parts = {
+        "[Content_Types].xml": f'<Types xmlns="{types}/content-types"><Default Extension="xml" ContentType="application/xml"/></Types>',
+        "_rels/.rels": f'<Relationships xmlns="{types}/relationships"><Relationship Id="rId1" Target="xl/workbook.xml" '
+        f'Type="{kind}/officeDocument/2006/relationships/officeDocument"/></Relationships>',
+        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{kind}/officeDocument/2006/relationships"><sheets>'
+        + "".join(f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"/>' for n, name in zip(numbers, sheets, strict=True))
+        + "</sheets></workbook>",
+        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{types}/relationships">'
+        + "".join(
+            f'<Relationship Id="rId{n}" Target="worksheets/sheet{n}.xml" Type="{kind}/officeDocument/2006/relationships/worksheet"/>'
+            for n in numbers
+        )
+        + "</Relationships>",
+    }
+    for number, rows in zip(numbers, sheets.values(), strict=True):
+        lines = (
+            f'<row r="{r}">{"".join(cell(value, r, c) for c, value in enumerate(row))}</row>' for r, row in enumerate(rows, start=1) if row
+        )
+        parts[f"xl/worksheets/sheet{number}.xml"] = f'<worksheet xmlns="{main}"><sheetData>{"".join(lines)}</sheetData></worksheet>'
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in parts.items():
+            archive.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>{text}')
+
+
+def test_a_spreadsheet(tmp_path):
+    pytest.importorskip("fastexcel")
+    short, path = Policy(insert_length=(4, 4)), tmp_path / "a.xlsx"
+    rows = [
+        ["# by hand"],
+        [],
+        [None, "sequence", "expression", "n_reads"],
+        [1, "ACGT", 0.1, 3],
+        [2, "CCCC", "1.5", None],
+        [3, "GGGG", "NA"],
+    ]
+    workbook(path, {"data": rows, "empty": []})
+    table = ingest(path, short, NONE, missing="drop")
+    assert shown(table) == [("ACGT", pytest.approx(0.1)), ("CCCC", 1.5)]
+    assert table["n_reads"].to_list() == [3, None]
+    with pytest.raises(InputError, match=r"a\.xlsx, row 6: expression is NA"):
+        ingest(path, short, NONE)
+    assert records.read_sequences(path).to_list() == ["ACGT", "CCCC", "GGGG"]
+    workbook(path, {"data": [["ACGT", 1], ["CCCC", 2]]})
+    assert shown(ingest(path, short, NONE, COLUMNS | {"sequence": 1, "expression": 2}, header=False)) == [("ACGT", 1), ("CCCC", 2)]
+    for sheets, message in (
+        ({"data": rows, "notes": [["x"]]}, r"the file has 2 sheets \(data, notes\), and only one .* in a file of its own, or as CSV UTF-8"),
+        ({"data": [*rows[:4], [], *rows[4:]]}, "row 5: the line is empty; delete it"),
+        ({"data": []}, "the file is empty"),
+        ({"data": rows[:3]}, "the table has no rows"),
+    ):
+        workbook(path, sheets)
+        with pytest.raises(InputError, match=message):
+            ingest(path, short, NONE, missing="drop")
+    path.write_bytes(b"PK no")
+    with pytest.raises(InputError, match=r"a\.xlsx: not a readable \.xlsx file .* save the table as CSV UTF-8"):
+        ingest(path)
+
+
+def test_spreadsheets_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    with pytest.raises(ConfigError, match=r"a\.xlsx: \.xlsx files need the package fastexcel; install it, or save the table as CSV UTF-8"):
+        ingest(tmp_path / "a.xlsx")
+    (tmp_path / "a.ods").write_bytes(b"PK")
+    with pytest.raises(ConfigError, match=r"a\.ods: \.ods files cannot be read; save the table as \.xlsx, or as CSV UTF-8"):
+        ingest(tmp_path / "a.ods")
+
+
+@pytest.mark.parametrize("block", [1, 50_000])
+def test_names_of_fasta_records_that_differ_after_the_first_word(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(records, "_RECORDS", block)
+    path, what = tmp_path / "a.fa", "records named by their whole header line, since several have the same first word"
+    for titles, names, noted in (
+        (["p1 x", "p2 y", "p3"], ["p1", "p2", "p3"], None),
+        (["Variant 1 (chr1:5)", "Variant 2 (chr1:9)", "p3 z"], ["Variant 1 (chr1:5)", "Variant 2 (chr1:9)", "p3 z"], 3),
+        (["p1 x", "p2 y", "p1 x"], ["p1", "p2", "p1"], None),  # whole lines are no better
+    ):
+        path.write_text("".join(f">{title}\nACGT\n" for title in titles))
+        ledger = Ledger("predict", "")
+        rows = pl.concat(list(records.records(path, ledger)))
+        assert rows["name"].to_list() == names
+        assert ledger.counts.get(("noted", what)) == noted
+
+
+def test_names_of_fasta_records_from_standard_input(monkeypatch):
+    for text, names in ((">p 1\nACGT\n>p 2\nCCCC\n", ["p 1", "p 2"]), (">p 1\nACGT\n>q 2\nCCCC\n", ["p", "q"])):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text.encode()))))
+        assert pl.concat(list(records.records("-", Ledger("predict", ""))))["name"].to_list() == names

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from scipy import optimize, stats
 
 from tests.conftest import ROOT
 
@@ -21,11 +23,13 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "full_scale": {"seconds", "seconds_with_snakemake", "peak_rss_mb"},
     "grouped_convolution": {"conv1d_per_s", "products_per_s", "ratio"},
     "learning_curve": set(),
+    "measurement_process": set(),
     "neighbours": {"seconds", "peak_rss_mb", "recall", "groups"},
     "predict": {"raw_per_s", "ours_per_s", "ratio", "explain_per_s", "explain_ratio", "peak_rss_mb"},
     "readers": {"memmap_per_s", "tfdata_per_s", "slides_per_s", "ratio_tfdata_vs_slides", "ratio_memmap_vs_slides"},
     "reads": {"reads_per_s", "peak_rss_mb"},
     "shards": {"rows_per_s", "example_per_s", "slides_per_s", "ratio_vs_example_writer", "ratio_vs_slides_writer", "peak_rss_mb"},
+    "sort_estimators": {"rmse_ratio_vs_maude_at_4", "rmse_ratio_vs_maude_at_25"},
     "startup": {"light_import_s", "import_s", "read_s", "keras_read_s", "ratio_import", "ratio_read"},
     "storage": {"megabytes", "shards", "loop_mb_per_s", "ours_mb_per_s", "ratio_vs_copy"},
     "training": {"train_per_s", "predict_per_s", "gflop_per_sequence", "sgemm_gflops", "ratio_vs_sgemm", "first_step_s", "parameters"},
@@ -33,6 +37,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
 }
 COMPARED = {  # figures of the comparison with what need not be installed
     "dream_cnn_pytorch": {"pytorch_train_per_s", "ratio", "parameters"},
+    "measurement_process": set(),
     "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
     "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
 }
@@ -92,8 +97,34 @@ def check_learning_curve(found):
     assert -1 <= point["r"] <= 1
 
 
+def check_measurement_process(found):
+    assert sum(found["promoters"].values()) == found["settings"]["rows"]
+    heads = found["settings"]["heads"]
+    for head in heads:
+        measured = found[f"additive_{head}"]
+        assert set(measured) >= {"predictive", "calibrated", "seconds", "cpu_seconds"}
+        assert ("variational" in measured) == (head != "mse")  # a mean has no p(bin | sequence)
+        bits, error = measured["predictive"]
+        assert 0.2 < bits < 1.5  # the simulated signal is an additive one
+        assert 0 < error < 0.2
+    for head in heads[1:]:
+        difference = found["differences"][f"additive_measurement_process_vs_additive_{head}"]["predictive"]
+        first, second = (found[f"additive_{name}"]["predictive"][0] for name in ("measurement_process", head))
+        assert difference[0] == pytest.approx(first - second, abs=2e-4)
+
+
 def check_neighbours(found):
     assert found["recall"] == 1
+
+
+def check_sort_estimators(found):
+    for at in ("at_4", "at_25"):
+        scores = found[at]
+        methods = ("weighted_mean", "maximum_likelihood", "maude", "maude_no_pseudocounts", "maude_own_sd")
+        for method in methods:
+            assert 0.7 < scores[method]["r"] < 1, method
+            assert 0 < scores[method]["rmse_scaled"] <= scores[method]["rmse"], method
+        assert min(methods, key=lambda name: scores[name]["rmse"]) == "maximum_likelihood"
 
 
 def check_reads(found):
@@ -102,8 +133,47 @@ def check_reads(found):
         assert found["agreement_with_errors"]["same_insert"] > 0.99
 
 
-CHECKS = {"full_scale": check_full_scale, "learning_curve": check_learning_curve, "neighbours": check_neighbours, "reads": check_reads}
+CHECKS = {
+    "full_scale": check_full_scale,
+    "learning_curve": check_learning_curve,
+    "measurement_process": check_measurement_process,
+    "neighbours": check_neighbours,
+    "reads": check_reads,
+    "sort_estimators": check_sort_estimators,
+}
 
 
 def test_every_program_has_its_figures_listed():
     assert {path.stem for path in PROGRAMS} == set(FIGURES)
+
+
+@pytest.mark.parametrize("options", [{}, {"pseudocounts": 0}, {"pseudocounts": 0, "sd": 0.5, "tail": 0}])
+def test_restated_maude_maximises_its_likelihood(options, monkeypatch):
+    # The likelihood as the R package has it: dnbinom(reads, size = reads of the bin, prob = 1 - expected share), summed over bins.
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import sort_estimators
+
+    rng = np.random.default_rng(0)
+    cells = np.array([900, 2000, 1500, 2500, 1000, 2100])
+    gates = stats.norm.ppf(np.concatenate([[0], np.cumsum(cells / cells.sum())]).clip(0, 1))
+    share = np.diff(stats.norm.cdf(gates - rng.normal(0, 0.8, 60)[:, None]), axis=1)
+    counts = rng.poisson(rng.gamma(1, 30, 60)[:, None] * share)
+    found = sort_estimators.maude(counts, cells, **options)
+
+    tail, sd = options.get("tail", 0.001), options.get("sd", 1)
+    width = (1 - 2 * tail) * cells / cells.sum()
+    edges = stats.norm.ppf(np.concatenate([[tail], tail + np.cumsum(width)]).clip(0, 1))
+    reads = counts + (0 if "pseudocounts" in options else 1)  # 10 a million, but at least one
+    total = reads.sum(axis=0)
+    for row, mean in zip(reads, found, strict=True):
+        if not row.sum():
+            continue
+        library = (row / total * cells / cells.sum()).sum()
+
+        def cost(mu, row=row, library=library):
+            expected = library * np.diff(stats.norm.cdf((edges - mu) / sd)) / width
+            return -stats.nbinom.logpmf(row, total, 1 - expected).sum()
+
+        best = optimize.minimize_scalar(cost, bounds=(-4, 4), method="bounded", options={"xatol": 1e-6})
+        assert cost(mean) <= best.fun + 1e-6
+        assert mean == pytest.approx(best.x, abs=1e-3)

@@ -12,9 +12,6 @@ from tests.conftest import ROOT
 
 PAGES = [ROOT / name for name in ("README.md", "config/README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-    *(ROOT / name for name in ("README.md", "config/README.md", "CONTRIBUTING.md", "SECURITY.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
-]
 
 
 @pytest.fixture(scope="module")

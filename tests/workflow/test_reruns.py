@@ -116,7 +116,13 @@ CHANGES = {
     "reads.design_edits": (2, FROM["merge_counts"]),
     "reads.min_overlap": (20, []),  # no pairs here
     "reads.pairs": ("either_mate", []),
-    **{f"counts.columns.{column}": ("x", FROM["estimate_expression"]) for column in ["sequence", "name", "group", "split", "source"]},
+    **{
+        f"counts.columns.{column}": ("x", FROM["estimate_expression"])
+        for column in ["sequence", "name", "group", "split", "source", "bin", "count", "replicate"]
+    },
+    "counts.empty": ("zero", FROM["estimate_expression"]),
+    "counts.header": (False, []),  # of a table of your own
+    "input.ambiguous": ("n", FROM["estimate_expression"]),
     **{
         f"counts.{key}": (value, FROM["estimate_expression"])
         for key, value in {
@@ -135,6 +141,9 @@ CHANGES = {
     "input.table": ("other.tsv", FROM["ingest_table"]),
     "input.format": ("tsv", FROM["ingest_table"]),
     "input.header": (False, FROM["ingest_table"]),
+    "input.separator": ("semicolon", FROM["ingest_table"]),
+    "input.decimal": (",", FROM["ingest_table"]),
+    "input.missing": ("drop", FROM["ingest_table"]),
     **{
         f"input.columns.{column}": ("other", FROM["ingest_table"])
         for column in [
@@ -230,6 +239,7 @@ CHANGES = {
     "range_test.high": (2.0, []),
     "range_test.steps": (30, []),
     "prediction.batch_size": (100, ["calibrate_model", *AFTER_PREDICTION]),
+    "prediction.pairs": (["simulated_independent"], ["calibrate_model", *AFTER_PREDICTION]),
     "evaluation.bootstrap": (200, SCORING),
     "evaluation.seed": (1, ["demonstrate_leak", *SCORING]),
     "evaluation.permutation_epochs": (1, ["train_permuted", *SCORING]),
@@ -258,6 +268,11 @@ CHANGES |= {  # no public data sets here
 UNTESTED = {
     "reads.umi": "`merge_counts` and all that follows; to or from `ignore` also `count_reads`",
     "counts.table": "`estimate_expression` and all that follows",
+    "counts.kind": "`estimate_expression` and all that follows",
+    **{
+        f"counts.{key}": "with `counts.kind: dna_rna`, `estimate_expression` and all that follows"
+        for key in ["columns.barcode", "barcodes", "design", "minimum_dna", "barcode_dispersion"]
+    },
     "input.transform_floor": "with `input.transform: log2`, `ingest_table` and all that follows",
     "counts.sample_sheet": "what reads the files of the bins, or `estimate_expression` if only gates or cells differ, and all that follows",
     "run": "everything, under another results folder",
@@ -398,6 +413,9 @@ def test_comments_in_scripts_rerun_nothing_with_the_triggers_of_make_run(finishe
         ("models/zoo/compact", []),
         ("models/zoo/slides", FROM["train_model"]),
         ("prediction/calibration", ["calibrate_model", *AFTER_PREDICTION]),
+        ("prediction/conformal", ["calibrate_model", *AFTER_PREDICTION]),
+        ("prediction/effects", ["calibrate_model", *AFTER_PREDICTION]),
+        ("prediction/pairs", ["calibrate_model", *AFTER_PREDICTION]),
         ("prediction/predictor", ["calibrate_model", *AFTER_PREDICTION]),
         ("explanation/sites", [*EXPLANATION, *PAGE]),
         ("evaluation/metrics", ["demonstrate_leak", *EXPLANATION, *SCORING]),

@@ -144,8 +144,9 @@ rule merge_counts:
 
 
 rule estimate_expression:
-    """Estimate the expression of each promoter from its reads per sorted bin."""
+    """Estimate the expression of each promoter from its reads per sorted bin, or from its DNA and RNA counts."""
     input:
+        **PLAN.dna_rna_files,
         counts=PLAN.counts,
         cells=PLAN.cells,
     output:
@@ -163,9 +164,16 @@ rule estimate_expression:
         runtime=60,
     params:
         code=code_of("estimate_expression"),
-        columns=PLAN.config["counts"]["columns"],
+        columns=PLAN.count_columns,
+        places=PLAN.places,
+        reading={
+            "header": PLAN.counts_header,
+            "empty": PLAN.config["counts"]["empty"],
+            "ambiguous": PLAN.config["input"]["ambiguous"],
+        },
         sheet_path=PLAN.config["counts"]["sample_sheet"],
-        sheet=PLAN.bins,
+        sheet=PLAN.sheet,
+        dna_rna=PLAN.dna_rna_options,
         cells=PLAN.config["counts"]["cells"],
         method=PLAN.config["counts"]["method"],
         scale=PLAN.config["counts"]["scale"],
@@ -234,11 +242,12 @@ rule plot_reads:
 
 
 rule plot_expression:
-    """Draw reads per promoter, expression, fitted distributions over bins, and replicates against each other."""
+    """Draw reads per promoter, expression, distributions over bins or DNA and RNA counts, and replicates against each other."""
     input:
         promoters="results/{run}/expression/promoters.parquet",
         cells=PLAN.cells,
     output:
+        **figures_of_kind(),
         **replicate_figures(),
         depth_png="results/{run}/figures/assay/depth.png",
         depth_svg=report(
@@ -254,13 +263,6 @@ rule plot_expression:
             category="Assay",
             labels={"figure": "6 expression"},
         ),
-        profiles_png="results/{run}/figures/assay/profiles.png",
-        profiles_svg=report(
-            "results/{run}/figures/assay/profiles.svg",
-            caption="../report/profiles.rst",
-            category="Assay",
-            labels={"figure": "7 distributions over bins"},
-        ),
     log:
         "results/{run}/logs/plot_expression.log",
     benchmark:
@@ -273,7 +275,8 @@ rule plot_expression:
         runtime=30,
     params:
         code=code_of("plot_expression"),
-        sheet=PLAN.bins,
+        kind=PLAN.config["counts"]["kind"],
+        sheet=PLAN.sheet,
         sheet_path=PLAN.config["counts"]["sample_sheet"],
         cells=PLAN.config["counts"]["cells"],
         scale=PLAN.config["counts"]["scale"],

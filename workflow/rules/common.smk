@@ -108,7 +108,7 @@ def ledgers_of_run(wildcards):
     """Return the ledgers of all steps, in the order of the steps."""
     steps = [
         *(["merge_counts.library"] if PLAN.from_reads else []),
-        *(["estimate_expression.library"] if PLAN.from_bins else []),
+        *(["estimate_expression.library"] if PLAN.from_counts else []),
         *[f"ingest_table.{dataset}" for dataset in [LIBRARY, *PLAN.independent]],
         "group_neighbours.library",
         "split_promoters.library",
@@ -119,6 +119,24 @@ def ledgers_of_run(wildcards):
         *(ledgers_of_reads(wildcards) if PLAN.from_reads else []),
         *[f"results/{wildcards.run}/ledger/{step}.tsv" for step in steps],
     ]
+
+
+def figures_of_kind():
+    """Return the outputs of the figure that depends on the kind of counts: distributions over bins, or DNA and RNA counts."""
+    name, title = (
+        ("counts", "DNA and RNA counts")
+        if PLAN.from_dna_rna
+        else ("profiles", "distributions over bins")
+    )
+    return {
+        f"{name}_png": f"results/{{run}}/figures/assay/{name}.png",
+        f"{name}_svg": report(
+            f"results/{{run}}/figures/assay/{name}.svg",
+            caption=f"../report/{name}.rst",
+            category="Assay",
+            labels={"figure": f"7 {title}"},
+        ),
+    }
 
 
 def replicate_figures():

@@ -1,8 +1,12 @@
 rule calibrate_model:
-    """Calibrate prediction intervals on the val split, and describe the training distribution."""
+    """Calibrate the intervals of predictions and of variant effects, and describe the training distribution."""
     input:
         train="results/{run}/splits/train.parquet",
         validation="results/{run}/splits/val.parquet",
+        pairs=expand(
+            "results/{{run}}/tables/{dataset}.parquet",
+            dataset=PLAN.config["prediction"]["pairs"],
+        ),
         transform="results/{run}/tables/library.transform.json",
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
@@ -29,6 +33,10 @@ rule calibrate_model:
         window={key: PLAN.config["scaffold"][key] for key in ("length", "keep", "pad")},
         backend=PLAN.config["training"]["backend"],
         batch_size=PLAN.config["prediction"]["batch_size"],
+        parent_expression=[
+            PLAN.extras_of(dataset)["parent_expression"]
+            for dataset in PLAN.config["prediction"]["pairs"]
+        ],
     script:
         "../../scripts/calibrate_model.py"
 

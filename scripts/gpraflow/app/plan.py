@@ -5,6 +5,7 @@ not depend on Snakemake and imports only packages that Snakemake itself requires
 """
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ _PATHS = {  # section -> keys with a path or a bucket
     "fetch": ["registry"],
     "simulate": ["motifs"],
     "reads": ["design"],
-    "counts": ["table", "sample_sheet", "cells"],
+    "counts": ["table", "sample_sheet", "cells", "barcodes", "design"],
     "input": ["table"],
     "scaffold": ["file"],
     "split": ["test_sequences"],
@@ -58,9 +59,15 @@ class Plan:
     public : dict
         Data set -> its file in the registry of public data sets; only for data sets in the registry.
     bins : list of dict
-        Rows of the sample sheet; empty if expression comes from a table.
+        Rows of the sample sheet of sorted bins; empty if expression comes from DNA and RNA counts or from a table.
+    sheet : list of dict
+        Rows of the sample sheet, of whatever kind.
     columns : list of str
         Unique column name of each bin.
+    counts : list of str
+        Tables of counts per bin, or the table of DNA and RNA counts.
+    places : list of tuple
+        Where the reads of each bin stand in these tables.
     architecture : registry.Architecture
         Architecture of the model.
 
@@ -80,20 +87,25 @@ class Plan:
         configs.check_transform(config)
         configs.check_urls(config)
         configs.check_umi(config)
+        configs.check_counts(config)
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
         self.scored = [*config["evaluation"]["splits"], *self.independent]
         self.explained = configs.choose_explained(config["explain"]["dataset"], self.scored)
         configs.check_comparison(config["comparison"]["runs"], config["run"])
+        configs.check_pairs(config["prediction"]["pairs"], self.independent)
         configs.check_dream(config["evaluation"]["dream"], self.independent)
         self.dream = config["evaluation"]["dream"]["dataset"]
         self.public = self._load_public()
+        self.from_counts = configs.from_counts(config)
         self.from_bins = configs.from_bins(config)
+        self.from_dna_rna = configs.from_dna_rna(config)
         self.from_reads = configs.from_reads(config)
         self.sheet = self._load_sheet()
         self._check_paths()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
+        self.counts, self.places = self._count_tables()
         self.simulated_reads = [
             SIMULATED + path.removeprefix(self.fill(SIMULATED))
             for row in self.sheet
@@ -188,6 +200,8 @@ class Plan:
                 "columns": {name: column(row, name) for name in COLUMNS} | {"name": "auto"},  # "name" in the sheet names the data set
                 "expression_min": row.get("expression_min", inputs["expression_min"]),
                 "expression_max": row.get("expression_max", inputs["expression_max"]),
+                "decimal": row.get("decimal", inputs["decimal"]),
+                **{key: inputs[key] for key in ("separator", "missing", "ambiguous")},
                 "duplicates": inputs["duplicates"],
                 "barcodes": inputs["barcodes"],
                 "title": row["title"] or row["name"],
@@ -210,12 +224,14 @@ class Plan:
         """Return the validated rows of the sample sheet; none if expression comes from a table and there is no sheet."""
         counts = self.config["counts"]
         path = self.fill(counts["sample_sheet"])
-        if not self.from_bins and not Path(path).is_file():
+        if not self.from_counts and (counts["kind"] == "dna_rna" or not Path(path).is_file()):
             return []
-        rows = schemas.load_sheet(path, schemas.load("sample_sheet"))
+        rows = schemas.load_sheet(path, schemas.load("dna_rna_sheet" if self.from_dna_rna else "sample_sheet"))
         for row in rows:
             row.update({key: self.fill(cell) for key, cell in row.items() if isinstance(cell, str)})
         required = {}
+        if self.from_dna_rna:
+            sheet.check_dna_rna(rows, path)
         if self.from_bins:
             sheet.replicates_of(rows, counts["cells"] == "sheet", path)
             required["counts.cells"] = self.fill(counts["cells"])
@@ -231,25 +247,56 @@ class Plan:
         paths = {f"{section}.{key}": self.config[section][key] for section, keys in _PATHS.items() for key in keys}
         paths |= {f"evaluation.dream.{key}": self.config["evaluation"]["dream"][key] for key in ("subsets", "public")}
         paths |= {f"{self.config['evaluation']['datasets']}, {name}: table": entry["table"] for name, entry in self.independent.items()}
-        for row in self.sheet:
+        for row in [] if self.from_dna_rna else self.sheet:
             paths |= {
-                f"{self.config['counts']['sample_sheet']}, {sheet.column_of(row)}: {key}": row.get(key, "") for key in ("reads", "reads_2")
+                f"{self.config['counts']['sample_sheet']}, {sheet.column_of(row)}: {key}": row.get(key, "")
+                for key in ("reads", "reads_2", "table")
             }
         for key, path in {"data": self.config["data"], **paths}.items():
             configs.check_path(self.fill(path), key)
 
+    def _count_tables(self) -> tuple[list[str], list[tuple[str, int, str, bool]]]:
+        """Return the tables of counts, and the place of each bin's reads in them (the fields of `sheet.CountColumn`)."""
+        counts = self.config["counts"]
+        if not counts["table"]:
+            return ["results/{run}/counts/counts.parquet"], [(column, 0, column, False) for column in self.columns]
+        if self.from_dna_rna:
+            return [self.fill(counts["table"])], []
+        tables, places = sheet.count_tables(self.bins, self.fill(counts["table"]), self.fill(counts["sample_sheet"]))
+        return tables, [astuple(place) for place in places]
+
     # Files
 
     @property
-    def counts(self) -> str:
-        """Return the table of counts per bin."""
-        return self.fill(self.config["counts"]["table"]) or "results/{run}/counts/counts.parquet"
+    def counts_header(self) -> bool:
+        """Return whether tables of counts have a header; the one that this run makes of reads always has."""
+        return self.from_reads or self.config["counts"]["header"]
 
     @property
     def cells(self) -> str | list[str]:
         """Return the table of cell counts per bin, if it is a separate file."""
         cells = self.config["counts"]["cells"]
-        return [] if cells in ("sheet", "reads") else self.fill(cells)
+        return [] if cells in ("sheet", "reads") or self.from_dna_rna else self.fill(cells)
+
+    @property
+    def count_columns(self) -> dict[str, str | int]:
+        """Return role -> column of the tables of counts, without the roles of the other kind of counts."""
+        others = ("bin", "count") if self.from_dna_rna else ("barcode",)
+        return {role: column for role, column in self.config["counts"]["columns"].items() if role not in others}
+
+    @property
+    def dna_rna_files(self) -> dict[str, str]:
+        """Return the files that say which sequence a barcode or name stands for, of those given: ``barcodes``, ``design``."""
+        files = {name: self.fill(self.config["counts"][name]) for name in ("barcodes", "design")} if self.from_dna_rna else {}
+        return {name: path for name, path in files.items() if path}
+
+    @property
+    def dna_rna_options(self) -> dict[str, Any]:
+        """Return the options of `dna_rna.expression_table`; none for sorted bins."""
+        counts = self.config["counts"]
+        names = ("empty", "minimum_dna", "barcode_dispersion", "prior", "minimum_reads")
+        options = {name: counts[name] for name in names} | {"ambiguous": self.config["input"]["ambiguous"]}
+        return options if self.from_dna_rna else {}
 
     @property
     def design(self) -> str | list[str]:
@@ -272,7 +319,7 @@ class Plan:
         return {
             "columns": table["columns"],
             "file_format": table["format"],
-            "header": table["header"],
+            **{key: table[key] for key in ("header", "separator", "decimal", "missing", "ambiguous")},
             "expression_range": [table["expression_min"], table["expression_max"]],
             "keep": extras["keep"],
             "keep_if_there": extras["keep_if_there"],
@@ -292,7 +339,8 @@ class Plan:
     def extras_of(self, dataset: str) -> dict[str, Any]:
         """Return the additional properties of an independent data set; for the library and its splits, only what its errors are."""
         counts = self.config["counts"]
-        shrunk = self.from_bins and (counts["method"], counts["prior"]) == ("maximum_likelihood", "library")
+        estimated = self.from_dna_rna or (self.from_bins and counts["method"] == "maximum_likelihood")
+        shrunk = estimated and counts["prior"] == "library"
         own = configs.extras_of({"sd_is": "posterior_sd"} if shrunk else {})
         return self.independent.get(dataset, {}).get("extras", own)
 
@@ -339,7 +387,8 @@ class Plan:
             ]
             library += [("design", self.design)] if isinstance(self.design, str) else []
         else:
-            library = [("counts", self.counts) if self.from_bins else (LIBRARY, self.config["input"]["table"])]
+            library = [("counts", table) for table in self.counts] if self.from_counts else [(LIBRARY, self.config["input"]["table"])]
+            library += list(self.dna_rna_files.items())
         files = [
             *library,
             *[(name, entry["table"]) for name, entry in self.independent.items()],
@@ -381,14 +430,16 @@ class Plan:
     @property
     def has_replicates(self) -> bool:
         """Return True if the assay has several replicates."""
-        return len({row.get("replicate", "") for row in self.bins}) > 1
+        return self.from_counts and len({row.get("replicate", "") for row in self.sheet}) > 1
 
     @property
     def assay_figures(self) -> list[str]:
         """Return the names of the assay figures, without folder and extension."""
         return [
             *(["yield", "distinct", "rarefaction", "inserts"] if self.from_reads else []),
-            *(["depth", "expression", "profiles"] if self.from_bins else []),
+            *(["depth", "expression"] if self.from_counts else []),
+            *(["profiles"] if self.from_bins else []),
+            *(["counts"] if self.from_dna_rna else []),
             *(["replicates"] if self.has_replicates else []),
         ]
 

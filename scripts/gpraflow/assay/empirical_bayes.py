@@ -121,7 +121,10 @@ def simulate(
     for part, each in replicate_columns(replicates):
         scale = np.divide(1.0, rate[part], out=np.zeros(len(rate[part])), where=rate[part] > 0)
         sampled = np.divide(rate[part], per_cell[part], out=np.zeros(len(rate[part])), where=per_cell[part] > 0)
-        cells = rng.poisson((depths[:, part] @ scale)[:, None] * sampled * likelihood.bin_probabilities(mean, np.exp(log_sd), each.gates))
+        in_bins = likelihood.bin_probabilities(mean, np.exp(log_sd), each.gates, each.bins)
+        if each.gaps:  # the depths of ``counts`` are of cells in bins
+            in_bins /= in_bins.sum(axis=1, keepdims=True)
+        cells = rng.poisson((depths[:, part] @ scale)[:, None] * sampled * in_bins)
         excess = max(shared.read_dispersion - 1, 1e-9)
         simulated[:, part] = rng.poisson(rng.gamma(cells / excess) * excess * per_cell[part])
     return mean, simulated

@@ -100,7 +100,7 @@ def _fit(
     """
     spread = likelihood.overdispersion(per_cell, read_dispersion)
     share = 2 / (2 + spread)  # rho of the geometric distribution: reads have mean Lambda / rho and variance (1 + d r) times the mean
-    parts = [(part, each.gates) for part, each in replicate_columns(replicates)]
+    parts = [(part, each) for part, each in replicate_columns(replicates)]
     with np.errstate(divide="ignore"):  # a promoter without reads in a replicate has no cells there
         scale = np.divide(1.0, rate, out=np.zeros(len(rate)), where=rate > 0)
         log_cells = np.log(np.stack([counts[:, part] @ scale[part] for part, _ in parts]))
@@ -113,8 +113,8 @@ def _fit(
         slope_m, slope_s = (prior_mean[0] - mean) / prior_mean[1] ** 2, (prior_log_sd[0] - log_sd) / prior_log_sd[1] ** 2
         i_mm, i_ms, i_ss = np.full(len(mean), prior_mean[1] ** -2.0), np.zeros(len(mean)), np.full(len(mean), prior_log_sd[1] ** -2.0)
         cells, eliminated = np.zeros(len(mean)), []
-        for (part, gates), level in zip(parts, log_cells, strict=True):
-            probability, by_mean, by_log_sd = likelihood.bin_terms(mean, log_sd, gates)
+        for (part, each), level in zip(parts, log_cells, strict=True):
+            probability, by_mean, by_log_sd = likelihood.bin_terms(mean, log_sd, each.gates, each.bins)
             visible = np.exp(level)[:, None] * (rate * share)[part] * probability  # Lambda: cells with at least one read
             # Score by log Lambda: expected cells, given the reads, minus Lambda (Fisher's identity).
             score = likelihood.cells_behind(counts[:, part], visible * (2 / spread[part]))[0] - visible
@@ -260,6 +260,7 @@ def expected_profile(mean: np.ndarray, sd: np.ndarray, replicate: Replicate, per
     per_cell
         ``(bins,)`` reads a cell, for shares of reads; None: shares of cells.
     """
-    share = likelihood.bin_probabilities(np.asarray(mean, np.float64), np.maximum(sd, 1e-3 * replicate.width), replicate.gates)
+    sd = np.maximum(sd, 1e-3 * replicate.width)
+    share = likelihood.bin_probabilities(np.asarray(mean, np.float64), sd, replicate.gates, replicate.bins)
     share = share if per_cell is None else share * per_cell
     return share / share.sum(axis=1, keepdims=True)

@@ -6,7 +6,9 @@ number of cells, ``share[b]`` says how much of the population the bin holds.
 See docs/assay.md for the formulas and their validation.
 """
 
+import itertools
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,13 +23,13 @@ from gpraflow.assay.replicates import Replicate, cells_per_bin, replicate_column
 from gpraflow.assay.sheet import Row, column_of, gates_of, replicates_of
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats import columns as formats_columns
+from gpraflow.core.separators import separator_of
 
 _EXPLAINED = 0.9  # share of the variance of expression that a model is assumed to explain; used for the weights
 
 
 def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
-    """Return the sample sheet with cell counts from another table: TSV with columns ``bin``, ``cells``, and optionally ``share``.
+    """Return the sample sheet with cell counts from another table: TSV or CSV with columns ``bin``, ``cells``, and optionally ``share``.
 
     With replicates the table has a column ``replicate`` too.
 
@@ -38,8 +40,11 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: this table of cell counts does not exist; check counts.cells")
+    lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    numbered = [(number, line) for number, line in enumerate(lines, start=1) if not line.startswith("#")]
+    separator = separator_of(path, numbered[0][1] if numbered else "", ("bin", "cells", "share", "replicate"))
     try:
-        table = pl.read_csv(Path(path), separator="\t", comment_prefix="#", infer_schema=False, glob=False)
+        table = pl.read_csv(Path(path), separator=separator, comment_prefix="#", infer_schema=False, glob=False)
     except pl.exceptions.PolarsError as error:
         raise InputError(f"{path}: not a readable TSV file ({error})") from error
     for column in ("bin", "cells"):
@@ -47,7 +52,7 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
             raise InputError(f"{path}, row 1: no column '{column}' (the file has {', '.join(table.columns)})")
     numbers = [column for column in ("cells", "share") if column in table.columns]
     rows_by_bin: dict[str, dict[str, float]] = {}
-    for number, row in enumerate(table.iter_rows(named=True), start=2):
+    for (number, _), row in zip(numbered[1:], table.iter_rows(named=True), strict=False):
         row = {name: (cell or "").strip() for name, cell in row.items()}
         name = column_of(row)
         if name in rows_by_bin:
@@ -86,23 +91,41 @@ def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.Pa
     ------
     ConfigError
         If a bin is listed twice, a replicate has fewer than 2 or more than 64 bins, cell counts are missing, shares are given for
-        some bins only or are all 0, or gates are out of order, overlap, leave gaps, or are missing for the scale ``gate``.
+        some bins only or are all 0, or gates are out of order or overlap, leave gaps with the scale ``bin``, or are missing for
+        the scale ``gate``.
     """
     rows_of = replicates_of(sheet, cells != "reads", origin)
     sheet_gates = {name: gates_of(rows, origin) for name, rows in rows_of.items()}
-    gates_by_name = {name: None if gates is None else np.array(gates) for name, gates in sheet_gates.items()}
+    gates_by_name = {name: None if gates is None else np.array(gates[0]) for name, gates in sheet_gates.items()}
+    bins_by_name = {name: np.array(gates[1]) for name, gates in sheet_gates.items() if gates and len(gates[0]) > len(gates[1]) + 1}
     first = next(iter(gates_by_name.values()))
     replicates = []
     for name, rows in rows_of.items():
-        gates = gates_by_name[name]
+        gates, bins = gates_by_name[name], bins_by_name.get(name, slice(None))
+        if gates is None:
+            _warn_if_descending([row["bin"] for _, row in rows], origin)
+        if name in bins_by_name and scale == "bin":
+            raise ConfigError(f"{origin}: the gates of the bins leave gaps, so bins have no common unit; set counts.scale: gate")
         if scale == "bin":
             gates = _in_bins(gates, first, len(rows), len(rows_of[next(iter(rows_of))]), origin)
         if gates is None:
             raise ConfigError(f"{origin}: counts.scale: gate needs the columns lower and upper; give the gates or set counts.scale: bin")
         sorted_cells = None if cells == "reads" else np.array([row["cells"] for _, row in rows], np.float64)
         columns = tuple(column_of(row) for _, row in rows)
-        replicates.append(Replicate(name, columns, gates, sorted_cells, _shares(rows, origin)))
+        replicates.append(Replicate(name, columns, gates, sorted_cells, _shares(rows, origin), bins))
     return replicates
+
+
+def _warn_if_descending(names: Sequence[str], origin: str | os.PathLike) -> None:
+    """Warn if the names of bins look as if they went from high to low signal."""
+    numbers = [re.search(r"(\d+)\D*$", name) for name in names]
+    falling = all(numbers) and all(int(a[1]) > int(b[1]) for a, b in itertools.pairwise(numbers))  # type: ignore[index]
+    if falling or ("high" in names[0].lower() and "low" in names[-1].lower()):
+        warnings.warn(
+            f"{origin}: bins {names[0]} to {names[-1]} look as if they went from high to low signal; rows must go from low to high, else "
+            "expression is upside down: reverse them, or give their gates",
+            stacklevel=3,
+        )
 
 
 def _shares(rows: Sequence[tuple[int, Row]], origin: str | os.PathLike) -> np.ndarray | None:
@@ -139,57 +162,6 @@ def _in_bins(gates: np.ndarray | None, first: np.ndarray | None, bins: int, firs
     return (gates - first[1]) / widths.mean() + 0.5
 
 
-def read_counts(
-    path: str | os.PathLike, bins: Sequence[str], columns: Mapping[str, str], ledger: Ledger
-) -> tuple[pl.DataFrame, np.ndarray]:
-    """Read a table of sequences with reads per bin.
-
-    Parameters
-    ----------
-    path
-        TSV, CSV (plain, .gz or .zst) or Parquet file with a header.
-    bins
-        Names of the columns with the reads of each bin.
-    columns
-        ``sequence``, ``name``, ``group``, ``split``, ``source`` -> column name, as for `tables.ingest`.
-    ledger
-        Records the row counts.
-
-    Returns
-    -------
-    tuple
-        Labels, one row per distinct sequence (reads of identical sequences are summed, of their names the first is kept), and reads,
-        ``(promoters, bins)`` int64.
-
-    Raises
-    ------
-    InputError
-        If a count is empty, negative or not an integer, or identical sequences differ in ``group``, ``split`` or ``source``; with file
-        and row.
-    ConfigError
-        If a column is missing.
-    """
-    roles = {f"bin {name}": name for name in bins}
-    parts = []
-    for rows in formats_columns.read_columns(path, {**columns, **roles}, "counts", ledger):
-        for role in roles:
-            rows = formats_columns.whole_numbers(rows, role, path)
-        parts.append(rows)
-    table = pl.concat(parts)
-    labels = [name for name in ("name", "group", "split", "source") if name in table.columns]
-    if table["sequence"].n_unique() < table.height:
-        for name in labels:
-            spread = table.filter(pl.col(name).n_unique().over("sequence") > 1)
-            if name == "name":
-                ledger.note(formats_columns.SEVERAL_NAMES, spread["sequence"].n_unique())
-            elif spread.height:
-                raise InputError(f"{path}, row {spread['row'][0]}: the same sequence occurs again with another {name}; correct the column")
-        merged = table.group_by("sequence", maintain_order=True).agg(pl.col(labels).first(), pl.col(list(roles)).sum())
-        ledger.drop("repeated sequence, reads added up", table.height - merged.height)
-        table = merged
-    return table.select("sequence", *labels), table.select(list(roles)).to_numpy()
-
-
 def estimate(
     counts: np.ndarray,
     replicates: Sequence[Replicate],
@@ -224,6 +196,8 @@ def estimate(
         If a replicate has reads in fewer than two bins, or a bin has reads but no cells or no share.
     """
     for part, each in replicate_columns(replicates):
+        for below, above in each.gaps:
+            ledger.note(f"gap between the gates of bins {below} and {above}, whose cells were not sorted", 1)
         reads = counts[:, part].sum(axis=0)
         if (reads > 0).sum() < 2:
             where = f"replicate '{each.name}': " if each.name else ""
@@ -253,6 +227,12 @@ def estimate(
     return one(slice(None), replicates), separate
 
 
+def training_weights(expression: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return ``1 / (error^2 + tau^2)``; tau^2 is the error variance of a model that explains nine tenths of the variance of expression."""
+    unexplained = (1 - _EXPLAINED) * (expression.var() if len(expression) else 0.0)
+    return 1 / np.maximum(error**2 + unexplained, 1e-12)
+
+
 def to_table(
     labels: pl.DataFrame,
     counts: np.ndarray,
@@ -271,7 +251,7 @@ def to_table(
     Parameters
     ----------
     labels, counts, replicates, estimates, separate
-        From `read_counts`, `check_bins` and `estimate`.
+        From `count_tables.read`, `check_bins` and `estimate`.
     minimum_reads, minimum_cells
         Promoters with fewer reads (at least 1) or fewer effective cells are dropped.
     singletons
@@ -323,8 +303,7 @@ def to_table(
         ledger.note(f"singletons (all reads in one bin){lower}", int(table["singleton"].sum()))
 
     expression, error = table["expression"].to_numpy(), table["expression_sd"].to_numpy()
-    unexplained = (1 - _EXPLAINED) * (expression.var() if len(expression) else 0.0)
-    weight = 1 / np.maximum(error**2 + unexplained, 1e-12)
+    weight = training_weights(expression, error)
     if singletons == "downweight":
         weight *= np.where(table["singleton"].to_numpy(), singleton_weight, 1.0)
     table = table.insert_column(

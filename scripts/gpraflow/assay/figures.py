@@ -422,7 +422,7 @@ def expression_edges(expression: np.ndarray) -> np.ndarray:
     return (np.arange(np.floor(low / width + 0.5), np.floor(high / width + 0.5) + 2) - 0.5) * width
 
 
-def expression(expression: np.ndarray, singleton: np.ndarray, unit: str) -> Any:
+def expression(expression: np.ndarray, singleton: np.ndarray | None, unit: str) -> Any:
     """Plot a histogram of expression, with singletons (promoters observed in one bin only) shown separately.
 
     Parameters
@@ -430,18 +430,22 @@ def expression(expression: np.ndarray, singleton: np.ndarray, unit: str) -> Any:
     expression
         Expression, shape ``(promoters,)``. Values that are not finite are omitted.
     singleton
-        Bool, shape ``(promoters,)``.
+        Bool, shape ``(promoters,)``; None if promoters were not sorted into bins.
     unit
         Unit of expression.
     """
     finite = np.isfinite(expression)
-    expression, singleton = expression[finite], singleton[finite]
+    expression = expression[finite]
     edges = expression_edges(expression)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.2, 3.0), layout="constrained")
-        several, one = (np.histogram(expression[rows], edges)[0] for rows in (~singleton, singleton))
-        axes.stairs(several, edges, fill=True, color=_SKY, label=f"reads in two bins or more (n = {several.sum():,})")
-        axes.stairs(one, edges, color=_VERMILION, linewidth=1.2, label=f"singletons: reads in one bin only (n = {one.sum():,})")
+        if singleton is None:
+            promoters = np.histogram(expression, edges)[0]
+            axes.stairs(promoters, edges, fill=True, color=_SKY, label=f"promoters (n = {promoters.sum():,})")
+        else:
+            several, one = (np.histogram(expression[rows], edges)[0] for rows in (~singleton[finite], singleton[finite]))
+            axes.stairs(several, edges, fill=True, color=_SKY, label=f"reads in two bins or more (n = {several.sum():,})")
+            axes.stairs(one, edges, color=_VERMILION, linewidth=1.2, label=f"singletons: reads in one bin only (n = {one.sum():,})")
         axes.set(xlabel=f"expression ({unit})", ylabel=f"promoters per {edges[1] - edges[0]:.2g}")
         margin = edges[1] - edges[0]
         axes.set_xlim(np.floor(edges[0] + margin / 2) - margin, np.ceil(edges[-1] - margin / 2) + margin)
@@ -577,10 +581,11 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
             axes.set(xlim=limits, ylim=limits, xlabel=f"{x} ({unit})", ylabel=f"{y} ({unit})", aspect="equal")
             r, low, high = correlation(a, b)
             text = "not defined" if np.isnan(r) else f"{r:.3f} [{low:.3f}, {high:.3f}]"
+            between = " with " if len(pairs) == 1 else "\n"  # a line wider than its panel would make the panels narrower
             axes.text(
                 0,
                 1.02,
-                f"n = {len(a):,} with {minimum} reads or more in both\nr = {text}",
+                f"n = {len(a):,}{between}{minimum} reads or more in both\nr = {text}",
                 transform=axes.transAxes,
                 va="bottom",
                 fontsize=_SMALL,
@@ -593,6 +598,79 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
                 cells.set_clim(1, max(fullest.get_array().max(), 2))
             count_bar(figure, panels, fullest)
     return figure
+
+
+def dna_rna_counts(dna: np.ndarray, rna: np.ndarray, barcodes: np.ndarray, error: np.ndarray, unit: str) -> Any:
+    """Plot RNA against DNA counts of promoters (left), and the standard error of expression against the number of barcodes (right).
+
+    Parameters
+    ----------
+    dna, rna, barcodes
+        Counts and number of barcodes of promoters, shape ``(promoters,)``. The axes show counts plus one, so that none is left out.
+    error
+        Standard error of expression, shape ``(promoters,)``.
+    unit
+        Unit of expression.
+    """
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
+        pairs = (
+            (left, dna + 1, rna + 1, "DNA counts + 1", "RNA counts + 1"),
+            (right, barcodes, error, "barcodes", f"standard error ({unit})"),
+        )
+        drawn = []
+        for axes, x, y, x_label, y_label in pairs:
+            if len(x):
+                cells = axes.hexbin(x, y, gridsize=35, xscale="log", yscale="log", mincnt=1, bins="log", cmap="viridis", linewidths=0)
+                drawn.append(cells)
+            axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=y_label)
+        for axis in (right.xaxis, right.yaxis):  # less than a decade or two
+            axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_locator(ticker.NullLocator())
+        if len(dna):
+            slope = (rna.sum() + 1) / (dna.sum() + 1)
+            left.axline((1, slope), (10, 10 * slope), color="0.4", linewidth=0.8, linestyle="--")
+            left.set(xlim=(dna.min() + 0.8, dna.max() * 1.3 + 1), ylim=(rna.min() + 0.8, rna.max() * 1.3 + 1))
+        without = 100 * (rna == 0).sum() / max(len(rna), 1)
+        left.text(0, 1.02, f"n = {len(dna):,} promoters, {without:.3g} % without RNA", transform=left.transAxes, fontsize=_SMALL)
+        median = float(np.median(barcodes)) if len(barcodes) else float("nan")
+        right.text(0, 1.02, f"median {median:,.4g} barcodes", transform=right.transAxes, fontsize=_SMALL)
+        if drawn:
+            fullest = max(drawn, key=lambda cells: cells.get_array().max())
+            for cells in drawn:
+                cells.set_clim(1, max(fullest.get_array().max(), 2))
+            count_bar(figure, [left, right], fullest)
+    return figure
+
+
+def of_dna_rna(table: pl.DataFrame, names: Sequence[str], unit: str) -> dict[str, Any]:
+    """Plot all figures of the expression table of a DNA/RNA assay (`dna_rna.to_table`).
+
+    Parameters
+    ----------
+    table
+        Expression table with counts of DNA and RNA.
+    names
+        Names of the replicates.
+    unit
+        Unit of expression.
+
+    Returns
+    -------
+    dict
+        ``depth``, ``expression``, ``counts`` and, with several replicates, ``replicates``: matplotlib figures.
+    """
+    dna, rna, barcodes, error = (table[name].to_numpy() for name in ("dna", "rna", "n_barcodes", "expression_sd"))
+    figures = {
+        "depth": depth(table["n_reads"].to_numpy()),
+        "expression": expression(table["expression"].to_numpy(), None, unit),
+        "counts": dna_rna_counts(dna, rna, barcodes, error, unit),
+    }
+    if len(names) > 1:
+        measured, reads = ({name: table[f"{what}_{name}"].to_numpy() for name in names} for what in ("expression", "n_reads"))
+        figures["replicates"] = replicates(measured, reads, unit)
+    return figures
 
 
 def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str, counted: str = "cells") -> dict[str, Any]:
@@ -619,7 +697,8 @@ def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str, cou
     per_cell = reads_per_cell(counts, bins[:1])
     rows = choose_examples(table["expression"].to_numpy(), counts.sum(axis=1))
     mean, sd, low, high = table[rows].select("expression", "cell_sd", "low", "high").to_numpy().T
-    expected, seen = expected_profile(mean, sd, first, per_cell > 0), cell_shares(counts[rows], per_cell)
+    shares = expected_profile(mean, sd, first, per_cell > 0), cell_shares(counts[rows], per_cell)
+    expected, seen = map(first.over_intervals, shares)
     of_first = f"{unit}, replicate {first.name}" if first.name else unit
     figures = {
         "depth": depth(table["n_reads"].to_numpy()),

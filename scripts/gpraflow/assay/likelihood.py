@@ -17,17 +17,22 @@ _SERIES = 16  # reads up to which sums over cells are exact
 _LEVEL_ROUNDS = 4  # Newton steps for the log of a promoter's cells
 
 
-def bin_probabilities(mean: np.ndarray, sd: np.ndarray, gates: np.ndarray) -> np.ndarray:
+def bin_probabilities(mean: np.ndarray, sd: np.ndarray, gates: np.ndarray, bins: slice | np.ndarray = slice(None)) -> np.ndarray:
     """Return the probability of each bin, ``(..., bins)``, for cells with the mean and sd of shape ``(...)``.
 
-    The normal probability between the gates is mixed with a uniform share of cells, 1 in 200, in any bin.
+    The normal probability between the gates is mixed with a uniform share of cells, 1 in 200, in any bin. ``bins`` are those of
+    `Replicate`. With gaps between bins the probabilities add up to less than 1: the rest of the cells was not sorted. That suits counts
+    of cells that are Poisson with mean ``L P_b``, where L, the promoter's cells, is free: thinning leaves them Poisson.
     """
     z = (gates[1:-1] - mean[..., None]) / sd[..., None]
     edge = np.zeros((*z.shape[:-1], 1))
-    return (1 - _STRAY) * np.diff(np.concatenate([edge, ndtr(z), edge + 1], axis=-1), axis=-1) + _STRAY / (len(gates) - 1)
+    normal = np.diff(np.concatenate([edge, ndtr(z), edge + 1], axis=-1), axis=-1)[..., bins]
+    return (1 - _STRAY) * normal + _STRAY / normal.shape[-1]
 
 
-def bin_terms(mean: np.ndarray, log_sd: np.ndarray, gates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def bin_terms(
+    mean: np.ndarray, log_sd: np.ndarray, gates: np.ndarray, bins: slice | np.ndarray = slice(None)
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return P_b of `bin_probabilities` and the derivatives of log P_b by mean and by log sd, each ``(promoters, bins)``.
 
     At the open ends the normal density and z times the density are 0, hence the zeros in ``edge``.
@@ -36,9 +41,10 @@ def bin_terms(mean: np.ndarray, log_sd: np.ndarray, gates: np.ndarray) -> tuple[
     z = (gates[1:-1] - mean[:, None]) / sd[:, None]
     edge = np.zeros((len(mean), 1))
     density = np.hstack([edge, np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi), edge])
-    probability = bin_probabilities(mean, sd, gates)
+    probability = bin_probabilities(mean, sd, gates, bins)
     slope = (_STRAY - 1) / probability  # d log P / dx = (dP / dx) / P; the sign is that of d ndtr(z) / d mean = -density / sd
-    return probability, np.diff(density, axis=1) * slope / sd[:, None], np.diff(np.hstack([edge, z, edge]) * density, axis=1) * slope
+    by_mean = np.diff(density, axis=1)[:, bins] * slope / sd[:, None]
+    return probability, by_mean, np.diff(np.hstack([edge, z, edge]) * density, axis=1)[:, bins] * slope
 
 
 def overdispersion(per_cell: np.ndarray, read_dispersion: float) -> np.ndarray:
@@ -179,7 +185,7 @@ class Grid:
             counts, rate = self.counts[:, part], self.rate[part]
             spread = overdispersion(self.per_cell[part], read_dispersion)
             cells = np.divide(counts, rate, out=np.zeros(counts.shape), where=rate > 0).sum(axis=1)[:, None]
-            of_one = np.moveaxis(bin_probabilities(self.mean, np.exp(self.log_sd), each.gates), -1, 0)
+            of_one = np.moveaxis(bin_probabilities(self.mean, np.exp(self.log_sd), each.gates, each.bins), -1, 0)
             of_one = of_one * (np.maximum(rate, 1e-12) * 2 / (2 + spread))[:, None, None]  # Lambda for L = 1
             level = np.log(np.where(cells > 0, cells, 1)) + np.zeros(self.mean.shape)
             bins_seen = (counts > 0).sum(axis=1)[:, None]

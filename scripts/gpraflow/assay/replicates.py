@@ -1,7 +1,7 @@
 """The sorted bins of replicates, and the reads that a cell of each bin gave."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,10 +10,11 @@ import numpy as np
 class Replicate:
     """The sorted bins of one replicate, in the order of the signal.
 
-    ``columns`` names the bins' count columns. ``gates``, shape ``(bins + 1,)``, are their limits in the unit of expression; the outermost
-    values are ignored, since outer bins are open. ``cells``, shape ``(bins,)``, are the cells sorted into each bin; None if each read
-    counts as one cell. ``share``, shape ``(bins,)``, is proportional to the cells of the population within each bin's gates, which differs
-    from ``cells`` where sorting stopped at a number of cells; None if it is proportional to ``cells``.
+    ``columns`` names the bins' count columns. ``gates``, shape ``(intervals + 1,)``, are their limits in the unit of expression; the
+    outermost values are ignored, since outer bins are open. ``bins`` selects the intervals between gates that are bins: all of them, unless
+    there are gaps between bins, whose cells were not sorted. ``cells``, shape ``(bins,)``, are the cells sorted into each bin; None if
+    each read counts as one cell. ``share``, shape ``(bins,)``, is proportional to the cells of the population within each bin's gates,
+    which differs from ``cells`` where sorting stopped at a number of cells; None if it is proportional to ``cells``.
     """
 
     name: str
@@ -21,23 +22,36 @@ class Replicate:
     gates: np.ndarray
     cells: np.ndarray | None
     share: np.ndarray | None = None
+    bins: slice | np.ndarray = field(default_factory=lambda: slice(None))
 
     @property
     def width(self) -> float:
         """Mean width of the closed bins; 1 if there are none."""
-        inner = self.gates[1:-1]
-        return float(np.diff(inner).mean()) if len(inner) > 1 else 1.0
+        closed = np.diff(np.concatenate([[np.nan], self.gates[1:-1], [np.nan]]))[self.bins][1:-1]
+        return float(closed.mean()) if len(closed) else 1.0
+
+    @property
+    def gaps(self) -> list[tuple[str, str]]:
+        """Pairs of neighbouring bins between whose gates there is a gap."""
+        places = np.arange(len(self.gates) - 1)[self.bins]
+        return [self.columns[i : i + 2] for i in np.flatnonzero(np.diff(places) > 1)]  # type: ignore[misc]
 
     @property
     def edges(self) -> np.ndarray:
-        """``(bins + 1,)`` finite limits: the gates, with open bins given the mean width of closed bins."""
+        """``(intervals + 1,)`` finite limits: the gates, with open bins given the mean width of closed bins."""
         inner = self.gates[1:-1]
         return np.concatenate([[inner[0] - self.width], inner, [inner[-1] + self.width]])
 
     @property
     def values(self) -> np.ndarray:
         """``(bins,)`` middle of each bin."""
-        return (self.edges[:-1] + self.edges[1:]) / 2
+        return ((self.edges[:-1] + self.edges[1:]) / 2)[self.bins]
+
+    def over_intervals(self, of_bins: np.ndarray) -> np.ndarray:
+        """Return values of bins, ``(..., bins)``, as values of intervals, ``(..., intervals)``: NaN in gaps."""
+        values = np.full((*of_bins.shape[:-1], len(self.gates) - 1), np.nan)
+        values[..., self.bins] = of_bins
+        return values
 
 
 def replicate_columns(replicates: Sequence[Replicate]) -> list[tuple[slice, Replicate]]:

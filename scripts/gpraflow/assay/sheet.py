@@ -1,8 +1,10 @@
 """The sample sheet: bins with their FASTQ files, gates and cell counts. Standard library only, because the Snakefile imports it."""
 
+import itertools
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from gpraflow.core import names
@@ -22,6 +24,58 @@ def _numbered(rows: Sequence[Row]) -> list[tuple[int, Row]]:
 def column_of(row: Row) -> str:
     """Return the unique column name of a bin: ``bin``, or ``replicate.bin`` if there are replicates."""
     return f"{row['replicate']}.{row['bin']}" if row.get("replicate") else row["bin"]
+
+
+@dataclass(frozen=True)
+class CountColumn:
+    """The place of a bin's reads in tables of counts.
+
+    ``name`` is that of `column_of`, ``table`` the index of the table, ``column`` the name or number (from 1) of its column, or the name
+    of the bin in a long table, and ``own`` is True if the sample sheet gives the column.
+    """
+
+    name: str
+    table: int
+    column: str
+    own: bool
+
+
+def count_tables(rows: Sequence[Row], table: str, path: str | os.PathLike) -> tuple[list[str], list[CountColumn]]:
+    """Return the tables of counts, and the place of each bin's reads in them.
+
+    Parameters
+    ----------
+    rows
+        Rows of the sample sheet. ``column`` is the column in the table; by default the bin's name, with the replicate before it where
+        replicates share a table.
+    table
+        ``counts.table``: one table for all bins, or ``sheet`` if the column ``table`` of the sheet names them.
+    path
+        Sample sheet, for error messages.
+
+    Raises
+    ------
+    ConfigError
+        If a table is missing, or two bins have the same column.
+    """
+    tables: list[str] = []
+    places: list[CountColumn] = []
+    taken: dict[tuple[int, str], str] = {}
+    for number, row in _numbered(rows):
+        where = f"{path}, row {number}: bin '{column_of(row)}'"
+        if table == "sheet" and not row.get("table"):
+            raise ConfigError(f"{where} has no table; fill in the column table, or set counts.table to the one table of all bins")
+        if table != "sheet" and row.get("table"):
+            raise ConfigError(f"{where} has a table of its own, but counts.table is {table}; set counts.table: sheet")
+        of_row = row.get("table") or table
+        tables += [] if of_row in tables else [of_row]
+        shared = len({other.get("replicate") for other in rows if (other.get("table") or table) == of_row}) > 1
+        column = row.get("column") or (row["bin"] if table == "sheet" and not shared else column_of(row))
+        place = CountColumn(column_of(row), tables.index(of_row), column, bool(row.get("column")))
+        if (before := taken.setdefault((place.table, column), place.name)) != place.name:
+            raise ConfigError(f"{where} has the column '{column}' of {of_row}, as bin '{before}' has; give each bin a column of its own")
+        places.append(place)
+    return tables, places
 
 
 def split_files(cell: str) -> list[str]:
@@ -45,7 +99,8 @@ def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
         names.check(column_of(row), f"{path}, row {number}: replicate and bin", ConfigError)
         first, second = split_files(row.get("reads", "")), split_files(row.get("reads_2", ""))
         if not first:
-            raise ConfigError(f"{where} has no reads; fill in the column reads, or give a table of counts as counts.table")
+            advice = "set counts.table: sheet to read" if row.get("table") else "fill in the column reads, or give a table of counts as"
+            raise ConfigError(f"{where} has no reads; {advice} {row.get('table') or 'counts.table'}")
         if second and len(first) != len(second):
             raise ConfigError(f"{where} has {len(first)} files in reads, but {len(second)} in reads_2; their numbers must match")
         for name in first + second:
@@ -62,7 +117,7 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
     ------
     ConfigError
         If a bin is listed twice or has a reserved name, a replicate has no name or fewer than 2 or more than 64 bins, gates are out of
-        order, overlap or leave gaps, or cell counts are missing.
+        order or overlap, or cell counts are missing.
     """
     by_replicate: dict[str, list[tuple[int, Row]]] = {}
     seen: dict[str, int] = {}
@@ -89,17 +144,46 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
     return by_replicate
 
 
-def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> list[float] | None:
-    """Return the gates of a replicate from its numbered rows, one more than there are bins; None if the sheet has no gates.
+def check_dna_rna(rows: Sequence[Row], path: str | os.PathLike) -> None:
+    """Check the sample sheet of a DNA/RNA assay: ``replicate``, and the columns ``dna`` and ``rna`` with its counts.
 
     Raises
     ------
     ConfigError
-        If gates are out of order, overlap, leave gaps, or are missing between bins.
+        If there is no row, a replicate has a reserved name, or a column is listed as DNA and as RNA.
+    """
+    if not rows:
+        raise ConfigError(f"{path}: no replicate; give a row with replicate, dna and rna for each")
+    of_dna = {row["dna"] for row in rows}
+    for number, row in _numbered(rows):
+        if row["replicate"] in _RESERVED_REPLICATES:
+            raise ConfigError(f"{path}, row {number}: '{row['replicate']}' is a reserved column name; choose another")
+        if row["rna"] in of_dna:
+            raise ConfigError(f"{path}, row {number}: the column '{row['rna']}' is listed as DNA and as RNA; correct one of them")
+
+
+def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> tuple[list[float], list[int]] | None:
+    """Return the gates of a replicate from its numbered rows; None if the sheet has no gates.
+
+    Returns
+    -------
+    tuple
+        Limits of the intervals, one more than there are intervals, and for each bin the index of its interval. The other intervals are
+        gaps between bins, whose cells were not sorted.
+
+    Raises
+    ------
+    ConfigError
+        If gates are out of order, overlap, or are missing between bins.
     """
     if not any("lower" in row or "upper" in row for _, row in numbered):
         return None
-    gates = [numbered[0][1].get("lower", -math.inf)]
+    limits = [(row.get("lower", -math.inf), row.get("upper", math.inf)) for _, row in numbered]
+    if all(after[1] <= before[0] and after[0] < before[1] for before, after in itertools.pairwise(limits)):
+        raise ConfigError(
+            f"{path}: rows must go from low to high signal, but their gates go from high to low; reverse the order of the rows"
+        )
+    gates, bins = [limits[0][0]], []
     for place, (number, row) in enumerate(numbered):
         where = f"{path}, row {number}: bin '{column_of(row)}'"
         for side, open_at in (("lower", 0), ("upper", len(numbered) - 1)):
@@ -108,11 +192,15 @@ def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> li
         lower, upper = row.get("lower", -math.inf), row.get("upper", math.inf)
         if not lower < upper:
             raise ConfigError(f"{where}: lower gate {lower:g} is not below upper gate {upper:g}")
-        if lower != gates[-1]:
-            fault = "overlaps the one before" if lower < gates[-1] else "leaves a gap to the one before"
-            raise ConfigError(f"{where} ({lower:g} to {upper:g}) {fault}, which ends at {gates[-1]:g}")
-        gates.append(upper)
-    return gates
+        if lower < gates[-1]:
+            raise ConfigError(
+                f"{where} ({lower:g} to {upper:g}) overlaps the one before, which ends at {gates[-1]:g}; a cell is sorted into one bin, "
+                f"and rows go from low to high signal: let both bins end where they meet, such as in the middle, at "
+                f"{(lower + min(gates[-1], upper)) / 2:g}. Quantiles of the population are not gates: give gates in the unit of the signal"
+            )
+        gates += [lower, upper] if lower > gates[-1] else [upper]
+        bins.append(len(gates) - 2)
+    return gates, bins
 
 
 def check_simulated(rows: Sequence[Row], simulated: str, paths: dict[str, str], path: str | os.PathLike) -> None:

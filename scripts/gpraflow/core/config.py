@@ -26,12 +26,46 @@ def load(content: Mapping[str, Any]) -> dict[str, Any]:
     return schemas.validate(dict(content), schemas.load("config"), "config")
 
 
-def from_bins(content: Mapping[str, Any]) -> bool:
-    """Return whether expression is estimated from sorted bins in this run, rather than read from a table."""
+def from_counts(content: Mapping[str, Any]) -> bool:
+    """Return whether expression is estimated from counts in this run, rather than read from a table."""
     filled = [
         table.replace("{run}", content["run"]).replace("{data}", content["data"]) for table in (content["input"]["table"], EXPRESSION)
     ]
     return filled[0] == filled[1]
+
+
+def from_bins(content: Mapping[str, Any]) -> bool:
+    """Return whether expression is estimated from counts of sorted bins in this run."""
+    return from_counts(content) and content["counts"]["kind"] == "sorted_bins"
+
+
+def from_dna_rna(content: Mapping[str, Any]) -> bool:
+    """Return whether expression is estimated from counts of DNA and RNA in this run."""
+    return from_counts(content) and content["counts"]["kind"] == "dna_rna"
+
+
+def check_counts(content: Mapping[str, Any]) -> None:
+    """Check that keys of ``counts`` agree with ``counts.kind``.
+
+    Raises
+    ------
+    ConfigError
+        If DNA and RNA counts have no table or no header, or training needs bins that they do not have.
+    """
+    if not from_dna_rna(content):
+        return
+    if not content["counts"]["table"]:
+        raise ConfigError(
+            "counts.kind: dna_rna needs counts.table, a table of DNA and RNA counts per barcode or promoter; "
+            "count barcodes with a program such as MPRAsnakeflow (config/mprasnakeflow.yaml)"
+        )
+    if not content["counts"]["header"]:
+        raise ConfigError(
+            "counts.header: false needs sorted bins, but counts.kind is dna_rna, whose sample sheet names columns; "
+            "add a first row with the names of columns to counts.table"
+        )
+    if content["training"]["loss"] == "bins":
+        raise ConfigError("training.loss: bins needs sorted bins, but counts.kind is dna_rna; set training.loss: mse")
 
 
 def from_reads(content: Mapping[str, Any]) -> bool:
@@ -43,6 +77,8 @@ def input_unit(content: Mapping[str, Any]) -> str:
     """Return the unit of expression as it is estimated or read: that of ``plots.unit``, or what the input is."""
     if content["plots"]["unit"] != "auto":
         return content["plots"]["unit"]
+    if from_dna_rna(content):
+        return "log2(RNA/DNA)"
     return {"bin": "bin units", "gate": "units of the gates"}[content["counts"]["scale"]] if from_bins(content) else "units of the table"
 
 
@@ -72,7 +108,7 @@ def check_transform(content: Mapping[str, Any]) -> None:
         )
     if name == "none":
         return
-    if content["training"]["loss"] == "bins" and content["training"]["bin_labels"] == "normal":
+    if content["training"]["loss"] in ("bins", "measurement_process") and content["training"]["bin_labels"] == "normal":
         raise ConfigError(f"training.bin_labels: normal needs expression in bins, but input.transform is {name}; set training.loss: mse")
     if content["evaluation"]["dream"]["dataset"]:
         raise ConfigError(f"input.transform: {name} changes the labels that evaluation.dream scores; set input.transform: none")
@@ -191,6 +227,20 @@ def choose_explained(requested: str, scored: Sequence[str]) -> str:
             f"explain.dataset: '{requested}' is not scored{nearest(requested, scored)} (evaluation.splits and datasets are {there})"
         )
     return requested
+
+
+def check_pairs(names: Sequence[str], datasets: Mapping[str, Any]) -> None:
+    """Check that the data sets of ``prediction.pairs`` are independent data sets.
+
+    Raises
+    ------
+    ConfigError
+        If one is not.
+    """
+    for name in names:
+        if name not in datasets:
+            there = ", ".join(datasets) or "none"
+            raise ConfigError(f"prediction.pairs: '{name}' is not an independent data set{nearest(name, datasets)} (known: {there})")
 
 
 def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import yaml
 
 from gpraflow.core import names, resources
 from gpraflow.core.errors import ConfigError, InputError, nearest
+from gpraflow.core.separators import separator_of
 from gpraflow.core.urls import redacted
 
 
@@ -91,6 +93,8 @@ def _message(error: jsonschema.ValidationError) -> str:
         hint = ""
         if "number" in str(types) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
             hint = f" (text in YAML); write {re.sub('[eE]', '.0e', error.instance)}"
+        if "number" in str(types) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+,\d+", error.instance):
+            hint = f"; write a decimal point: {error.instance.replace(',', '.')}"
         return f"{key}: {error.instance!r} is not of type {types}{hint}"
     return f"{key}: {error.message}" if key else error.message
 
@@ -112,8 +116,9 @@ def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> di
 
 
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
-    """Read a tab-separated sheet; each row is validated against ``schema``, and empty cells take the schema's default.
+    """Read a sheet; each row is validated against ``schema``, and empty cells take the schema's default.
 
+    The sheet is tab-separated, or CSV with commas or semicolons if its name ends in .csv.
     Values of the first required column, which names rows, must be unique, or unique within each value of the column ``x-unique-within``.
 
     Raises
@@ -125,10 +130,15 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     """
     if not Path(path).is_file():
         raise ConfigError(f"{path}: this file does not exist")
-    with open(path, encoding="utf-8-sig", newline="") as handle:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not UTF-8 text; save the sheet as tab-separated text (.tsv) or as CSV UTF-8 (.csv)") from None
+    with io.StringIO(text, newline="") as handle:
         lines = [(number, line) for number, line in enumerate(handle, start=1) if not line.startswith("#")]
-        reader = csv.DictReader((line for _, line in lines), delimiter="\t", restkey="")
         known, renamed = schema["properties"], schema.get("x-renamed", {})
+        separator = separator_of(path, lines[0][1] if lines else "", known)
+        reader = csv.DictReader((line for _, line in lines), delimiter=separator, restkey="")
         for column in reader.fieldnames or []:
             if column in renamed:
                 raise ConfigError(f"{path}: the column '{column}' was renamed to '{renamed[column]}' in version 0.2")

@@ -1,6 +1,7 @@
 """Columns of a user's table: select them, parse numbers, and validate sequences."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from gpraflow.formats.promoters import REQUIRED
 from gpraflow.formats.text import ROW, read_blocks
 from gpraflow.sequences.scaffold import ALPHABET
 
+_MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none")  # cells without a value, in lower case
 SEVERAL_NAMES = "sequences with several names, the first kept"
 _AMBIGUOUS = "RYSWKMBDHV"  # IUPAC codes for several possible bases
 _AMINO_ACIDS = "EFILPQ"  # amino-acid letters that are not IUPAC base codes
@@ -55,15 +57,6 @@ def read_columns(
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
 
 
-def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike) -> pl.DataFrame:
-    """Return a block of `read_columns` with a role's column as int64; `InputError` for empty, negative or non-integer cells."""
-    if rows.schema[role].is_integer() or rows.schema[role] == pl.String:  # fast path for the usual column types, without parsing each cell
-        numbers = rows[role].cast(pl.Int64, strict=False)
-        if not numbers.null_count() and numbers.min() >= 0 and numbers.max() <= 2**53:  # type: ignore[operator]
-            return rows.with_columns(numbers)
-    return parse_numbers(rows, role, pl.Int64, path)
-
-
 def resolve_columns(
     columns: Mapping[str, str | int],
     names: list[str],
@@ -92,30 +85,37 @@ def resolve_columns(
                 raise ConfigError(f"{path}: no column number {column} for {role}; the first row has {len(names)} columns")
             resolved[role] = names[column - 1]
         elif not header:
-            key = f"input.header is false, so {section}.columns.{role}" if section else f"without a header --{role}-column"
+            key = f"{section}.header is false, so {section}.columns.{role}" if section else f"without a header --{role}-column"
             raise ConfigError(f"{path}: {key} must be a number from 1, not '{column}'")
         elif column not in names:
-            other = {";": "semicolons", "\t": "tabs", ",": "commas"}
-            if len(names) == 1 and (odd := next((sign for sign in other if sign in names[0]), None)):
-                raise ConfigError(
-                    f"{path}, row 1: one column '{names[0]}', cells seem to be separated by {other[odd]}; "
-                    ".csv files use commas, .tsv files tabs: rename or convert the file"
-                )
             advice = f"give --{role}-column, or --no-header if there is no header"
             if section is None:
                 advice = f"the first row must name the columns {', '.join(map(str, columns.values()))}"
             elif section:
-                advice = f"set {section}.columns.{role}, or input.header: false if there is no header"
-            raise ConfigError(
-                f"{path}, row 1: no column '{column}' for {role}{nearest(column, names)} (the file has {', '.join(names[:12])}"
-                f"{', ...' if len(names) > 12 else ''}); {advice}"
-            )
+                advice = f"set {section}.columns.{role} to a column's name or its number, or {section}.header: false if there is no header"
+            advice = _other_separator(names, section) or advice
+            raise ConfigError(f"{path}, row 1: no column '{column}' for {role}{nearest(column, names)} ({listed(names)}); {advice}")
         else:
             resolved[role] = column
     for role in required:
         if role not in resolved:
-            raise ConfigError(f"{path}: {section}.columns.{role} must name a column")
+            raise ConfigError(f"{path}: {section}.columns.{role} must name a column or give its number, from 1 ({listed(names)})")
     return resolved
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return "the file has ..." with the names of up to 12 columns, for messages."""
+    return f"the file has {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
+
+
+def _other_separator(names: Sequence[str], section: str | None) -> str:
+    """Return advice if a column name holds another separator than that of the file; else an empty string."""
+    signs = {";": "semicolon", "\t": "tab", ",": "comma"}
+    for name in names:
+        if sign := next((sign for sign in signs if sign in name), None):
+            advice = f"set input.separator: {signs[sign]}, or " if section == "input" else ""
+            return f"cells seem to be separated by {signs[sign]}s: {advice}convert the file"
+    return ""
 
 
 # Checking
@@ -127,17 +127,70 @@ def first_row(rows: pl.DataFrame, bad: pl.Expr) -> tuple[int, dict[str, Any], in
     return (wrong["row"][0], wrong.row(0, named=True), wrong.height) if wrong.height else None
 
 
-def parse_numbers(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: bool = True, empty_allowed: bool = False) -> pl.DataFrame:
+def missing_cells(text: pl.Expr) -> pl.Expr:
+    """Return whether cells, as text without outer blanks, hold no value: empty, NA, NaN and the like."""
+    return text.is_null() | text.str.to_lowercase().is_in(_MISSING)
+
+
+def parse_numbers(
+    rows: pl.DataFrame,
+    role: str,
+    dtype: Any,
+    path: Any,
+    header: bool = True,
+    empty_allowed: bool = False,
+    decimal: str = ".",
+    section: str = "input",
+) -> pl.DataFrame:
+    """Return a block with the column of a role as numbers; cells without a value (`missing_cells`) become null.
+
+    Parameters
+    ----------
+    rows
+        Block with ``row`` and the column ``role``.
+    role
+        Column to parse; whole numbers if ``dtype`` is `polars.Int64`, at least 0 for ``expression_sd`` and ``weight``.
+    dtype
+        Type of the result.
+    path
+        For error messages.
+    header
+        True if the table has a header.
+    empty_allowed
+        True to accept cells without a value.
+    decimal
+        Decimal sign of text: ``.`` or ``,``.
+    section
+        Section of the config, for error messages.
+
+    Raises
+    ------
+    InputError
+        With the first row whose cell is not such a number, and advice.
+    """
     text = pl.col(role).cast(pl.String).str.strip_chars()
-    text = pl.when(text == "").then(None).otherwise(text)
-    rows = rows.with_columns(text.alias("_text")).with_columns(pl.col("_text").cast(pl.Float64, strict=False).alias("_value"))
-    if not empty_allowed and (hit := first_row(rows, pl.col("_text").is_null())):
-        row, _, count = hit
-        raise InputError(f"{path}, row {row}: {role} is empty{and_more(count)}; give a number or delete the row")
-    if hit := first_row(rows, pl.col("_text").is_not_null() & pl.col("_value").is_null()):
+    number = text
+    if decimal == "," and rows.schema[role] == pl.String:  # a point would be a separator of thousands
+        number = pl.when(~text.str.contains(".", literal=True)).then(text.str.replace(",", ".", literal=True))
+    rows = rows.with_columns(text.alias("_text"), (~missing_cells(text)).alias("_there"))
+    rows = rows.with_columns(pl.when("_there").then(number).cast(pl.Float64, strict=False).alias("_value"))
+    if not empty_allowed and (hit := first_row(rows, ~pl.col("_there"))):
         row, cells, count = hit
-        hint = "; this looks like a header: set input.header: true" if row == 1 and not header else "; give a number with a decimal point"
-        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' is not a number{and_more(count)}{hint}")
+        raise InputError(
+            f"{path}, row {row}: {role} is {cells['_text'] or 'empty'}{and_more(count)}; give a number, delete the row, or set "
+            f"{section}.missing: drop to leave out rows without a value"
+        )
+    if hit := first_row(rows, pl.col("_there") & pl.col("_value").is_null()):
+        row, cells, count = hit
+        if row == 1 and not header:
+            hint = f"this looks like a header: set {section}.header: true"
+        elif decimal == ",":
+            hint = "give a number with a decimal comma, or set input.decimal: '.'"
+        elif re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", cells["_text"]):
+            hint = "give a number with a decimal point, or set input.decimal: ',' if the table has decimal commas"
+        else:
+            hint = "give a number with a decimal point"
+        raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' is not a number{and_more(count)}; {hint}")
     if hit := first_row(rows, ~pl.col("_value").cast(pl.Float32).is_finite()):  # as stored: float32
         row, cells, count = hit
         raise InputError(
@@ -149,7 +202,7 @@ def parse_numbers(rows: pl.DataFrame, role: str, dtype: Any, path: Any, header: 
     if role in ("expression_sd", "weight") and (hit := first_row(rows, pl.col("_value") < 0)):
         row, cells, _ = hit
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must not be negative")
-    return rows.with_columns(pl.col("_value").cast(dtype).alias(role)).drop("_text", "_value")
+    return rows.with_columns(pl.col("_value").cast(dtype).alias(role)).drop("_text", "_there", "_value")
 
 
 def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) -> pl.DataFrame:
@@ -164,9 +217,12 @@ def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) ->
 
 
 def check_sequences(
-    rows: pl.DataFrame, path: Any, ledger: Ledger, unit: str = "row", ambiguous: Literal["error", "n"] = "error"
+    rows: pl.DataFrame, path: Any, ledger: Ledger, unit: str = "row", ambiguous: Literal["error", "n"] = "error", key: str = ""
 ) -> pl.DataFrame:
-    """Validate sequences and convert them to upper case. ``unit`` is the word for a row in error messages."""
+    """Validate sequences and convert them to upper case.
+
+    ``unit`` is the word for a row in error messages, ``key`` the config key that decides ``ambiguous``, if there is one.
+    """
 
     def where(row: int, cells: dict[str, Any]) -> str:
         return f"{path}, {unit} {row}" + (f" ('{cells['name']}')" if unit == "record" else "")
@@ -201,6 +257,10 @@ def check_sequences(
         if letter == "U" and not set(sequence) - set(allowed + "U"):
             raise InputError(f"{where(row, cells)}: the sequence is RNA (U at position {at}){and_more(count)}; replace U by T")
         advice = "; only A, C, G, T and N are accepted"
+        if (sign := {";": "semicolon", "\t": "tab", ",": "comma"}.get(letter)) and key:
+            advice += f"; if {sign}s separate the cells, set input.separator: {sign}"
+        if letter in _AMBIGUOUS and key:
+            advice += f"; set {key}: n to read IUPAC codes of several bases as N"
         if set(_AMINO_ACIDS) & set(sequence) and sequence.isalpha():
             advice = "; this looks like a protein: give the promoter's DNA sequence, of A, C, G, T and N"
         raise InputError(f"{where(row, cells)}: letter '{letter}' at position {at} of '{_shown(sequence)}'{and_more(count)}{advice}")

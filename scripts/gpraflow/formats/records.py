@@ -13,10 +13,11 @@ from Bio.SeqIO.FastaIO import SimpleFastaParser
 from gpraflow.core.errors import InputError, and_more
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats.columns import check_sequences, first_row, resolve_columns, select_columns
-from gpraflow.formats.text import FORMAT_OF_SUFFIX, STDIN, decompressed, parquet_blocks, require_file, split_lines, suffix_of, text_blocks
+from gpraflow.formats.text import FORMAT_OF_SUFFIX, STDIN, decompressed, read_blocks, require_file, split_lines, suffix_of, text_blocks
 
 _FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
 _RECORD = {"row": pl.Int64, "name": pl.String, "sequence": pl.String}
+WHOLE_LINES = "records named by their whole header line, since several have the same first word"
 _RECORDS = 50_000  # FASTA records per block
 
 
@@ -34,9 +35,10 @@ def records(
     Parameters
     ----------
     path
-        FASTA, TSV, CSV (plain, .gz or .zst) or Parquet, or ``-`` for standard input (not Parquet). The format is detected from the content:
-        FASTA starts with >. The column separator of a table follows from its file extension, otherwise from its first line. The name of a
-        FASTA record is its first word.
+        FASTA, TSV, CSV (plain, .gz or .zst), .xlsx or Parquet, or ``-`` for standard input (text only). The format is detected from the
+        content: FASTA starts with >. The column separator of a table follows from its file extension, otherwise from its first line. The
+        name of a FASTA record is its first word, or its whole header line if that tells records of the file apart that have the same
+        first word (from standard input: among the first 50,000).
     ledger
         Records input rows and changes to sequences.
     columns
@@ -64,7 +66,7 @@ def records(
     fasta = start.startswith(b">")
     blocks: Iterable[pl.DataFrame]
     if fasta:
-        blocks = _fasta_blocks(stream, named, designs)
+        blocks = _fasta_blocks(stream, named, ledger, designs)
     elif suffix_of(path) in _FASTA_SUFFIXES:
         raise InputError(f"{named}: no FASTA record found (a line that starts with > before each sequence)")
     elif not start:
@@ -73,11 +75,11 @@ def records(
         roles = columns or {"sequence": "sequence", "name": "name" if designs else "auto"}
         section = None if designs else ""  # of the config, for messages
         kind = FORMAT_OF_SUFFIX.get(suffix_of(path)) or ("tsv" if b"\t" in start.partition(b"\n")[0] else "csv")
-        if start.startswith(b"PAR1"):
+        if start.startswith((b"PAR1", b"PK\x03\x04")):
+            kind, title = ("parquet", "Parquet") if start.startswith(b"PAR1") else ("xlsx", ".xlsx")
             if str(path) == STDIN:
-                raise InputError("standard input: Parquet cannot be read from a pipe; give the file's name")
-            kind = "parquet"
-        raw_blocks = parquet_blocks(path) if kind == "parquet" else text_blocks(stream, kind, header, named)
+                raise InputError(f"standard input: {title} cannot be read from a pipe; give the file's name")
+        raw_blocks = read_blocks(path, kind, header) if kind in ("parquet", "xlsx") else text_blocks(stream, kind, header, named)
         blocks = (
             select_columns(rows, resolve_columns(roles, names, header, named, section, ("sequence",)), named) for rows, names in raw_blocks
         )
@@ -134,10 +136,24 @@ def regroup(blocks: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]
         yield left
 
 
-def _fasta_blocks(stream: Iterable[bytes], path: Path, whole_lines: bool) -> Iterator[pl.DataFrame]:
-    """Yield ``row`` (number of the record, from 1), ``name`` (its first word) and ``sequence``.
+def _first_words_repeat(titles: Iterable[str]) -> bool:
+    """Return whether header lines of FASTA records differ more often than their first words do."""
+    titles, words, lines = iter(titles), [np.empty(0, np.uint64)], [np.empty(0, np.uint64)]
+    while block := [title.strip() for title in islice(titles, _RECORDS)]:
+        lines.append(pl.Series(block).hash().to_numpy())
+        words.append(pl.Series([_first_word(title) for title in block]).hash().to_numpy())
+    return len(np.unique(np.concatenate(words))) < len(np.unique(np.concatenate(lines)))
 
-    With ``whole_lines``, the name is the whole header line and ``row`` the number of that line.
+
+def _first_word(title: str) -> str:
+    return title.split(maxsplit=1)[0] if title.strip() else ""
+
+
+def _fasta_blocks(stream: Iterable[bytes], path: Path, ledger: Ledger, designs: bool) -> Iterator[pl.DataFrame]:
+    """Yield ``row`` (number of the record, from 1), ``name`` and ``sequence``.
+
+    The name is the record's first word, or the whole header line if first words repeat (`_first_words_repeat`) or with ``designs``; then
+    ``row`` is the number of that line.
     """
     headers: list[int] = []
 
@@ -147,11 +163,23 @@ def _fasta_blocks(stream: Iterable[bytes], path: Path, whole_lines: bool) -> Ite
                 headers.append(number)
             yield line
 
-    entries, first = SimpleFastaParser(lines() if whole_lines else split_lines(stream, path)), 1
+    entries, first, whole = SimpleFastaParser(lines() if designs else split_lines(stream, path)), 1, designs
+    if not designs and path.is_file():
+        whole = _first_words_repeat(line[1:] for line in split_lines(decompressed(path), path) if line.startswith(">"))
     while block := list(islice(entries, _RECORDS)):
         titles, sequences = zip(*block, strict=True)
+        if first == 1 and not path.is_file():
+            whole = designs or _first_words_repeat(titles)
+        if whole and not designs:
+            ledger.note(WHOLE_LINES, len(block))
         last = first + len(block)
-        names = [title.strip() if whole_lines else title.split(maxsplit=1)[0] if title.strip() else "" for title in titles]
-        numbers = headers[first - 1 : last - 1] if whole_lines else range(first, last)
+        names = [title.strip() if whole else _first_word(title) for title in titles]
+        for number, (title, sequence) in enumerate(block, start=first):
+            if not sequence and "\t" in title.strip():
+                raise InputError(
+                    f"{path}, record {number} ('{_first_word(title)}'): the sequence stands behind a tab in the header line; give it a "
+                    "line of its own, such as with tr '\\t' '\\n' < FILE > NEW"
+                )
+        numbers = headers[first - 1 : last - 1] if designs else range(first, last)
         yield pl.DataFrame({"row": numbers, "name": names, "sequence": sequences}, schema=_RECORD)
         first = last

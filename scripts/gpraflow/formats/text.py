@@ -1,13 +1,15 @@
-"""Read and write tables as text or Parquet in blocks: compression, separators, line numbers."""
+"""Read and write tables as text or Parquet in blocks, and read .xlsx: compression, separators, line numbers."""
 
 import csv
 import gzip
 import io
 import os
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,10 @@ from gpraflow.core import files
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 
 SEPARATORS = {"tsv": "\t", "csv": ","}
-FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+_NAMED_SEPARATORS = {"tab": "\t", "semicolon": ";", "comma": ","}
+FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".xlsx": "xlsx"}
 STDIN = "-"  # as a path: standard input or standard output
+_QUOTED_CELL = re.compile(rb'(^|\t)"[^\t\n]*"(\t|$)', re.MULTILINE)  # in the first lines of a TSV: quotes are taken off, as of CSV
 _BLOCK = 16 << 20
 _PARQUET_ROWS = 200_000
 ROW = "\0row"  # a column name that no file contains
@@ -55,6 +59,8 @@ def writing(path: str | os.PathLike) -> Iterator[Callable[[pl.DataFrame], None]]
     """
     path, first = Path(path), True
     kind = "tsv" if str(path) == STDIN else _format(path, "auto", "use .tsv, .csv or .parquet")
+    if kind == "xlsx":
+        raise ConfigError(f"{path}: .xlsx files can be read but not written; use .tsv, .csv or .parquet")
     if path.suffix == ".zst":
         raise ConfigError(f"{path}: .zst files can be read but not written; use .gz")
 
@@ -101,6 +107,8 @@ def suffix_of(path: Path) -> str:
 def _format(path: Path, file_format: str, advice: str = "set input.format to tsv, csv or parquet") -> str:
     if file_format != "auto":
         return file_format
+    if suffix_of(path) in (".xls", ".xlsb", ".xlsm", ".ods"):
+        raise ConfigError(f"{path}: {suffix_of(path)} files cannot be read; save the table as .xlsx, or as CSV UTF-8 (.csv)")
     if suffix_of(path) not in FORMAT_OF_SUFFIX:
         raise ConfigError(f"{path}: the file extension does not show the format; {advice}")
     return FORMAT_OF_SUFFIX[suffix_of(path)]
@@ -131,26 +139,101 @@ def split_lines(stream: Iterable[bytes], path: Path) -> Iterator[str]:
         yield left.decode("utf-8", errors="replace")
 
 
-def read_blocks(path: str | os.PathLike, file_format: str, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
-    """Yield (block, column names); blocks hold strings (Parquet: native types) and the column `_ROW`."""
+def read_blocks(
+    path: str | os.PathLike, file_format: str, header: bool, separator: str = "auto"
+) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """Yield (block, column names); blocks hold strings (Parquet: native types) and the column `ROW`. Parameters as of `text_blocks`."""
     path = Path(path)
     require_file(path)
     kind = _format(path, file_format)
-    yield from parquet_blocks(path) if kind == "parquet" else text_blocks(decompressed(path), kind, header, path)
+    if kind == "parquet":
+        yield from parquet_blocks(path)
+    elif kind == "xlsx":
+        yield from excel_blocks(path, header)
+    else:
+        yield from text_blocks(decompressed(path), kind, header, path, separator)
 
 
-def text_blocks(stream: Iterable[bytes], kind: str, header: bool, path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
-    names: list[str] = []
-    for first, text in _lines(stream, path):
-        if not names:
-            head, _, rest = text.partition(b"\n")
-            names = _names(head, SEPARATORS[kind], header, path)
-            if header:
-                first, text = first + 1, rest
-        if text:
-            yield _parse(text, first, names, SEPARATORS[kind], path), names
-    if not names:
+def text_blocks(
+    stream: Iterable[bytes], kind: str, header: bool, path: Path, separator: str = "auto"
+) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """Yield (block, column names) of a text table, as `read_blocks`.
+
+    Lines that start with ``#`` before the table are skipped, but counted in row numbers. A column without a name is called ``column N``.
+    If the header has one cell less than the rows, as R writes tables, the first column holds the row names and is called ``row.names``.
+
+    Parameters
+    ----------
+    stream
+        Content of the file.
+    kind
+        ``tsv`` or ``csv``.
+    header
+        True if the first row holds column names.
+    path
+        For error messages.
+    separator
+        ``tab``, ``comma``, ``semicolon``, or ``auto``: that of ``kind`` if the first row has it, else the one that it has.
+    """
+    blocks = _lines(stream, path)
+    first, text, comment = _without_comments(blocks)
+    if not text:
         raise InputError(f"{path}: the file is empty")
+    sign = _separator(text.partition(b"\n")[0], kind, separator)
+    sample = b"\n".join(text.split(b"\n", 3)[:3])
+    top = [_cells(line, sign, row, path) for row, line in enumerate(sample.split(b"\n"), start=first) if line]
+    if header and _is_header(commented := _cells(comment.lstrip(b"# ").decode(errors="replace").encode(), sign, first, path), top[0]):
+        names = _names(commented, top, first - 1, path)
+    elif header:
+        names = _names(top[0], top[1:], first, path)
+        first, text = first + 1, text.partition(b"\n")[2]
+    else:
+        names = [str(number) for number in range(1, len(top[0]) + 1)]
+    quoted = sign != "\t" or bool(_QUOTED_CELL.search(sample))
+    for number, block in chain([(first, text)], blocks):
+        if block:
+            yield _parse(block, number, names, sign, quoted, path), names
+
+
+def _without_comments(blocks: Iterator[tuple[int, bytes]]) -> tuple[int, bytes, bytes]:
+    """Return the number of the first line that is no comment, the text from there, and the last comment line before it.
+
+    The text has at least three lines, if there are so many.
+    """
+    first, text, comment = 1, b"", b""
+    for number, block in blocks:
+        first, text = (first, text + block) if text else (number, block)
+        while text.startswith(b"#"):
+            comment, _, text = text.partition(b"\n")
+            first += 1
+        if text.count(b"\n") > 2:
+            break
+    return first, text, comment
+
+
+def _separator(line: bytes, kind: str, separator: str) -> str:
+    if separator != "auto":
+        return _NAMED_SEPARATORS[separator]
+    bare = re.sub('"[^"]*"', "", line.decode("utf-8", errors="replace"))
+    return next((sign for sign in [SEPARATORS[kind], *_NAMED_SEPARATORS.values()] if sign in bare), SEPARATORS[kind])
+
+
+def _cells(line: bytes, separator: str, row: int, path: Path) -> list[str]:
+    """Return the cells of one of the first lines, without quotes."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([line.decode("utf-8")], delimiter=separator), [])]
+    except csv.Error:
+        raise InputError(f"{path}, row {row}: {_OLD_MAC}") from None
+    except UnicodeDecodeError:
+        advice = "is this a plain TSV or CSV file?"
+        if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+            advice = "this is UTF-16, which Excel calls Unicode text; save the table as CSV UTF-8"
+        raise InputError(f"{path}, row {row}: not UTF-8 text; {advice}") from None
+
+
+def _is_header(comment: list[str], cells: list[str]) -> bool:
+    """Return whether a comment line holds the column names: it has as many cells as the line that follows, and that has numbers."""
+    return len(comment) == len(cells) > 1 and any(re.fullmatch(r"[-+]?[\d.,]+([eE][-+]?\d+)?", cell) for cell in cells)
 
 
 def parquet_blocks(path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
@@ -164,18 +247,58 @@ def parquet_blocks(path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
         raise InputError(f"{path}: not a readable Parquet file ({error})") from error
 
 
-def _names(head: bytes, separator: str, header: bool, path: Path) -> list[str]:
+def excel_blocks(path: Path, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
+    """Yield the only sheet of an .xlsx file as one (block, column names), as `read_blocks`; `ROW` is the row in the spreadsheet.
+
+    Empty rows and comments (``#``) before the table are skipped.
+    """
     try:
-        cells = [cell.strip() for cell in next(csv.reader([head.decode("utf-8")], delimiter=separator), [])]
-    except csv.Error:
-        raise InputError(f"{path}, row 1: {_OLD_MAC}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}, row 1: not UTF-8 text; is this a plain {'TSV' if separator == chr(9) else 'CSV'} file?") from None
-    if not header:
-        return [str(number) for number in range(1, len(cells) + 1)]
+        import fastexcel
+    except ImportError:
+        raise ConfigError(f"{path}: .xlsx files need the package fastexcel; install it, or save the table as CSV UTF-8 (.csv)") from None
+    try:
+        book = fastexcel.read_excel(path)
+        sheets = {name: book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars() for name in book.sheet_names}
+    except fastexcel.FastExcelError as error:
+        raise InputError(f"{path}: not a readable .xlsx file ({str(error).splitlines()[0]}); save the table as CSV UTF-8 (.csv)") from error
+    filled = [name for name, cells in sheets.items() if cells.height]
+    if len(filled) > 1:
+        raise InputError(
+            f"{path}: the file has {len(filled)} sheets ({', '.join(filled)}), and only one can be read: save that of the table in "
+            "a file of its own, or as CSV UTF-8 (.csv)"
+        )
+    if not filled:
+        raise InputError(f"{path}: the file is empty")
+    cells = sheets[filled[0]]
+    cells.columns = [str(number) for number in range(1, cells.width + 1)]
+    cells = cells.with_columns(pl.all().str.strip_chars().replace("", None), pl.int_range(1, cells.height + 1, dtype=pl.Int64).alias(ROW))
+    some = pl.any_horizontal(pl.exclude(ROW).is_not_null())
+    skipped = (~some | pl.col("1").str.starts_with("#").fill_null(False)).cum_min()
+    cells = cells.filter(~skipped)
+    last = cells.filter(some)[ROW].max()
+    cells = cells.filter(pl.col(ROW) <= (last or 0))
+    if not cells.height:
+        raise InputError(f"{path}: the file is empty")
+    if (empty := cells.filter(~some)).height:
+        raise InputError(f"{path}, row {empty[ROW][0]}: the line is empty; delete it")
+    cells = cells.select(ROW, *[column.name for column in cells.drop(ROW) if column.null_count() < cells.height])
+    names = [name for name in cells.columns if name != ROW]
+    if header:
+        names = _names([cell or "" for cell in cells.row(0)[1:]], [], cells[ROW][0], path)
+        cells = cells[1:]
+    cells.columns = [ROW, *names]
+    if cells.height:
+        yield cells, names
+
+
+def _names(cells: list[str], rows: list[list[str]], row: int, path: Path) -> list[str]:
+    """Return column names from the cells of the header and of the first rows."""
+    if rows and all(len(each) == len(cells) + 1 and each[-1] for each in rows):
+        cells = ["row.names", *cells]  # as R's write.table
+    cells = [cell or f"column {number}" for number, cell in enumerate(cells, start=1)]
     for cell in cells:
         if cells.count(cell) > 1:
-            raise InputError(f"{path}, row 1: the column '{cell}' occurs {cells.count(cell)} times; column names must be unique")
+            raise InputError(f"{path}, row {row}: the column '{cell}' occurs {cells.count(cell)} times; column names must be unique")
     return cells
 
 
@@ -245,18 +368,19 @@ def _refuse_empty_line(text: bytes, number: int, path: Path) -> None:
         raise InputError(f"{path}, row {row}: the line is empty; delete it")
 
 
-def _parse(text: bytes, first: int, names: list[str], separator: str, path: Path) -> pl.DataFrame:
-    _check_cells(text, first, len(names), separator, path)
+def _parse(text: bytes, first: int, names: list[str], separator: str, quoted: bool, path: Path) -> pl.DataFrame:
+    quoted = quoted and b'"' in text
+    _check_cells(text, first, len(names), separator, quoted, path)
     try:
         rows = pl.read_csv(
             io.BytesIO(text),
             has_header=False,
             separator=separator,
-            quote_char='"' if separator == "," else None,
+            quote_char='"' if quoted else None,
             schema=dict.fromkeys(names, pl.String),
         )
     except pl.exceptions.PolarsError as error:
-        _check_cells(text, first, len(names), separator, path, thorough=True)
+        _check_cells(text, first, len(names), separator, quoted, path, thorough=True)
         raise InputError(f"{path}, rows from {first}: cannot be read as a table ({error})") from error
     lines = text.count(b"\n")
     if rows.height != lines:
@@ -264,12 +388,11 @@ def _parse(text: bytes, first: int, names: list[str], separator: str, path: Path
     return rows.with_columns(pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(ROW))
 
 
-def _check_cells(text: bytes, first: int, expected: int, separator: str, path: Path, thorough: bool = False) -> None:
+def _check_cells(text: bytes, first: int, expected: int, separator: str, quoted: bool, path: Path, thorough: bool = False) -> None:
     """Raise an error for rows with too many or too few cells; Polars would pad short rows with null."""
-    quoted = separator == "," and b'"' in text
     if not quoted and not thorough and text.count(separator.encode()) == text.count(b"\n") * (expected - 1):
         return  # a short row can be masked by a long one here, but Polars rejects the long one
     for number, line in enumerate(text.decode(errors="replace").removesuffix("\n").split("\n"), start=first):
-        cells = len(next(csv.reader([line]))) if quoted else line.count(separator) + 1
+        cells = len(next(csv.reader([line], delimiter=separator))) if quoted else line.count(separator) + 1
         if cells != expected:
             raise InputError(f"{path}, row {number}: {cells} cells, expected {expected}")

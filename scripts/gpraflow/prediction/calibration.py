@@ -11,17 +11,19 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
-from scipy import optimize
 
 from gpraflow.core import files
 from gpraflow.core.errors import InputError
 from gpraflow.formats.transform import NONE, Transform, of_content
+from gpraflow.prediction import conformal
+from gpraflow.prediction import effects as of_pairs
+from gpraflow.prediction.conformal import LEVELS
 from gpraflow.sequences.scaffold import BASES, PADDING, Scaffold, Side, tokenize
 
 FILE = "calibration.json"
-LEVELS = (0.5, 0.8, 0.9, 0.95)  # calibrated levels; predictions get intervals of the last one
 COVERAGE = {"dataset": pl.String, "level": pl.Float64, "n": pl.Int64, "inside": pl.Float64, "low": pl.Float64, "high": pl.Float64}
 UNUSUAL = 0.001  # fraction of training promoters that each criterion classifies as out of distribution
+PAIRS, INDEPENDENT = "pairs", "independent"  # what the interval of an effect rests on
 _KMER = 3
 _SAMPLED = 200_000  # training promoters, evenly spaced, that define the training distribution
 _CHUNK = 16_384  # promoters whose k-mers are counted at a time
@@ -48,7 +50,8 @@ class Calibration:
         Number of validation promoters used for intervals.
     spread_factor, model_variance, read_variance
         The variance of a residual with n reads is ``spread_factor spread^2 + model_variance + read_variance / n``, in squared units of
-        expression; spread is the standard deviation between ensemble members.
+        expression; spread is the standard deviation between ensemble members. With ``levels``, ``model_variance`` is the mean over the
+        validation promoters.
     quantiles
         Half-width of the interval in standard deviations, for each of `LEVELS`; .67, 1.28, 1.64 and 1.96 for normal residuals. None if
         there are too few validation promoters.
@@ -56,6 +59,11 @@ class Calibration:
         Median reads of the validation promoters; None if unknown.
     transform
         Transform of expression in training. The model, its intervals and all values above are in transformed units.
+    levels, level_variances, level_quantiles
+        Predicted expression, ascending, and the model variance and the quantiles (one row for each of `LEVELS`) there; linear between and
+        constant beyond. Empty if there were fewer than 200 validation promoters, and in calibrations of version 0.2.0 and before.
+    effects
+        Calibration of variant effects; None if there were too few pairs of similar promoters.
     """
 
     model_sha256: str
@@ -75,17 +83,35 @@ class Calibration:
     quantiles: tuple[float | None, ...]
     reads: float | None
     transform: Transform = NONE
+    levels: tuple[float, ...] = ()
+    level_variances: tuple[float, ...] = ()
+    level_quantiles: tuple[tuple[float, ...], ...] = ()
+    effects: of_pairs.Effects | None = None
 
     @property
     def quantile(self) -> float | None:
-        """Half-width of 95 % intervals in standard deviations."""
+        """Half-width of 95 % intervals in standard deviations, on average over levels of expression."""
         return self.quantiles[-1]
 
-    def half_width(self, spread: np.ndarray, reads: np.ndarray | float | None = None) -> np.ndarray:
+    def quantiles_at(self, predicted: np.ndarray) -> np.ndarray:
+        """Return the half-widths in standard deviations at predicted expression, ``(LEVELS, promoters)``; NaN where there are none."""
+        if not self.levels:
+            return np.repeat(np.array(self.quantiles, np.float64)[:, None], len(predicted), axis=1)
+        return np.array(self.level_quantiles) @ conformal.weights(predicted, self.levels)
+
+    def model_variance_at(self, predicted: np.ndarray) -> np.ndarray:
+        """Return the variance of the model's error at predicted expression, ``(promoters,)``."""
+        if not self.levels:
+            return np.full(len(predicted), self.model_variance)
+        return np.array(self.level_variances) @ conformal.weights(predicted, self.levels)
+
+    def half_width(self, predicted: np.ndarray, spread: np.ndarray, reads: np.ndarray | float | None = None) -> np.ndarray:
         """Return the half-width of the 95 % interval of a measurement.
 
         Parameters
         ----------
+        predicted
+            ``(promoters,)`` predicted expression.
         spread
             ``(promoters,)`` standard deviation between ensemble members, 0 for a single model.
         reads
@@ -100,20 +126,38 @@ class Calibration:
         depth = np.asarray(usual if reads is None else reads, np.float64)
         depth = np.where(np.isnan(depth), usual, depth)
         noise = np.zeros_like(depth) if self.reads is None else self.read_variance / np.maximum(depth, 1)
-        return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + self.model_variance + noise)
+        variance = self.spread_factor * np.square(spread, dtype=np.float64) + self.model_variance_at(predicted) + noise
+        return self.quantiles_at(predicted)[-1] * np.sqrt(variance)
 
-    def half_width_of_effect(self, spread: np.ndarray) -> np.ndarray:
-        """Return the half-width of the 95 % interval of the true difference between two promoters.
-
-        Assumes independent errors of the two predictions and unlimited reads. For variants of the same promoter, whose errors are
-        correlated, the interval is conservative (too wide).
+    def half_width_of_effect(
+        self, ref: np.ndarray, alt: np.ndarray, spread: np.ndarray, edits: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the half-width of the 95 % interval of the difference between two promoters, and what it rests on.
 
         Parameters
         ----------
+        ref, alt
+            ``(pairs,)`` predicted expression.
         spread
             ``(pairs,)`` standard deviation of the difference between ensemble members, 0 for a single model.
+        edits
+            ``(pairs,)`` edits between the two promoters.
+
+        Returns
+        -------
+        tuple of numpy.ndarray
+            ``(pairs,)`` float64, then strings: ``pairs`` for intervals of the measured difference, calibrated on pairs of similar promoters
+            (`effects.Effects`); ``independent`` for intervals of the true difference that take the errors of both predictions as
+            independent: without such pairs, and for more edits than they have if this interval is narrower. It is conservative (too wide)
+            for similar promoters.
         """
-        return (self.quantile or np.nan) * np.sqrt(self.spread_factor * np.square(spread, dtype=np.float64) + 2 * self.model_variance)
+        variance = self.spread_factor * np.square(spread, dtype=np.float64) + self.model_variance_at(ref) + self.model_variance_at(alt)
+        independent = (self.quantile or np.nan) * np.sqrt(variance)
+        if self.effects is None:
+            return independent, np.full(len(ref), INDEPENDENT)
+        calibrated = self.effects.half_width(alt - ref, spread, edits)
+        beyond = (edits > self.effects.edits[1]) & (independent < calibrated)
+        return np.where(beyond, independent, calibrated), np.where(beyond, INDEPENDENT, PAIRS)
 
     def out_of_distribution(self, lengths: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         """Return why promoters lie outside the training distribution: ``length``, ``unknown bases``, ``composition``, or several (commas).
@@ -185,15 +229,17 @@ def fit(
     length: int,
     keep: Side,
     pad: Side,
+    differences: pl.DataFrame,
     transform: Transform = NONE,
 ) -> Calibration:
     """Calibrate prediction intervals on validation promoters, and describe the training distribution.
 
-    Residuals r = measured - predicted are modelled with the variance
-    ``spread_factor spread^2 + model_variance + read_variance / n_reads``, where spread is that between ensemble members; the three
-    parameters maximise the likelihood of normal residuals. Intervals do not rely on normality: for a level such as .95, their half-width is
-    the value of rank ``ceil(.95 (n + 1))`` among the n sorted ``|r| / sd``, which guarantees this coverage for exchangeable promoters
-    (split conformal prediction; Lei et al. 2018, doi:10.1080/01621459.2017.1307116).
+    Residuals r = measured - predicted are modelled with the variance ``spread_factor spread^2 + v(predicted) + read_variance / n_reads``,
+    where spread is that between ensemble members and v is linear between up to 8 levels of predicted expression. The parameters maximise
+    the likelihood of normal residuals. Intervals do not rely on normality: at each level, their half-widths are conformal quantiles
+    (`conformal.quantiles`) of ``|r| / sd`` among the validation promoters with the nearest predictions (`conformal.windows`), where sd is
+    from a fit to other promoters (`conformal.scores`, five folds). With fewer than 200 validation promoters, v and the quantiles are
+    constants.
 
     Parameters
     ----------
@@ -207,8 +253,10 @@ def fit(
         As used to process the library.
     length, keep, pad
         The model's input window.
+    differences
+        Differences of pairs of similar promoters (`pairs.differences`), on which variant effects are calibrated (`effects.fit`).
     transform
-        Transform of expression in ``train`` and ``validation``.
+        Transform of expression in ``train``, ``validation`` and ``differences``.
     """
     rows = train.select(pl.len()).collect().item()
     sequences = train.select("sequence").gather_every(max(1, -(-rows // _SAMPLED))).collect()["sequence"]
@@ -219,16 +267,6 @@ def fit(
     shares = total / total.sum()
     ends = np.quantile(lengths, [UNUSUAL / 2, 1 - UNUSUAL / 2], method="inverted_cdf")
 
-    residual = (validation["expression"] - validation["predicted"]).to_numpy().astype(np.float64)
-    spread = validation["predicted_sd"].to_numpy() if "predicted_sd" in validation.columns else np.zeros(len(residual))
-    reads = validation["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    usual = float(np.nanmedian(reads)) if np.isfinite(reads).any() else None
-    per_read = np.zeros(len(reads)) if usual is None else 1 / np.maximum(np.where(np.isnan(reads), usual, reads), 1)
-    parts = np.stack([np.square(spread, dtype=np.float64), np.ones(len(reads)), per_read])
-    factors = _variances(residual, parts)
-    scale = np.sqrt(factors @ parts)
-    ordered = np.sort(np.abs(residual) / scale)
-    places = [int(np.ceil(level * (len(residual) + 1))) for level in LEVELS]
     return Calibration(
         model_sha256=files.digests(model)["sha256"],
         scaffold=scaffold.name,
@@ -240,14 +278,38 @@ def fit(
         unknown=int(np.quantile(unknown_bases(lengths, tokens), 1 - UNUSUAL, method="inverted_cdf")),
         kmer_shares=tuple(shares.round(8).tolist()),
         composition=float(np.quantile(divergence(counts, shares), 1 - UNUSUAL)),
-        validation=len(residual),
-        spread_factor=float(factors[0]),
-        model_variance=float(factors[1]),
-        read_variance=float(factors[2]),
-        quantiles=tuple(float(ordered[place - 1]) if place <= len(residual) else None for place in places),
-        reads=usual,
+        validation=validation.height,
         transform=transform,
+        effects=of_pairs.fit(differences),
+        **_intervals(validation),
     )
+
+
+def _intervals(validation: pl.DataFrame) -> dict[str, Any]:
+    """Return the fields of `Calibration` for prediction intervals."""
+    predicted = validation["predicted"].to_numpy().astype(np.float64)
+    residual = validation["expression"].to_numpy().astype(np.float64) - predicted
+    spread = validation["predicted_sd"].to_numpy() if "predicted_sd" in validation.columns else np.zeros(len(residual))
+    reads = validation["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    usual = float(np.nanmedian(reads)) if np.isfinite(reads).any() else None
+    per_read = np.zeros(len(reads)) if usual is None else 1 / np.maximum(np.where(np.isnan(reads), usual, reads), 1)
+    windows = conformal.windows(predicted)
+    levels = [float(np.median(predicted[window])) for window in windows]
+    of_level = conformal.weights(predicted, levels) if windows else np.ones((1, len(residual)))
+    parts = np.stack([np.square(spread, dtype=np.float64), per_read, *of_level])
+    folds = np.argsort(np.argsort(predicted, kind="stable")) % conformal.FOLDS
+    factors = conformal.variance_factors(residual, parts)
+    scores = conformal.scores(residual, parts, folds if windows else None)
+    return {
+        "spread_factor": float(factors[0]),
+        "model_variance": float((factors[2:] @ of_level).mean()),
+        "read_variance": float(factors[1]),
+        "quantiles": conformal.quantiles(scores),
+        "reads": usual,
+        "levels": tuple(levels),
+        "level_variances": tuple(factors[2:].tolist()) if windows else (),
+        "level_quantiles": tuple(zip(*(conformal.quantiles(scores[window]) for window in windows), strict=True)),
+    }
 
 
 def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> list[dict[str, Any]]:
@@ -276,34 +338,16 @@ def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> lis
     measured, predicted, low, high = (
         rows[name].to_numpy().astype(np.float64) for name in ("expression", "predicted", "predicted_low", "predicted_high")
     )
-    distance = np.abs(measured - predicted) / ((high - low) / 2) * known.quantile  # in standard deviations
+    at_each = known.quantiles_at(predicted)
+    distance = np.abs(measured - predicted) / ((high - low) / 2) * at_each[-1]  # in standard deviations
     found = []
-    for level, quantile in zip(LEVELS, known.quantiles, strict=True):
-        if quantile is not None:
-            inside = int((distance <= quantile).sum())
+    for level, quantiles in zip(LEVELS, at_each, strict=True):
+        if not np.isnan(quantiles).any():
+            inside = int((distance <= quantiles).sum())
             ends = stats.binomtest(inside, rows.height).proportion_ci(method="wilson")
             about = {"dataset": dataset, "level": level, "n": rows.height, "inside": inside / rows.height}
             found.append(about | {"low": float(ends.low), "high": float(ends.high)})
     return found
-
-
-def _variances(residual: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Return maximum-likelihood factors of ``(3, promoters)`` variance components of residuals; 0 for components that are 0 throughout."""
-    there = parts.any(axis=1)
-    size = np.where(there, parts.mean(axis=1), 1)
-    total = float(np.mean(residual**2)) + 1e-12
-
-    def unlikely(logarithms: np.ndarray) -> tuple[float, np.ndarray]:
-        shares = np.exp(logarithms)
-        variance = (shares / size[there] * total) @ parts[there]
-        slope = (1 / variance - residual**2 / variance**2) / len(residual)
-        return float(np.mean(np.log(variance) + residual**2 / variance)), shares / size[there] * total * (parts[there] @ slope)
-
-    bounds = [(np.log(1e-6), np.log(1e3))] * int(there.sum())  # relative to the mean squared residual
-    found = optimize.minimize(unlikely, np.log(np.full(len(bounds), 1 / len(bounds))), jac=True, method="L-BFGS-B", bounds=bounds)
-    factors = np.zeros(len(parts))
-    factors[there] = np.exp(found.x) / size[there] * total
-    return factors
 
 
 def write(calibration: Calibration, path: str | os.PathLike) -> None:
@@ -339,7 +383,14 @@ def load(path: str | os.PathLike) -> Calibration:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         lists = {name: tuple(content[name]) for name in ("lengths", "kmer_shares", "quantiles")}
-        stored = {"transform": of_content(content["transform"])} if "transform" in content else {}  # models before 0.2 have none
+        stored: dict[str, Any] = {name: tuple(content[name]) for name in ("levels", "level_variances") if name in content}
+        if "level_quantiles" in content:
+            stored["level_quantiles"] = tuple(tuple(row) for row in content["level_quantiles"])
+        if "transform" in content:  # models before 0.2 have none
+            stored["transform"] = of_content(content["transform"])
+        if content.get("effects"):
+            of_effects = content["effects"]
+            stored["effects"] = of_pairs.Effects(**of_effects | {name: tuple(of_effects[name]) for name in ("edits", "quantiles")})
         return Calibration(**content | lists | stored)
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: not a calibration of this version ({error}); make it again: {advice(Path(path).parent)}") from error

@@ -14,6 +14,7 @@ from gpraflow.formats.transform import NONE, Transform
 from gpraflow.models import directory as models_directory
 from gpraflow.prediction import calibration
 from gpraflow.sequences import flanks as sequences_flanks
+from gpraflow.sequences import neighbours
 from gpraflow.sequences.parents import PARENT, PREDICTED_PARENT
 from gpraflow.sequences.scaffold import PADDING, Scaffold, reverse_complement_sequences, tokenize
 
@@ -90,10 +91,15 @@ class Predictor:
             columns.append(pl.Series(SPREAD, spread, pl.Float32))
             columns.append(pl.Series(MEMBERS, members.astype(np.float32), pl.Array(pl.Float32, members.shape[1])))
         if self.calibration is not None:
-            half = self.calibration.half_width(spread, reads)
+            half = self.calibration.half_width(mean, spread, reads)
             ends = (pl.Series(LOW, mean - half, pl.Float32), pl.Series(HIGH, mean + half, pl.Float32))
             columns += [*(end.fill_nan(None) for end in ends), self.out_of_distribution(sequences)]
         return pl.DataFrame(columns)
+
+    def table(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Return a promoter table with the columns of `promoters`; intervals are for measurements with each promoter's ``n_reads``."""
+        reads = table["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "n_reads" in table.columns else None
+        return pl.concat([table, self.promoters(table["sequence"], reads)], how="horizontal")
 
     def probe(self, sequences: pl.Series, upstream: str, downstream: str) -> pl.DataFrame:
         """Return predictions for modified promoters, used to check strand asymmetry and padding.
@@ -152,8 +158,8 @@ class Predictor:
         polars.DataFrame
             ``expression_ref``, ``expression_alt`` (in the unit of the input), ``effect_alt_minus_ref`` (the difference of transformed
             expression, for log2 the log2 fold change; null if all differences lie outside the model's window) and, with a calibration,
-            ``effect_low`` and ``effect_high`` (95 % interval of the true difference, assuming independent errors of the two
-            predictions), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
+            ``effect_low`` and ``effect_high`` (95 % interval), ``effect_interval`` (what it rests on, see
+            `Calibration.half_width_of_effect`; null without an interval), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
         """
         tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
         unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
@@ -162,12 +168,14 @@ class Predictor:
         effect = np.where(unseen, np.nan, (of_alt - of_ref).mean(axis=1))
         found["effect_alt_minus_ref"] = effect
         if self.calibration is not None:
-            single = of_ref.shape[1] == 1
-            half = self.calibration.half_width_of_effect(np.zeros(len(effect)) if single else (of_alt - of_ref).std(axis=1, ddof=1))
+            spread = (of_alt - of_ref).std(axis=1, ddof=1) if of_ref.shape[1] > 1 else np.zeros(len(effect))
+            edits = neighbours.distances(ref, alt, self.window["length"])
+            half, basis = self.calibration.half_width_of_effect(of_ref.mean(axis=1), of_alt.mean(axis=1), spread, edits)
             found |= {"effect_low": effect - half, "effect_high": effect + half}
         columns = [pl.Series(name, values, pl.Float32).fill_nan(None) for name, values in found.items()]
         if self.calibration is not None:
             columns += [
+                pl.Series("effect_interval", np.where(np.isnan(found["effect_low"]), "", basis), pl.String).replace("", None),
                 self.out_of_distribution(ref).alias("out_of_distribution_ref"),
                 self.out_of_distribution(alt).alias("out_of_distribution_alt"),
             ]
@@ -307,8 +315,7 @@ def predict(
     ledger.read(table.height)
     predictor = Predictor(model_directory, backend, batch_size)
     ledger.note_window(table["sequence"], **predictor.window)
-    reads = table["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "n_reads" in table.columns else None
-    found = pl.concat([table, predictor.promoters(table["sequence"], reads)], how="horizontal")
+    found = predictor.table(table)
     if plasmid is not None:
         found = pl.concat([found, predictor.probe(table["sequence"], *plasmid)], how="horizontal")
     if PARENT in table.columns and table[PARENT].null_count() < table.height:

@@ -11,6 +11,7 @@ import polars as pl
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import records, text
+from gpraflow.prediction.calibration import INDEPENDENT
 from gpraflow.prediction.predictor import Predictor
 from gpraflow.prediction.regions import Place, Regions, reverse_complement
 
@@ -64,7 +65,10 @@ def read(
         If there are ``regions`` or ``mismatches``, but ``alt`` is a file of sequences.
     """
     # References are not rows of the result, so they are counted in a separate ledger.
-    known = pl.concat(list(records.records(ref, Ledger("variants", str(ref)), columns=columns, header=header, ambiguous="n")))
+    of_references = Ledger("variants", str(ref))
+    known = pl.concat(list(records.records(ref, of_references, columns=columns, header=header, ambiguous="n")))
+    if named := of_references.counts.get(("noted", records.WHOLE_LINES)):
+        ledger.note(f"references: {records.WHOLE_LINES}", named)
     twice = known.filter(pl.col("name").is_duplicated())
     if twice.height:
         at = twice.filter(pl.col("name") == twice["name"][0])["row"]
@@ -267,8 +271,9 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
     polars.DataFrame
         ``name``, ``construct`` (if ``pairs`` has it), ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (the difference of
         transformed expression, positive if the variant raises expression), its interval ``effect_low``, ``effect_high``,
-        ``out_of_distribution_ref`` and ``out_of_distribution_alt`` (`Calibration.out_of_distribution`). The effect and its interval are
-        null if all differences lie outside the model's window.
+        ``effect_interval`` (what the interval rests on, see `Calibration.half_width_of_effect`), ``out_of_distribution_ref`` and
+        ``out_of_distribution_alt`` (`Calibration.out_of_distribution`). The effect and its interval are null if all differences lie
+        outside the model's window.
     """
     five, three = predictor.flanks
     whole = predictor.complete(pairs.select("row", sequence="ref"), "REF", ledger)["sequence"]
@@ -298,4 +303,6 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
     found = predictor.effects(both["whole"], both["alternative"])
     if count := int((found["effect_alt_minus_ref"].is_null() & (both["whole"] != both["alternative"])).sum()):
         ledger.note("that differ only where the model does not look: no effect is given", count)
+    if count := int((found["effect_interval"] == INDEPENDENT).sum()):
+        ledger.note("with an interval that is too wide for similar promoters: no such pairs calibrated it", count)
     return pl.concat([pairs.drop("row", "ref", "alt"), found], how="horizontal")

@@ -18,6 +18,12 @@ class Assumption:
     value: str
 
 
+_PRIORS = {
+    "library": "A promoter resembles the library: estimates from few reads are shrunk to the library's mean.",
+    "weak": "Nothing is known about a promoter before its reads: estimates from few reads can be extreme.",
+}
+
+
 def assumptions(config: Mapping[str, Any], *, replicates: bool, explained: bool, foreign_motifs: Collection[str] = ()) -> list[Assumption]:
     """Return what a run assumes about its assay.
 
@@ -32,7 +38,11 @@ def assumptions(config: Mapping[str, Any], *, replicates: bool, explained: bool,
     foreign_motifs
         Keys whose motifs are a built-in set of another organism than the scaffold's (`Plan.foreign_motifs`).
     """
-    lines = [*(_of_bins(config, replicates) if configs.from_bins(config) else _of_table(config)), *_of_all(config)]
+    if configs.from_dna_rna(config):
+        of_input = _of_dna_rna(config, replicates)
+    else:
+        of_input = _of_bins(config, replicates) if configs.from_bins(config) else _of_table(config)
+    lines = [*of_input, *_of_all(config)]
     if registry.describe(config["model"]["name"]).motifs:
         lines.append(("model.motifs", _of_motifs(config, "model", "The model starts from no known motifs.", foreign_motifs)))
     if explained:
@@ -76,12 +86,7 @@ def _of_bins(config: Mapping[str, Any], replicates: bool) -> Iterator[tuple[str,
         else "The number of reads per cell varies with this dispersion.",
     )
     if likelihood:
-        yield (
-            "counts.prior",
-            "A promoter resembles the library: estimates from few reads are shrunk to the library's mean."
-            if counts["prior"] == "library"
-            else "Nothing is known about a promoter before its reads: estimates from few reads can be extreme.",
-        )
+        yield "counts.prior", _PRIORS[counts["prior"]]
     yield (
         "counts.singletons",
         {
@@ -92,6 +97,34 @@ def _of_bins(config: Mapping[str, Any], replicates: bool) -> Iterator[tuple[str,
     )
     if replicates:
         yield "counts.sample_sheet", "Replicates measure the same expression, and are combined into one estimate."
+
+
+def _of_dna_rna(config: Mapping[str, Any], replicates: bool) -> Iterator[tuple[str, str]]:
+    counts = config["counts"]
+    yield "counts.kind", "RNA is in proportion to DNA, and expression is log2(RNA/DNA); 0 is the whole library."
+    yield (
+        "counts.minimum_dna",
+        "Barcodes are listed whether or not they have RNA; a table without barcodes of 0 RNA overestimates weak promoters."
+        if counts["minimum_dna"]
+        else "Barcodes without DNA were in the cells, and are listed whether or not they have RNA.",
+    )
+    yield (
+        "counts.barcode_dispersion",
+        "Barcodes of a promoter vary as much in all promoters, as estimated from those with several barcodes."
+        if counts["barcode_dispersion"] == "auto"
+        else "Barcodes of a promoter vary as much as this dispersion says.",
+    )
+    yield (
+        "counts.empty",
+        "An empty count is a barcode that was not seen: 0." if counts["empty"] == "zero" else "Every count is in the table, zeros too.",
+    )
+    yield "counts.prior", _PRIORS[counts["prior"]]
+    yield (
+        "counts.sample_sheet",
+        "Replicates measure the same expression, and differ as much in all promoters."
+        if replicates
+        else "There is one replicate: the variation between replicates is not known, and not part of the errors.",
+    )
 
 
 def _of_table(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -2,14 +2,22 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats.columns import SEVERAL_NAMES, check_sequences, first_row, parse_numbers, resolve_columns, select_columns
+from gpraflow.formats.columns import (
+    SEVERAL_NAMES,
+    check_sequences,
+    first_row,
+    missing_cells,
+    parse_numbers,
+    resolve_columns,
+    select_columns,
+)
 from gpraflow.formats.promoters import REQUIRED, SCHEMA
 from gpraflow.formats.text import read_blocks
 from gpraflow.formats.transform import LOG2, RANK_NORMAL, Transform
@@ -29,6 +37,10 @@ def ingest(
     columns: dict[str, str | int],
     file_format: str = "auto",
     header: bool = True,
+    separator: str = "auto",
+    decimal: str = ".",
+    missing: Literal["error", "drop"] = "error",
+    ambiguous: Literal["error", "n"] = "error",
     expression_range: tuple[float, float] = (-np.inf, np.inf),
     keep: Sequence[str] = (),
     keep_if_there: Sequence[str] = (),
@@ -40,7 +52,7 @@ def ingest(
     Parameters
     ----------
     path
-        TSV, CSV (plain, .gz or .zst) or Parquet. Windows line endings and a byte order mark are accepted.
+        TSV, CSV (plain, .gz or .zst) or Parquet. Windows line endings, a byte order mark and comment lines before the table are accepted.
     scaffold, policy
         Flanks, and the treatment of missing or damaged flanks, invalid lengths, duplicates, segments and barcodes.
     columns
@@ -50,6 +62,14 @@ def ingest(
         ``tsv``, ``csv``, ``parquet``, or ``auto`` to use the file extension.
     header
         True if the first row of a text file holds column names.
+    separator
+        As for `text.text_blocks`.
+    decimal
+        Decimal sign of numbers in text: ``.`` or ``,``.
+    missing
+        Treatment of rows without expression (`columns.missing_cells`): ``error`` or ``drop``.
+    ambiguous
+        As for `columns.check_sequences`.
     expression_range
         Valid range of expression, in the units of the table.
     keep, keep_if_there
@@ -69,9 +89,10 @@ def ingest(
     """
     ledger = ledger or Ledger("ingest_table", str(path))
     parts = []
-    for rows, names in read_blocks(path, file_format, header):
+    for rows, names in read_blocks(path, file_format, header, separator):
         kept = _kept(keep, keep_if_there, names, header, path)
-        part = _checked(rows, resolve_columns(columns, names, header, path), path, expression_range, header, ledger, kept, positive)
+        cell_options: dict[str, Any] = {"decimal": decimal, "missing": missing, "ambiguous": ambiguous, "positive": positive}
+        part = _checked(rows, resolve_columns(columns, names, header, path), path, expression_range, header, ledger, kept, **cell_options)
         parts.append(barcodes.cut(_with_flanks(part, scaffold, policy, path, ledger), scaffold, policy, path, ledger))
     if not parts:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
@@ -80,7 +101,7 @@ def ingest(
         table = barcodes.average(table, path, ledger)
     if not table.height:
         raise InputError(f"{path}: no row passed the checks (see the ledger); check the scaffold and its policies")
-    return table.select(*SCHEMA).hstack(_with_numbers(table.drop("row", *SCHEMA)))
+    return table.select(*SCHEMA).hstack(_with_numbers(table.drop("row", *SCHEMA), decimal))
 
 
 def transformed(
@@ -139,13 +160,14 @@ def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], h
     return [*dict.fromkeys([*keep, *(name for name in keep_if_there if name in names and name not in SCHEMA)])]
 
 
-def _with_numbers(kept: pl.DataFrame) -> pl.DataFrame:
-    """Convert further columns to float64 if all their values are numbers; blank cells become null."""
+def _with_numbers(kept: pl.DataFrame, decimal: str) -> pl.DataFrame:
+    """Convert further columns to float64 if all their values are numbers, with NA as null; blank cells become null."""
     for name, dtype in kept.schema.items():
         if dtype == pl.String:
             cells = kept.select(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name).str.strip_chars()))[name]
-            numbers = cells.cast(pl.Float64, strict=False)
-            kept = kept.with_columns(numbers if numbers.null_count() == cells.null_count() else cells)
+            there = cells.to_frame().select(pl.when(~missing_cells(pl.col(name))).then(pl.col(name)))[name]
+            numbers = there.str.replace(decimal, ".", literal=True).cast(pl.Float64, strict=False)
+            kept = kept.with_columns(numbers if numbers.null_count() == there.null_count() else cells)
     return kept
 
 
@@ -156,26 +178,35 @@ def _checked(
     expression_range: tuple[float, float],
     header: bool,
     ledger: Ledger,
-    keep: Sequence[str] = (),
-    positive: bool = False,
+    keep: Sequence[str],
+    decimal: str,
+    missing: str,
+    ambiguous: Literal["error", "n"],
+    positive: bool,
 ) -> pl.DataFrame:
     """Return one validated block with the columns of `SCHEMA`, the columns to keep, and ``row``."""
     ledger.read(rows.height)
-    kept = rows.select(keep)
-    rows = select_columns(rows, columns, path)
+    raw, rows = rows, select_columns(rows, columns, path)
+    if missing == "drop":
+        there = rows.select(~missing_cells(pl.col("expression").cast(pl.String).str.strip_chars())).to_series()
+        ledger.drop("expression missing (empty, NA or NaN)", int((~there).sum()))
+        raw, rows = raw.filter(there), rows.filter(there)
+    kept = raw.select(keep)
     for role in REQUIRED[1:]:
-        rows = parse_numbers(rows, role, pl.Float64, path, header, empty_allowed=False)
+        rows = parse_numbers(rows, role, pl.Float64, path, header, empty_allowed=False, decimal=decimal)
     for role in ("expression_sd", "n_reads", "n_bins", "weight"):
         if role in columns:
-            rows = parse_numbers(rows, role, SCHEMA[role], path, header, empty_allowed=True)
+            rows = parse_numbers(rows, role, SCHEMA[role], path, header, empty_allowed=True, decimal=decimal)
     if "singleton" in columns:
         text = pl.col("singleton").cast(pl.String).str.to_lowercase()
         if hit := first_row(rows, ~text.is_in(list(_TRUTH)) & text.is_not_null() & (text != "")):
             raise InputError(f"{path}, row {hit[0]}: singleton '{hit[1]['singleton']}' is neither true nor false")
         rows = rows.with_columns(text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean).alias("singleton"))
     if "bin_cells" in columns:
+        if decimal == "," and rows.schema["bin_cells"] == pl.String:
+            raise ConfigError(f"{path}: bin_cells are numbers separated by commas, so input.decimal must be '.'; it is ','")
         rows = _cells_of_bins(rows, path)
-    rows = check_sequences(rows, path, ledger)
+    rows = check_sequences(rows, path, ledger, ambiguous=ambiguous, key="input.ambiguous")
 
     low, high = expression_range
     if hit := first_row(rows, (pl.col("expression") < low) | (pl.col("expression") > high)):
