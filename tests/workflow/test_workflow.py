@@ -367,9 +367,9 @@ def test_own_table_without_header_inserts_only_other_scaffold(workflow_folder):
 
 @pytest.mark.skipif(shutil.which("fastp") is None, reason="fastp is not installed (apt install fastp)")
 def test_own_paired_reads_with_lanes(workflow_folder):
-    """Simulate pairs, take them as one's own: counts are those of the pairs, whatever the names of bins."""
+    """Simulate pairs, take them as one's own: counts are those of the pairs."""
     reads = "results/{run}/simulated/reads"
-    cells = [("low 1", "", -1), ("mid.2", -1, 1), ("high+3", 1, "")]
+    cells = [("low_1", "", -1), ("mid.2", -1, 1), ("high-3", 1, "")]
     (workflow_folder / "tiny_bins.tsv").write_text(
         "bin\treads\treads_2\tlower\tupper\n"
         + "".join(
@@ -402,12 +402,12 @@ def test_own_paired_reads_with_lanes(workflow_folder):
     ledger = pl.concat([pl.read_csv(path, separator="\t") for path in sorted((workflow_folder / "results/own/ledger").glob("m*s.*.tsv"))])
     pairs = ledger.filter(rule="merge_pairs", kind="in")
     assert pairs["rows"].sum() == 3000
-    assert sorted(pairs["dataset"]) == ["high+3", "low 1", "mid.2"]
+    assert sorted(pairs["dataset"]) == ["high-3", "low_1", "mid.2"]
     kept = ledger.filter(rule="merge_counts", kind="out").filter(pl.col("dataset") != "library")["rows"].sum()
     assert kept > 0.9 * 3000
     table = pl.read_parquet(workflow_folder / "results/own/counts/counts.parquet")
     truth = pl.read_csv(workflow_folder / "own/truth.tsv.gz", separator="\t")
-    both = table.select("sequence", n=pl.sum_horizontal("low 1", "mid.2", "high+3")).join(truth, on="sequence")
+    both = table.select("sequence", n=pl.sum_horizontal("low_1", "mid.2", "high-3")).join(truth, on="sequence")
     assert both["n"].sum() > 0.9 * kept
     assert (both["n"] <= both["reads"] + 2).all()
 
