@@ -29,6 +29,7 @@ from gpraflow.training import objectives
 SPLITS = {"training": "train", "validation": "val", "test": "test"}
 EDITS = 3
 LENGTH, BINS = 30, 5  # of the simulated library
+HIDDEN = 50  # tanh units of the measurement process, as in MAVE-NN
 KINDS = ("variational", "predictive", "of_mean_bin", "calibrated")
 PAIRS = [
     ("additive_measurement_process", "mavenn"),
@@ -65,9 +66,17 @@ class Data:
         """Return the objective of training, as `train_model` has it with ``bin_labels: cells``."""
         reads = self.reads["train"]
         expression = (reads @ np.arange(self.bins) / reads.sum(axis=1)).astype(np.float32)
-        cells = None if head == "mse" else reads.astype(np.float32)
-        prior = float(head == "bins_smoothed")
-        return objectives.fit(expression, cells, loss=head.removesuffix("_smoothed"), bins=self.bins, huber_delta=1.0, cells_prior=prior)
+        cells, loss = (None, "mse") if head == "mse" else (reads.astype(np.float32), "bins")
+        prior = {"bins_smoothed": 1.0, "measurement_process": 0.01}.get(head, 0.0)
+        return objectives.fit(expression, cells, loss=loss, bins=self.bins, huber_delta=1.0, cells_prior=prior)
+
+
+def measurement_process(phi, bins):
+    """Return logits of the bins, a sum of tanh units of a scalar phenotype, as Keras tensors."""
+    from keras import initializers, layers
+
+    normal = {f"{weights}_initializer": initializers.RandomNormal(stddev=1.0) for weights in ("kernel", "bias")}
+    return layers.Dense(bins, name="process_logits")(layers.Dense(HIDDEN, activation="tanh", name="process_units", **normal)(phi))
 
 
 def additive(length, outputs):
@@ -90,13 +99,14 @@ def train(data, options, kind, head, seed):
 
     keras.utils.set_random_seed(seed)
     length, objective = data.tokens["train"].shape[1], data.objective(head)
+    outputs = 1 if head == "measurement_process" else objective.outputs
     if kind == "additive":
-        core, epochs, rate = additive(length, objective.predicted), options.additive_epochs, 0.005
+        core, epochs, rate = additive(length, outputs), options.additive_epochs, 0.005
     else:
         sizes = registry.describe(options.network).presets[options.preset]
-        core, epochs, rate = build.build(options.network, length, sizes, outputs=objective.predicted), options.network_epochs, 0.002
+        core, epochs, rate = build.build(options.network, length, sizes, outputs=outputs), options.network_epochs, 0.002
     inputs, predicted = core.inputs, core.outputs[0]
-    model = keras.Model(inputs, objective.raw_outputs(predicted))
+    model = keras.Model(inputs, measurement_process(predicted, data.bins) if head == "measurement_process" else predicted)
     target = {name: objective.targets(features(counts)) for name, counts in data.reads.items()}
     weight = {name: counts.sum(axis=1).astype(np.float32) for name, counts in data.reads.items()}
     schedule = keras.optimizers.schedules.CosineDecay(rate, epochs * -(-len(target["train"]) // options.batch_size))
@@ -133,7 +143,7 @@ def calibrated(data, prediction, options):
     x = {name: ((values - mean) / sd)[:, None].astype(np.float32) for name, values in prediction.items()}
     phi = keras.Input((1,))
     objective = data.objective("measurement_process")
-    model = keras.Model(phi, objective.raw_outputs(phi))
+    model = keras.Model(phi, measurement_process(phi, data.bins))
     model.compile(keras.optimizers.Adam(0.01), lambda labels, raw: objective.losses(raw, labels))
     reads = data.reads["val"]
     model.fit(x["val"], objective.targets(features(reads)), 1024, options.calibration_epochs, 0, sample_weight=reads.sum(axis=1))

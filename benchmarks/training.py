@@ -46,7 +46,7 @@ def network(plan, rows):
     """Return a network with raw outputs, and random promoters as it takes them."""
     blueprint = options.Blueprint.read(plan.model, plan.scaffolds, plan.motifs or "")
     length = plan.config["scaffold"]["length"]
-    core = training_network.build_core(blueprint, length, objectives.Objective("mse", 1, 1.0, 0.0), "core")
+    core = training_network.build_core(blueprint, length, 1, "core")
     rng = np.random.default_rng(0)
     given = {
         "tokens": rng.integers(0, 4, (rows, length), dtype=np.uint8),

@@ -178,10 +178,6 @@ def test_the_unit_states_the_transform(transform, unit, expected):
         ({"input": {"transform_floor": 0.1}}, r"input\.transform_floor: 0\.1 applies to input\.transform: log2 only, and that is none"),
         ({"input": {"transform": "rank_normal", "transform_floor": 0.1}}, "that is rank_normal"),
         ({"input": {"transform": "log2"}, "training": {"loss": "bins"}}, r"training\.bin_labels: normal needs expression in bins"),
-        (
-            {"input": {"transform": "log2"}, "training": {"loss": "measurement_process"}},
-            r"training\.bin_labels: normal needs expression in bins",
-        ),
         ({"input": {"transform": "log2"}, "evaluation": {"dream": {"dataset": "d"}}}, "changes the labels that evaluation.dream scores"),
         ({"input": {"transform": "log"}}, r"input\.transform: 'log' is not one of none, log2, rank_normal; did you mean 'log2'"),
         ({"input": {"transform": "log2", "transform_floor": 0}}, r"input\.transform_floor: 0 is less than or equal to"),

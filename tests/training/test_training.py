@@ -5,12 +5,11 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
 import pytest
-from scipy import special, stats
+from scipy import stats
 
 from gpraflow.core.errors import ConfigError, TrainingError
 from gpraflow.models import backend as models_backend
@@ -88,85 +87,9 @@ def test_cells_become_smoothed_labels_and_their_mean_bin_expression():
     assert objective.outputs == 6
 
 
-@pytest.mark.parametrize("loss", ["bins", "measurement_process"])
-def test_expression_that_is_not_in_bins_is_refused(loss):
-    with pytest.raises(TrainingError, match=f"loss: {loss} needs expression in bins, 0 to 17, but it is -3 to 4"):
-        fit(loss, [-3, 4])
-
-
-def test_measurement_process_is_a_softmax_of_tanh_units_of_one_phenotype():
-    rng = np.random.default_rng(0)
-    cells = rng.poisson(4, (500, 6)).astype(np.float32)
-    objective = fit("measurement_process", cells @ np.arange(6) / cells.sum(axis=1).clip(1), cells)
-    assert (objective.predicted, objective.outputs) == (1, 6)
-    keras.utils.set_random_seed(0)
-    phi = keras.Input((1,))
-    model = keras.Model(phi, objective.raw_outputs(phi))
-    model.set_weights([rng.normal(size=weight.shape) for weight in model.get_weights()])
-    values = rng.normal(size=(20, 1)).astype(np.float32)
-    c, d, b, a = (np.float64(weight) for weight in model.get_weights())
-    expected = a + np.tanh(values @ c + d) @ b
-    raw = model(values)
-    np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-4)
-    share = special.softmax(expected, axis=1)
-    target = objective.targets({"bin_cells": cells[:20]})
-    np.testing.assert_allclose(np.asarray(objective.losses(raw, target)), stats.entropy(target, share, axis=1), rtol=1e-3, atol=1e-4)
-    predicted = objective.offset + objective.scale * share @ np.arange(6)
-    np.testing.assert_allclose(np.asarray(objective.expression(raw))[:, 0], predicted, rtol=1e-4)
-    other = fit("bins", np.arange(18.0))
-    assert other.predicted == 18
-    assert other.raw_outputs(phi) is phi
-
-
-def test_losses_over_bins_need_the_cells_if_they_are_the_labels():
-    for loss in ("bins", "measurement_process"):
-        training = {"loss": loss, "bin_labels": "cells", "sample_weight": "none"}
-        assert registry.features_of(training, registry.describe("compact")) == ["bin_cells"]
-        assert registry.features_of(training | {"bin_labels": "normal"}, registry.describe("compact")) == []
-        assert registry.features_of(training, registry.describe("baseline_kmer")) == []
-
-
-def test_measurement_process_has_the_share_of_cells_as_labels():
-    cells = np.array([[1, 0, 0], [0, 2, 2], [0, 0, 0]], np.float32)
-    objective = fit("measurement_process", [0.0, 1.5, 1.2], cells)
-    expected = [[1, 0, 0], [0, 0.5, 0.5], [0.2, 0.4, 0.4]]  # without cells: as in the library
-    np.testing.assert_allclose(objective.targets({"bin_cells": cells}), expected, atol=0.01)
-
-
-def test_measurement_process_learns_the_shares_of_bins_from_one_cell_a_promoter():
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(4000, 3)).astype(np.float32)
-    phi, edges = x @ [1.0, -0.5, 0.25], np.array([-np.inf, -1.0, 0.0, 0.2, np.inf])
-    shares = np.diff(stats.norm.cdf(edges - phi[:, None]), axis=1)
-    cells = rng.multinomial(1, shares).astype(np.float32)
-    objective = fit("measurement_process", cells @ np.arange(4), cells)
-    keras.utils.set_random_seed(0)
-    inputs = keras.Input((3,))
-    model = keras.Model([inputs], objective.raw_outputs(keras.layers.Dense(1)(inputs)))
-    stepper = steppers.stepper(model, steppers.optimizer_of("adam", 0, 1.0), objective, 0.0)
-    target = objective.targets({"bin_cells": cells})
-    for step in range(600):
-        rows = slice(step % 8 * 500, (step % 8 + 1) * 500)
-        stepper.step([x[rows]], target[rows], np.ones(500, np.float32), 0.01, None)
-    network.assign_weights(model, *stepper.state()[:2])
-    raw = np.asarray(model([x]))
-    assert np.abs(special.softmax(raw, axis=1) - shares).mean() < 0.03
-    assert np.corrcoef(np.asarray(objective.expression(raw))[:, 0], shares @ np.arange(4))[0, 1] > 0.99
-
-
-def test_measurement_process_is_trained_in_every_stage():
-    keras.utils.set_random_seed(0)
-    objective = fit("measurement_process", np.arange(18.0))
-    inputs = keras.Input((4,))
-    predicted = keras.layers.Dense(1, name="last")(keras.layers.Dense(3, name="first")(inputs))
-    model = keras.Model([inputs], objective.raw_outputs(predicted))
-    stepper = steppers.stepper(model, steppers.optimizer_of("adam", 0, 1.0), objective, 0.0)
-    training = SimpleNamespace(steps=10, options=SimpleNamespace(epochs=2), stepper=stepper, data=SimpleNamespace(objective=objective))
-    stages = run.MemberTraining._staged(training, [("a", ("last",), 0.5), ("b", (), 0.5)])
-    names = [variable.path.split("/")[0] for variable in model.trainable_variables]
-    trained = [{name for name, each in zip(names, which, strict=True) if each} for _, _, which in stages]
-    process = objectives.PROCESS_LAYERS
-    assert trained == [{"last", *process}, {"first", "last", *process}]
+def test_expression_that_is_not_in_bins_is_refused():
+    with pytest.raises(TrainingError, match="needs expression in bins, 0 to 17, but it is -3 to 4"):
+        fit("bins", [-3, 4])
 
 
 def test_cosine_is_keras_s_and_one_cycle_is_pytorch_s():
@@ -249,10 +172,9 @@ def test_only_the_layers_of_a_stage_are_trained():
         {"loss": "huber", "optimizer": "rmsprop", "schedule": "one_cycle"},
         {"loss": "bins", "optimizer": "lion", "learning_rate": 0.001, "ema": 0.9},
         {"loss": "bins", "bin_labels": "cells", "sample_weight": "n_reads"},
-        {"loss": "measurement_process", "bin_labels": "cells", "ensemble": 2},
         {"sample_weight": "weight", "precision": "mixed_bfloat16", "rc_averaging": True, "rc_augmentation": True},
     ],
-    ids=["huber", "bins", "cells", "measurement_process", "bfloat16"],
+    ids=["huber", "bins", "cells", "bfloat16"],
 )
 def test_every_way_of_training_works(receipt, tmp_path, options):
     about = train(receipt, tmp_path / "model", NAME, epochs=6, **options)
@@ -407,9 +329,8 @@ from gpraflow.training import network, objectives, steppers
 from tests.models.test_models import blueprint
 assert len(jax.devices()) == int(sys.argv[1])
 keras.utils.set_random_seed(1)
-objective = objectives.Objective("mse", 1, 1.0, 0.0)
-core = network.build_core(blueprint("legnet"), 40, objective, "core")
-stepper = steppers.stepper(core, steppers.optimizer_of("adam", 0, 1.0), objective, 0.9)
+core = network.build_core(blueprint("legnet"), 40, 1, "core")
+stepper = steppers.stepper(core, steppers.optimizer_of("adam", 0, 1.0), objectives.Objective("mse", 1, 1.0, 0.0), 0.9)
 assert stepper.devices == len(jax.devices())
 rng = np.random.default_rng(0)
 inputs = [rng.integers(0, 4, (64, 40), dtype=np.uint8), np.zeros((64, 1), np.float32), np.zeros((64, 1), np.float32)]
@@ -484,11 +405,10 @@ def test_a_training_is_another_one_if_its_motifs_or_initial_weights_have_changed
 def test_a_step_gives_back_a_state_as_it_took_it_so_that_jax_compiles_it_once():
     import jax
 
-    objective = objectives.Objective("mse", 1, 1.0, 0.0)
-    core = network.build_core(blueprint(NAME), 110, objective, "core")
+    core = network.build_core(blueprint(NAME), 110, 1, "core")
     optimizer = steppers.optimizer_of("adamw", 0.01, 1.0)
     optimizer.build(core.trainable_variables)
-    step = steppers.jax_step(core, optimizer, objective, 0.99)
+    step = steppers.jax_step(core, optimizer, objectives.Objective("mse", 1, 1.0, 0.0), 0.99)
     groups = (core.trainable_variables, core.non_trainable_variables, optimizer.variables, core.trainable_variables)
     state = [[np.array(variable) for variable in group] for group in groups]
     given = [np.zeros((4, 110), np.uint8)], np.zeros((4, 1), np.float32), np.ones(4, np.float32), np.float32(1e-3), np.float32(0.9), None

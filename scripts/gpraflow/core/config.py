@@ -108,7 +108,7 @@ def check_transform(content: Mapping[str, Any]) -> None:
         )
     if name == "none":
         return
-    if content["training"]["loss"] in ("bins", "measurement_process") and content["training"]["bin_labels"] == "normal":
+    if content["training"]["loss"] == "bins" and content["training"]["bin_labels"] == "normal":
         raise ConfigError(f"training.bin_labels: normal needs expression in bins, but input.transform is {name}; set training.loss: mse")
     if content["evaluation"]["dream"]["dataset"]:
         raise ConfigError(f"input.transform: {name} changes the labels that evaluation.dream scores; set input.transform: none")

@@ -100,7 +100,7 @@ def features_of(training: Mapping[str, Any], architecture: Architecture) -> list
         Architecture to train.
     """
     wanted = []
-    if training["loss"] in ("bins", "measurement_process") and training["bin_labels"] == "cells" and not architecture.baseline:
+    if training["loss"] == "bins" and training["bin_labels"] == "cells" and not architecture.baseline:
         wanted.append("bin_cells")
     if training["sample_weight"] != "none":
         wanted.append(training["sample_weight"])

@@ -68,13 +68,12 @@ def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, 
     return keras.Model(tokens, members[0] if len(members) == 1 else keras.layers.Concatenate(name="members")(members), name=name)
 
 
-def build_core(blueprint: Blueprint, length: int, objective: objectives.Objective, name: str) -> Any:
-    """Return a network with the raw outputs of an objective, named ``name``."""
+def build_core(blueprint: Blueprint, length: int, outputs: int, name: str) -> Any:
+    """Return a network with raw outputs, named ``name``."""
     import keras
 
-    extra = {"upstream": blueprint.upstream, "motifs": blueprint.motifs}
-    core = build.build(blueprint.name, length, dict(blueprint.sizes), outputs=objective.predicted, **extra)
-    return keras.Model(core.inputs, objective.raw_outputs(core.outputs[0]), name=name)
+    core = build.build(blueprint.name, length, dict(blueprint.sizes), outputs=outputs, upstream=blueprint.upstream, motifs=blueprint.motifs)
+    return keras.Model(core.inputs, core.outputs[0], name=name)
 
 
 def warm_start(model: Any, directory: str, backend: str) -> None:

@@ -19,12 +19,7 @@ CELLS = "bin_cells"
 _OUTSIDE = 0.1  # maximum fraction of promoters beyond the outer bins
 _SPREAD = 0.5  # standard deviation of soft labels in bins, as in LegNet
 
-_PSEUDO_CELLS = 0.01  # added to each promoter for `measurement_process`, so that one without cells has a label
-_UNITS = 50  # tanh units of `measurement_process`, as in MAVE-NN
-
-Loss = Literal["mse", "huber", "bins", "measurement_process"]
-OF_BINS: tuple[Loss, ...] = ("bins", "measurement_process")  # losses whose targets are soft labels over bins
-PROCESS_LAYERS = ("process_units", "process_logits")  # of `measurement_process`, in the network
+Loss = Literal["mse", "huber", "bins"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +29,11 @@ class Objective:
     Attributes
     ----------
     loss
-        ``mse``, ``huber``, ``bins`` or ``measurement_process``.
+        ``mse``, ``huber`` or ``bins``.
     outputs
         Number of raw outputs of the network: 1, or the number of bins.
     scale, offset
-        Expression is ``offset + scale * x``, where x is the raw output or, with losses over bins, the mean bin.
+        Expression is ``offset + scale * x``, where x is the raw output or, for ``bins``, the mean bin.
     huber_delta
         Standardised error above which Huber's loss is linear.
     cells
@@ -58,24 +53,9 @@ class Objective:
     cells_prior: float = 0.0
     prior: tuple[float, ...] = ()
 
-    @property
-    def predicted(self) -> int:
-        """Number of values that the architecture predicts: `outputs`, or the one phenotype of ``measurement_process``."""
-        return 1 if self.loss == "measurement_process" else self.outputs
-
-    def raw_outputs(self, predicted: Any) -> Any:
-        """Return the ``(batch, outputs)`` raw outputs of ``(batch, predicted)`` Keras tensors; `PROCESS_LAYERS` lie between, if any."""
-        if self.loss != "measurement_process":
-            return predicted
-        from keras import initializers, layers
-
-        units, logits = PROCESS_LAYERS
-        normal = {f"{weights}_initializer": initializers.RandomNormal(stddev=1.0) for weights in ("kernel", "bias")}
-        return layers.Dense(self.outputs, name=logits)(layers.Dense(_UNITS, activation="tanh", name=units, **normal)(predicted))
-
     def targets(self, batch: dict[str, np.ndarray]) -> np.ndarray:
         """Return ``(rows, outputs)`` float32 targets of a batch of features."""
-        if self.loss not in OF_BINS:
+        if self.loss != "bins":
             return ((batch[EXPRESSION] - self.offset) / self.scale).astype(np.float32)
         if self.cells:
             cells = batch[CELLS] + self.cells_prior * np.array(self.prior, np.float32)
@@ -86,7 +66,7 @@ class Objective:
         """Return the ``(rows,)`` losses of raw outputs as backend tensors."""
         from keras import ops
 
-        if self.loss in OF_BINS:
+        if self.loss == "bins":
             likelihood = ops.sum(target * ops.log_softmax(raw, axis=-1), axis=-1)
             return ops.sum(target * ops.log(ops.maximum(target, 1e-12)), axis=-1) - likelihood
         error = ops.abs(raw - target)[:, 0]
@@ -100,7 +80,7 @@ class Objective:
         from keras import ops
 
         raw = ops.cast(raw, "float32")
-        if self.loss in OF_BINS:
+        if self.loss == "bins":
             bins = np.arange(self.outputs, dtype=np.float32)
             raw = ops.sum(ops.softmax(raw, axis=-1) * bins, axis=-1, keepdims=True)
         return raw * self.scale + self.offset
@@ -135,9 +115,9 @@ def fit(
     cells
         ``(rows, bins)`` cell counts per bin, if they are the soft labels; otherwise None.
     loss, huber_delta, cells_prior
-        See `Objective`; ``cells_prior`` is for ``bins`` only, since p(bin) of ``measurement_process`` cannot fit single promoters.
+        See `Objective`.
     bins
-        Number of bins, for losses over bins without cell counts.
+        Number of bins, for the loss ``bins`` without cell counts.
 
     Raises
     ------
@@ -147,18 +127,16 @@ def fit(
     mean, sd = float(expression.mean(dtype=np.float64)), float(expression.std(dtype=np.float64))
     if not sd:
         raise TrainingError(f"all {len(expression)} training promoters have expression {mean:g}: there is nothing to learn")
-    if loss not in OF_BINS:
+    if loss != "bins":
         return Objective(loss, 1, sd, mean, huber_delta)
     if cells is None:
         least, most = float(expression.min()), float(expression.max())
         if ((expression < -0.5) | (expression > bins - 0.5)).mean() > _OUTSIDE:  # fewer are assigned to the open outer bins
             raise TrainingError(
-                f"training.loss: {loss} needs expression in bins, 0 to {bins - 1}, but it is {least:g} to {most:g}; set training.bins, "
+                f"training.loss: bins needs expression in bins, 0 to {bins - 1}, but it is {least:g} to {most:g}; set training.bins, "
                 "or training.bin_labels: cells, or another loss"
             )
         return Objective(loss, bins, 1.0, 0.0)
-    if loss == "measurement_process":
-        cells_prior = _PSEUDO_CELLS
     total = cells.sum(axis=0, dtype=np.float64)
     prior = total / total.sum()
     objective = Objective(loss, cells.shape[1], 1.0, 0.0, cells=True, cells_prior=cells_prior, prior=tuple(prior.tolist()))

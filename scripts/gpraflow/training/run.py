@@ -15,7 +15,6 @@ from gpraflow.core.errors import TrainingError
 from gpraflow.storage import backup as storage_backup
 from gpraflow.training import schedules, steppers
 from gpraflow.training.data import TrainingData
-from gpraflow.training.objectives import PROCESS_LAYERS
 from gpraflow.training.options import Options
 
 _LOOKED_AT = 50  # batches between checks of the loss; each check waits for the device
@@ -98,8 +97,7 @@ class MemberTraining:
             return [(0, total, None)]
         ends = np.round(np.cumsum([share for _, _, share in stages]) * total).astype(int).tolist()
         starts = [0, *ends[:-1]]
-        always = PROCESS_LAYERS if self.data.objective.loss == "measurement_process" else ()
-        trained = [self.stepper.trained([*layers, *always] if layers else ()) for _, layers, _ in stages]
+        trained = [self.stepper.trained(layers) for _, layers, _ in stages]
         return [(start, end, which) for start, end, which in zip(starts, [*ends[:-1], total], trained, strict=True) if end > start]
 
     def member(self) -> Member:

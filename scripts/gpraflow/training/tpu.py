@@ -138,7 +138,7 @@ def _compiled(
     # Placeholder labels: apart from the number of bins, labels do not affect the compiled step.
     objective = data.objective_of(np.linspace(0, options.bins - 1, 64).astype(np.float32), None, options)
     with network.policy(options.precision):
-        core = network.build_core(blueprint, length, objective, "member_0")
+        core = network.build_core(blueprint, length, objective.outputs, "member_0")
         optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
         optimizer.build(core.trainable_variables)
         step = steppers.jax_step(core, optimizer, objective, options.ema)

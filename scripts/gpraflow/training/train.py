@@ -234,7 +234,7 @@ def _train_member(
 
     seed = randomness.derive(options.seed, "train_model", *([number] if number else []))
     keras.utils.set_random_seed(seed % 2**32)
-    core = build_core(blueprint, data.length, data.objective, f"member_{number}")
+    core = build_core(blueprint, data.length, data.objective.outputs, f"member_{number}")
     single = serving([core], data.objective, data.length, options.rc_averaging, blueprint.name)
     if options.initial_model:
         warm_start(single, options.initial_model, backend)
