@@ -39,6 +39,20 @@ def shares(mean, sd, edges, strays):
     return (1 - strays) * inside @ moved + strays / len(near)
 
 
+def add_assay(parser, promoters, cells):
+    """Add the options of `assay`, and ``--cells``, the mean cells of a promoter, with these defaults."""
+    parser.add_argument("--promoters", type=int, default=promoters)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--bins", type=int, default=18)
+    parser.add_argument("--depth-spread", type=float, default=0.3, help="sd of the log of reads a cell between bins")
+    parser.add_argument("--reads-per-cell", type=float, default=1.2)
+    parser.add_argument("--amplification", type=float, default=0.5, help="sd of the log of amplification between cells")
+    parser.add_argument("--strays", type=float, default=0.0, help="share of cells that are anywhere")
+    parser.add_argument(
+        "--cells", type=lambda text: [float(part) for part in text.split(",")], default=cells, help="cells a promoter, separated by commas"
+    )
+
+
 def assay(options, rng, cells_per_promoter=CELLS):
     """Return mean signals, edges of the bins, counts, cells and reads a cell of each bin."""
     mean = rng.normal(CENTRE, SPREAD, options.promoters)
@@ -120,18 +134,9 @@ def dispersion(options):
 def main():
     """Simulate, estimate both ways, compare with the truth."""
     parser = common.parser(__doc__)
-    parser.add_argument("--promoters", type=int, default=200_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bins", type=int, default=18)
-    parser.add_argument("--depth-spread", type=float, default=0.3, help="sd of the log of reads a cell between bins")
-    parser.add_argument("--reads-per-cell", type=float, default=1.2)
-    parser.add_argument("--amplification", type=float, default=0.5, help="sd of the log of amplification between cells")
-    parser.add_argument("--strays", type=float, default=0.0, help="share of cells that are anywhere")
+    add_assay(parser, promoters=200_000, cells=[])
     parser.add_argument("--prior", default="library", choices=["library", "weak"])
     parser.add_argument("--read-dispersion", default="auto", help="a number, or auto to estimate it")
-    parser.add_argument(
-        "--cells", type=lambda text: [float(part) for part in text.split(",")], default=[], help="cells a promoter, separated by commas"
-    )
     parser.add_argument("--bound", type=int, default=3000, help="promoters for the least possible error; 0: leave it out")
     options = common.parse(parser, promoters=5_000, bound=20, cells=[4.0])
     mean, edges, counts, cells, depth = assay(options, np.random.default_rng(options.seed))

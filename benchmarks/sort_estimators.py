@@ -109,14 +109,7 @@ def score(estimate, truth):
 def main():
     """Simulate, estimate all ways, compare with the truth."""
     parser = common.parser(__doc__)
-    parser.add_argument("--promoters", type=int, default=50_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--bins", type=int, default=18)
-    parser.add_argument("--depth-spread", type=float, default=0.3, help="sd of the log of reads a cell between bins")
-    parser.add_argument("--reads-per-cell", type=float, default=1.2)
-    parser.add_argument("--amplification", type=float, default=0.5, help="sd of the log of amplification between cells")
-    parser.add_argument("--strays", type=float, default=0.0, help="share of cells that are anywhere")
-    parser.add_argument("--cells", type=lambda text: [float(part) for part in text.split(",")], default=[2.0, 4.0, 10.0, 25.0, 100.0])
+    expression.add_assay(parser, promoters=50_000, cells=[2.0, 4.0, 10.0, 25.0, 100.0])
     options = common.parse(parser, promoters=3_000, cells=[4.0, 25.0])
     figures = {}
     for cells_per_promoter in options.cells:

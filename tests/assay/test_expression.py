@@ -268,6 +268,18 @@ def test_intervals_and_ceiling_of_shallow_data(cells, bins):
         assert highest == pytest.approx(stats.pearsonr(label, mean[read])[0], abs=0.02)
 
 
+@pytest.mark.parametrize("estimator", [estimators.maximum_likelihood, estimators.weighted_mean])
+def test_intervals_of_libraries_of_twenty_promoters(estimator):
+    """What promoters share is uncertain in a library this small; its error widens the intervals."""
+    inside = []
+    for seed in range(12):
+        mean, counts, replicates = assay(20, seed=seed, cells_per_promoter=10)
+        estimate = estimator(counts, replicates)
+        inside += list(((estimate.low <= mean) & (mean <= estimate.high))[counts.sum(axis=1) > 0])
+    assert len(inside) > 150
+    assert 0.9 <= np.mean(inside) <= 0.99
+
+
 def test_an_sd_that_counts_cannot_tell_is_a_warning_and_widens():
     """All promoters have one cell: the spread of cells cannot be told from that of promoters."""
     rng = np.random.default_rng(0)

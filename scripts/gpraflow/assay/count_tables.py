@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -86,11 +86,9 @@ def read(
     ConfigError
         If a column or a bin is missing.
     """
-    parts = []
+    options = _Options(columns, ledger, header, empty, ambiguous, sheet)
     reader = _long if columns.get("bin") or columns.get("count") else _wide
-    for index, path in enumerate(tables):
-        part = reader(path, [each for each in bins if each.table == index], columns, ledger, header, empty, ambiguous, sheet)
-        parts.append(part)
+    parts = [reader(path, [each for each in bins if each.table == index], options) for index, path in enumerate(tables)]
     names = [_role(each) for each in bins]
     table = parts[0]
     if len(parts) > 1:
@@ -99,17 +97,20 @@ def read(
     return table.select("sequence", *(label for label in LABELS if label in table.columns)), table.select(names).to_numpy()
 
 
-def _wide(
-    path: str | os.PathLike,
-    bins: Sequence[CountColumn],
-    columns: Mapping[str, str | int],
-    ledger: Ledger,
-    header: bool,
-    empty: str,
-    ambiguous: Literal["error", "n"],
-    sheet: str | os.PathLike,
-) -> pl.DataFrame:
+class _Options(NamedTuple):
+    """Parameters of `read` that hold for all tables."""
+
+    columns: Mapping[str, str | int]
+    ledger: Ledger
+    header: bool
+    empty: Literal["error", "zero"]
+    ambiguous: Literal["error", "n"]
+    sheet: str | os.PathLike
+
+
+def _wide(path: str | os.PathLike, bins: Sequence[CountColumn], options: _Options) -> pl.DataFrame:
     """Return ``row``, ``sequence``, labels and a column of reads for each bin (`_role`), one row per distinct sequence."""
+    columns, ledger, header, empty, ambiguous, sheet = options
     labels = {role: column for role, column in columns.items() if role in ("sequence", *LABELS)}
     gaps, parts = EmptyCounts(path, empty), []
     for rows, names in read_blocks(path, "auto", header):
@@ -126,17 +127,9 @@ def _wide(
     return _distinct(pl.concat(parts), [_role(each) for each in bins], path, ledger, "repeated sequence, reads added up")
 
 
-def _long(
-    path: str | os.PathLike,
-    bins: Sequence[CountColumn],
-    columns: Mapping[str, str | int],
-    ledger: Ledger,
-    header: bool,
-    empty: str,
-    ambiguous: Literal["error", "n"],
-    sheet: str | os.PathLike,
-) -> pl.DataFrame:
+def _long(path: str | os.PathLike, bins: Sequence[CountColumn], options: _Options) -> pl.DataFrame:
     """Return the same as `_wide` of a table with a row for each sequence and bin."""
+    columns, ledger, header, empty, ambiguous, sheet = options
     gaps, parts = EmptyCounts(path, empty), []
     others: set[str] = set()
     role_of = {each.column: _role(each) for each in bins}

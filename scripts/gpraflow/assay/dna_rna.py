@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from gpraflow.assay import dna_rna_model
-from gpraflow.assay.count_tables import EmptyCounts, whole_numbers
+from gpraflow.assay.count_tables import LABELS, EmptyCounts, whole_numbers
 from gpraflow.assay.dna_rna_model import Activity
 from gpraflow.assay.expression import training_weights
 from gpraflow.assay.sheet import Row
@@ -24,7 +24,6 @@ from gpraflow.formats import columns as formats_columns
 from gpraflow.formats.records import records
 from gpraflow.formats.text import read_blocks
 
-_LABELS = ("name", "group", "split", "source")
 _MAP_NAMES = ("name", "oligo_name", "oligoName", "element")  # columns of a barcode map that name the promoter
 _LEAST_NAMED = 0.5  # share of rows whose name must be in the design
 
@@ -137,8 +136,7 @@ def _check_columns(names: Sequence[str], sheet: Sequence[Row], path: Any) -> Non
             if row[kind] not in names:
                 raise ConfigError(
                     f"{path}, row 1: no column '{row[kind]}', which the sample sheet has as {kind} of replicate '{row['replicate']}'"
-                    f"{nearest(row[kind], names)} (the file has {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}); "
-                    "correct counts.sample_sheet"
+                    f"{nearest(row[kind], names)} ({formats_columns.listed(names)}); correct counts.sample_sheet"
                 )
 
 
@@ -150,7 +148,7 @@ def _roles(columns: Mapping[str, str | int], names: list[str], barcodes: Any, de
     if barcodes and "barcode" not in wanted:
         raise ConfigError(f"{path}: counts.barcodes needs the column of barcodes; set counts.columns.barcode")
     if "sequence" not in wanted and not barcodes and "name" not in wanted:
-        raise ConfigError(f"{path}: no column of sequences or names; set counts.columns.name (the file has {', '.join(names[:12])})")
+        raise ConfigError(f"{path}: no column of sequences or names; set counts.columns.name ({formats_columns.listed(names)})")
     return wanted
 
 
@@ -277,7 +275,7 @@ def _assign_barcodes(table: pl.DataFrame, barcodes: pl.DataFrame, ledger: Ledger
 
 def _labels(table: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
     """Return the labels of each promoter, in order of first occurrence."""
-    names = [name for name in _LABELS if name in table.columns]
+    names = [name for name in LABELS if name in table.columns]
     for name in names:
         spread = table.filter(pl.col(name).n_unique().over("sequence") > 1)
         if name == "name":

@@ -39,9 +39,11 @@ class Estimate:
     singleton: np.ndarray
 
 
-def _estimate(counts: np.ndarray, expression: np.ndarray, error: np.ndarray, sd: np.ndarray, cells: np.ndarray, interval=None) -> Estimate:
+def _estimate(
+    counts: np.ndarray, expression: np.ndarray, error: np.ndarray, sd: np.ndarray, cells: np.ndarray, interval: np.ndarray
+) -> Estimate:
     n_bins = (counts > 0).sum(axis=1)
-    low, high = (expression - _Z95 * error, expression + _Z95 * error) if interval is None else interval
+    low, high = interval
     return Estimate(expression, error, low, high, sd, np.maximum(cells, 1), counts.sum(axis=1), n_bins, n_bins == 1)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import polars as pl
 import polars.selectors as cs
 
+from gpraflow.core import separators
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats.promoters import REQUIRED
@@ -110,11 +111,10 @@ def listed(names: Sequence[str]) -> str:
 
 def _other_separator(names: Sequence[str], section: str | None) -> str:
     """Return advice if a column name holds another separator than that of the file; else an empty string."""
-    signs = {";": "semicolon", "\t": "tab", ",": "comma"}
     for name in names:
-        if sign := next((sign for sign in signs if sign in name), None):
-            advice = f"set input.separator: {signs[sign]}, or " if section == "input" else ""
-            return f"cells seem to be separated by {signs[sign]}s: {advice}convert the file"
+        if sign := next((sign for sign in ";\t," if sign in name), None):
+            advice = f"set input.separator: {separators.NAMES[sign]}, or " if section == "input" else ""
+            return f"cells seem to be separated by {separators.NAMES[sign]}s: {advice}convert the file"
     return ""
 
 
@@ -257,7 +257,7 @@ def check_sequences(
         if letter == "U" and not set(sequence) - set(allowed + "U"):
             raise InputError(f"{where(row, cells)}: the sequence is RNA (U at position {at}){and_more(count)}; replace U by T")
         advice = "; only A, C, G, T and N are accepted"
-        if (sign := {";": "semicolon", "\t": "tab", ",": "comma"}.get(letter)) and key:
+        if (sign := separators.NAMES.get(letter)) and key:
             advice += f"; if {sign}s separate the cells, set input.separator: {sign}"
         if letter in _AMBIGUOUS and key:
             advice += f"; set {key}: n to read IUPAC codes of several bases as N"

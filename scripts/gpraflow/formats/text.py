@@ -16,11 +16,10 @@ from typing import Any
 import polars as pl
 import zstandard
 
-from gpraflow.core import files
+from gpraflow.core import files, separators
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 
 SEPARATORS = {"tsv": "\t", "csv": ","}
-_NAMED_SEPARATORS = {"tab": "\t", "semicolon": ";", "comma": ","}
 FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".xlsx": "xlsx"}
 STDIN = "-"  # as a path: standard input or standard output
 _QUOTED_CELL = re.compile(rb'(^|\t)"[^\t\n]*"(\t|$)', re.MULTILINE)  # in the first lines of a TSV: quotes are taken off, as of CSV
@@ -213,9 +212,9 @@ def _without_comments(blocks: Iterator[tuple[int, bytes]]) -> tuple[int, bytes, 
 
 def _separator(line: bytes, kind: str, separator: str) -> str:
     if separator != "auto":
-        return _NAMED_SEPARATORS[separator]
+        return separators.SEPARATORS[separator]
     bare = re.sub('"[^"]*"', "", line.decode("utf-8", errors="replace"))
-    return next((sign for sign in [SEPARATORS[kind], *_NAMED_SEPARATORS.values()] if sign in bare), SEPARATORS[kind])
+    return next((sign for sign in [SEPARATORS[kind], "\t", ";", ","] if sign in bare), SEPARATORS[kind])
 
 
 def _cells(line: bytes, separator: str, row: int, path: Path) -> list[str]:
