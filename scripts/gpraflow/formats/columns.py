@@ -149,7 +149,8 @@ def parse_numbers(
     rows
         Block with ``row`` and the column ``role``.
     role
-        Column to parse; whole numbers if ``dtype`` is `polars.Int64`, at least 0 for ``expression_sd`` and ``weight``.
+        Column to parse; whole numbers if ``dtype`` is `polars.Int64`, at least 0 for ``expression_sd`` and ``weight``, also of a condition
+        (``weight.glucose``).
     dtype
         Type of the result.
     path
@@ -199,7 +200,7 @@ def parse_numbers(
     if dtype == pl.Int64 and (hit := first_row(rows, ~pl.col("_value").is_between(0, 2**53) | (pl.col("_value") % 1 != 0))):
         row, cells, _ = hit
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must be a whole number from 0 to 2^53")
-    if role in ("expression_sd", "weight") and (hit := first_row(rows, pl.col("_value") < 0)):
+    if role.partition(".")[0] in ("expression_sd", "weight") and (hit := first_row(rows, pl.col("_value") < 0)):
         row, cells, _ = hit
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must not be negative")
     return rows.with_columns(pl.col("_value").cast(dtype).alias(role)).drop("_text", "_there", "_value")
@@ -208,7 +209,7 @@ def parse_numbers(
 def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) -> pl.DataFrame:
     """Return ``row`` and a column per role. Blank labels become null."""
     for role, name in columns.items():
-        if (rows.schema[name].is_nested() and role != "bin_cells") or rows.schema[name] == pl.Binary:
+        if (rows.schema[name].is_nested() and role.partition(".")[0] != "bin_cells") or rows.schema[name] == pl.Binary:
             raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; expected text or numbers")
     rows = rows.select(pl.col(ROW).alias("row"), **{role: cs.by_name(name) for role, name in columns.items()})
     labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("name", "group", "split", "source", "barcode") if role in columns]

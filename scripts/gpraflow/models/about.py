@@ -16,7 +16,9 @@ RENAMED = {
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
-    """Return the content of a ``model.json``; training options of version 0.1 are renamed to the current names.
+    """Return the content of a ``model.json``, with ``conditions`` (empty for one) as all models before version 0.3 had one.
+
+    Training options of version 0.1 are renamed to the current names.
 
     Raises
     ------
@@ -30,4 +32,4 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
             raise InputError(f"{path}: damaged ({error}); train the model again") from None
     if "training" in about:
         about["training"] = {RENAMED.get(name, name): value for name, value in about["training"].items()}
-    return about
+    return {"conditions": []} | about

@@ -5,6 +5,7 @@ It is computed once from the validation and training splits, and saved next to t
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -350,13 +351,21 @@ def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> lis
     return found
 
 
-def write(calibration: Calibration, path: str | os.PathLike) -> None:
-    """Write a calibration as JSON."""
-    files.write_json(path, asdict(calibration))
+def write(calibrations: Mapping[str, Calibration], path: str | os.PathLike) -> None:
+    """Write the calibration of each readout as JSON; the name of the only one is empty."""
+    content = {readout: asdict(calibration) for readout, calibration in calibrations.items()}
+    files.write_json(path, content.get("", {"readouts": content}))
 
 
-def read(directory: str | os.PathLike) -> Calibration | None:
+def read(directory: str | os.PathLike, readout: str = "") -> Calibration | None:
     """Return the calibration of a model directory, or None if it has none.
+
+    Parameters
+    ----------
+    directory
+        Model directory.
+    readout
+        A condition or a difference; empty if the model has one condition.
 
     Raises
     ------
@@ -366,14 +375,14 @@ def read(directory: str | os.PathLike) -> Calibration | None:
     path = Path(directory) / FILE
     if not path.is_file():
         return None
-    found = load(path)
+    found = load(path, readout)
     if found.model_sha256 != files.digests(Path(directory) / "model.keras")["sha256"]:
         raise InputError(f"{path}: belongs to another model than model.keras in the same folder; make it again: {advice(directory)}")
     return found
 
 
-def load(path: str | os.PathLike) -> Calibration:
-    """Return the calibration in a file, without checking that it belongs to a model.
+def load(path: str | os.PathLike, readout: str = "") -> Calibration:
+    """Return the calibration of a readout in a file, without checking that it belongs to a model.
 
     Raises
     ------
@@ -382,6 +391,7 @@ def load(path: str | os.PathLike) -> Calibration:
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = content["readouts"][readout] if readout else content
         lists = {name: tuple(content[name]) for name in ("lengths", "kmer_shares", "quantiles")}
         stored: dict[str, Any] = {name: tuple(content[name]) for name in ("levels", "level_variances") if name in content}
         if "level_quantiles" in content:

@@ -19,7 +19,7 @@ import numpy as np
 from gpraflow.core import files, names
 from gpraflow.core.errors import InputError
 from gpraflow.sequences.scaffold import ALPHABET
-from gpraflow.shards.records import Feature, decode_columns, layout
+from gpraflow.shards.records import EXPRESSION, Feature, decode_columns, layout
 
 FORMAT = "gpraflow-shards-1"
 _ENDING = re.compile(r"-[0-9]{5,}-of-[0-9]{5,}\.tfrecord(\.gz)?")
@@ -72,6 +72,7 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
         record, features = layout(manifest["length"], widths_of(manifest))
         agree = (
             manifest["alphabet"] == ALPHABET
+            and widths_of(manifest)[EXPRESSION] == (len(manifest.get("conditions", [])) or 1)
             and manifest["compression"] in COMPRESSIONS
             and manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
             and manifest["record_bytes"] == len(record)
