@@ -105,18 +105,18 @@ class Report:
             lines += textwrap.wrap(f"({proposal.advice})", _WIDTH, initial_indent="     ", subsequent_indent="     ")
         return lines
 
-    def draft(self, path: Path) -> dict[str, str]:
-        """Return the files of a config with the proposals: path -> text."""
+    def draft(self, path: Path, command: str = "check") -> dict[str, str]:
+        """Return the files of a config with the proposals: path -> text; ``command`` is that which writes them."""
         keys, written = dict(self.keys), {}
         if self.scaffolds:
             beside = path.with_name(f"{path.stem}_scaffolds.yaml")
             keys["scaffold.file"] = str(beside)
             content = yaml.safe_dump({name: dict(entry) for name, entry in self.scaffolds.items()}, sort_keys=False)
             written[str(beside)] = (
-                f"# Constant sequences that gpraflow check saw on both sides of the inserts; compare them with the plasmid.\n{content}"
+                f"# Constant sequences that were seen on both sides of the inserts; compare them with the plasmid.\n{content}"
             )
         config = overlays.with_keys(self.config, keys)
-        heading = ["Draft by gpraflow check: the keys that differ from the defaults (config/config.yaml), with the proposals."]
+        heading = [f"Draft by gpraflow {command}: the keys that differ from the defaults (config/config.yaml), with the proposals."]
         written[str(path)] = overlays.text(config, self.reasons, heading)
         return written
 
@@ -357,7 +357,7 @@ class _Checker:
         except GpraflowError as error:
             self._reopen(found, excerpt, options, str(error))
             return excerpt
-        if not excerpt.rows:  # a spreadsheet
+        if excerpt.complete:  # also a spreadsheet, and a table without a header
             excerpt = Excerpt(excerpt.path, excerpt.source, rows.height, rows.height, True)
             rows = rows[: self.rows]
         found.say("rows", excerpt.shown)
@@ -384,7 +384,7 @@ class _Checker:
         except GpraflowError:
             return
         policy = self._policy(self.plan, LIBRARY)
-        scaffold = tables_inspection.inspect_flanks(found, sequences, scaffold, policy, self._known())
+        scaffold, sequences = tables_inspection.inspect_flanks(found, sequences, scaffold, policy, self._known())
         window = {key: self.plan.config["scaffold"][key] for key in ("length", "keep")}
         tables_inspection.inspect_inserts(found, sequences, scaffold, policy, window)
 
@@ -479,11 +479,6 @@ class _Checker:
             replicates = expression.check_bins(rows, plan.config["counts"]["scale"], plan.config["counts"]["cells"], origin)  # type: ignore[arg-type]
         except GpraflowError as error:
             found.errors.append(str(error))
-            if "goes from high to low" not in str(error) and "cells of bin" in str(error):
-                found.propose(
-                    "no cell counts in the sample sheet", {"counts.cells": "reads"}, advice="better: give the cells sorted into each bin"
-                )
-                self._accept(found)
             return found, {}, None
         with_gates = any("lower" in row or "upper" in row for row in rows)
         found.say(
@@ -585,6 +580,9 @@ class _Checker:
                 message = str(error)
                 for each in parts:
                     message = each.restored(message)
+                if "no row of bin" in message and not all(each.complete for each in parts):  # a long table in order of its bins
+                    found.say("bins", f"not all in the first rows ({message.partition(';')[0]})")
+                    return None
                 found.errors.append(message if plan is self.plan else f"with the proposals: {message}")
         return None
 
@@ -651,6 +649,9 @@ class _Checker:
                 )
             except GpraflowError as error:
                 message = excerpt.restored(str(error))
+                if "no row of replicate" in message and not excerpt.complete:
+                    found.say("replicates", f"not all in the first rows ({message.partition(';')[0]})")
+                    return None
                 found.errors.append(message if each is self.plan else f"with the proposals: {message}")
                 continue
             values = table["expression"].drop_nulls().to_numpy()
@@ -766,7 +767,8 @@ class _Checker:
             try:
                 one = assay_inspection.merged(each, config["min_overlap"], config["quality_offset"], config["min_yield"])
             except GpraflowError as error:
-                found.errors.append(str(error))
+                if not found.errors:
+                    found.errors.append(str(error))
                 kept.append(each)
                 continue
             shares.append(sum(e.rows for e in one.reads) / max(1, sum(e.rows for e in each.reads)))
@@ -839,7 +841,6 @@ class _Checker:
         tables = [(each.name, table[::keep].lazy()) for each, (table, _) in zip(bins, results, strict=True)]
         umi = None if config["umi"] == "ignore" else config["umi"]
         expected = sum(ledger.counts.get(("noted", assay_inspection.reads.EXPECTED_ERRORS), 0) for _, ledger in results)
-        collapse = {"max_edits": config["collapse_edits"], "ratio": config["collapse_ratio"], "n_in_insert": config["n_in_insert"]}
         try:
             if isinstance(self.trial.design, str):
                 designs = matching.load(self.trial.design, scaffold, self.trial.config["scaffold"]["insert_length"])
@@ -848,8 +849,11 @@ class _Checker:
                 )
                 found.say("design", f"{merged.height:,} of {designs.height:,} designed sequences in these reads")
             else:
+                exact = keep == 1 and all(each.complete for each in bins)
+                self._collapsed(found, tables, expected // keep, config, exact)
+                config = self.trial.config["reads"]
+                collapse = {"max_edits": config["collapse_edits"], "ratio": config["collapse_ratio"], "n_in_insert": config["n_in_insert"]}
                 merged, _ = assay_counts.merge(tables, scaffold, **collapse, threads=self.threads, umi=umi)
-                self._collapsed(found, tables, expected // keep, config)
         except GpraflowError as error:
             found.errors.append(str(error))
             return None
@@ -866,12 +870,12 @@ class _Checker:
         value = float(np.clip(0.0, limits["expression_min"], limits["expression_max"]))
         table = merged.select("sequence", *(["name"] if "name" in merged.columns else []), expression=pl.lit(value))
         complete = all(each.complete for each in bins) and keep == 1
-        del read
-        return self._from_estimates(
-            found, table, max(distinct, merged.height), complete, reads=total, distinct=max(distinct, merged.height)
-        )
+        expected = max(distinct, merged.height)
+        return self._from_estimates(found, table, expected, complete, reads=total, distinct=expected)
 
-    def _collapsed(self, found: Inspection, tables: Sequence[tuple[str, pl.LazyFrame]], expected: int, config: Mapping[str, Any]) -> None:
+    def _collapsed(
+        self, found: Inspection, tables: Sequence[tuple[str, pl.LazyFrame]], expected: int, config: Mapping[str, Any], exact: bool
+    ) -> None:
         """Propose to merge nothing if variants of a library would be merged as sequencing errors."""
         if not config["collapse_edits"]:
             return
@@ -881,7 +885,9 @@ class _Checker:
         parent = assay_counts.collapse(distinct, number, config["collapse_edits"], config["collapse_ratio"], threads=self.threads)
         try:
             assay_counts.check_collapsed(distinct, number, parent, expected, config["max_collapsed"])
-        except InputError:
+        except InputError as error:
+            if exact:
+                found.errors.append(str(error))
             moved = number[parent != np.arange(len(parent))].sum() / number.sum()
             finding = f"{percent(moved)} of the counted reads would be merged as sequencing errors, more than qualities explain"
             found.propose(finding, {"reads.collapse_edits": 0}, advice="for designed variants better: list them in the file reads.design")
@@ -946,7 +952,10 @@ class _Checker:
         try:
             sizes, verdicts = self._split(library, cluster, overlaps, options, train_promoters, origin)
         except GpraflowError as error:
-            found.errors.append(str(error))
+            if library.reads:  # the estimator will leave out promoters, so that sizes are not exact
+                found.say("warning", str(error).partition(": ")[2])
+            else:
+                found.errors.append(str(error))
             self._propose_split(found, library, cluster, texts, overlaps, options, train_promoters, origin)
             return fallback
         factor = 1 if library.complete else library.total / max(1, table.height)

@@ -26,9 +26,10 @@ _LANE = re.compile(r"[._-]?L\d{3}(?![A-Za-z0-9])")
 _CHUNK = re.compile(r"[._-]001$")
 _REPLICATE = re.compile(r"(?<![A-Za-z])rep(?:licate)?[._-]?(\w+?)(?![A-Za-z0-9])", re.IGNORECASE)
 _LEAST_BINS = 2
+_ORDER = "Bins must go from low to high signal. By their names the order is {}: check it in {}."
 _CELLS = (
-    "Add the columns cells (cells sorted into each bin), lower and upper (gates) to {}, and set counts.cells: sheet; without cells, each read "
-    "counts as one cell."
+    "Add the columns cells (cells sorted into each bin), lower and upper (gates) to {}, and set counts.cells: sheet; without cells, each "
+    "read counts as one cell."
 )
 _ROLES = {"name": ("name", "id", "tag"), "expression_sd": ("sd", "se", "stderr"), "group": ("family", "cluster", "group")}
 REFUSED = 2
@@ -104,10 +105,10 @@ def _write(draft: Draft, folder: Path) -> tuple[check.Report, list[str]]:
         files.write_text(folder / SHEET, written[str(folder / SHEET)])
     title = f"gpraflow init: run '{draft.config['run']}'"
     for _ in range(3):  # a proposal can make others visible
-        report = check.check(draft.config, threads=check.threads_here(), title=title)
+        report = check.check(overlays.with_base(draft.config), threads=check.threads_here(), title=title)
         if not report.config:
             raise ConfigError(report.errors[0])
-        drafted = report.draft(folder / CONFIG)
+        drafted = report.draft(folder / CONFIG, "init")
         for path, text in drafted.items():
             files.write_text(path, text)
         written |= drafted
@@ -159,7 +160,7 @@ def of_reads(paths: Sequence[str], sheet: str) -> Draft:
         draft.sheet.append(cells)
     shown = ", ".join(name for _, name in order[:6])
     draft.remarks += [
-        f"Bins must go from low to high signal. By their names the order is {shown}{', ...' if len(order) > 6 else ''}: check it in {sheet}.",
+        _ORDER.format(shown + (", ..." if len(order) > 6 else ""), sheet),
         _CELLS.format(sheet),
     ]
     return draft
@@ -168,32 +169,36 @@ def of_reads(paths: Sequence[str], sheet: str) -> Draft:
 def parse_names(paths: Sequence[str]) -> list[Reads]:
     """Return what the names of FASTQ files say: the part in which they differ is the bin; mates, lanes and replicates are recognised.
 
-    Mates are ``_R1`` and ``_R2`` or ``_1`` and ``_2``, of which both must be there; lanes ``_L001``; replicates ``rep1`` or ``replicate_1``.
+    Mates are ``_R1`` and ``_R2``, or ``_1`` and ``_2`` at the end of the names of all files, if there are several bins then; lanes are
+    ``_L001``, replicates ``rep1`` or ``replicate_1``.
     """
-    stems = {path: _CHUNK.sub("", _FASTQ.sub("", Path(path).name)) for path in paths}
+    stems = {path: _LANE.sub("", _CHUNK.sub("", _FASTQ.sub("", Path(path).name))) for path in paths}
     known = {(str(Path(path).parent), stem) for path, stem in stems.items()}
+    plain = {stem[:-2] for stem in stems.values()}
+    by_number = all(re.search("[._-][12]$", stem) for stem in stems.values()) and len(plain) >= _LEAST_BINS
+    by_number = by_number and all((folder, stem[:-1] + str(3 - int(stem[-1]))) in known for folder, stem in known)
     parsed: list[tuple[str, str, str, int]] = []
     for path, stem in stems.items():
         mate = 1
         for match in reversed(list(_MATE.finditer(stem))):
             other = stem[: match.start(1)] + str(3 - int(match[1])) + stem[match.end(1) :]
             explicit = bool(re.search("[A-Za-z]", match[0]))
-            if (str(Path(path).parent), other) in known and (explicit or match.end() == len(stem)):
-                mate, stem = int(match[1]), (stem[: match.start()] + stem[match.end() :])
+            if explicit or (by_number and match.end() == len(stem)):
+                single = match[1] == "1" or (str(Path(path).parent), other) in known  # a file R2 alone is one of single-end reads
+                mate, stem = (int(match[1]) if single else 1), stem[: match.start()] + stem[match.end() :]
                 break
-        stem = _LANE.sub("", stem).strip("._-")
+        stem = stem.strip("._-")
         replicate = ""
         if match_replicate := _REPLICATE.search(stem):
             replicate = match_replicate[1]
             stem = (stem[: match_replicate.start()] + stem[match_replicate.end() :]).strip("._-")
-        parsed.append((path, stem, replicate, mate))
+        parsed.append((path, re.sub("[._-]{2,}", "_", stem), replicate, mate))
     distinct = sorted({stem for _, stem, _, _ in parsed})
     head, tail = _common(distinct), _common([stem[::-1] for stem in distinct])[::-1]
     reads = []
     for path, stem, replicate, mate in parsed:
         inner = stem[len(head) : len(stem) - len(tail) if tail else None].strip("._-") if len(distinct) > 1 else stem
-        inner = re.sub("[^A-Za-z0-9_.-]+", "_", inner or stem)
-        reads.append(Reads(path, inner, replicate, mate))
+        reads.append(Reads(path, re.sub("[^A-Za-z0-9_.-]+", "_", inner or stem), replicate, mate))
     return reads
 
 

@@ -24,8 +24,8 @@ def read(paths: Sequence[str], settings: Sequence[str] = ()) -> dict[str, Any]:
     ConfigError
         If a file is missing or not valid YAML, or a setting has no ``=``.
     """
-    config: dict[str, Any] = {}
-    for path in [*([str(BASE)] if BASE.is_file() else []), *paths]:
+    config: dict[str, Any] = with_base({})
+    for path in paths:
         config = _updated(config, load(path))
     for setting in settings:
         key, sign, value = setting.partition("=")
@@ -33,6 +33,11 @@ def read(paths: Sequence[str], settings: Sequence[str] = ()) -> dict[str, Any]:
             raise ConfigError(f"--config {redacted(setting)}: expected KEY=VALUE, such as data=../data")
         config = _updated(config, {key: _parsed(value, f"--config {key}")})
     return config
+
+
+def with_base(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config with the keys of `BASE`, if it exists, that ``content`` lacks."""
+    return _updated(load(str(BASE)) if BASE.is_file() else {}, content)
 
 
 def load(path: str) -> dict[str, Any]:
@@ -108,19 +113,22 @@ def changes(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 
 
 def text(config: Mapping[str, Any], comments: Mapping[str, str], heading: Sequence[str] = ()) -> str:
-    """Return the YAML of a config with only the keys that differ from the defaults.
+    """Return the YAML of a config with only the keys that differ from the defaults, or from `BASE`.
 
     Parameters
     ----------
     config
-        A config; ``run`` is written even if it is the default.
+        A config with all defaults; ``run`` and ``evaluation.datasets`` are written even if they are the defaults, since those of the sample
+        differ.
     comments
         Key with dots -> why it is set; other keys have the description of the schema.
     heading
         Lines of a comment at the top.
     """
     schema = schemas.load("config")
-    content = changes(config, schemas.defaults(schema))
+    defaults = schemas.defaults(schema)
+    content = _updated(changes(config, defaults), changes(config, schemas.fill(with_base({}), schema)))
+    content = _updated(content, {"evaluation": {"datasets": config["evaluation"]["datasets"]}})
     content = {"run": config["run"], **{key: value for key, value in content.items() if key != "run"}}
     lines = [f"# {line}" for line in heading]
     lines += _lines(content, schema, comments, "", 0)

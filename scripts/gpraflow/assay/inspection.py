@@ -334,7 +334,7 @@ def inspect_bins(
         per_cell = [each.total / cells[each.name] for each in bins if cells.get(each.name)]
         text = f"{min(numbers):,.0f} to {max(numbers):,.0f} a bin, {sum(numbers):,.0f} in all"
         if per_cell:
-            text += f"; {min(per_cell):.2g} to {max(per_cell):.2g} reads a cell"
+            text += f"; {span(float(f'{min(per_cell):.2g}'), float(f'{max(per_cell):.2g}'), '')} reads a cell"
         found.say("cells", text)
 
 

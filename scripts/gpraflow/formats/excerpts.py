@@ -75,10 +75,11 @@ def of_table(path: str, folder: Path, rows: int) -> Excerpt:
     kept, more = head_lines(text, rows + comments + 1)
     target = place(folder, source.name.removesuffix(".gz").removesuffix(".zst"))
     target.write_bytes(kept)
-    lines, all_lines = kept.rstrip(b"\n").count(b"\n") + 1, text.count(b"\n")
+    count = max(0, kept.rstrip(b"\n").count(b"\n") - comments)
+    total = text.count(b"\n") - comments - 1 if more else count
     if not complete:
-        all_lines = round(all_lines / len(text) * source.stat().st_size * expansion(source))
-    return Excerpt(str(target), path, max(0, lines - comments - 1), max(0, all_lines - comments - 1 if more else lines - 1), not more)
+        total = round(text.count(b"\n") / len(text) * source.stat().st_size * expansion(source))
+    return Excerpt(str(target), path, count, max(count, total), not more)
 
 
 def head_lines(text: bytes, lines: int) -> tuple[bytes, bool]:

@@ -12,7 +12,7 @@ from gpraflow.formats.inspection import inspect_columns, inspect_header, inspect
 from gpraflow.formats.promoters import REQUIRED
 from gpraflow.sequences import constants, flanks
 from gpraflow.sequences.flanks import Policy
-from gpraflow.sequences.scaffold import Scaffold
+from gpraflow.sequences.scaffold import Scaffold, reverse_complement_sequences
 from gpraflow.sequences.segments import parse
 
 _SAMPLE = 2000  # sequences that are searched for flanks
@@ -126,7 +126,9 @@ def _share_of_few(values: np.ndarray) -> float:
     return float(square[-max(1, len(values) // 100) :].sum() / max(square.sum(), 1e-300))
 
 
-def inspect_flanks(found: Inspection, sequences: pl.Series, scaffold: Scaffold, policy: Policy, known: Mapping[str, Scaffold]) -> Scaffold:
+def inspect_flanks(
+    found: Inspection, sequences: pl.Series, scaffold: Scaffold, policy: Policy, known: Mapping[str, Scaffold]
+) -> tuple[Scaffold, pl.Series]:
     """Say where flanks are in the sequences of a table, and propose the scaffold that they have.
 
     Parameters
@@ -142,12 +144,12 @@ def inspect_flanks(found: Inspection, sequences: pl.Series, scaffold: Scaffold, 
 
     Returns
     -------
-    Scaffold
-        That of the config, or the proposed one.
+    tuple
+        The scaffold of the config, or the proposed one; and the sequences on the strand of its flanks.
     """
     sample = sequences.head(_SAMPLE)
     if not len(sample):
-        return scaffold
+        return scaffold, sequences
     own = constants.locate(sample, scaffold.five_prime, scaffold.three_prime)
     has_flanks = bool(scaffold.five_prime or scaffold.three_prime)
     if has_flanks and own.ends >= _MOST:
@@ -155,22 +157,22 @@ def inspect_flanks(found: Inspection, sequences: pl.Series, scaffold: Scaffold, 
         found.say(
             "flanks", text + ("" if own.ends > 0.995 else f"; scaffold.damaged_flanks: {policy.damaged_flanks} holds for damaged ones")
         )
-        return scaffold
+        return scaffold, sequences
     if has_flanks and own.reverse >= _MOST:
         where = "" if own.place is None else f", the 3' flank at {own.place[0]}..{own.place[1]}"
         finding = f"flanks of '{scaffold.name}' on the reverse strand in {percent(own.reverse)} of the sequences{where}"
         found.propose(finding, advice="give the reverse complements of the sequences; no key turns a table around")
-        return scaffold
+        return scaffold, reverse_complement_sequences(sequences)
     others = {name: constants.locate(sample, each.five_prime, each.three_prime) for name, each in known.items() if name != scaffold.name}
     for name, place in others.items():
         if place.ends >= _MOST:
             finding = f"both flanks of the scaffold '{name}' at the ends of {percent(place.ends)} of the sequences"
             found.propose(finding, {"scaffold.name": name})
-            return known[name]
+            return known[name], sequences
         if place.reverse >= _MOST:
             finding = f"flanks of the scaffold '{name}' on the reverse strand in {percent(place.reverse)} of the sequences"
             found.propose(finding, {"scaffold.name": name}, advice="give the reverse complements of the sequences")
-            return known[name]
+            return known[name], reverse_complement_sequences(sequences)
     five, three = constants.constant_ends(sample)
     if five or three:
         if has_flanks and own.forward >= _MOST and own.place is not None:
@@ -181,14 +183,14 @@ def inspect_flanks(found: Inspection, sequences: pl.Series, scaffold: Scaffold, 
         new = Scaffold(NEW_SCAFFOLD, five, three)
         entry = {NEW_SCAFFOLD: {"five_prime": five, "three_prime": three}}
         found.propose(finding, {"scaffold.name": NEW_SCAFFOLD}, advice="--write writes the file of scaffolds", scaffolds=entry)
-        return new
+        return new, sequences
     if not has_flanks:
         found.say("flanks", "none, and the scaffold has none")
-        return scaffold
+        return scaffold, sequences
     if own.forward >= _MOST and own.place is not None:
         finding = f"both flanks of '{scaffold.name}' within {percent(own.forward)} of the sequences, at {own.place[0]}..{own.place[1]}"
         found.propose(finding, advice="cut the sequences at the flanks")
-        return scaffold
+        return scaffold, sequences
     if constants.are_variants(sample):
         found.say("sequences", "variants of one parent")
     if policy.add_missing_flanks:
@@ -199,10 +201,10 @@ def inspect_flanks(found: Inspection, sequences: pl.Series, scaffold: Scaffold, 
                 {"scaffold.name": "none"},
                 advice="unless the library was cloned between them",
             )
-            return Scaffold("none", "", "")
+            return Scaffold("none", "", ""), sequences
     else:
         found.propose(f"no flanks of '{scaffold.name}' in the sequences", {"scaffold.add_missing_flanks": True})
-    return scaffold
+    return scaffold, sequences
 
 
 def inspect_inserts(found: Inspection, sequences: pl.Series, scaffold: Scaffold, policy: Policy, window: Mapping[str, Any]) -> None:
