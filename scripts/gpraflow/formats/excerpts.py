@@ -11,7 +11,7 @@ import zstandard
 from gpraflow.core.errors import InputError
 from gpraflow.formats.text import decompressed, require_file, suffix_of
 
-_START = 4 << 20  # bytes of a compressed file from which its size without compression is estimated
+_START = 1 << 20  # bytes of a compressed file from which its size without compression is estimated
 _PARQUET, _EXCEL = (".parquet", ".pq"), (".xlsx",)
 
 
