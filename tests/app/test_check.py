@@ -128,6 +128,39 @@ def test_a_table_without_header(folder):
     assert check.check(overlays.with_keys(report.config, report.keys)).errors == []
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "keys"),
+    [("a.tsv", {"separator": "comma"}, {"input.separator": "auto"}), ("a.dat", {}, {"input.format": "tsv"}), ("a.txt", {}, {})],
+)
+def test_formats(folder, name, given, keys):
+    report = checked({"input": {"table": table(promoters(600), name=name)} | given})
+    assert report.keys == keys
+    assert bool(report.errors) == bool(keys)
+    assert check.check(overlays.with_keys(report.config, report.keys)).errors == []
+
+
+def test_bases_beyond_the_flanks_of_a_table(folder):
+    report = checked({"input": {"table": table([f"AAC{sequence}" for sequence in promoters(600)])}})
+    assert report.scaffolds == {"mine": {"five_prime": f"AAC{FIVE}", "three_prime": THREE}}
+    assert "at 4..20 rather than at the ends" in report.proposals[0].finding
+
+
+def test_a_long_table_of_which_the_first_rows_lack_bins(folder):
+    sequences, counts = inserts(500), np.random.default_rng(0).poisson(3, 1500)
+    bins = [name for name in ("b0", "b1", "b2") for _ in range(500)]
+    pl.DataFrame({"sequence": sequences * 3, "bin": bins, "count": counts}).write_csv("long.tsv", separator="\t")
+    (folder / "bins.tsv").write_text("bin\nb0\nb1\nb2\n")
+    columns = {"bin": "bin", "count": "count"}
+    config = {"counts": {"table": "long.tsv", "sample_sheet": "bins.tsv", "cells": "reads", "columns": columns}}
+    config |= {"scaffold": {"name": "none", "length": 80}}
+    first = checked(config, rows=700)
+    assert first.errors == []
+    assert any(value.startswith("not all in the first rows (long.tsv: no row of bin 'b2'") for _, value in first.inspections[-1].lines)
+    assert checked(config).errors == []
+    (folder / "bins.tsv").write_text("bin\nb0\nb1\nb9\n")
+    assert "no row of bin 'b9'" in checked(config).errors[0]
+
+
 def test_letters(folder):
     sequences = promoters(600)
     sequences[3] = sequences[3][:30] + "RYK" + sequences[3][33:]

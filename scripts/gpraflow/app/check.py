@@ -369,7 +369,7 @@ class _Checker:
         of_transform = plan.transform if dataset == LIBRARY else {"name": "rank_normal"}
         sequences = tables_inspection.inspect_cells(found, rows, names, reading, of_transform, excerpt.complete)
         taken = {role: next((name for name in names if name == reading["columns"].get(role)), "") for role in ("sequence", "expression")}
-        if all(taken.values()):
+        if all(taken.values()) and len(sequences):
             values = inspection.numbers(rows, taken["expression"], reading["decimal"])
             raw = pl.DataFrame({"sequence": rows[taken["sequence"]].cast(pl.String).str.to_uppercase(), "expression": values})
             tables_inspection.inspect_duplicates(found, raw, plan.table_of(dataset)["duplicates"])

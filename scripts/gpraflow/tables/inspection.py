@@ -302,5 +302,6 @@ def inspect_duplicates(found: Inspection, table: pl.DataFrame, duplicates: str) 
     found.say("duplicates", f"{repeated:,} of {table.height:,} rows repeat a sequence")
     differing = table.filter(pl.col("expression").n_unique().over(key) > 1)
     if differing.height and duplicates == "error":
-        finding = f"{differing.select(key).n_unique():,} sequences have several values of expression"
+        number = differing.select(key).n_unique()
+        finding = f"{number:,} sequence{'s have' if number > 1 else ' has'} several values of expression"
         found.propose(finding, {"input.duplicates": "mean"})
