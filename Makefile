@@ -10,8 +10,8 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --q
 # CONFIG may name several files; later ones win, also with the run's name.
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
 REPORT ?= results/$(RUN)/report.html
-# Snakemake, which resumes a run that was killed.
-SNAKEMAKE = $(BIN)/python -m gpraflow.app.run --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
+# Snakemake, which resumes a run that was killed; CHECK=0 skips the check of the inputs before a run.
+SNAKEMAKE = $(BIN)/python -m gpraflow.app.run $(if $(filter 0,$(CHECK)),--no-check) --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
 
 .PHONY: setup run report test test-slow test-tpu benchmarks lint docs images lock tpu-check
 

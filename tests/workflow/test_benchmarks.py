@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 PROGRAMS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text())
 FIGURES = {  # numbers above 0, some of which the documentation quotes
     "bootstrap": {"seconds", "ratio", "peak_rss_mb"},
+    "check": {"table_seconds", "reads_seconds", "counts_seconds", "peak_rss_mb"},
     "conditions": {"n", "promoters"},
     "dream_cnn_pytorch": {"ours_train_per_s", "ours_parameters"},
     "expression": {
@@ -42,7 +43,7 @@ COMPARED = {  # figures of the comparison with what need not be installed
     "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
     "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
 }
-ALONE = {"full_scale", "learning_curve"}  # compared with nothing
+ALONE = {"check", "full_scale", "learning_curve"}  # compared with nothing
 
 
 def is_number(value):

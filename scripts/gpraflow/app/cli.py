@@ -1,4 +1,4 @@
-"""The command `gpraflow`: predictions, variant effects and explanations of a trained model, and maintenance of buckets.
+"""The command `gpraflow`: checks of inputs, predictions, variant effects and explanations of a trained model, maintenance of buckets.
 
 Exit codes: 0 success; 2 invalid input or options; 1 any other failure; 130 interrupted. Each command imports its modules when it is run,
 which keeps ``--help`` fast.
@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gpraflow import __version__
+from gpraflow.app.check_commands import check_command, init_command
 from gpraflow.core import startup
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.urls import redacted
@@ -126,7 +127,10 @@ def bucket_commands(commands: Any) -> None:
 
 
 # Functions that add commands to the parser.
-COMMANDS: tuple[Callable[[Any], None], ...] = (predict_command, variants_command, explain_command, bucket_commands)
+COMMANDS: tuple[Callable[[Any], None], ...] = (
+    *(check_command, init_command),
+    *(predict_command, variants_command, explain_command, bucket_commands),
+)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -321,7 +325,8 @@ def _delete_bucket(options: argparse.Namespace) -> None:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     main_parser = argparse.ArgumentParser(
-        prog="gpraflow", description="Predictions, variant effects and explanations of a trained model; maintenance of buckets of shards."
+        prog="gpraflow",
+        description="Checks of a run's inputs; predictions, variant effects and explanations of a trained model; maintenance of buckets.",
     )
     main_parser.add_argument("--version", action="version", version=f"gpraflow {__version__}")
     main_parser.add_argument("--traceback", action="store_true", help="print the Python traceback of an error")
@@ -337,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None and "model" in options:
         startup.restart_prepared()
     try:
-        options.run(options)
+        return options.run(options) or DONE  # `check` returns REFUSED if a run would stop
     except KeyboardInterrupt:
         print("gpraflow: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -353,7 +358,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         print(f"gpraflow: {redacted(message)}", file=sys.stderr)
         return REFUSED if isinstance(error, (InputError, ConfigError)) else FAILED
-    return DONE
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ A killed Snakemake (``kill -9``, power failure) leaves a lock on the working dir
 ``--rerun-incomplete`` recreates these outputs. The lock is removed with ``snakemake --unlock``, but only if it is certain that no process
 uses the folder: each run keeps a record of its machine and process in ``results/.running/``, and jobs that outlive their Snakemake are
 detected by their working directory. With a record from another machine, or without ``/proc``, the command stops and prints advice.
+
+Before a run reads its inputs for the first time, or after its config has changed, ``gpraflow check`` looks at them, and an error that it
+finds stops the run before it starts; ``--no-check`` skips this.
 """
 
 import contextlib
@@ -21,6 +24,14 @@ RECORDS = Path("results/.running")
 # All of Snakemake's but `code`, which compares the times of scripts: the parameter `code` of each rule says whether code has changed.
 TRIGGERS = ("input", "mtime", "params", "software-env")
 _PROC = Path("/proc")
+NO_CHECK = "--no-check"
+_STOPS = 2  # exit code of `gpraflow check` if a run would stop
+# With these options Snakemake runs nothing, or another workflow or folder than those that a check knows.
+_UNCHECKED = {
+    *("-n", "--dry-run", "--dryrun", "--unlock", "--lint", "--rulegraph", "--dag", "--filegraph", "--summary", "-S", "--list-rules", "-l"),
+    *("--touch", "-t", "--report", "--cleanup-metadata", "--delete-all-output", "-s", "--snakefile", "-d", "--directory", "-h", "--help"),
+    *("-v", "--version", "--archive", "--detailed-summary", "-D", "--list-target-rules", "--until", "-U", "--omit-from", "-O"),
+}
 
 
 def _own_line() -> set[int]:
@@ -83,12 +94,58 @@ def _known(records: dict[Path, dict[str, str]], alive: dict[int, str]) -> bool:
     return any(int(path.stem) in alive for path in records)
 
 
+def _values(arguments: Sequence[str], *names: str) -> list[str]:
+    """Return the values of an option of Snakemake that takes several."""
+    values, taken = [], False
+    for argument in arguments:
+        if argument.startswith("-"):
+            name, sign, value = argument.partition("=")
+            taken = name in names
+            values += [value] if taken and sign else []
+        elif taken:
+            values.append(argument)
+    return values
+
+
+def _is_checked(configs: Sequence[str], settings: Sequence[str]) -> bool:
+    """Return True if the run has read its library since its config files changed."""
+    from gpraflow.app import overlays
+    from gpraflow.core.errors import ConfigError
+
+    try:
+        config = overlays.read(configs, settings)
+    except ConfigError:
+        return False  # the check says what is wrong
+    table = Path("results", str(config.get("run", "sample")), "tables", "library.parquet")
+    files = [Path(path) for path in configs] + ([overlays.BASE] if overlays.BASE.is_file() else [])
+    return table.is_file() and table.stat().st_mtime >= max(path.stat().st_mtime for path in files)
+
+
+def _check(arguments: Sequence[str]) -> bool:
+    """Print what `gpraflow check` finds; return False if the run would stop. What the check itself cannot do never stops a run."""
+    configs, settings = _values(arguments, "--configfile", "--configfiles"), _values(arguments, "--config", "-C")
+    if not configs or {argument.partition("=")[0] for argument in arguments} & _UNCHECKED or _is_checked(configs, settings):
+        return True
+    command = [sys.executable, "-m", "gpraflow.app.cli", "check", *configs, *(["--config", *settings] if settings else [])]
+    return subprocess.run(command).returncode != _STOPS
+
+
 def main(arguments: Sequence[str]) -> int:
-    """Run Snakemake with these arguments; return its exit code, or 1 if a killed run cannot be resumed."""
+    """Check the inputs, and run Snakemake with these arguments.
+
+    Returns
+    -------
+    int
+        The exit code of Snakemake; 1 if a killed run cannot be resumed; 2 if the check found what would stop the run.
+    """
+    checks, arguments = NO_CHECK not in arguments, [argument for argument in arguments if argument != NO_CHECK]
     snakemake = [sys.executable, "-m", "snakemake"]
     if problem := _resume(snakemake, arguments):
         print(f"gpraflow: {problem}", file=sys.stderr)
         return 1
+    if checks and not _check(arguments):
+        print(f"gpraflow: not started; correct what is above, or start without the check ({NO_CHECK}, make run CHECK=0)", file=sys.stderr)
+        return _STOPS
     RECORDS.mkdir(parents=True, exist_ok=True)
     process = subprocess.Popen([*snakemake, "--rerun-triggers", *TRIGGERS, "--rerun-incomplete", *arguments])
     record = RECORDS / f"{process.pid}.json"

@@ -197,6 +197,25 @@ def expression_table(
     return by_condition.estimate([*dict.fromkeys(each.condition for each in replicates if each.condition)], of_one, ledger)
 
 
+def check_counts(counts: np.ndarray, replicates: Sequence[Replicate], origin: str | os.PathLike, ledger: Ledger) -> None:
+    """Check that the reads of bins agree with their cells and shares; parameters and errors as of `estimate`."""
+    for part, each in replicate_columns(replicates):
+        for below, above in each.gaps:
+            ledger.note(f"gap between the gates of bins {below} and {above}, whose cells were not sorted", 1)
+        reads = counts[:, part].sum(axis=0)
+        if (reads > 0).sum() < 2:
+            where = f"replicate '{each.name}': " if each.name else ""
+            raise InputError(f"{where}only {(reads > 0).sum()} of {len(reads)} bins have reads; expression needs at least two")
+        of_bins = reads if each.cells is None else each.cells, np.ones(len(reads)) if each.share is None else each.share
+        for bin_reads, name, cells, share in zip(reads, each.columns, *of_bins, strict=True):
+            if bin_reads and not cells:
+                raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but 0 cells; correct its cells or leave the bin out")
+            if bin_reads and share == 0:
+                raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but the share 0; correct its share or leave the bin out")
+            if not bin_reads:
+                ledger.note(f"bin without reads: {name}", 1)
+
+
 def estimate(
     counts: np.ndarray,
     replicates: Sequence[Replicate],
@@ -230,21 +249,7 @@ def estimate(
     InputError
         If a replicate has reads in fewer than two bins, or a bin has reads but no cells or no share.
     """
-    for part, each in replicate_columns(replicates):
-        for below, above in each.gaps:
-            ledger.note(f"gap between the gates of bins {below} and {above}, whose cells were not sorted", 1)
-        reads = counts[:, part].sum(axis=0)
-        if (reads > 0).sum() < 2:
-            where = f"replicate '{each.name}': " if each.name else ""
-            raise InputError(f"{where}only {(reads > 0).sum()} of {len(reads)} bins have reads; expression needs at least two")
-        of_bins = reads if each.cells is None else each.cells, np.ones(len(reads)) if each.share is None else each.share
-        for bin_reads, name, cells, share in zip(reads, each.columns, *of_bins, strict=True):
-            if bin_reads and not cells:
-                raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but 0 cells; correct its cells or leave the bin out")
-            if bin_reads and share == 0:
-                raise InputError(f"{origin}: bin '{name}' has {bin_reads} reads but the share 0; correct its share or leave the bin out")
-            if not bin_reads:
-                ledger.note(f"bin without reads: {name}", 1)
+    check_counts(counts, replicates, origin, ledger)
 
     def one(part: slice, chosen: Sequence[Replicate]) -> Estimate:
         shared = fit_hyperparameters(counts[:, part], chosen, None if read_dispersion == "auto" else float(read_dispersion))

@@ -1,0 +1,361 @@
+"""``gpraflow init``: a config and a sample sheet for a table of promoters, a table of counts, or FASTQ files of sorted bins."""
+
+import argparse
+import itertools
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from gpraflow.app import check, overlays
+from gpraflow.core import files, names
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.core.inspection import Inspection
+from gpraflow.formats import excerpts, inspection
+from gpraflow.formats import text as formats_text
+
+CONFIG, SHEET = "config.yaml", "sample_sheet.tsv"
+_FASTQ = re.compile(r"\.(fastq|fq)(\.gz)?$", re.IGNORECASE)
+_MATE = re.compile(r"(?<![A-Za-z0-9])(?:R|read|mate)?([12])(?![A-Za-z0-9])", re.IGNORECASE)
+_LANE = re.compile(r"[._-]?L\d{3}(?![A-Za-z0-9])")
+_CHUNK = re.compile(r"[._-]001$")
+_REPLICATE = re.compile(r"(?<![A-Za-z])rep(?:licate)?[._-]?(\w+?)(?![A-Za-z0-9])", re.IGNORECASE)
+_LEAST_BINS = 2
+_ORDER = "Bins must go from low to high signal. By their names the order is {}: check it in {}."
+_CELLS = (
+    "Add the columns cells (cells sorted into each bin), lower and upper (gates) to {}, and set counts.cells: sheet; without cells, each "
+    "read counts as one cell."
+)
+_ROLES = {"name": ("name", "id", "tag"), "expression_sd": ("sd", "se", "stderr"), "group": ("family", "cluster", "group")}
+REFUSED = 2
+_DNA, _RNA = re.compile("dna|plasmid", re.IGNORECASE), re.compile("rna|cdna", re.IGNORECASE)
+
+
+@dataclass
+class Draft:
+    """A config and the rows of its sample sheet, and remarks for the user."""
+
+    config: dict[str, Any]
+    sheet: list[dict[str, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Write a config and a sample sheet; return the exit code.
+
+    Raises
+    ------
+    ConfigError
+        If files exist, or no files are given and standard input is no terminal.
+    InputError
+        If a file is missing, or is neither a table nor FASTQ.
+    """
+    paths = list(options.files)
+    folder = Path(options.output or ".")
+    if not paths:
+        paths = _ask()
+    for target in (folder / CONFIG, folder / SHEET):
+        if target.exists() and not options.force:
+            raise ConfigError(f"{target}: this file exists; give another folder with -o, or --force to overwrite it")
+    for path in paths:
+        formats_text.require_file(Path(path))
+    reads = [path for path in paths if _FASTQ.search(path)]
+    if reads and len(reads) < len(paths):
+        raise InputError(f"{next(path for path in paths if path not in reads)}: give either FASTQ files or a table, not both")
+    if not reads and len(paths) > 1:
+        raise InputError(f"{paths[1]}: give one table; several tables of counts are named in the column table of a sample sheet")
+    draft = of_reads(reads, str(folder / SHEET)) if reads else of_table(paths[0], str(folder / SHEET))
+    draft.config["run"] = _run_name(options.name, folder, paths[0])
+    draft.config["evaluation"] = {"datasets": ""}
+    if options.scaffold or not reads:  # a table may hold promoters with flanks, which are found, or inserts, to which none must be added
+        draft.config.setdefault("scaffold", {})["name"] = options.scaffold or "none"
+        if not options.scaffold:
+            draft.remarks.append(
+                "If the table holds inserts without the flanks of a scaffold, set scaffold.name, and the flanks are added."
+            )
+    report, written = _write(draft, folder)
+    sys.stdout.write(report.text())
+    print("\nWritten: " + ", ".join(written))
+    for remark in draft.remarks:
+        print(f"- {remark}")
+    print(f"Next: look through {folder / CONFIG}, then\n  gpraflow check {folder / CONFIG}\n  make run CONFIG={folder / CONFIG}")
+    return REFUSED if report.errors else 0
+
+
+def _run_name(name: str, folder: Path, path: str) -> str:
+    if name:
+        return names.check(name, "--run", ConfigError)
+    stem = folder.resolve().name if str(folder) != "." else Path(path).name.split(".")[0]
+    cleaned = re.sub("[^A-Za-z0-9_.-]+", "_", stem).strip("_.-")[: names.LONGEST]
+    return cleaned if cleaned and cleaned != "sample" else "mine"
+
+
+def _write(draft: Draft, folder: Path) -> tuple[check.Report, list[str]]:
+    """Check the draft, take the proposals, write the files, and return the report on what was written and its paths."""
+    written: dict[str, str] = {}
+    if draft.sheet:
+        columns = list(dict.fromkeys(itertools.chain.from_iterable(draft.sheet)))
+        lines = ["\t".join(columns), *("\t".join(row.get(column, "") for column in columns) for row in draft.sheet)]
+        written[str(folder / SHEET)] = "\n".join(lines) + "\n"
+        files.write_text(folder / SHEET, written[str(folder / SHEET)])
+    title = f"gpraflow init: run '{draft.config['run']}'"
+    for _ in range(3):  # a proposal can make others visible
+        report = check.check(overlays.with_base(draft.config), threads=check.threads_here(), title=title)
+        if not report.config:
+            raise ConfigError(report.errors[0])
+        drafted = report.draft(folder / CONFIG, "init")
+        for path, text in drafted.items():
+            files.write_text(path, text)
+        written |= drafted
+        if not report.keys:
+            break
+        draft.config = overlays.load(str(folder / CONFIG))
+    return report, list(written)
+
+
+# FASTQ files
+
+
+@dataclass(frozen=True)
+class Reads:
+    """A FASTQ file, and what its name says: bin, replicate (may be empty), and mate 1 or 2."""
+
+    path: str
+    bin: str
+    replicate: str
+    mate: int
+
+
+def of_reads(paths: Sequence[str], sheet: str) -> Draft:
+    """Return the draft for FASTQ files of sorted bins, named after their files.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two bins, or mates do not match.
+    """
+    reads = parse_names(paths)
+    rows: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for each in reads:
+        row = rows.setdefault((each.replicate, each.bin), {"reads": [], "reads_2": []})
+        row["reads" if each.mate == 1 else "reads_2"].append(each.path)
+    order = sorted(rows, key=lambda key: (_natural(key[0]), _natural(key[1])))
+    if len({name for _, name in rows}) < _LEAST_BINS:
+        raise InputError(
+            f"{paths[0]}: one bin only, '{order[0][1]}', by the names of the files; give the files of all bins, whose names differ in the "
+            "bin (such as bin_0_R1.fastq.gz, bin_1_R1.fastq.gz)"
+        )
+    draft = Draft({"counts": {"sample_sheet": sheet, "cells": "reads"}})
+    for replicate, name in order:
+        row = rows[replicate, name]
+        if row["reads_2"] and len(row["reads"]) != len(row["reads_2"]):
+            raise InputError(f"bin '{name}': {len(row['reads'])} files of first mates, but {len(row['reads_2'])} of second mates")
+        cells = {"bin": name, **({"replicate": replicate} if replicate else {})}
+        cells |= {key: ",".join(sorted(paths_of)) for key, paths_of in row.items() if paths_of}
+        draft.sheet.append(cells)
+    shown = ", ".join(name for _, name in order[:6])
+    draft.remarks += [
+        _ORDER.format(shown + (", ..." if len(order) > 6 else ""), sheet),
+        _CELLS.format(sheet),
+    ]
+    return draft
+
+
+def parse_names(paths: Sequence[str]) -> list[Reads]:
+    """Return what the names of FASTQ files say: the part in which they differ is the bin; mates, lanes and replicates are recognised.
+
+    Mates are ``_R1`` and ``_R2``, or ``_1`` and ``_2`` at the end of the names of all files, if there are several bins then; lanes are
+    ``_L001``, replicates ``rep1`` or ``replicate_1``.
+    """
+    stems = {path: _LANE.sub("", _CHUNK.sub("", _FASTQ.sub("", Path(path).name))) for path in paths}
+    known = {(str(Path(path).parent), stem) for path, stem in stems.items()}
+    plain = {stem[:-2] for stem in stems.values()}
+    by_number = all(re.search("[._-][12]$", stem) for stem in stems.values()) and len(plain) >= _LEAST_BINS
+    by_number = by_number and all((folder, stem[:-1] + str(3 - int(stem[-1]))) in known for folder, stem in known)
+    parsed: list[tuple[str, str, str, int]] = []
+    for path, stem in stems.items():
+        mate = 1
+        for match in reversed(list(_MATE.finditer(stem))):
+            other = stem[: match.start(1)] + str(3 - int(match[1])) + stem[match.end(1) :]
+            explicit = bool(re.search("[A-Za-z]", match[0]))
+            if explicit or (by_number and match.end() == len(stem)):
+                single = match[1] == "1" or (str(Path(path).parent), other) in known  # a file R2 alone is one of single-end reads
+                mate, stem = (int(match[1]) if single else 1), stem[: match.start()] + stem[match.end() :]
+                break
+        stem = stem.strip("._-")
+        replicate = ""
+        if match_replicate := _REPLICATE.search(stem):
+            replicate = match_replicate[1]
+            stem = (stem[: match_replicate.start()] + stem[match_replicate.end() :]).strip("._-")
+        parsed.append((path, re.sub("[._-]{2,}", "_", stem), replicate, mate))
+    distinct = sorted({stem for _, stem, _, _ in parsed})
+    head, tail = _common(distinct), _common([stem[::-1] for stem in distinct])[::-1]
+    reads = []
+    for path, stem, replicate, mate in parsed:
+        inner = stem[len(head) : len(stem) - len(tail) if tail else None].strip("._-") if len(distinct) > 1 else stem
+        reads.append(Reads(path, re.sub("[^A-Za-z0-9_.-]+", "_", inner or stem), replicate, mate))
+    return reads
+
+
+def _common(texts: Sequence[str]) -> str:
+    """Return the common start of texts, up to the last separator within it, so that no number or word is cut."""
+    if len(texts) < 2:
+        return ""
+    start = ""
+    for letters in zip(*texts, strict=False):
+        if len(set(letters)) > 1:
+            break
+        start += letters[0]
+    place = max(start.rfind(sign) for sign in "._-")
+    return start[: place + 1]
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Return a key by which bin_2 comes before bin_10, and low before high."""
+    ranks = {"lowest": -3, "low": -2, "mid": 0, "medium": 0, "middle": 0, "high": 2, "highest": 3}
+    parts = re.findall(r"\d+|[^\W\d_]+", text.lower())
+    return [(0, int(part), "") if part.isdigit() else (1, ranks.get(part, 0), "" if part in ranks else part) for part in parts]
+
+
+# Tables
+
+
+def of_table(path: str, sheet: str) -> Draft:
+    """Return the draft for a table: of expression, of counts per bin, or of DNA and RNA counts.
+
+    Raises
+    ------
+    InputError
+        If the table has no column of sequences or of numbers.
+    """
+    with tempfile.TemporaryDirectory(prefix="gpraflow-init-") as folder:
+        excerpt = excerpts.of_table(path, Path(folder), check.ROWS)
+        header = True
+        try:
+            rows, columns = next(formats_text.read_blocks(excerpt.path, "auto", True))
+            if not inspection.inspect_header(Inspection(""), rows, columns, True, "input"):
+                header = False
+                rows, columns = next(formats_text.read_blocks(excerpt.path, "auto", False))
+        except StopIteration:
+            raise InputError(f"{path}: the table has no rows") from None
+        except GpraflowError as error:
+            raise type(error)(excerpt.restored(str(error))) from None
+    dna = inspection.dna_columns(rows)
+    if not dna:
+        raise InputError(f"{path}: no column holds DNA sequences (the file has {', '.join(columns[:12])}); give a table with sequences")
+    number = {name: place for place, name in enumerate(columns, start=1)}
+    sequence: str | int = dna[0] if header and not dna[0].startswith("column ") else number[dna[0]]
+    values = inspection.number_columns(rows)
+    bins = count_bins(rows)
+    named_dna, named_rna = ([name for name in bins if pattern.search(name)] for pattern in (_DNA, _RNA))
+    if header and named_dna and len(named_dna) == len(named_rna):
+        return _of_dna_rna(path, sheet, sequence, named_dna, named_rna)
+    expression = inspection.likely_expression(rows, values)
+    if len(bins) >= _LEAST_BINS and expression in ("", *bins):
+        return _of_counts(path, sheet, sequence, bins, header, number)
+    if not values:
+        raise InputError(f"{path}: no column holds numbers (the file has {', '.join(columns[:12])}); give a table with expression")
+    draft = Draft({"input": {"table": path}})
+    taken = {"sequence": sequence} if sequence != "sequence" else {}
+    if not header:
+        draft.config["input"]["header"] = False
+    chosen = expression or values[0]
+    if chosen != "expression":
+        taken["expression"] = chosen if header else number[chosen]
+    if not expression:
+        draft.remarks.append(f"Several columns hold numbers ({', '.join(values[:8])}); '{chosen}' was taken as expression: check it.")
+    for role, words in {
+        "name": ("name", "id", "tag"),
+        "expression_sd": ("sd", "se", "stderr"),
+        "group": ("family", "cluster", "group"),
+    }.items():
+        match = next((name for name in columns if name.lower() in words and name not in (chosen, dna[0])), "")
+        if header and match and match != role and role not in columns:
+            taken[role] = match
+            draft.remarks.append(f"The column '{match}' was taken as {role}: remove input.columns.{role} if it is not.")
+    if taken:
+        draft.config["input"]["columns"] = taken
+    return draft
+
+
+def count_bins(rows: pl.DataFrame) -> list[str]:
+    """Return the columns of whole numbers that look like counts of bins: of one kind of name, and some of them 0 or above 1."""
+    found = [name for name in inspection.count_columns(rows) if inspection.numbers(rows, name).max() is not None]
+    groups: dict[str, list[str]] = {}
+    for name in found:
+        groups.setdefault(re.sub(r"\d+", "#", name), []).append(name)
+    largest = max(groups.values(), key=len, default=[])
+    return largest if len(largest) >= 3 else found
+
+
+def _of_counts(path: str, sheet: str, sequence: str | int, bins: list[str], header: bool, number: dict[str, int]) -> Draft:
+    counts: dict[str, Any] = {"table": path, "sample_sheet": sheet, "cells": "reads"}
+    if sequence != "sequence":
+        counts["columns"] = {"sequence": sequence}
+    rows: list[dict[str, str]] = []
+    ordered = sorted(bins, key=_natural)
+    for name in ordered:
+        cleaned = re.sub("[^A-Za-z0-9_-]+", "_", name).strip("_") if header else f"bin_{len(rows)}"
+        rows.append({"bin": cleaned} if cleaned == name else {"bin": cleaned, "column": name if header else str(number[name])})
+    if not header:
+        counts["header"] = False
+    remarks = [
+        f"Bins must go from low to high signal. By their names the order is {', '.join(ordered[:8])}: check it in {sheet}.",
+        _CELLS.format(sheet),
+    ]
+    return Draft({"counts": counts}, rows, remarks)
+
+
+def _of_dna_rna(path: str, sheet: str, sequence: str | int, dna: list[str], rna: list[str]) -> Draft:
+    counts: dict[str, Any] = {"kind": "dna_rna", "table": path, "sample_sheet": sheet}
+    if sequence != "sequence":
+        counts["columns"] = {"sequence": sequence}
+    pairs = zip(sorted(dna, key=_natural), sorted(rna, key=_natural), strict=True)
+    rows = [{"replicate": str(place), "dna": one, "rna": two} for place, (one, two) in enumerate(pairs, start=1)]
+    config = {"counts": counts, "input": {"expression_min": -15, "expression_max": 15}}
+    return Draft(config, rows, [f"Each replicate has a column of DNA and one of RNA: check the pairs in {sheet}."])
+
+
+# Questions
+
+
+def _ask() -> list[str]:
+    """Ask for the files on the terminal.
+
+    Raises
+    ------
+    ConfigError
+        If standard input is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise ConfigError("gpraflow init: give a table or FASTQ files; without files, questions are asked, for which a terminal is needed")
+    print(
+        "What do you have?\n  1  a table of promoters with expression\n  2  a table of read counts per bin\n  3  FASTQ files of sorted bins"
+    )
+    answer = ""
+    while answer not in ("1", "2", "3"):
+        answer = input("1, 2 or 3: ").strip()
+    if answer in ("1", "2"):
+        return [_path("Path of the table: ")]
+    print("Give the files with a pattern in which * stands for any text, such as reads/bin_*.fastq.gz")
+    while True:
+        pattern = input("Pattern: ").strip()
+        found = sorted(str(path) for path in Path().glob(pattern)) if pattern and not pattern.startswith("/") else []
+        found = found or sorted(str(path) for path in Path(pattern).parent.glob(Path(pattern).name))
+        if found:
+            print(f"{len(found)} files")
+            return found
+        print("No file fits; try again.")
+
+
+def _path(question: str) -> str:
+    while True:
+        path = input(question).strip()
+        if Path(path).is_file():
+            return path
+        print(f"{path}: this file does not exist; try again.")
