@@ -3,6 +3,7 @@
 import pytest
 
 from gpraflow.app.plan import Plan
+from gpraflow.core import config as configs
 from gpraflow.core.errors import ConfigError, InputError
 from tests.conftest import ROOT
 
@@ -139,6 +140,84 @@ def test_wrong_segments_stop_before_anything_runs():
     with pytest.raises(ConfigError, match=r"^scaffold\.segments: 'P100' is not a kind"):
         Plan(TABLE | {"scaffold": {"segments": "P100, B20"}})
     assert Plan(TABLE | {"scaffold": {"segments": "promoter 100, barcode 20"}}).table_of("library")["barcodes"] == "keep"
+
+
+# Tables to join
+
+TWO = {"a": {"table": "{data}/a.tsv"}, "b": {"table": "b.csv", "decimal": ",", "columns": {"expression": "YFP"}, "expression_max": 900}}
+JOIN = TABLE | {"input": {"tables": TWO}}
+
+
+def test_tables_to_join_take_what_they_do_not_give_from_the_input():
+    plan = Plan(JOIN | {"data": "folder", "input": {"tables": TWO, "columns": {"sequence": "promoter"}}})
+    assert (plan.from_counts, plan.sources, plan.bins) == (False, ["a", "b"], [])
+    assert plan.table_of("a")["columns"]["expression"] == "expression"
+    b = plan.reading_of("b")
+    assert (b["columns"]["expression"], b["columns"]["sequence"], b["decimal"], b["expression_range"]) == (
+        "YFP",
+        "promoter",
+        ",",
+        [-4, 900],
+    )
+    assert plan.table_of("b")["duplicates"] == "error"
+    assert [(each["what"], each["path"]) for each in plan.input_files()[:2]] == [("a", "folder/a.tsv"), ("b", "b.csv")]
+    assert "joined" in plan.report_figures
+    assert "joined" in plan.report_tables
+    assert plan.unit == "units of the table a"
+    assert plan.scored == ["test"]
+    alone = Plan(TABLE)
+    assert alone.sources == ["library"]
+    assert "joined" not in [*alone.report_figures, *alone.report_tables]
+
+
+def test_a_table_to_join_may_be_a_public_one():
+    plan = Plan(JOIN | {"input": {"tables": TWO | {"public": {"table": "{data}/dream2022/train.txt", "header": False}}}})
+    assert plan.public["public"]["file"] == "train.txt"
+    assert plan.fetched("public", "{data}/dream2022/train.txt")["doi"] == "10.5281/zenodo.10633252"
+    assert plan.fetched("a", "{data}/a.tsv") == {}
+
+
+def test_ranks_need_all_tables_and_logarithms_do_not():
+    ranks, logarithms = (Plan(JOIN | {"input": {"tables": TWO, "transform": name}}) for name in ("rank_normal", "log2"))
+    assert [ranks.transform_of(name)["name"] for name in ("a", "library")] == ["none", "rank_normal"]
+    assert [logarithms.transform_of(name)["name"] for name in ("a", "library")] == ["log2", "log2"]
+    assert (ranks.unit_of_tables, logarithms.unit_of_tables) == ("units of the table a", "log2(expression)")
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"input": {"tables": TWO, "table": "c.tsv"}}, r"input\.table: c\.tsv is given beside input\.tables, which takes its place"),
+        ({"input": {"tables": {"a": TWO["a"]}}}, r"input\.tables: there is one table \(a\); give two or more, or set input\.table"),
+        ({"input": {"tables": {"test": TWO["a"], "b": TWO["b"]}}}, r"input\.tables: 'test' is already the name of a data set or split"),
+        ({"input": {"tables": {"library": TWO["a"], "b": TWO["b"]}}}, r"'library' is already the name"),
+        ({"input": {"tables": TWO | {"c": {}}}}, r"input\.tables\.c: 'table' is a required property"),
+        (
+            {"input": {"tables": TWO | {"c": {"table": "x", "seperator": "tab"}}}},
+            r"'input\.tables\.c\.seperator' is not a key; did you mean",
+        ),
+        (
+            {"input": {"tables": TWO | {"c": {"table": "x", "columns": {"sequnce": "x"}}}}},
+            r"columns: 'sequnce' is not one of .*'sequence'\?",
+        ),
+        ({"input": {"tables": TWO | {"a/b": {"table": "x"}}}}, r"input\.tables: 'a/b' cannot be part of"),
+        ({"input": {"tables": TWO | {"c": {"table": "{x}.tsv"}}}}, r"input\.tables\.c\.table: '\{x\}\.tsv' has a brace"),
+        (
+            {"input": {"tables": TWO | {"c": {"table": "results/{run}/expression/promoters.parquet"}}}},
+            r"input\.tables\.c: .* is the table that this run would estimate from counts, .* a run of its own",
+        ),
+        ({"training": {"loss": "bins", "bin_labels": "cells"}}, r"training\.bin_labels: cells needs cells per bin"),
+    ],
+)
+def test_tables_that_cannot_be_joined_are_named_before_anything_runs(overlay, message):
+    with pytest.raises(ConfigError, match=message):
+        Plan(JOIN | overlay)
+
+
+def test_tables_of_several_conditions_are_not_joined():
+    content = Plan(JOIN).config
+    with pytest.raises(ConfigError, match=r"tables of several conditions \(input\.conditions\) cannot be joined yet"):
+        configs.check_tables(content | {"input": content["input"] | {"conditions": {"heat": "x"}}}, [])
 
 
 # Motif files

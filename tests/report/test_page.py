@@ -106,6 +106,28 @@ def test_rows_retained_and_lost_add_up(bars):
     ]
 
 
+def test_rows_of_joined_tables_are_followed_from_the_tables_to_the_library(tmp_path):
+    lines = LEDGER.splitlines()
+    text = [lines[0], *[line for line in lines if line.startswith(("split_promoters", "shard", "ingest_table\tother"))]]
+    for table, rows, dropped in (("a", 20, 1), ("b", 16, 2)):
+        text += [f"ingest_table\t{table}\t{kind}\t{kind}\t{n}" for kind, n in (("in", rows), ("dropped", dropped), ("out", rows - dropped))]
+    text += [f"join_tables\tlibrary\t{kind}\tx\t{rows}" for kind, rows in (("in", 33), ("dropped", 3), ("out", 30))]
+    (tmp_path / "ledger.tsv").write_text("\n".join(text) + "\n")
+    found = accounting.retained(ledger.load([tmp_path / "ledger.tsv"]), ["train", "val"], ["other"])
+    assert [row[1:] for row in found.rows() if row[0] == "promoters"] == [
+        ("total", "rows of the table", 36, 0),
+        ("lost", "dropped", 3, 33),
+        ("total", "accepted", 33, 0),
+        ("lost", "x", 3, 30),
+        ("total", "joined", 30, 0),
+        ("lost", "near-duplicates", 3, 27),
+        ("total", "in splits", 27, 0),
+        ("part", "train", 20, 0),
+        ("part", "val", 7, 20),
+    ]
+    assert [row[3] for row in found.rows() if row[0] == "independent promoters"] == [12, 2, 10]
+
+
 def test_facts_say_what_went_in_what_was_used_and_what_was_lost(bars):
     found = dict(findings.facts(bars, ABOUT, [{"core_hours": "0.25", "jobs": "3"}, {"core_hours": "0.5", "jobs": "1"}]))
     assert found["Reads"] == "160 in, 130 used, 30 lost: 11 (6.88 %) quality; 10 (6.25 %) mates do not agree; 9 (5.62 %) no flank"
@@ -177,12 +199,12 @@ def test_a_large_svg_is_shown_as_png_but_can_be_downloaded(tmp_path, monkeypatch
     assert base64.b64decode(svg.uri.partition(",")[2]).decode() == SVG
 
 
-@pytest.mark.parametrize("kind", ["sorted_bins", "dna_rna"])
-def test_every_caption_is_right_and_hostile_titles_are_text(kind):
+@pytest.mark.parametrize(("kind", "method"), [("sorted_bins", "shared"), ("dna_rna", "distribution")])
+def test_every_caption_is_right_and_hostile_titles_are_text(kind, method):
     for path in sorted((ROOT / "workflow/report").glob("*.rst")):
         values = {"unit": "bins", "bootstrap": 100, "max_edits": 3, "title": HOSTILE}
         config = {"run": "x", "model": {"name": "a", "preset": "b", "motifs": ""}}
-        config |= {"counts": {"cells": "reads", "kind": kind}, "explain": {"motifs": ""}}
+        config |= {"counts": {"cells": "reads", "kind": kind}, "explain": {"motifs": ""}, "input": {"join": method}}
         found = report_parts.caption(path.read_text(), config=config, **values)
         assert found.startswith("<p>"), path
         assert "<script" not in found

@@ -24,6 +24,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     },
     "full_scale": {"seconds", "seconds_with_snakemake", "peak_rss_mb"},
     "grouped_convolution": {"conv1d_per_s", "products_per_s", "ratio"},
+    "join_tables": {"scale_se"},
     "learning_curve": set(),
     "measurement_process": set(),
     "neighbours": {"seconds", "peak_rss_mb", "recall", "groups"},
@@ -115,6 +116,16 @@ def check_measurement_process(found):
         assert difference[0] == pytest.approx(first - second, abs=2e-4)
 
 
+def check_join_tables(found):
+    """Two noisy tables on shifted scales give a better model than either, and a worse one without a map."""
+    r, rmse = ({name: found[name][key][0] for name in ("a", "b", "shared", "none")} for key in ("r", "rmse"))
+    assert r["shared"] > max(r["a"], r["b"]) + 0.01
+    assert rmse["shared"] < min(rmse["a"], rmse["b"]) - 0.03
+    assert r["none"] < min(r["a"], r["b"])
+    assert abs(found["shared"]["scale"][0] - 2.5) < 2 * found["scale_se"] < 0.6
+    assert found["promoters"]["joined"] < found["promoters"]["a"] + found["promoters"]["b"]
+
+
 def check_neighbours(found):
     assert found["recall"] == 1
 
@@ -137,6 +148,7 @@ def check_reads(found):
 
 CHECKS = {
     "full_scale": check_full_scale,
+    "join_tables": check_join_tables,
     "learning_curve": check_learning_curve,
     "measurement_process": check_measurement_process,
     "neighbours": check_neighbours,

@@ -28,6 +28,8 @@ def leaves(part, path=""):
     for key, inner in part.get("properties", {}).items():
         if inner.get("type") == "object" and "properties" in inner:
             yield from leaves(inner, f"{path}{key}.")
+        elif "properties" in (entries := inner.get("additionalProperties") or {}):
+            yield from leaves(entries, f"{path}{key}.name.")
         else:
             yield f"{path}{key}"
 

@@ -365,6 +365,47 @@ def test_own_table_without_header_inserts_only_other_scaffold(workflow_folder):
     assert "insert only, flanks added\t300" in ledger
 
 
+def test_tables_on_two_scales_become_one_library(workflow_folder):
+    """Two tables of different form, the second with values (x - 8) / 2, share a third of their promoters."""
+    rng = np.random.default_rng(0)
+    inserts = ["".join(row) for row in np.array(list("ACGT"))[rng.integers(0, 4, (300, 80))]]
+    truth = rng.normal(8, 2, 300)
+    values = [truth + rng.normal(0, 0.2, 300), (truth + rng.normal(0, 0.2, 300) - 8) / 2]
+    first, second = (list(zip(inserts, column, strict=True)) for column in values)
+    (workflow_folder / "a.tsv").write_text("sequence\texpression\n" + "".join(f"{text}\t{value:.4f}\n" for text, value in first[:200]))
+    lines = "".join(f"{text.lower()};{value:.4f}\n".replace(".", ",") for text, value in second[100:])
+    (workflow_folder / "b.csv").write_text("promoter;log2\n" + lines)
+    (workflow_folder / "mine.yaml").write_text(
+        "run: mine\nevaluation: {datasets: ''}\ninput:\n  tables:\n    a: {table: a.tsv}\n"
+        "    b: {table: b.csv, decimal: ',', columns: {sequence: promoter, expression: log2}}\n"
+    )
+    files = [f"results/mine/{name}" for name in ("joined.tsv", "figures/joined.svg", "tables/library.parquet")]
+    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "mine.yaml", "--", *files)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = workflow_folder / "results/mine"
+    maps = json.loads((results / "tables/library.maps.json").read_text())
+    assert maps["pairs"] == [{"tables": ["a", "b"], "shared": 100, "r": pytest.approx(0.99, abs=0.01)}]
+    found = maps["tables"][1]
+    assert (found["scale"], found["offset"]) == (pytest.approx(2, abs=3 * found["scale_se"]), pytest.approx(8, abs=3 * found["offset_se"]))
+    assert found["scale_se"] < 0.05
+    table = formats_promoters.read(results / "tables/library.parquet")
+    assert dict(table["source"].value_counts().iter_rows()) == {"a": 100, "a+b": 100, "b": 100}
+    expected = dict(zip(inserts, truth, strict=True))
+    true = np.array([expected[text[17:97]] for text in table["sequence"]])
+    assert np.abs(table["expression"].to_numpy() - true).max() < 1
+    shown = pl.read_csv(results / "joined.tsv", separator="\t")
+    assert shown.select("table", "promoters", "shared").rows() == [("a", 200, 100), ("b", 200, 100)]
+    assert (
+        "join_tables\tlibrary\tdropped\tpromoter in several tables, averaged\t100"
+        in (results / "ledger/join_tables.library.tsv").read_text()
+    )
+    (workflow_folder / "mine.yaml").write_text((workflow_folder / "mine.yaml").read_text() + "  min_shared: 101\n")
+    done = snakemake(workflow_folder, "--configfile", "tiny.yaml", "mine.yaml", "--", *files)
+    assert "gpraflow: input.tables: b shares too few promoters with the other tables (100 with a)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (results / "tables/library.parquet").exists()
+
+
 @pytest.mark.skipif(shutil.which("fastp") is None, reason="fastp is not installed (apt install fastp)")
 def test_own_paired_reads_with_lanes(workflow_folder):
     """Simulate pairs, take them as one's own: counts are those of the pairs."""

@@ -9,10 +9,11 @@ wildcard_constraints:
     trial=r"\d+",
     run=re.escape(PLAN.config["run"]),
     split="|".join(PLAN.config["split"]["names"]),
-    dataset="|".join(map(re.escape, [LIBRARY, *PLAN.datasets])),
+    dataset="|".join(map(re.escape, [*PLAN.sources, *PLAN.datasets])),
     scored="|".join(map(re.escape, PLAN.scored)),
     # With several conditions a folder for each, such as "/glucose"; empty with one.
     folder="|".join(map(re.escape, PLAN.folders(filter(None, PLAN.readouts)))) or "()",
+    joined=LIBRARY if PLAN.tables else "there/is/nothing/to/join",
     column="|".join(map(re.escape, PLAN.columns)) or "there/are/no/bins",
     public="|".join(re.escape(source["dataset"]) for source in PLAN.public.values())
     or "there/are/no/public/files",
@@ -53,7 +54,7 @@ def path_of_table(wildcards):
 
 def transform_of_library(wildcards):
     """Return the transform that was fitted to the library, for the other data sets."""
-    if wildcards.dataset == LIBRARY or PLAN.transform["name"] != "rank_normal":
+    if wildcards.dataset in PLAN.sources or PLAN.transform["name"] != "rank_normal":
         return []
     return f"results/{wildcards.run}/tables/{LIBRARY}.transform.json"
 
@@ -129,7 +130,8 @@ def ledgers_of_run(wildcards):
     steps = [
         *(["merge_counts.library"] if PLAN.from_reads else []),
         *(["estimate_expression.library"] if PLAN.from_counts else []),
-        *[f"ingest_table.{dataset}" for dataset in [LIBRARY, *PLAN.independent]],
+        *[f"ingest_table.{dataset}" for dataset in [*PLAN.sources, *PLAN.independent]],
+        *([f"join_tables.{LIBRARY}"] if PLAN.tables else []),
         "group_neighbours.library",
         "split_promoters.library",
         *[f"shard_tfrecords.{split}" for split in PLAN.config["split"]["names"]],

@@ -59,7 +59,7 @@ rule ingest_table:
             wildcards.dataset, PLAN.table_of(wildcards.dataset)["table"]
         ),
         reading=lambda wildcards: PLAN.reading_of(wildcards.dataset),
-        transform=PLAN.transform,
+        transform=lambda wildcards: PLAN.transform_of(wildcards.dataset),
         measured=lambda wildcards: PLAN.measured_of(wildcards.dataset),
         parents=lambda wildcards: [
             PLAN.extras_of(wildcards.dataset)[key]
@@ -78,6 +78,70 @@ rule ingest_table:
         },
     script:
         "../../scripts/ingest_table.py"
+
+
+rule join_tables:
+    """Bring the tables of one condition to the scale of the first, and write one promoter table."""
+    input:
+        tables=expand("results/{{run}}/tables/{table}.parquet", table=PLAN.tables),
+    output:
+        promoters="results/{run}/tables/{joined}.parquet",
+        transform="results/{run}/tables/{joined}.transform.json",
+        maps="results/{run}/tables/{joined}.maps.json",
+        ledger="results/{run}/ledger/join_tables.{joined}.tsv",
+    log:
+        "results/{run}/logs/join_tables.{joined}.log",
+    benchmark:
+        "results/{run}/benchmarks/join_tables.{joined}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=30,
+    params:
+        code=code_of("join_tables"),
+        names=list(PLAN.tables),
+        method=PLAN.config["input"]["join"],
+        min_shared=PLAN.config["input"]["min_shared"],
+        transform=PLAN.transform,
+    script:
+        "../../scripts/join_tables.py"
+
+
+rule plot_tables:
+    """Draw and tabulate the joined tables: shared promoters, the map of each table, and expression on the common scale."""
+    input:
+        tables=expand("results/{{run}}/tables/{table}.parquet", table=PLAN.tables),
+        maps=f"results/{{run}}/tables/{LIBRARY}.maps.json",
+    output:
+        table=report(
+            "results/{run}/joined.tsv",
+            caption="../report/joined_table.rst",
+            category="Joined tables",
+        ),
+        png="results/{run}/figures/joined.png",
+        svg=report(
+            "results/{run}/figures/joined.svg",
+            caption="../report/joined.rst",
+            category="Joined tables",
+            labels={"figure": "joined tables"},
+        ),
+    log:
+        "results/{run}/logs/plot_tables.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_tables.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        code=code_of("plot_tables"),
+        unit=lambda wildcards: PLAN.unit_of_tables,
+    script:
+        "../../scripts/plot_tables.py"
 
 
 rule group_neighbours:

@@ -54,6 +54,8 @@ class Plan:
         Independent data set -> options for reading its table, as in the config section ``input``.
     conditions : list of str
         Conditions in which the library was measured; empty for one.
+    tables : dict
+        Table to join -> options for reading it, as in the config section ``input``; empty if the library is one table.
     datasets : list of str
         Splits and independent data sets that are predicted.
     scored : list of str
@@ -95,6 +97,8 @@ class Plan:
         configs.check_counts(config)
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
+        configs.check_tables(config, [LIBRARY, *config["split"]["names"], *self.independent])
+        self.tables = self._load_tables()
         self.datasets = [*config["evaluation"]["splits"], *self.independent]
         self.explained = configs.choose_explained(config["explain"]["dataset"], self.datasets)
         configs.check_comparison(config["comparison"]["runs"], config["run"])
@@ -276,11 +280,17 @@ class Plan:
             for row in rows
         }
 
+    def _load_tables(self) -> dict[str, dict[str, Any]]:
+        inputs = self.config["input"]
+        return {
+            name: inputs | entry | {"columns": inputs["columns"] | entry.get("columns", {})} for name, entry in inputs["tables"].items()
+        }
+
     def _load_public(self) -> dict[str, dict[str, Any]]:
         origin = resources.resolve(self.config["fetch"]["registry"], resources.REGISTRIES, "fetch.registry")
         known = configs.load_registry(origin, schemas.load("registry"))
         dream = self.config["evaluation"]["dream"]
-        tables = {LIBRARY: self.config["input"]["table"]}
+        tables = {name: self.table_of(name)["table"] for name in self.sources}
         tables |= {dataset: entry["table"] for dataset, entry in self.independent.items()}
         tables |= {f"dream/{key}": dream[key] for key in ("subsets", "public")}
         sources = {dataset: configs.public_file(self.fill(table), self.fill("{data}"), known, origin) for dataset, table in tables.items()}
@@ -312,6 +322,7 @@ class Plan:
     def _check_paths(self) -> None:
         """Check all paths of the config and of the sheets for wildcards."""
         paths = {f"{section}.{key}": self.config[section][key] for section, keys in _PATHS.items() for key in keys}
+        paths |= {f"input.tables.{name}.table": entry["table"] for name, entry in self.tables.items()}
         paths |= {f"evaluation.dream.{key}": self.config["evaluation"]["dream"][key] for key in ("subsets", "public")}
         paths |= {f"{self.config['evaluation']['datasets']}, {name}: table": entry["table"] for name, entry in self.independent.items()}
         for row in [] if self.from_dna_rna else self.sheet:
@@ -377,8 +388,18 @@ class Plan:
         return [self.fill(split["test_sequences"])] if split["method"] == "list" else []
 
     def table_of(self, dataset: str) -> dict[str, Any]:
-        """Return the options for reading a table: that of the library or of an independent data set."""
-        return self.config["input"] if dataset == LIBRARY else self.independent[dataset]
+        """Return the options for reading a table: that of the library, one that is joined to it, or that of an independent data set."""
+        return self.config["input"] if dataset == LIBRARY else (self.tables | self.independent)[dataset]
+
+    @property
+    def sources(self) -> list[str]:
+        """Return the tables that the library is read from: itself, or those that are joined."""
+        return list(self.tables) or [LIBRARY]
+
+    def transform_of(self, dataset: str) -> dict[str, Any]:
+        """Return the transform of a table when it is read: that of the library, unless this needs the ranks of all joined tables."""
+        none = {"name": "none", "floor": None}
+        return none if dataset in self.tables and self.transform["name"] == "rank_normal" else self.transform
 
     def reading_of(self, dataset: str) -> dict[str, Any]:
         """Return the options for reading a table as keywords of `ingest.ingest`."""
@@ -477,7 +498,11 @@ class Plan:
             ]
             library += [("design", self.design)] if isinstance(self.design, str) else []
         else:
-            library = [("counts", table) for table in self.counts] if self.from_counts else [(LIBRARY, self.config["input"]["table"])]
+            library = (
+                [("counts", table) for table in self.counts]
+                if self.from_counts
+                else [(name, self.table_of(name)["table"]) for name in self.sources]
+            )
             library += list(self.dna_rna_files.items())
         files = [
             *library,
@@ -513,6 +538,11 @@ class Plan:
         return configs.input_unit(self.config)
 
     @property
+    def unit_of_tables(self) -> str:
+        """Return the unit in which tables are joined: that of training, unless this needs the ranks of all."""
+        return self.input_unit if self.transform["name"] == "rank_normal" else self.unit
+
+    @property
     def unit(self) -> str:
         """Return the unit of expression in training and in scores."""
         return configs.unit(self.config)
@@ -544,6 +574,7 @@ class Plan:
     def report_figures(self) -> list[str]:
         """Return the figures of the report except that of cost, without extension."""
         return [
+            *(["joined"] if self.tables else []),
             *["scores", "ledger", "leak/distance", "leak/demonstration", "training", "intervals"],
             *[f"assay/{figure}" for figure in self.reads_figures],
             *[f"assay{folder}/{figure}" for folder in self.folders(self.conditions) for figure in self.expression_figures],
@@ -559,6 +590,7 @@ class Plan:
     def report_tables(self) -> list[str]:
         """Return the tables of the report except that of cost, without extension."""
         return [
+            *(["joined"] if self.tables else []),
             *["metrics", "checks", "subgroups", "published_models", "intervals", "ledger", "splits/summary"],
             *["neighbours/overlaps", "leak/distances", "leak/demonstration"],
             *(["comparison/scores", "comparison/tests"] if self.config["comparison"]["runs"] else []),

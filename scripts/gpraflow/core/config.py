@@ -28,9 +28,12 @@ def load(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def from_counts(content: Mapping[str, Any]) -> bool:
     """Return whether expression is estimated from counts in this run, rather than read from a table."""
-    filled = [
-        table.replace("{run}", content["run"]).replace("{data}", content["data"]) for table in (content["input"]["table"], EXPRESSION)
-    ]
+    return not content["input"]["tables"] and _is_estimated(content["input"]["table"], content)
+
+
+def _is_estimated(table: str, content: Mapping[str, Any]) -> bool:
+    """Return whether a table is the one that this run estimates from counts."""
+    filled = [path.replace("{run}", content["run"]).replace("{data}", content["data"]) for path in (table, EXPRESSION)]
     return filled[0] == filled[1]
 
 
@@ -68,6 +71,44 @@ def check_counts(content: Mapping[str, Any]) -> None:
         raise ConfigError("training.loss: bins needs sorted bins, but counts.kind is dna_rna; set training.loss: mse")
 
 
+def check_tables(content: Mapping[str, Any], taken: Sequence[str]) -> None:
+    """Check that ``input.tables``, if there are any, agree with other keys.
+
+    Parameters
+    ----------
+    content
+        The config with all defaults.
+    taken
+        Names that a table must not have: those of data sets and splits.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    tables, own = content["input"]["tables"], content["input"]["table"]
+    if not tables:
+        return
+    if not _is_estimated(own, content):
+        raise ConfigError(f"input.table: {own} is given beside input.tables, which takes its place; remove it, or list it in input.tables")
+    if len(tables) < 2:
+        raise ConfigError(f"input.tables: there is one table ({', '.join(tables)}); give two or more, or set input.table")
+    if content["input"].get("conditions"):
+        raise ConfigError("input.tables: tables of several conditions (input.conditions) cannot be joined yet; give one of the two keys")
+    for name, entry in tables.items():
+        if name in taken:
+            raise ConfigError(f"input.tables: '{name}' is already the name of a data set or split; rename the table")
+        if _is_estimated(entry["table"], content):
+            raise ConfigError(
+                f"input.tables.{name}: {entry['table']} is the table that this run would estimate from counts, but a run that joins tables "
+                "has no counts; estimate it in a run of its own, and give results/<that run>/expression/promoters.parquet"
+            )
+    if content["training"]["loss"] == "bins" and content["training"]["bin_labels"] == "cells":
+        raise ConfigError(
+            "training.bin_labels: cells needs cells per bin, which tables of several sorts do not share; set training.loss: mse"
+        )
+
+
 def from_reads(content: Mapping[str, Any]) -> bool:
     """Return whether this run counts the reads of sorted bins itself."""
     return from_bins(content) and not content["counts"]["table"]
@@ -77,6 +118,8 @@ def input_unit(content: Mapping[str, Any]) -> str:
     """Return the unit of expression as it is estimated or read: that of ``plots.unit``, or what the input is."""
     if content["plots"]["unit"] != "auto":
         return content["plots"]["unit"]
+    if content["input"]["tables"]:
+        return f"units of the table {next(iter(content['input']['tables']))}"
     if from_dna_rna(content):
         return "log2(RNA/DNA)"
     return {"bin": "bin units", "gate": "units of the gates"}[content["counts"]["scale"]] if from_bins(content) else "units of the table"

@@ -15,6 +15,7 @@ _AFTER = {
     "merge_counts": "promoters",
     "estimate_expression": "with expression",
     "ingest_table": "accepted",
+    "join_tables": "joined",
     "group_neighbours": "in clusters",
     "split_promoters": "in splits",
 }
@@ -88,11 +89,13 @@ def retained(table: pl.DataFrame, splits: Sequence[str], independent: Sequence[s
         for rule in OF_READS:
             left = lose("reads", rule, bins, left)
         rows.append(("reads", "total", "counted", left, 0))
-    steps = [rule for rule in _AFTER if total(rule, ["library"], "in")]
-    left = total(steps[0], ["library"], "in")
+    joined = table.filter(~pl.col("dataset").is_in(list(independent)), rule="ingest_table")["dataset"].unique().to_list()
+    library = sorted({"library", *joined})  # tables that are joined have names of their own
+    steps = [rule for rule in _AFTER if total(rule, library, "in")]
+    left = total(steps[0], library, "in")
     rows.append(("promoters", "total", _FIRST[steps[0]], left, 0))
     for rule in steps:
-        before, left = left, lose("promoters", rule, ["library"], left)
+        before, left = left, lose("promoters", rule, library, left)
         if left != before:
             rows.append(("promoters", "total", _AFTER[rule], left, 0))
     start = 0

@@ -128,7 +128,17 @@ def _of_dna_rna(config: Mapping[str, Any], replicates: bool) -> Iterator[tuple[s
 
 
 def _of_table(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    yield "input.table", "Expression in the table is correct, and is used on its own scale."
+    if config["input"]["tables"]:
+        yield (
+            "input.join",
+            {
+                "shared": "The tables measure one condition, and differ only by scale, offset and error: shared promoters give both.",
+                "distribution": "The tables are random draws of one library, whose expression has one mean and standard deviation.",
+                "none": "The tables have one scale.",
+            }[config["input"]["join"]],
+        )
+    else:
+        yield "input.table", "Expression in the table is correct, and is used on its own scale."
     yield (
         "input.duplicates",
         {

@@ -25,6 +25,7 @@ from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json
 SECTIONS = {
     "scores": "Scores",
     "assay": "Assay quality control",
+    "joined": "Joined tables",
     "ledger": "Read and sequence accounting",
     "leak": "Splits and leakage control",
     "training": "Training",
@@ -48,6 +49,7 @@ FIGURES = {
     "assay/profiles": ("assay", "Distribution of promoters over bins", "profiles"),
     "assay/counts": ("assay", "DNA and RNA counts", "counts"),
     "assay/replicates": ("assay", "Replicates", "replicates"),
+    "joined": ("joined", "Shared promoters and common scale", "joined"),
     "ledger": ("ledger", "Reads and promoters retained at each step", "ledger_figure"),
     "leak/distance": ("leak", "Distance to the training set, and scores by distance", "distance"),
     "leak/demonstration": ("leak", "Effect of data leakage on scores", "leak"),
@@ -70,6 +72,7 @@ WITHOUT_READS = {
 TABLES = {
     "metrics.tsv": ("scores", "Scores of each data set", "metrics", True),
     "checks.tsv": ("scores", "Checks", "checks", False),
+    "joined.tsv": ("joined", "Scale and offset of each table", "joined_table", True),
     "ledger.tsv": ("ledger", "Ledger of all steps", "ledger", False),
     "leak/distances.tsv": ("leak", "Distance to the nearest training promoter", "distances", True),
     "neighbours/overlaps.tsv": ("leak", "Overlap of independent data sets with the library", "overlaps", False),
