@@ -16,10 +16,11 @@ def main(job):
         cells = getattr(job.input, "cells", None)  # a table of its own
         origin = cells or params.sheet_path
         sheet = expression.with_cells(params.sheet, cells) if cells else params.sheet
-        replicates = expression.check_bins(sheet, params.scale, params.cells, origin)
+        replicates = expression.check_bins(sheet, params.scale, params.cells, origin, params.overlap)
         bins = count_tables.in_order(params.places, replicates)
         labels, counts = count_tables.read(job.input.counts, bins, params.columns, ledger, sheet=params.sheet_path, **params.reading)
-        method = {"method": params.method, "read_dispersion": params.read_dispersion, "prior": params.prior}
+        labels, counts = expression.in_input(labels, counts, bins, params.minimum_input_reads, ledger)
+        method = {key: getattr(params, key) for key in ("method", "read_dispersion", "prior")}
         estimates, separate = expression.estimate(counts, replicates, **method, origin=origin, ledger=ledger, threads=job.threads)
         filters = {key: getattr(params, key) for key in ("minimum_reads", "minimum_cells", "singletons", "singleton_weight")}
         table = expression.to_table(labels, counts, replicates, estimates, separate, **filters, ledger=ledger)

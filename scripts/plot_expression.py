@@ -14,7 +14,7 @@ def main(job):
         drawn = figures.of_dna_rna(table, [row["replicate"] for row in params.sheet], params.unit)
     else:
         sheet = expression.with_cells(params.sheet, cells) if cells else params.sheet
-        replicates = expression.check_bins(sheet, params.scale, params.cells, cells or params.sheet_path)
+        replicates = expression.check_bins(sheet, params.scale, params.cells, cells or params.sheet_path, params.overlap)
         drawn = figures.of_expression(table, replicates, params.unit, "reads" if params.cells == "reads" else "cells")
     for name, figure in drawn.items():
         drawing.save(figure, getattr(job.output, f"{name}_png"), getattr(job.output, f"{name}_svg"))

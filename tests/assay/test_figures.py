@@ -351,7 +351,7 @@ def test_cell_shares_are_reads_over_reads_per_cell():
 
 def test_open_bins_are_drawn_as_wide_as_the_others():
     for gates, edges in (([-np.inf, 1, 2, 4, 30], [-0.5, 1, 2, 4, 5.5]), ([-np.inf, 3, np.inf], [2, 3, 4])):
-        assert Replicate("", (), np.array(gates), None).edges.tolist() == edges
+        assert Replicate("", (), np.array(gates), None).limits.tolist() == np.column_stack([edges[:-1], edges[1:]]).tolist()
 
 
 @pytest.mark.parametrize("number", [0, 1, 6, 8])
@@ -360,7 +360,9 @@ def test_profiles_draw_shares_fit_and_interval(tmp_path, number):
     edges = np.arange(6) - 0.5
     observed, expected = rng.dirichlet(np.ones(5), number), rng.dirichlet(np.ones(5), number)
     mean = rng.uniform(0, 4, number)
-    figure = figures.profiles(edges, observed, expected, mean, mean - 0.5, mean + 0.7, np.arange(number) * 1000, "bins")
+    figure = figures.profiles(
+        np.column_stack([edges[:-1], edges[1:]]), observed, expected, mean, mean - 0.5, mean + 0.7, np.arange(number) * 1000, "bins"
+    )
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert len(panels) == number
     for i, axes in enumerate(panels):
@@ -472,7 +474,9 @@ def test_expression_is_drawn_from_the_table_that_leaves(tmp_path, monkeypatch, c
     inputs = {"promoters": tmp_path / "promoters.parquet", "cells": str(path) if cells == "table" else []}
     drawn = {}
     monkeypatch.setattr(drawing, "save", lambda figure, png, svg: drawn.update({png.stem: figure}))
-    params = {"sheet": sheet, "columns": columns, "sheet_path": "bins.tsv", "scale": "bin", "unit": "bins", "kind": "sorted_bins"}
+    params = {"sheet": sheet, "columns": columns, "sheet_path": "bins.tsv", "scale": "bin", "unit": "bins", "kind": "sorted_bins"} | {
+        "overlap": "error"
+    }
     adapter("plot_expression", monkeypatch, job(tmp_path, inputs, names, cells=str(path) if cells == "table" else cells, **params))
     assert tuple(drawn) == names
     panel = drawn["profiles"].axes[0]

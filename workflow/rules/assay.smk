@@ -177,8 +177,10 @@ rule estimate_expression:
         cells=PLAN.config["counts"]["cells"],
         method=PLAN.config["counts"]["method"],
         scale=PLAN.config["counts"]["scale"],
+        overlap=PLAN.config["counts"]["overlap"],
         read_dispersion=PLAN.config["counts"]["read_dispersion"],
         prior=PLAN.config["counts"]["prior"],
+        minimum_input_reads=PLAN.config["counts"]["minimum_input_reads"],
         minimum_reads=PLAN.config["counts"]["minimum_reads"],
         minimum_cells=PLAN.config["counts"]["minimum_cells"],
         singletons=PLAN.config["counts"]["singletons"],
@@ -280,6 +282,7 @@ rule plot_expression:
         sheet_path=PLAN.config["counts"]["sample_sheet"],
         cells=PLAN.config["counts"]["cells"],
         scale=PLAN.config["counts"]["scale"],
+        overlap=PLAN.config["counts"]["overlap"],
         unit=lambda wildcards: PLAN.input_unit,
     script:
         "../../scripts/plot_expression.py"

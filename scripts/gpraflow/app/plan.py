@@ -59,7 +59,8 @@ class Plan:
     public : dict
         Data set -> its file in the registry of public data sets; only for data sets in the registry.
     bins : list of dict
-        Rows of the sample sheet of sorted bins; empty if expression comes from DNA and RNA counts or from a table.
+        Rows of the sample sheet of sorted bins, with unsorted samples, which are counted like bins; empty if expression comes from DNA
+        and RNA counts or from a table.
     sheet : list of dict
         Rows of the sample sheet, of whatever kind.
     columns : list of str
@@ -102,6 +103,8 @@ class Plan:
         self.from_dna_rna = configs.from_dna_rna(config)
         self.from_reads = configs.from_reads(config)
         self.sheet = self._load_sheet()
+        if self.from_bins and sheet.by_quantile(self.sheet) and (config["counts"]["scale"], config["plots"]["unit"]) == ("gate", "auto"):
+            config["plots"]["unit"] = "SD of the population"
         self._check_paths()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
@@ -233,7 +236,7 @@ class Plan:
         if self.from_dna_rna:
             sheet.check_dna_rna(rows, path)
         if self.from_bins:
-            sheet.replicates_of(rows, counts["cells"] == "sheet", path)
+            sheet.replicates_of(rows, counts["cells"] == "sheet", path, counts["overlap"])
             required["counts.cells"] = self.fill(counts["cells"])
         for name, entry in self.independent.items():
             required[f"evaluation.datasets, {name}"] = self.fill(entry["table"])
@@ -255,15 +258,16 @@ class Plan:
         for key, path in {"data": self.config["data"], **paths}.items():
             configs.check_path(self.fill(path), key)
 
-    def _count_tables(self) -> tuple[list[str], list[tuple[str, int, str, bool]]]:
+    def _count_tables(self) -> tuple[list[str], list[tuple[str, int, str, bool, bool]]]:
         """Return the tables of counts, and the place of each bin's reads in them (the fields of `sheet.CountColumn`)."""
         counts = self.config["counts"]
         if not counts["table"]:
-            return ["results/{run}/counts/counts.parquet"], [(column, 0, column, False) for column in self.columns]
+            places = [(column, 0, column, False, sheet.is_unsorted(row)) for column, row in zip(self.columns, self.bins, strict=True)]
+            return ["results/{run}/counts/counts.parquet"], places
         if self.from_dna_rna:
             return [self.fill(counts["table"])], []
-        tables, places = sheet.count_tables(self.bins, self.fill(counts["table"]), self.fill(counts["sample_sheet"]))
-        return tables, [astuple(place) for place in places]
+        tables, found = sheet.count_tables(self.bins, self.fill(counts["table"]), self.fill(counts["sample_sheet"]))
+        return tables, [astuple(place) for place in found]
 
     # Files
 
@@ -430,7 +434,7 @@ class Plan:
     @property
     def has_replicates(self) -> bool:
         """Return True if the assay has several replicates."""
-        return self.from_counts and len({row.get("replicate", "") for row in self.sheet}) > 1
+        return self.from_counts and len({row.get("replicate", "") for row in self.sheet if not sheet.is_unsorted(row)}) > 1
 
     @property
     def assay_figures(self) -> list[str]:
