@@ -338,6 +338,23 @@ def test_shallow_is_6_to_20_reads():
         assert len(figures.choose_examples(values, np.tile([reads, 100], 1000))) == 8
 
 
+def test_an_unsorted_sample_of_all_replicates_stands_in_the_middle_of_its_place():
+    sheet = [{"bin": number, "replicate": name} for name in "ab" for number in "01"] + [{"bin": "input", "kind": "unsorted"}]
+    figure = figures.distinct_per_bin(sheet, np.arange(1, 6), np.arange(1, 6))
+    middles = [bar.get_x() + bar.get_width() / 2 for bars in figure.axes[0].containers for bar in bars]
+    assert middles == pytest.approx([-0.2, 0.8, 0.2, 1.2, 2])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "all replicates"]
+
+
+def test_bars_of_bins_that_overlap_show_through_each_other():
+    limits = np.array([[0, 2], [1.5, 3]])
+    shares, ones = np.array([[0.4, 0.6]]), np.ones(1)
+    figure = figures.profiles(limits, shares, shares, ones, ones - 0.1, ones + 0.1, ones.astype(int), "SD of the population")
+    bars = figure.axes[0].containers[0]
+    assert [(bar.get_x(), bar.get_width(), bar.get_alpha()) for bar in bars] == [(0, 2, 0.35), (1.5, 1.5, 0.35)]
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2.25]
+
+
 def test_examples_of_few_promoters_are_taken_once():
     assert figures.choose_examples(np.array([3.0]), np.array([10])).tolist() == [0]
     assert figures.choose_examples(np.array([1.0, np.nan, 2.0]), np.array([10, 50, 0])).tolist() == [0]

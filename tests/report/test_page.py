@@ -219,8 +219,8 @@ def test_the_profiles_are_of_cells_only_if_cells_were_counted():
     of_reads, of_cells = (report_parts.caption(text, config={"counts": {"cells": cells}}, **values) for cells in ("reads", "sheet"))
     assert "cells inferred" not in of_reads
     assert (
-        "Bars: reads, as cell counts per bin are unknown, weighted by the population in each bin if the sample sheet has it; line: reads expected in each bin"
-        in " ".join(of_reads.split())
+        "Bars: reads, as cell counts per bin are unknown, weighted by the population in each bin if the sample sheet has it; line: reads "
+        "expected in each bin" in " ".join(of_reads.split())
     )
     assert "Bars: cells inferred from reads; line: cells expected in each bin" in " ".join(of_cells.split())
 

@@ -227,13 +227,14 @@ def distinct_per_bin(sheet: Sheet, reads: np.ndarray, distinct: np.ndarray) -> A
         Reads and distinct inserts, shape ``(columns,)``.
     """
     bins, replicates = list(dict.fromkeys(row["bin"] for row in sheet)), _replicates(sheet)
-    width = 0.8 / len(replicates)
+    number_of = sum(bool(name) for name in replicates) or 1  # an unsorted sample can be of all replicates
+    width = 0.8 / number_of
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(2, 1, figsize=(7.2, 4.4), sharex=True, layout="constrained")
         for number, (name, rows) in enumerate(replicates.items()):
-            x = np.array([bins.index(sheet[row]["bin"]) for row in rows]) + (number - (len(replicates) - 1) / 2) * width
+            x = np.array([bins.index(sheet[row]["bin"]) for row in rows]) + (number - (number_of - 1) / 2) * width * bool(name)
             for axes, values in zip(panels, (reads, distinct), strict=True):
-                axes.bar(x, np.asarray(values)[rows], width, color=_REPLICATES[number % len(_REPLICATES)], label=name or "all")
+                axes.bar(x, np.asarray(values)[rows], width, color=_REPLICATES[number % len(_REPLICATES)], label=name or "all replicates")
         for axes, label in zip(panels, ("reads", "distinct inserts"), strict=True):
             axes.set(ylabel=label, xlim=(-0.6, len(bins) - 0.4))
             _counts_axis(axes.yaxis)
