@@ -16,9 +16,10 @@ def main(job):
         cells = getattr(job.input, "cells", None)  # a table of its own
         origin = cells or params.sheet_path
         sheet = expression.with_cells(params.sheet, cells) if cells else params.sheet
-        replicates = expression.check_bins(sheet, params.scale, params.cells, origin)
+        replicates = expression.check_bins(sheet, params.scale, params.cells, origin, params.overlap)
         bins = count_tables.in_order(params.places, replicates)
         labels, counts = count_tables.read(job.input.counts, bins, params.columns, ledger, sheet=params.sheet_path, **params.reading)
+        labels, counts = expression.in_input(labels, counts, bins, params.minimum_input_reads, ledger)
         method = {key: getattr(params, key) for key in ("method", "read_dispersion", "prior")}
         filters = {key: getattr(params, key) for key in ("minimum_reads", "minimum_cells", "singletons", "singleton_weight")}
         options = {"method": method, "filters": filters, "origin": origin, "ledger": ledger, "threads": job.threads}

@@ -18,7 +18,7 @@ def main(job):
         drawn = figures.of_dna_rna(table, names, params.unit)
     else:
         sheet = expression.with_cells(params.sheet, cells) if cells else params.sheet
-        of_all = expression.check_bins(sheet, params.scale, params.cells, cells or params.sheet_path)
+        of_all = expression.check_bins(sheet, params.scale, params.cells, cells or params.sheet_path, params.overlap)
         _, replicates = of_condition(of_all, params.condition)
         drawn = figures.of_expression(table, replicates, params.unit, "reads" if params.cells == "reads" else "cells")
     for name, figure in drawn.items():

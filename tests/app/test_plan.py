@@ -6,6 +6,7 @@ from gpraflow.app.plan import Plan
 from gpraflow.core import config as configs
 from gpraflow.core.errors import ConfigError, InputError
 from tests.conftest import ROOT
+from tests.workbook import workbook
 
 TABLE = {"run": "mine", "input": {"table": "mine.tsv"}, "evaluation": {"datasets": ""}, "model": {"name": "baseline_kmer"}}
 SHEET = "bin\treads\tlower\tupper\tcells\nlow\tlow.fq.gz\t\t0\t100\nhigh\thigh_1.fq.gz,high_2.fq.gz\t0\t\t200\n"
@@ -290,3 +291,21 @@ def test_yeast_motifs_with_a_scaffold_of_another_organism_are_named(tmp_path):
     assert foreign("yeast", **compact) == foreign("pTpA", **compact) == []
     assert foreign("mine", model={"name": "compact", "motifs": ""}, explain={"motifs": ""}) == []
     assert foreign("mine", model={"name": "compact", "motifs": "own.meme"}) == ["explain.motifs"]
+
+
+def test_a_sheet_from_a_spreadsheet_with_an_unsorted_sample_and_quantiles(tmp_path):
+    pytest.importorskip("fastexcel")
+    header = ["bin", "replicate", "reads", "lower_quantile", "upper_quantile", "kind"]
+    rows = [[1, "a", "1.fq", None, 0.25], [2, "a", "2.fq", 0.2, None], ["input", None, "in.fq", None, None, "unsorted"]]
+    workbook(tmp_path / "bins.xlsx", {"samples": [header, *rows]})
+    counts = {"sample_sheet": "bins.xlsx", "cells": "reads", "scale": "gate"}
+    with pytest.raises(ConfigError, match=r"bins\.xlsx, row 3: bin 'a\.2' \(0\.2 to 1\) overlaps the one before, which ends at 0\.25"):
+        Plan({"run": "mine", "counts": counts})
+    plan = Plan({"run": "mine", "counts": counts | {"overlap": "repeated"}, "evaluation": {"datasets": ""}})
+    assert plan.columns == ["a.1", "a.2", "input"]
+    assert plan.files_of_bin("input", "reads") == ["in.fq"]
+    assert [place[4] for place in plan.places] == [False, False, True]
+    assert not plan.has_replicates  # of which the unsorted sample is none
+    assert plan.unit == "SD of the population"
+    named = Plan({"run": "mine", "counts": counts | {"overlap": "repeated"}, "plots": {"unit": "z"}, "evaluation": {"datasets": ""}})
+    assert named.unit == "z"

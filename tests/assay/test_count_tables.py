@@ -199,9 +199,9 @@ def test_a_run_takes_its_tables_from_the_sheet(tmp_path, monkeypatch):
     assert not plan.from_reads
     assert plan.counts == ["folder/1.tsv", "2.tsv"]
     assert plan.places == [
-        ("1.low", 0, "low", False),
-        ("1.high", 0, "HIGH", True),
-        ("2.low", 1, "low", False),
-        ("2.high", 1, "high", False),
+        ("1.low", 0, "low", False, False),
+        ("1.high", 0, "HIGH", True, False),
+        ("2.low", 1, "low", False, False),
+        ("2.high", 1, "high", False, False),
     ]
     assert [each["path"] for each in plan.input_files() if each["what"] == "counts"] == ["folder/1.tsv", "2.tsv"]

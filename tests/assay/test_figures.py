@@ -338,6 +338,23 @@ def test_shallow_is_6_to_20_reads():
         assert len(figures.choose_examples(values, np.tile([reads, 100], 1000))) == 8
 
 
+def test_an_unsorted_sample_of_all_replicates_stands_in_the_middle_of_its_place():
+    sheet = [{"bin": number, "replicate": name} for name in "ab" for number in "01"] + [{"bin": "input", "kind": "unsorted"}]
+    figure = figures.distinct_per_bin(sheet, np.arange(1, 6), np.arange(1, 6))
+    middles = [bar.get_x() + bar.get_width() / 2 for bars in figure.axes[0].containers for bar in bars]
+    assert middles == pytest.approx([-0.2, 0.8, 0.2, 1.2, 2])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", "all replicates"]
+
+
+def test_bars_of_bins_that_overlap_show_through_each_other():
+    limits = np.array([[0, 2], [1.5, 3]])
+    shares, ones = np.array([[0.4, 0.6]]), np.ones(1)
+    figure = figures.profiles(limits, shares, shares, ones, ones - 0.1, ones + 0.1, ones.astype(int), "SD of the population")
+    bars = figure.axes[0].containers[0]
+    assert [(bar.get_x(), bar.get_width(), bar.get_alpha()) for bar in bars] == [(0, 2, 0.35), (1.5, 1.5, 0.35)]
+    assert figure.axes[0].lines[0].get_xdata().tolist() == [1, 2.25]
+
+
 def test_examples_of_few_promoters_are_taken_once():
     assert figures.choose_examples(np.array([3.0]), np.array([10])).tolist() == [0]
     assert figures.choose_examples(np.array([1.0, np.nan, 2.0]), np.array([10, 50, 0])).tolist() == [0]
@@ -351,7 +368,7 @@ def test_cell_shares_are_reads_over_reads_per_cell():
 
 def test_open_bins_are_drawn_as_wide_as_the_others():
     for gates, edges in (([-np.inf, 1, 2, 4, 30], [-0.5, 1, 2, 4, 5.5]), ([-np.inf, 3, np.inf], [2, 3, 4])):
-        assert Replicate("", (), np.array(gates), None).edges.tolist() == edges
+        assert Replicate("", (), np.array(gates), None).limits.tolist() == np.column_stack([edges[:-1], edges[1:]]).tolist()
 
 
 @pytest.mark.parametrize("number", [0, 1, 6, 8])
@@ -360,7 +377,9 @@ def test_profiles_draw_shares_fit_and_interval(tmp_path, number):
     edges = np.arange(6) - 0.5
     observed, expected = rng.dirichlet(np.ones(5), number), rng.dirichlet(np.ones(5), number)
     mean = rng.uniform(0, 4, number)
-    figure = figures.profiles(edges, observed, expected, mean, mean - 0.5, mean + 0.7, np.arange(number) * 1000, "bins")
+    figure = figures.profiles(
+        np.column_stack([edges[:-1], edges[1:]]), observed, expected, mean, mean - 0.5, mean + 0.7, np.arange(number) * 1000, "bins"
+    )
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert len(panels) == number
     for i, axes in enumerate(panels):
@@ -472,7 +491,9 @@ def test_expression_is_drawn_from_the_table_that_leaves(tmp_path, monkeypatch, c
     inputs = {"promoters": tmp_path / "promoters.parquet", "cells": str(path) if cells == "table" else []}
     drawn = {}
     monkeypatch.setattr(drawing, "save", lambda figure, png, svg: drawn.update({png.stem: figure}))
-    params = {"sheet": sheet, "columns": columns, "sheet_path": "bins.tsv", "scale": "bin", "unit": "bins", "kind": "sorted_bins"}
+    params = {"sheet": sheet, "columns": columns, "sheet_path": "bins.tsv", "scale": "bin", "unit": "bins", "kind": "sorted_bins"} | {
+        "overlap": "error"
+    }
     adapter("plot_expression", monkeypatch, job(tmp_path, inputs, names, cells=str(path) if cells == "table" else cells, **params))
     assert tuple(drawn) == names
     panel = drawn["profiles"].axes[0]

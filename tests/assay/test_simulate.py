@@ -640,3 +640,29 @@ def test_simulated_errors_are_those_that_qualities_predict(single, pTpA, max_edi
     moved = sum(ledger.counts.get(("noted", "reads with a sequencing error, counted for the parent insert"), 0) for ledger, _ in ledgers)
     assert 0.7 < moved / expected < 1.3
     assert table.height < 3 * 1500
+
+
+def test_an_unsorted_sample_is_of_the_whole_library_and_no_bin(tmp_path, root, monkeypatch):
+    taken = {}
+
+    def keep(row, owner, reads, *_):
+        taken[row["bin"]] = owner, reads
+        return np.full(PAIRED.promoters, 1 + (row["bin"] == "input"))
+
+    monkeypatch.setattr(simulate, "write_bin", keep)
+    rows = [*sheet_of(tmp_path), {"bin": "input", "kind": "unsorted", "reads": f"{tmp_path}/reads/input.fastq.gz"}]
+    assay = dataclasses.replace(PAIRED, cells_per_promoter=30)
+    pTpA = scaffold.load(root / "resources/scaffolds.yaml", "pTpA")
+    motif_file = str(root / "resources/motifs/jaspar2026_yeast.jaspar")
+    simulate.write(pTpA, motif_file, rows, assay, 1, files_of(rows), paths_of(tmp_path), 1)
+    bins = pl.read_csv(tmp_path / "bins.tsv", separator="\t")
+    truth = pl.read_csv(tmp_path / "truth.tsv.gz", separator="\t")
+    assert bins["kind"].to_list() == [None] * BINS + ["unsorted"]
+    assert bins["cells"].to_list() == [*(len(taken[f"bin_{number}"][0]) for number in range(BINS)), None]
+    assert truth["cells"].sum() == bins["cells"].sum()
+    assert truth["reads"].to_list() == [BINS] * PAIRED.promoters  # without those of the unsorted sample
+    owner, reads = taken["input"]
+    assert len(owner) == pytest.approx(30 * PAIRED.promoters, rel=0.15)
+    assert reads > 0
+    sorted_cells = np.bincount(np.concatenate([cells for name, (cells, _) in taken.items() if name != "input"]), minlength=PAIRED.promoters)
+    assert np.corrcoef(np.bincount(owner, minlength=PAIRED.promoters), sorted_cells)[0, 1] > 0.9

@@ -3,8 +3,9 @@ import yaml
 
 from gpraflow.core import config as configs
 from gpraflow.core import schema as schemas
-from gpraflow.core.errors import ConfigError, GpraflowError
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.models import registry as models_registry
+from tests.workbook import workbook
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +234,36 @@ def test_a_sheet_may_be_csv(tmp_path, separator):
     assert [row.line for row in rows] == [3, 4]
 
 
+def test_a_sheet_may_be_a_spreadsheet(tmp_path):
+    """Cells are those of the same sheet as text; whole numbers have no decimals, and rows are those of the spreadsheet."""
+    pytest.importorskip("fastexcel")
+    rows = [
+        ["# sorted in May"],
+        [],
+        ["bin", "lower", "reads", "cells", "replicate"],
+        [1, None, "1.fq, 2.fq", 1500, "a"],
+        ["# bin 2 was lost"],
+        [3, 0.1, "3.fq", 2e6, " a "],
+    ]
+    workbook(tmp_path / "bins.xlsx", {"data": rows, "empty": []})
+    found = schemas.load_sheet(tmp_path / "bins.xlsx", schemas.load("sample_sheet"))
+    assert found == [
+        {"bin": "1", "reads": "1.fq, 2.fq", "cells": 1500, "replicate": "a"},
+        {"bin": "3", "lower": 0.1, "reads": "3.fq", "cells": 2e6, "replicate": "a"},
+    ]
+    assert [row.line for row in found] == [4, 6]
+    for changed, error, message in (
+        ([*rows[:3], [1, "low"]], ConfigError, r"bins\.xlsx, row 4: lower: 'low' is not of type number"),
+        ([["bin", "reeds"], ["a"]], ConfigError, r"bins\.xlsx: 'reeds' is not a column of this sheet; did you mean 'reads'\?"),
+        ([["bin"], ["a", "b"]], ConfigError, r"bins\.xlsx: '' is not a column of this sheet"),
+        ([["bin"], [], ["a"]], InputError, r"bins\.xlsx, row 2: the line is empty; delete it"),
+        ([], InputError, r"bins\.xlsx: the file is empty"),
+    ):
+        workbook(tmp_path / "bins.xlsx", {"data": changed})
+        with pytest.raises(error, match=message):
+            schemas.load_sheet(tmp_path / "bins.xlsx", schemas.load("sample_sheet"))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -243,7 +274,7 @@ def test_a_sheet_may_be_csv(tmp_path, separator):
             "separated by semicolons, but .* must be separated by tabs; name the file .csv",
         ),
         ("bins.csv", b"bin\tcells\nlow\t1\n", "separated by tabs, but .* must be separated by commas; name the file .tsv"),
-        ("bins.xlsx", b"PK\x03\x04\xff\xfe", r"not UTF-8 text; save the sheet as tab-separated text \(.tsv\) or as CSV UTF-8"),
+        ("bins.ods", b"PK\x03\x04\xff\xfe", r"not UTF-8 text; save the sheet as tab-separated text \(.tsv\), as CSV UTF-8 .* or as \.xlsx"),
         ("bins.csv", b"bin;lower\nlow;0,5\n", r"row 2: lower: '0,5' is not of type number; write a decimal point: 0\.5"),
     ],
 )

@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import pytest
 import yaml
 
+from gpraflow.app.plan import Plan
 from gpraflow.core import ledger
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
@@ -204,7 +205,7 @@ def test_every_caption_is_right_and_hostile_titles_are_text(kind, method):
     for path in sorted((ROOT / "workflow/report").glob("*.rst")):
         values = {"unit": "bins", "bootstrap": 100, "max_edits": 3, "title": HOSTILE}
         config = {"run": "x", "model": {"name": "a", "preset": "b", "motifs": ""}}
-        config |= {"counts": {"cells": "reads", "kind": kind}, "explain": {"motifs": ""}, "input": {"join": method}}
+        config |= {"counts": {"cells": "reads", "kind": kind}, "explain": {"motifs": ""}, "input": {"table": "mine.tsv", "join": method}}
         found = report_parts.caption(path.read_text(), config=config, **values)
         assert found.startswith("<p>"), path
         assert "<script" not in found
@@ -217,12 +218,32 @@ def test_every_caption_is_right_and_hostile_titles_are_text(kind, method):
     assert text == "<p>Of <strong>a*b_ &amp; &lt;c&gt;</strong>.</p>"
 
 
+@pytest.mark.parametrize("kind", ["dna_rna", "table"])
+def test_captions_of_runs_without_bins_do_not_speak_of_bins(kind, tmp_path):
+    (tmp_path / "sheet.tsv").write_text("replicate\tdna\trna\n1\td\tr\n")
+    counts = {"kind": "dna_rna", "table": "counts.tsv", "sample_sheet": str(tmp_path / "sheet.tsv")}
+    mine = {"input": {"table": "mine.tsv"}} if kind == "table" else {"counts": counts}
+    plan = Plan(mine | {"model": {"name": "baseline_kmer"}, "evaluation": {"datasets": ""}})
+    values = {"unit": plan.unit, "bootstrap": 100, "max_edits": 3, "title": "test"}
+    names = [report_page.FIGURES[name][2] for name in plan.report_figures if name in report_page.FIGURES]
+    names += [report_page.TABLES[f"{name}.tsv"][2] for name in plan.report_tables]
+    assert {"scores", "ledger", "splits", "metrics"} <= set(names)
+    assert ("expression" in names) == (kind == "dna_rna")
+    for name in names:
+        found = report_parts.caption((ROOT / f"workflow/report/{name}.rst").read_text(), config=plan.config, **values)
+        assert not re.search(r"\bbins?\b", found), found
+    assert plan.unit == {"dna_rna": "log2(RNA/DNA)", "table": "units of the table"}[kind]
+
+
 def test_the_profiles_are_of_cells_only_if_cells_were_counted():
     text = (ROOT / "workflow/report/profiles.rst").read_text()
     values = {"unit": "bins", "bootstrap": 1, "max_edits": 1}
     of_reads, of_cells = (report_parts.caption(text, config={"counts": {"cells": cells}}, **values) for cells in ("reads", "sheet"))
     assert "cells inferred" not in of_reads
-    assert "Bars: reads, as cell counts per bin are unknown; line: reads expected in each bin" in " ".join(of_reads.split())
+    assert (
+        "Bars: reads, as cell counts per bin are unknown, weighted by the population in each bin if the sample sheet has it; line: reads "
+        "expected in each bin" in " ".join(of_reads.split())
+    )
     assert "Bars: cells inferred from reads; line: cells expected in each bin" in " ".join(of_cells.split())
 
 

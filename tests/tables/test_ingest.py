@@ -4,7 +4,6 @@ import io
 import resource
 import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import polars as pl
@@ -19,6 +18,7 @@ from gpraflow.formats import text as formats_text
 from gpraflow.sequences.flanks import Policy
 from gpraflow.sequences.scaffold import Scaffold
 from gpraflow.tables import ingest as tables_ingest
+from tests.workbook import workbook
 
 FIVE, THREE = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
 PTPA = Scaffold("pTpA", FIVE, THREE)
@@ -627,41 +627,6 @@ def test_unicode_text_of_excel_is_named(tmp_path):
     (tmp_path / "a.txt").write_bytes("sequence\texpression\nACGT\t1\n".encode("utf-16"))
     with pytest.raises(InputError, match=r"a\.txt, row 1: not UTF-8 text; this is UTF-16, which Excel calls Unicode text; save"):
         ingest(tmp_path / "a.txt")
-
-
-def workbook(path, sheets):
-    """Write an .xlsx file, in the least that spreadsheets write: sheet -> rows of text, numbers or None."""
-
-    def cell(value, row, column):
-        place = f"{'ABCDEFGH'[column]}{row}"
-        if isinstance(value, str):
-            return f'<c r="{place}" t="inlineStr"><is><t>{value}</t></is></c>'
-        return "" if value is None else f'<c r="{place}"><v>{value}</v></c>'
-
-    kind = "http://schemas.openxmlformats.org"
-    main, types, numbers = f"{kind}/spreadsheetml/2006/main", f"{kind}/package/2006", range(1, len(sheets) + 1)
-    parts = {
-        "[Content_Types].xml": f'<Types xmlns="{types}/content-types"><Default Extension="xml" ContentType="application/xml"/></Types>',
-        "_rels/.rels": f'<Relationships xmlns="{types}/relationships"><Relationship Id="rId1" Target="xl/workbook.xml" '
-        f'Type="{kind}/officeDocument/2006/relationships/officeDocument"/></Relationships>',
-        "xl/workbook.xml": f'<workbook xmlns="{main}" xmlns:r="{kind}/officeDocument/2006/relationships"><sheets>'
-        + "".join(f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"/>' for n, name in zip(numbers, sheets, strict=True))
-        + "</sheets></workbook>",
-        "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{types}/relationships">'
-        + "".join(
-            f'<Relationship Id="rId{n}" Target="worksheets/sheet{n}.xml" Type="{kind}/officeDocument/2006/relationships/worksheet"/>'
-            for n in numbers
-        )
-        + "</Relationships>",
-    }
-    for number, rows in zip(numbers, sheets.values(), strict=True):
-        lines = (
-            f'<row r="{r}">{"".join(cell(value, r, c) for c, value in enumerate(row))}</row>' for r, row in enumerate(rows, start=1) if row
-        )
-        parts[f"xl/worksheets/sheet{number}.xml"] = f'<worksheet xmlns="{main}"><sheetData>{"".join(lines)}</sheetData></worksheet>'
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, text in parts.items():
-            archive.writestr(name, f'<?xml version="1.0" encoding="UTF-8"?>{text}')
 
 
 def test_a_spreadsheet(tmp_path):

@@ -136,6 +136,8 @@ CHANGES = {
         }.items()
     },
     "counts.scale": ("gate", FROM["estimate_expression"]),
+    "counts.overlap": ("divided", FROM["estimate_expression"]),
+    "counts.minimum_input_reads": (2, FROM["estimate_expression"]),
     "counts.cells": ("reads", FROM["estimate_expression"]),
     "assay.strand": ("one", SCORING),
     "input.table": ("other.tsv", FROM["ingest_table"]),

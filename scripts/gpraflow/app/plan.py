@@ -66,7 +66,8 @@ class Plan:
     public : dict
         Data set -> its file in the registry of public data sets; only for data sets in the registry.
     bins : list of dict
-        Rows of the sample sheet of sorted bins; empty if expression comes from DNA and RNA counts or from a table.
+        Rows of the sample sheet of sorted bins, with unsorted samples, which are counted like bins; empty if expression comes from DNA
+        and RNA counts or from a table.
     sheet : list of dict
         Rows of the sample sheet, of whatever kind.
     columns : list of str
@@ -113,6 +114,8 @@ class Plan:
         self.sheet = self._load_sheet()
         self.conditions = self._conditions()
         self.scored = [conditions.column(dataset, readout) for dataset in self.datasets for readout in self.readouts_of(dataset)]
+        if self.from_bins and sheet.by_quantile(self.sheet) and (config["counts"]["scale"], config["plots"]["unit"]) == ("gate", "auto"):
+            config["plots"]["unit"] = "SD of the population"
         self._check_paths()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
@@ -310,7 +313,7 @@ class Plan:
         if self.from_dna_rna:
             sheet.check_dna_rna(rows, path)
         if self.from_bins:
-            sheet.replicates_of(rows, counts["cells"] == "sheet", path)
+            sheet.replicates_of(rows, counts["cells"] == "sheet", path, counts["overlap"])
             required["counts.cells"] = self.fill(counts["cells"])
         for name, entry in self.independent.items():
             required[f"evaluation.datasets, {name}"] = self.fill(entry["table"])
@@ -333,15 +336,16 @@ class Plan:
         for key, path in {"data": self.config["data"], **paths}.items():
             configs.check_path(self.fill(path), key)
 
-    def _count_tables(self) -> tuple[list[str], list[tuple[str, int, str, bool]]]:
+    def _count_tables(self) -> tuple[list[str], list[tuple[str, int, str, bool, bool]]]:
         """Return the tables of counts, and the place of each bin's reads in them (the fields of `sheet.CountColumn`)."""
         counts = self.config["counts"]
         if not counts["table"]:
-            return ["results/{run}/counts/counts.parquet"], [(column, 0, column, False) for column in self.columns]
+            places = [(column, 0, column, False, sheet.is_unsorted(row)) for column, row in zip(self.columns, self.bins, strict=True)]
+            return ["results/{run}/counts/counts.parquet"], places
         if self.from_dna_rna:
             return [self.fill(counts["table"])], []
-        tables, places = sheet.count_tables(self.bins, self.fill(counts["table"]), self.fill(counts["sample_sheet"]))
-        return tables, [astuple(place) for place in places]
+        tables, found = sheet.count_tables(self.bins, self.fill(counts["table"]), self.fill(counts["sample_sheet"]))
+        return tables, [astuple(place) for place in found]
 
     # Files
 
@@ -552,7 +556,8 @@ class Plan:
         """Return True if the assay has several replicates, in each condition."""
         of_conditions: dict[str, set[str]] = {}
         for row in self.sheet:
-            of_conditions.setdefault(row.get("condition", ""), set()).add(row.get("replicate", ""))
+            if not sheet.is_unsorted(row):
+                of_conditions.setdefault(row.get("condition", ""), set()).add(row.get("replicate", ""))
         return self.from_counts and all(len(replicates) > 1 for replicates in of_conditions.values())
 
     @property

@@ -33,9 +33,10 @@ _NORMALISED = (
 
 
 def in_order(places: Sequence[Sequence[Any]], replicates: Sequence[Replicate]) -> list[CountColumn]:
-    """Return the places of bins, given as the fields of `CountColumn`, in the order of the bins of replicates."""
+    """Return the places of bins, given as the fields of `CountColumn`, in the order of the bins of replicates; then unsorted samples."""
     by_name = {place[0]: CountColumn(*place) for place in places}
-    return [by_name[column] for each in replicates for column in each.columns]
+    of_bins = [by_name.pop(column) for each in replicates for column in each.columns]
+    return [*of_bins, *by_name.values()]
 
 
 def read(

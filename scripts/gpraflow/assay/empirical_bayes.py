@@ -19,6 +19,7 @@ _SAMPLE = 500  # promoters of any depth, and as many of the deeper ones
 _DEEPER = 5.0  # effective cells
 _MEANS, _SDS = 25, 11  # points of the grid of each promoter
 _REACH = 4.5  # standard errors that the means reach to either side
+_OUTER, _OUTER_MEANS, _OUTER_REACH = 0.8, 41, 3.0  # cells in an outer bin; points of a first grid, and sds that it reaches beyond the gates
 _LOG_REACH = 1.2  # that log sds reach to either side of their centre
 _DISPERSION_ROUNDS = 2
 _DISPERSION_START, _DISPERSION_LIMITS = 1.5, (1.2, 5.0)  # amplification is never even
@@ -122,7 +123,7 @@ def simulate(
         scale = np.divide(1.0, rate[part], out=np.zeros(len(rate[part])), where=rate[part] > 0)
         sampled = np.divide(rate[part], per_cell[part], out=np.zeros(len(rate[part])), where=per_cell[part] > 0)
         in_bins = likelihood.bin_probabilities(mean, np.exp(log_sd), each.gates, each.bins)
-        if each.gaps:  # the depths of ``counts`` are of cells in bins
+        if each.gaps or each.overlap:  # the depths of ``counts`` are of cells in bins
             in_bins /= in_bins.sum(axis=1, keepdims=True)
         cells = rng.poisson((depths[:, part] @ scale)[:, None] * sampled * in_bins)
         excess = max(shared.read_dispersion - 1, 1e-9)
@@ -171,7 +172,7 @@ def mean_errors(shared: Hyperparameters, counts: np.ndarray, replicates: Sequenc
 class _Sample:
     """Promoters with the likelihood of their counts on grids of mean and log sd."""
 
-    def __init__(self, counts: np.ndarray, replicates: Sequence[Replicate], start: Moments):
+    def __init__(self, counts: np.ndarray, replicates: Sequence[Replicate], start: Moments, read_dispersion: float):
         # Promoters of any depth and deeper ones, regularly spaced, since tables may be sorted by depth.
         any_depth, deeper = (np.flatnonzero(part)[:: -(-part.sum() // _SAMPLE) or 1] for part in (start.cells > 0, start.cells >= _DEEPER))
         rows = np.concatenate([any_depth, np.setdiff1d(deeper, any_depth)])
@@ -185,6 +186,34 @@ class _Sample:
         centre = start.mean[rows]
         self._start = float(centre.mean()), float(np.log(max(centre.std(), self.width)))
         self._centre = float(np.log(max(np.sqrt(start.pooled), self.width / 4)))
+        self._widen_outer(read_dispersion)
+
+    def _widen_outer(self, read_dispersion: float) -> None:
+        """Set the grids of promoters that lie in an outermost bin by their likelihood.
+
+        Such a bin is open, so that the weighted mean and its error do not say how far out these promoters are. Where outer bins hold much
+        of the library, as with four quartiles, too narrow grids would make its spread too small.
+        """
+        scale = np.divide(1.0, self._rate, out=np.zeros(len(self._rate)), where=self._rate > 0)
+        cells, parts = self._counts * scale, [part for part, _ in replicate_columns(self._replicates)]
+        ends = np.stack([sum(cells[:, part][:, end] for part in parts) for end in (0, -1)])
+        rows = np.flatnonzero(ends.max(axis=0) > _OUTER * cells.sum(axis=1))
+        if not len(rows):
+            return
+        spread = np.hypot(np.exp(self._start[1]), np.exp(self._centre))
+        low, high = (pick(each.gates[at] for each in self._replicates) for pick, at in ((min, 1), (max, -2)))
+        means = np.linspace(low - _OUTER_REACH * spread, high + _OUTER_REACH * spread, _OUTER_MEANS)
+        log_sds = self._centre + np.array([-0.5, 0, 0.5])
+        shape = (len(rows), len(means), len(log_sds))
+        points = [np.broadcast_to(each, shape).reshape(len(rows), -1) for each in (means[:, None], log_sds)]
+        log = likelihood.Grid(self._counts[rows], self._replicates, self._per_cell, self._rate, *points).log_likelihood(read_dispersion)
+        log = log.reshape(shape).max(axis=2) - 0.5 * ((means - self._start[0]) / (1.5 * spread)) ** 2  # the likelihood alone is flat
+        within = log > log.max(axis=1, keepdims=True) - 0.5 * _REACH**2
+        first, last = within.argmax(axis=1), len(means) - 1 - within[:, ::-1].argmax(axis=1)
+        between = means[1] - means[0]
+        begin, end = means[first] - between, means[last] + between
+        self._step[rows] = (end - begin) / (_MEANS - 1)
+        self._means[rows] = begin[:, None] + self._step[rows, None] * np.arange(_MEANS)
 
     def fit(self, read_dispersion: float) -> Hyperparameters:
         """Return the hyperparameters of the greatest marginal likelihood, and keep the posterior of each promoter."""
@@ -286,7 +315,7 @@ def fit_hyperparameters(counts: np.ndarray, replicates: Sequence[Replicate], rea
     """
     counts = np.asarray(counts)
     begin = _DISPERSION_START if read_dispersion is None else read_dispersion
-    sample = _Sample(counts, replicates, moments(counts, replicates, begin))
+    sample = _Sample(counts, replicates, moments(counts, replicates, begin), begin)
     shared = sample.fit(begin)
     if read_dispersion is None:
         for _ in range(_DISPERSION_ROUNDS):

@@ -20,19 +20,20 @@ import polars as pl
 from gpraflow.assay import by_condition
 from gpraflow.assay.empirical_bayes import fit_hyperparameters
 from gpraflow.assay.estimators import Estimate, maximum_likelihood, weighted_mean
-from gpraflow.assay.replicates import Replicate, cells_per_bin, of_condition, replicate_columns
-from gpraflow.assay.sheet import Row, column_of, gates_of, replicates_of
+from gpraflow.assay.replicates import Replicate, cells_per_bin, divide_intervals, of_condition, replicate_columns
+from gpraflow.assay.sheet import CountColumn, Gates, Row, column_of, gates_of, is_unsorted, replicates_of, unsorted_columns
+from gpraflow.core import sheets
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
-from gpraflow.core.separators import separator_of
 
 _EXPLAINED = 0.9  # share of the variance of expression that a model is assumed to explain; used for the weights
+_TIME_ROUNDS = 20  # for the times that bins with overlapping gates were sorted, which converge within a few
 
 
 def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
-    """Return the sample sheet with cell counts from another table: TSV or CSV with columns ``bin``, ``cells``, and optionally ``share``.
+    """Return the sample sheet with cell counts from another table: a sheet with columns ``bin``, ``cells``, and optionally ``share``.
 
-    With replicates or conditions the table has a column ``replicate`` or ``condition`` too.
+    With replicates or conditions the table has a column ``replicate`` or ``condition`` too. Unsorted samples need no cells.
 
     Raises
     ------
@@ -41,21 +42,17 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: this table of cell counts does not exist; check counts.cells")
-    lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    numbered = [(number, line) for number, line in enumerate(lines, start=1) if not line.startswith("#")]
-    separator = separator_of(path, numbered[0][1] if numbered else "", ("bin", "cells", "share", "replicate", "condition"))
-    try:
-        table = pl.read_csv(Path(path), separator=separator, comment_prefix="#", infer_schema=False, glob=False)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{path}: not a readable TSV file ({error})") from error
+    rows = sheets.rows(path, ("bin", "cells", "share", "replicate", "condition"))
+    _, header = next(rows, (0, []))
     for column in ("bin", "cells"):
-        if column not in table.columns:
-            raise InputError(f"{path}, row 1: no column '{column}' (the file has {', '.join(table.columns)})")
-    numbers = [column for column in ("cells", "share") if column in table.columns]
+        if column not in header:
+            raise InputError(f"{path}, row 1: no column '{column}' (the file has {', '.join(header)})")
+    numbers, ignored = [column for column in ("cells", "share") if column in header], unsorted_columns(sheet)
     rows_by_bin: dict[str, dict[str, float]] = {}
-    for (number, _), row in zip(numbered[1:], table.iter_rows(named=True), strict=False):
-        row = {name: (cell or "").strip() for name, cell in row.items()}
-        name = column_of(row)
+    for number, cells in rows:
+        row = dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+        if (name := column_of(row)) in ignored:
+            continue
         if name in rows_by_bin:
             raise InputError(f"{path}, row {number}: bin '{name}' is listed again; each may be listed once")
         rows_by_bin[name] = {}
@@ -68,55 +65,141 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
                 raise InputError(f"{path}, row {number}: {column} of bin '{name}' is {row[column]}; expected a number of at least 0")
             rows_by_bin[name][column] = value
     for row in sheet:
-        if column_of(row) not in rows_by_bin:
+        if column_of(row) not in rows_by_bin and not is_unsorted(row):
             raise InputError(f"{path}: cells of bin '{column_of(row)}' are missing{nearest(column_of(row), rows_by_bin)}; add a row")
-    return [{**row, **rows_by_bin[column_of(row)]} for row in sheet]
+    return [{**row, **rows_by_bin.get(column_of(row), {})} for row in sheet]
 
 
-def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.PathLike) -> list[Replicate]:
+def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.PathLike, overlap: str = "error") -> list[Replicate]:
     """Return the bins of each replicate in a sample sheet. Without columns ``replicate`` and ``condition`` the sheet has one replicate.
 
     Parameters
     ----------
     sheet
-        Rows with ``bin`` and optionally ``condition``, ``replicate``, ``lower``, ``upper``, ``cells`` and ``share``. Bins of a
-        replicate are in order of signal.
+        Rows with ``bin`` and optionally ``condition``, ``replicate``, ``lower``, ``upper`` (or ``lower_quantile``, ``upper_quantile``),
+        ``cells`` and ``share``. Bins of a replicate are in order of signal. Unsorted samples are left out.
     scale
         Unit of expression. ``bin``: bins 0, 1, ... with gates at -0.5, 0.5, ...; ``gate``: the gates of the sheet.
     cells
         ``reads``: each read counts as one cell. Any other value: use the cell counts of the sheet.
     origin
         File name for error messages.
+    overlap
+        What becomes of cells between overlapping gates: ``error`` or as for `divide_intervals`.
 
     Raises
     ------
     ConfigError
         If a bin is listed twice, a replicate has fewer than 2 or more than 64 bins, cell counts are missing, shares are given for
-        some bins only or are all 0, or gates are out of order or overlap, leave gaps with the scale ``bin``, or are missing for
-        the scale ``gate``.
+        some bins only or are all 0, or gates are out of order or overlap, leave gaps or overlap with the scale ``bin``, are missing for
+        the scale ``gate``, are quantiles in some replicates only, or do not tell bins apart.
     """
-    rows_of = replicates_of(sheet, cells != "reads", origin)
-    sheet_gates = {name: gates_of(rows, origin) for name, rows in rows_of.items()}
-    gates_by_name = {name: None if gates is None else np.array(gates[0]) for name, gates in sheet_gates.items()}
-    bins_by_name = {name: np.array(gates[1]) for name, gates in sheet_gates.items() if gates and len(gates[0]) > len(gates[1]) + 1}
+    rows_of = replicates_of(sheet, cells != "reads", origin, overlap)
+    sheet_gates = {name: gates_of(rows, origin, overlap) for name, rows in rows_of.items()}
+    gates_by_name = {name: None if gates is None else np.array(gates.limits) for name, gates in sheet_gates.items()}
+    if len({gates.population is None for gates in sheet_gates.values() if gates}) > 1:
+        raise ConfigError(f"{origin}: gates are quantiles in some replicates and signals in others; give all in one way")
     first = next(iter(gates_by_name.values()))
     replicates = []
     for name, rows in rows_of.items():
-        gates, bins = gates_by_name[name], bins_by_name.get(name, slice(None))
+        gates, given = gates_by_name[name], sheet_gates[name]
+        columns = tuple(column_of(row) for _, row in rows)
         if gates is None:
             _warn_if_descending([row["bin"] for _, row in rows], origin)
-        if name in bins_by_name and scale == "bin":
-            raise ConfigError(f"{origin}: the gates of the bins leave gaps, so bins have no common unit; set counts.scale: gate")
+        if given and (given.gaps or given.overlap) and scale == "bin":
+            what = "overlap" if given.overlap else "leave gaps"
+            raise ConfigError(f"{origin}: the gates of the bins {what}, so bins have no common unit; set counts.scale: gate")
         if scale == "bin":
             gates = _in_bins(gates, first, len(rows), len(rows_of[next(iter(rows_of))]), origin)
         if gates is None:
             raise ConfigError(f"{origin}: counts.scale: gate needs the columns lower and upper; give the gates or set counts.scale: bin")
         sorted_cells = None if cells == "reads" else np.array([row["cells"] for _, row in rows], np.float64)
-        columns = tuple(column_of(row) for _, row in rows)
+        bins, share = _bins_and_share(given, overlap, sorted_cells, _shares(rows, origin))
+        if given and given.overlap:
+            _check_overlap(bins, columns, overlap, origin)  # type: ignore[arg-type]
         of_row = rows[0][1]
-        shares = _shares(rows, origin)
-        replicates.append(Replicate(of_row.get("replicate", ""), columns, gates, sorted_cells, shares, bins, of_row.get("condition", "")))
+        replicates.append(Replicate(of_row.get("replicate", ""), columns, gates, sorted_cells, share, bins, of_row.get("condition", "")))
     return replicates
+
+
+def _bins_and_share(
+    gates: Gates | None, overlap: str, cells: np.ndarray | None, share: np.ndarray | None
+) -> tuple[slice | np.ndarray, np.ndarray | None]:
+    """Return ``bins`` and ``share`` of `Replicate`. The shares of gates that are quantiles of the population follow from them."""
+    if gates is None:
+        return slice(None), share
+    if not gates.overlap:
+        lower = np.array([low for low, _ in gates.spans])
+        if gates.population and share is None:
+            share = np.array(gates.population)[lower]
+        return lower if gates.gaps else slice(None), share
+    population = None if gates.population is None else np.array(gates.population)
+    fraction = None if cells is None or share is None else np.divide(cells, share, out=np.zeros(len(cells)), where=share > 0)
+    bins = divide_intervals(gates.spans, overlap, fraction)
+    if population is not None and share is None:
+        # How long a bin was sorted depends on what it takes, and the reverse.
+        for _ in range(_TIME_ROUNDS):
+            bins = divide_intervals(gates.spans, overlap, fraction)
+            share = population[: len(bins)] @ bins
+            fraction = None if cells is None else np.divide(cells, share, out=np.zeros(len(cells)), where=share > 0)
+    whole = np.zeros((len(gates.limits) - 1, bins.shape[1]))
+    whole[: len(bins)] = bins
+    return whole, share
+
+
+def _check_overlap(bins: np.ndarray, columns: Sequence[str], overlap: str, origin: str | os.PathLike) -> None:
+    """Check that each bin takes cells, and that not all take those of the same signal."""
+    for column, taken in zip(columns, bins.T, strict=True):
+        if not taken.any():
+            raise ConfigError(f"{origin}: counts.overlap: {overlap} leaves no cells to bin '{column}', whose gates others cover; remove it")
+    if np.allclose(bins / bins.sum(axis=0), (bins[:, :1] / bins[:, :1].sum())):
+        raise ConfigError(
+            f"{origin}: the bins {', '.join(columns)} take cells of the same signal, so their counts do not depend on expression; correct "
+            "the gates"
+        )
+
+
+def in_input(
+    labels: pl.DataFrame, counts: np.ndarray, columns: Sequence[CountColumn], minimum: int, ledger: Ledger
+) -> tuple[pl.DataFrame, np.ndarray]:
+    """Return the labels and the reads per sorted bin of promoters that the unsorted samples contain.
+
+    A sequence without reads in a well sequenced unsorted sample is no member of the library: it arose by recombination or PCR.
+
+    Parameters
+    ----------
+    labels, counts
+        From `count_tables.read`.
+    columns
+        Places of the columns of ``counts``, those of unsorted samples last.
+    minimum
+        Minimum reads of a promoter in all unsorted samples; 0 keeps all promoters.
+    ledger
+        Records the promoters that are dropped.
+
+    Returns
+    -------
+    tuple
+        Labels, with a column ``reads_{column}`` for each unsorted sample, and counts without these.
+
+    Raises
+    ------
+    InputError
+        If no promoter has reads in the unsorted samples.
+    """
+    unsorted = [each.name for each in columns if each.unsorted]
+    if not unsorted:
+        return labels, counts
+    counts, of_input = counts[:, : -len(unsorted)], counts[:, -len(unsorted) :]
+    labels = labels.hstack([pl.Series(f"reads_{column}", of_input[:, i]) for i, column in enumerate(unsorted)])
+    present = of_input.sum(axis=1) >= minimum
+    if not present.any():
+        names = ", ".join(f"'{column}'" for column in unsorted)
+        raise InputError(
+            f"no promoter has {minimum} reads in the unsorted sample {names}; correct its reads, or set counts.minimum_input_reads: 0"
+        )
+    ledger.drop(f"fewer than {minimum} reads in the unsorted sample", int((~present).sum()))
+    return labels.filter(present), counts[present]
 
 
 def _warn_if_descending(names: Sequence[str], origin: str | os.PathLike) -> None:

@@ -11,7 +11,7 @@ from matplotlib import cm, colors, ticker
 from matplotlib import pyplot as plt
 
 from gpraflow.assay.estimators import expected_profile
-from gpraflow.assay.replicates import Replicate, reads_per_cell
+from gpraflow.assay.replicates import Replicate, reads_per_population_cell
 from gpraflow.assay.sheet import replicate_of
 from gpraflow.core.drawing import STYLE, count_bar
 from gpraflow.sequences.scaffold import Scaffold
@@ -228,13 +228,14 @@ def distinct_per_bin(sheet: Sheet, reads: np.ndarray, distinct: np.ndarray) -> A
         Reads and distinct inserts, shape ``(columns,)``.
     """
     bins, replicates = list(dict.fromkeys(row["bin"] for row in sheet)), _replicates(sheet)
-    width = 0.8 / len(replicates)
+    number_of = sum(bool(name) for name in replicates) or 1  # an unsorted sample can be of all replicates
+    width = 0.8 / number_of
     with plt.rc_context(STYLE):
         figure, panels = plt.subplots(2, 1, figsize=(7.2, 4.4), sharex=True, layout="constrained")
         for number, (name, rows) in enumerate(replicates.items()):
-            x = np.array([bins.index(sheet[row]["bin"]) for row in rows]) + (number - (len(replicates) - 1) / 2) * width
+            x = np.array([bins.index(sheet[row]["bin"]) for row in rows]) + (number - (number_of - 1) / 2) * width * bool(name)
             for axes, values in zip(panels, (reads, distinct), strict=True):
-                axes.bar(x, np.asarray(values)[rows], width, color=_REPLICATES[number % len(_REPLICATES)], label=name)
+                axes.bar(x, np.asarray(values)[rows], width, color=_REPLICATES[number % len(_REPLICATES)], label=name or "all replicates")
         for axes, label in zip(panels, ("reads", "distinct inserts"), strict=True):
             axes.set(ylabel=label, xlim=(-0.6, len(bins) - 0.4))
             _counts_axis(axes.yaxis)
@@ -489,7 +490,7 @@ def choose_examples(expression: np.ndarray, n_reads: np.ndarray) -> np.ndarray:
 
 
 def profiles(
-    edges: np.ndarray,
+    limits: np.ndarray,
     observed: np.ndarray,
     expected: np.ndarray,
     mean: np.ndarray,
@@ -503,8 +504,8 @@ def profiles(
 
     Parameters
     ----------
-    edges
-        Finite edges of the bins in ``unit``, shape ``(bins + 1,)``.
+    limits
+        Finite limits of the bins in ``unit``, shape ``(bins, 2)``. Bars of bins whose gates overlap show through each other.
     observed, expected
         Observed and fitted shares of cells or reads, shape ``(promoters, bins)``.
     mean, low, high
@@ -517,7 +518,9 @@ def profiles(
         What the shares are of: ``cells``, or ``reads`` if cell counts per bin are unknown.
     """
     inferred = "cells inferred from reads" if counted == "cells" else "reads"
-    middle = (edges[:-1] + edges[1:]) / 2
+    lower, upper = limits.T
+    middle = limits.mean(axis=1)
+    look = {"color": "0.35", "alpha": 0.35} if (lower[1:] < upper[:-1]).any() else {"color": "0.75"}
     marks = {"marker": ".", "markersize": 3} if len(middle) <= 32 else {}
     with plt.rc_context(STYLE):
         rows = 2 if len(mean) > 4 else 1
@@ -527,7 +530,7 @@ def profiles(
             if i >= len(mean):
                 axes.set_visible(False)
                 continue
-            axes.bar(edges[:-1], 100 * observed[i], np.diff(edges), align="edge", color="0.75", label=inferred)
+            axes.bar(lower, 100 * observed[i], upper - lower, align="edge", label=inferred, **look)
             axes.plot(middle, 100 * expected[i], color=_VERMILION, linewidth=1, label=f"{counted} expected from the fit", **marks)
             axes.axvspan(low[i], high[i], color=_BLUE, alpha=0.3, linewidth=0, label="expression, 95 % interval")
             axes.set_title(f"{n_reads[i]:,} reads", fontsize=_SMALL + 0.5)
@@ -535,7 +538,7 @@ def profiles(
             if i + 4 >= len(mean):
                 axes.tick_params(labelbottom=True)
         if len(mean):
-            panels.flat[0].set_xlim(min(edges[0], *mean), max(edges[-1], *mean))
+            panels.flat[0].set_xlim(min(lower[0], *mean), max(upper[-1], *mean))
             panels.flat[0].set_ylim(0, None)
             figure.legend(*panels.flat[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, frameon=False, fontsize=_SMALL)
         figure.supxlabel(f"signal ({unit})", fontsize=9)
@@ -695,16 +698,15 @@ def of_expression(table: pl.DataFrame, bins: Sequence[Replicate], unit: str, cou
     """
     first = bins[0]
     counts = table.select(f"reads_{column}" for column in first.columns).to_numpy()
-    per_cell = reads_per_cell(counts, bins[:1])
+    per_cell = reads_per_population_cell(counts, bins[:1])
     rows = choose_examples(table["expression"].to_numpy(), counts.sum(axis=1))
     mean, sd, low, high = table[rows].select("expression", "cell_sd", "low", "high").to_numpy().T
-    shares = expected_profile(mean, sd, first, per_cell > 0), cell_shares(counts[rows], per_cell)
-    expected, seen = map(first.over_intervals, shares)
+    expected, seen = expected_profile(mean, sd, first, per_cell > 0), cell_shares(counts[rows], per_cell)
     of_first = f"{unit}, replicate {first.name}" if first.name else unit
     figures = {
         "depth": depth(table["n_reads"].to_numpy()),
         "expression": expression(table["expression"].to_numpy(), table["singleton"].to_numpy(), unit),
-        "profiles": profiles(first.edges, seen, expected, mean, low, high, counts[rows].sum(axis=1), of_first, counted),
+        "profiles": profiles(first.limits, seen, expected, mean, low, high, counts[rows].sum(axis=1), of_first, counted),
     }
     if len(bins) > 1:
         measured, reads = ({each.name: table[f"{what}_{each.name}"].to_numpy() for each in bins} for what in ("expression", "n_reads"))

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import special
 from scipy.special import ndtr
 
-from gpraflow.assay.replicates import Replicate, replicate_columns
+from gpraflow.assay.replicates import Replicate, of_bins, replicate_columns
 
 _STRAY = 0.005  # fraction of cells in any bin at random, so that one missorted cell does not move a promoter (docs/assay.md)
 _SERIES = 16  # reads up to which sums over cells are exact
@@ -21,12 +21,13 @@ def bin_probabilities(mean: np.ndarray, sd: np.ndarray, gates: np.ndarray, bins:
     """Return the probability of each bin, ``(..., bins)``, for cells with the mean and sd of shape ``(...)``.
 
     The normal probability between the gates is mixed with a uniform share of cells, 1 in 200, in any bin. ``bins`` are those of
-    `Replicate`. With gaps between bins the probabilities add up to less than 1: the rest of the cells was not sorted. That suits counts
-    of cells that are Poisson with mean ``L P_b``, where L, the promoter's cells, is free: thinning leaves them Poisson.
+    `Replicate`. With gaps between bins the probabilities add up to less than 1: the rest of the cells was not sorted. With bins that were
+    sorted one after the other from overlapping gates they add up to more. Both suit counts of cells that are Poisson with mean ``L P_b``,
+    where L, the promoter's cells, is free: thinning leaves them Poisson.
     """
     z = (gates[1:-1] - mean[..., None]) / sd[..., None]
     edge = np.zeros((*z.shape[:-1], 1))
-    normal = np.diff(np.concatenate([edge, ndtr(z), edge + 1], axis=-1), axis=-1)[..., bins]
+    normal = of_bins(np.diff(np.concatenate([edge, ndtr(z), edge + 1], axis=-1), axis=-1), bins)
     return (1 - _STRAY) * normal + _STRAY / normal.shape[-1]
 
 
@@ -43,8 +44,8 @@ def bin_terms(
     density = np.hstack([edge, np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi), edge])
     probability = bin_probabilities(mean, sd, gates, bins)
     slope = (_STRAY - 1) / probability  # d log P / dx = (dP / dx) / P; the sign is that of d ndtr(z) / d mean = -density / sd
-    by_mean = np.diff(density, axis=1)[:, bins] * slope / sd[:, None]
-    return probability, by_mean, np.diff(np.hstack([edge, z, edge]) * density, axis=1)[:, bins] * slope
+    by_mean = of_bins(np.diff(density, axis=1), bins) * slope / sd[:, None]
+    return probability, by_mean, of_bins(np.diff(np.hstack([edge, z, edge]) * density, axis=1), bins) * slope
 
 
 def overdispersion(per_cell: np.ndarray, read_dispersion: float) -> np.ndarray:

@@ -12,10 +12,11 @@ class Replicate:
 
     ``columns`` names the bins' count columns. ``gates``, shape ``(intervals + 1,)``, are their limits in the unit of expression; the
     outermost values are ignored, since outer bins are open. ``bins`` selects the intervals between gates that are bins: all of them, unless
-    there are gaps between bins, whose cells were not sorted. ``cells``, shape ``(bins,)``, are the cells sorted into each bin; None if
-    each read counts as one cell. ``share``, shape ``(bins,)``, is proportional to the cells of the population within each bin's gates,
-    which differs from ``cells`` where sorting stopped at a number of cells; None if it is proportional to ``cells``. ``condition`` is that
-    in which the cells were sorted; empty if there is only one.
+    there are gaps between bins, whose cells were not sorted. If bins overlap, ``bins``, shape ``(intervals, bins)``, is the share of each
+    interval's cells that the sorter puts into each bin (`divide_intervals`). ``cells``, shape ``(bins,)``, are the cells sorted into each
+    bin; None if each read counts as one cell. ``share``, shape ``(bins,)``, is proportional to the population's cells that belong to each
+    bin, which differs from ``cells`` where sorting stopped at a number of cells; None if it is proportional to ``cells``. ``condition`` is
+    that in which the cells were sorted; empty if there is only one.
     """
 
     name: str
@@ -27,33 +28,88 @@ class Replicate:
     condition: str = ""
 
     @property
+    def _spans(self) -> np.ndarray:
+        """``(bins, 2)`` index in ``gates`` of the lower and the upper limit of what each bin takes."""
+        if isinstance(self.bins, np.ndarray) and self.bins.ndim == 2:
+            taken = self.bins > 0
+            return np.column_stack([taken.argmax(axis=0), len(taken) - taken[::-1].argmax(axis=0)])
+        places = np.arange(len(self.gates) - 1)[self.bins]
+        return np.column_stack([places, places + 1])
+
+    @property
     def width(self) -> float:
-        """Mean width of the closed bins; 1 if there are none."""
-        closed = np.diff(np.concatenate([[np.nan], self.gates[1:-1], [np.nan]]))[self.bins][1:-1]
+        """Mean width of the closed bins, whose overlaps are cut in the middle; 1 if there are none."""
+        inner = np.concatenate([[np.nan], self.gates[1:-1], [np.nan]])
+        lower, upper = inner[self._spans].T
+        middle = (upper[:-1] + lower[1:]) / 2
+        cut = lower[1:] < upper[:-1]
+        closed = np.where(np.append(cut, False), np.append(middle, np.nan), upper) - np.where(
+            np.insert(cut, 0, False), np.insert(middle, 0, np.nan), lower
+        )
+        closed = closed[np.isfinite(closed) & (closed > 0)]
         return float(closed.mean()) if len(closed) else 1.0
 
     @property
     def gaps(self) -> list[tuple[str, str]]:
         """Pairs of neighbouring bins between whose gates there is a gap."""
-        places = np.arange(len(self.gates) - 1)[self.bins]
-        return [self.columns[i : i + 2] for i in np.flatnonzero(np.diff(places) > 1)]  # type: ignore[misc]
+        lower, upper = self._spans.T
+        return [self.columns[i : i + 2] for i in np.flatnonzero(lower[1:] > upper[:-1])]  # type: ignore[misc]
 
     @property
-    def edges(self) -> np.ndarray:
-        """``(intervals + 1,)`` finite limits: the gates, with open bins given the mean width of closed bins."""
-        inner = self.gates[1:-1]
-        return np.concatenate([[inner[0] - self.width], inner, [inner[-1] + self.width]])
+    def overlap(self) -> bool:
+        """True if the gates of bins overlap."""
+        return isinstance(self.bins, np.ndarray) and self.bins.ndim == 2
+
+    @property
+    def limits(self) -> np.ndarray:
+        """``(bins, 2)`` finite limits of the bins: their gates, with open bins given the mean width of closed bins."""
+        inner, width = self.gates[1:-1], self.width
+        return np.concatenate([[inner[0] - width], inner, [inner[-1] + width]])[self._spans]
 
     @property
     def values(self) -> np.ndarray:
         """``(bins,)`` middle of each bin."""
-        return ((self.edges[:-1] + self.edges[1:]) / 2)[self.bins]
+        return self.limits.mean(axis=1)
 
-    def over_intervals(self, of_bins: np.ndarray) -> np.ndarray:
-        """Return values of bins, ``(..., bins)``, as values of intervals, ``(..., intervals)``: NaN in gaps."""
-        values = np.full((*of_bins.shape[:-1], len(self.gates) - 1), np.nan)
-        values[..., self.bins] = of_bins
-        return values
+
+def of_bins(intervals: np.ndarray, bins: slice | np.ndarray) -> np.ndarray:
+    """Return the parts of intervals between gates, ``(..., intervals)``, that go into each bin, ``(..., bins)``; see `Replicate`."""
+    return intervals @ bins if isinstance(bins, np.ndarray) and bins.ndim == 2 else intervals[..., bins]
+
+
+def divide_intervals(spans: Sequence[tuple[int, int]], overlap: str, fraction: np.ndarray | None = None) -> np.ndarray:
+    """Return the share of the cells in each interval between gates that the sorter puts into each bin, ``(intervals, bins)``.
+
+    Parameters
+    ----------
+    spans
+        For each bin, the index of its lower and of its upper limit.
+    overlap
+        What becomes of cells that lie in several bins. ``repeated``: bins were sorted one after the other, so that each takes its cells
+        from the whole population. ``discarded``: the sorter rejects them. ``divided``: they are divided equally among the bins that are
+        still sorted; see ``fraction``.
+    fraction
+        ``(bins,)`` how long each bin was sorted, in any unit, where sorting stopped at a number of cells; None if all were sorted equally
+        long. All bins were begun together, and the overlap goes to the bins that are left. The shares are those of the time in which the
+        bin was sorted.
+    """
+    there = np.zeros((max(upper for _, upper in spans), len(spans)), bool)
+    for place, (lower, upper) in enumerate(spans):
+        there[lower:upper, place] = True
+    shares = there.astype(np.float64)
+    if overlap == "repeated":
+        return shares
+    several = np.flatnonzero(there.sum(axis=1) > 1)
+    if overlap == "discarded":
+        shares[several] = 0
+        return shares
+    times = np.ones(len(spans)) if fraction is None else np.asarray(fraction, np.float64)
+    for interval in several:
+        bins = np.flatnonzero(there[interval])
+        bins = bins[np.argsort(times[bins], kind="stable")]
+        taken = np.cumsum(np.diff(times[bins], prepend=0) / np.arange(len(bins), 0, -1))
+        shares[interval, bins] = np.divide(taken, times[bins], out=np.zeros(len(bins)), where=times[bins] > 0)
+    return shares
 
 
 def replicate_columns(replicates: Sequence[Replicate]) -> list[tuple[slice, Replicate]]:

@@ -5,7 +5,8 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from statistics import NormalDist
+from typing import Any, NamedTuple
 
 from gpraflow.core import names
 from gpraflow.core.errors import ConfigError
@@ -14,6 +15,7 @@ Row = dict[str, Any]
 # Names that a bin must not have, because they name other columns or data sets.
 _RESERVED_BINS = {"sequence", "name", "group", "split", "source", "library"}
 _RESERVED_REPLICATES = {"sd"}
+_OF_SORTED_BINS = ("lower", "upper", "lower_quantile", "upper_quantile", "cells", "share")
 
 
 def _numbered(rows: Sequence[Row]) -> list[tuple[int, Row]]:
@@ -31,18 +33,57 @@ def column_of(row: Row) -> str:
     return f"{replicate_of(row)}.{row['bin']}" if replicate_of(row) else row["bin"]
 
 
+def is_unsorted(row: Row) -> bool:
+    """Return whether a row is the unsorted library, which is counted like a bin but says nothing of expression."""
+    return row.get("kind") == "unsorted"
+
+
+def unsorted_columns(rows: Sequence[Row]) -> list[str]:
+    """Return the column names of unsorted samples."""
+    return [column_of(row) for row in rows if is_unsorted(row)]
+
+
+def by_quantile(rows: Sequence[Row]) -> bool:
+    """Return whether gates are given as quantiles of the population."""
+    return any("lower_quantile" in row or "upper_quantile" in row for row in rows)
+
+
+class Gates(NamedTuple):
+    """Gates of a replicate.
+
+    ``limits`` are the limits of the intervals between gates, one more than there are intervals, and ``spans`` the indices of each bin's
+    lower and upper limit. Intervals of no bin are gaps, whose cells were not sorted; those of several bins are overlaps. ``population`` is
+    the share of the population in each interval, if gates were given as its quantiles; None if not.
+    """
+
+    limits: list[float]
+    spans: list[tuple[int, int]]
+    population: list[float] | None = None
+
+    @property
+    def gaps(self) -> bool:
+        """True if there are intervals between bins that belong to none."""
+        return len({place for span in self.spans for place in range(*span)}) < len(self.limits) - 1
+
+    @property
+    def overlap(self) -> bool:
+        """True if gates overlap."""
+        return any(after[0] < before[1] for before, after in itertools.pairwise(self.spans))
+
+
 @dataclass(frozen=True)
 class CountColumn:
     """The place of a bin's reads in tables of counts.
 
     ``name`` is that of `column_of`, ``table`` the index of the table, ``column`` the name or number (from 1) of its column, or the name
-    of the bin in a long table, and ``own`` is True if the sample sheet gives the column.
+    of the bin in a long table, ``own`` is True if the sample sheet gives the column, and ``unsorted`` if it is that of an unsorted sample.
     """
 
     name: str
     table: int
     column: str
     own: bool
+    unsorted: bool = False
 
 
 def count_tables(rows: Sequence[Row], table: str, path: str | os.PathLike) -> tuple[list[str], list[CountColumn]]:
@@ -74,9 +115,10 @@ def count_tables(rows: Sequence[Row], table: str, path: str | os.PathLike) -> tu
             raise ConfigError(f"{where} has a table of its own, but counts.table is {table}; set counts.table: sheet")
         of_row = row.get("table") or table
         tables += [] if of_row in tables else [of_row]
-        shared = len({replicate_of(other) for other in rows if (other.get("table") or table) == of_row}) > 1
+        others = [other for other in rows if (other.get("table") or table) == of_row and (other.get("replicate") or not is_unsorted(other))]
+        shared = len({replicate_of(other) for other in others}) > 1
         column = row.get("column") or (row["bin"] if table == "sheet" and not shared else column_of(row))
-        place = CountColumn(column_of(row), tables.index(of_row), column, bool(row.get("column")))
+        place = CountColumn(column_of(row), tables.index(of_row), column, bool(row.get("column")), is_unsorted(row))
         if (before := taken.setdefault((place.table, column), place.name)) != place.name:
             raise ConfigError(f"{where} has the column '{column}' of {of_row}, as bin '{before}' has; give each bin a column of its own")
         places.append(place)
@@ -115,20 +157,25 @@ def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
             owner[path_of_file] = column_of(row)
 
 
-def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLike) -> dict[str, list[tuple[int, Row]]]:
-    """Return replicate (`replicate_of`) -> its rows with line numbers. Without replicates and conditions there is one, named ''.
+def replicates_of(
+    rows: Sequence[Row], cells_needed: bool, path: str | os.PathLike, overlap: str = "error"
+) -> dict[str, list[tuple[int, Row]]]:
+    """Return replicate (`replicate_of`) -> the rows of its sorted bins with line numbers.
+
+    Without replicates and conditions there is one, named ''.
 
     Raises
     ------
     ConfigError
         If a bin is listed twice or has a reserved name, a replicate has no name or fewer than 2 or more than 64 bins, gates are out of
-        order or overlap, or cell counts are missing.
+        order or overlap, cell counts are missing, or an unsorted sample has gates or cell counts.
     """
     by_replicate: dict[str, list[tuple[int, Row]]] = {}
     seen: dict[str, int] = {}
-    named = [bool(row.get("replicate")) for row in rows]
+    numbered_bins = [(number, row) for number, row in _numbered(rows) if not is_unsorted(row)]
+    named = [bool(row.get("replicate")) for _, row in numbered_bins]
     if any(named) and not all(named):
-        raise ConfigError(f"{path}, row {_numbered(rows)[named.index(False)][0]}: replicate is empty; name it in every row or in none")
+        raise ConfigError(f"{path}, row {numbered_bins[named.index(False)][0]}: replicate is empty; name it in every row or in none")
     for number, row in _numbered(rows):
         name, replicate = column_of(row), replicate_of(row)
         if name in _RESERVED_BINS or row.get("replicate") in _RESERVED_REPLICATES:
@@ -136,11 +183,15 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
         if name in seen:
             raise ConfigError(f"{path}, row {number}: bin '{name}' is already listed in row {seen[name]}")
         seen[name] = number
-        by_replicate.setdefault(replicate, []).append((number, row))
+        if not is_unsorted(row):
+            by_replicate.setdefault(replicate, []).append((number, row))
+            continue
+        if given := [column for column in _OF_SORTED_BINS if column in row]:
+            raise ConfigError(f"{path}, row {number}: '{name}' is the unsorted library, which has no {given[0]}; leave the cell empty")
     for replicate, numbered in by_replicate.items() or [("", [])]:
         if not 2 <= len(numbered) <= 64:
             raise ConfigError(f"{path}: {len(numbered)} bins{f' in replicate {replicate!r}' if replicate else ''}; 2 to 64 are supported")
-        gates_of(numbered, path)
+        gates_of(numbered, path, overlap)
         for number, row in numbered:
             if cells_needed and not row.get("cells", -1) >= 0:
                 raise ConfigError(
@@ -167,45 +218,79 @@ def check_dna_rna(rows: Sequence[Row], path: str | os.PathLike) -> None:
             raise ConfigError(f"{path}, row {number}: the column '{row['rna']}' is listed as DNA and as RNA; correct one of them")
 
 
-def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike) -> tuple[list[float], list[int]] | None:
+def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike, overlap: str = "error") -> Gates | None:
     """Return the gates of a replicate from its numbered rows; None if the sheet has no gates.
 
-    Returns
-    -------
-    tuple
-        Limits of the intervals, one more than there are intervals, and for each bin the index of its interval. The other intervals are
-        gaps between bins, whose cells were not sorted.
+    Quantiles of the population become gates in standard deviations from its mean, as if its signal were normal.
+
+    Parameters
+    ----------
+    overlap
+        ``counts.overlap``; gates may overlap unless it is ``error``.
 
     Raises
     ------
     ConfigError
-        If gates are out of order, overlap, or are missing between bins.
+        If gates are out of order, overlap, are missing between bins, or are given both in the unit of the signal and as quantiles.
     """
-    if not any("lower" in row or "upper" in row for _, row in numbered):
+    quantiles = by_quantile([row for _, row in numbered])
+    if not quantiles and not any("lower" in row or "upper" in row for _, row in numbered):
         return None
-    limits = [(row.get("lower", -math.inf), row.get("upper", math.inf)) for _, row in numbered]
-    if all(after[1] <= before[0] and after[0] < before[1] for before, after in itertools.pairwise(limits)):
+    end = "_quantile" if quantiles else ""
+    unlimited = (0.0, 1.0) if quantiles else (-math.inf, math.inf)
+    for number, row in numbered if quantiles else []:
+        _check_quantiles(row, f"{path}, row {number}")
+    gates = [(row.get(f"lower{end}", unlimited[0]), row.get(f"upper{end}", unlimited[1])) for _, row in numbered]
+    if all(after[0] <= before[0] and after[1] <= before[1] and after != before for before, after in itertools.pairwise(gates)):
         raise ConfigError(
             f"{path}: rows must go from low to high signal, but their gates go from high to low; reverse the order of the rows"
         )
-    gates, bins = [limits[0][0]], []
     for place, (number, row) in enumerate(numbered):
         where = f"{path}, row {number}: bin '{column_of(row)}'"
-        for side, open_at in (("lower", 0), ("upper", len(numbered) - 1)):
-            if side not in row and place != open_at:
+        (lower, upper), before, after = gates[place], gates[max(place - 1, 0)], gates[min(place + 1, len(gates) - 1)]
+        for side, is_open in (("lower", before[0] == unlimited[0]), ("upper", after[1] == unlimited[1])):
+            at_end = place == (0 if side == "lower" else len(numbered) - 1)
+            if f"{side}{end}" not in row and not at_end and (overlap == "error" or not is_open):
                 raise ConfigError(f"{where} has no {side} gate; only the {'first' if side == 'lower' else 'last'} bin may be open-ended")
-        lower, upper = row.get("lower", -math.inf), row.get("upper", math.inf)
         if not lower < upper:
             raise ConfigError(f"{where}: lower gate {lower:g} is not below upper gate {upper:g}")
-        if lower < gates[-1]:
+        if place and lower < before[1] and overlap == "error":
             raise ConfigError(
-                f"{where} ({lower:g} to {upper:g}) overlaps the one before, which ends at {gates[-1]:g}; a cell is sorted into one bin, "
-                f"and rows go from low to high signal: let both bins end where they meet, such as in the middle, at "
-                f"{(lower + min(gates[-1], upper)) / 2:g}. Quantiles of the population are not gates: give gates in the unit of the signal"
+                f"{where} ({lower:g} to {upper:g}) overlaps the one before, which ends at {before[1]:g}. If both gates were sorted like "
+                f"that, set counts.overlap; if not, let both bins end where they meet, such as at {(lower + min(before[1], upper)) / 2:g}. "
+                "Rows go from low to high signal. Quantiles of the population go into the columns lower_quantile and upper_quantile"
             )
-        gates += [lower, upper] if lower > gates[-1] else [upper]
-        bins.append(len(gates) - 2)
-    return gates, bins
+        if place and (lower < before[0] or upper < before[1]):
+            raise ConfigError(
+                f"{where} ({lower:g} to {upper:g}) must not begin or end below the one before ({before[0]:g} to {before[1]:g}); rows go "
+                "from low to high signal"
+            )
+    # The outer bins of a signal are open in any case; of quantiles, what lies beyond them is a gap.
+    limits = sorted({limit for pair in gates for limit in pair} | set(unlimited if quantiles else ()))
+    spans = [(limits.index(lower), limits.index(upper)) for lower, upper in gates]
+    if not quantiles:
+        return Gates(limits, spans)
+    return Gates([_normal_quantile(limit) for limit in limits], spans, [high - low for low, high in itertools.pairwise(limits)])
+
+
+def _normal_quantile(share: float) -> float:
+    """Return the quantile of the standard normal distribution."""
+    return NormalDist().inv_cdf(share) if 0 < share < 1 else math.copysign(math.inf, share - 0.5)
+
+
+def _check_quantiles(row: Row, where: str) -> None:
+    """Check that gates are given as quantiles only, from 0 to 1."""
+    if "lower" in row or "upper" in row:
+        raise ConfigError(
+            f"{where}: bin '{column_of(row)}' has a gate in the unit of the signal, but gates of this replicate are quantiles; give all "
+            "gates as lower and upper, or all as lower_quantile and upper_quantile"
+        )
+    for column in ("lower_quantile", "upper_quantile"):
+        if not 0 <= row.get(column, 0) <= 1:
+            raise ConfigError(
+                f"{where}: {column} of bin '{column_of(row)}' is {row[column]:g}; quantiles are shares of the population from 0 to 1, "
+                "such as 0.25 for 25 %"
+            )
 
 
 def check_simulated(rows: Sequence[Row], simulated: str, paths: dict[str, str], path: str | os.PathLike) -> None:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import polars as pl
 
-from gpraflow.assay.sheet import Row, check_reads, column_of, replicate_of, split_files
+from gpraflow.assay.sheet import Row, check_reads, column_of, is_unsorted, replicate_of, split_files
 from gpraflow.assay.simulated_library import Assay, Library, bin_units, gamma, make_library, replicate_gates, sort_cells
 from gpraflow.assay.simulated_reads import depths, make_molecules, quality_courses, write_bin
 from gpraflow.core import conditions, files, randomness
@@ -34,8 +34,8 @@ def write(
         Position frequency matrices in JASPAR format.
     sheet
         Rows of the sample sheet: ``bin``, ``reads``, ``lower``, ``upper``; ``reads_2`` for read pairs; ``replicate`` and
-        ``condition`` if there are any.
-        ``reads`` may name several files separated by commas; the reads of the bin are then distributed among them.
+        ``condition`` if there are any; ``kind``. ``reads`` may name several files separated by commas; the reads of the bin are then
+        distributed among them.
     assay
         Library sizes and noise parameters.
     seed
@@ -61,7 +61,8 @@ def write(
         for name in (*split_files(row["reads"]), *split_files(row.get("reads_2", ""))):
             if name not in reads:
                 raise ConfigError(f"sample sheet: {name} is not one of the simulated files, and is not overwritten")
-    replicates = replicate_gates(sheet)
+    sorted_rows = [row for row in sheet if not is_unsorted(row)]
+    replicates = replicate_gates(sorted_rows)
     inner = next(iter(replicates.values()))
     library = make_library(scaffold, motif_file, inner, assay, seed)
     count = assay.promoters
@@ -79,7 +80,12 @@ def write(
         bins = sort_cells(signals[condition][:count], library.cell_sd[:count], cells, gates, assay.sorting_errors, rng)
         owner = np.repeat(np.arange(count, dtype=np.int32), cells)[np.argsort(bins, kind="stable")]
         owners += np.split(owner, np.cumsum(np.bincount(bins, minlength=len(gates) + 1))[:-1])
-        rows += [row for row in sheet if replicate_of(row) == replicate]
+        rows += [row for row in sorted_rows if replicate_of(row) == replicate]
+    of_bins = len(rows)
+    rng = randomness.generator(seed, "simulate_assay", "unsorted")
+    for row in filter(is_unsorted, sheet):
+        rows.append(row)
+        owners.append(np.repeat(np.arange(count, dtype=np.int32), rng.poisson(assay.cells_per_promoter * abundance)))
 
     totals = depths(np.array([len(owner) for owner in owners]), assay, randomness.generator(seed, "simulate_assay", "depths"))
     molecules = {paired: make_molecules(scaffold, library, assay, paired) for paired in {"reads_2" in row for row in sheet}}
@@ -91,9 +97,10 @@ def write(
     with ThreadPoolExecutor(threads) as pool:  # compression and NumPy release the GIL, so threads run in parallel
         counts = list(pool.map(sequence, rows, owners, totals))
 
-    cells_of_row = {column_of(row): len(owner) for row, owner in zip(rows, owners, strict=True)}
-    written = pl.DataFrame([{**row, "cells": cells_of_row[column_of(row)]} for row in sheet], infer_schema_length=None)
-    order = [name for name in ("bin", "reads", "reads_2", "lower", "upper", "cells", "replicate", "condition") if name in written.columns]
+    cells_of_row = {column_of(row): len(owner) for row, owner in zip(rows[:of_bins], owners, strict=False)}
+    written = pl.DataFrame([{**row, "cells": cells_of_row.get(column_of(row))} for row in sheet], infer_schema_length=None)
+    known = ("bin", "reads", "reads_2", "lower", "upper", "cells", "replicate", "condition", "kind")
+    order = [name for name in known if name in written.columns]
     files.write_text(paths["bins"], written.select(order).write_csv(separator="\t"))
     signal_columns = {
         conditions.column(column, name): values[:count].round(6)
@@ -105,8 +112,8 @@ def write(
             "sequence": library.sequences[:count],
             **signal_columns,
             "cell_sd": library.cell_sd[:count].round(6),
-            "cells": np.bincount(np.concatenate(owners), minlength=count),
-            "reads": np.sum(counts, axis=0),
+            "cells": np.bincount(np.concatenate(owners[:of_bins]), minlength=count),
+            "reads": np.sum(counts[:of_bins], axis=0),
         }
     )
     tables = {"truth": truth, "independent": independent(library, signals, inner, assay, seed), "activities": library.activities}

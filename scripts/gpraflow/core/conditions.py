@@ -60,12 +60,14 @@ def check(names: Iterable[Any], where: str) -> list[str]:
 def of_rows(rows: Iterable[Mapping[str, Any]], path: Any) -> list[str]:
     """Return the conditions of a sample sheet in order of their first rows; none if it has no column ``condition``.
 
+    Unsorted samples need no condition.
+
     Raises
     ------
     ConfigError
         As `check`, or if rows lack their condition.
     """
-    rows = list(rows)
+    rows = [row for row in rows if row.get("kind") != "unsorted"]
     named = [row.get("condition", "") for row in rows]
     if any(named) and not all(named):
         row = rows[named.index("")]

@@ -1,20 +1,16 @@
 """JSON schemas of the config and of sheets: defaults, validation, and typed rows of sheets."""
 
 import copy
-import csv
-import io
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
-from gpraflow.core import names, resources
+from gpraflow.core import names, resources, sheets
 from gpraflow.core.errors import ConfigError, InputError, nearest
-from gpraflow.core.separators import separator_of
 from gpraflow.core.urls import redacted
 
 
@@ -118,7 +114,7 @@ def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> di
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     """Read a sheet; each row is validated against ``schema``, and empty cells take the schema's default.
 
-    The sheet is tab-separated, or CSV with commas or semicolons if its name ends in .csv.
+    `sheets.rows` lists the formats.
     Values of the first required column, which names rows, must be unique, or unique within the values of the columns ``x-unique-within``.
 
     Raises
@@ -128,34 +124,22 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     InputError
         If a row has more cells than the sheet has columns.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f"{path}: this file does not exist")
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; save the sheet as tab-separated text (.tsv) or as CSV UTF-8 (.csv)") from None
-    with io.StringIO(text, newline="") as handle:
-        lines = [(number, line) for number, line in enumerate(handle, start=1) if not line.startswith("#")]
-        known, renamed = schema["properties"], schema.get("x-renamed", {})
-        separator = separator_of(path, lines[0][1] if lines else "", known)
-        reader = csv.DictReader((line for _, line in lines), delimiter=separator, restkey="")
-        for column in reader.fieldnames or []:
-            if column in renamed:
-                raise ConfigError(f"{path}: the column '{column}' was renamed to '{renamed[column]}' in version 0.2")
-            if column not in known:
-                raise ConfigError(f"{path}: '{column}' is not a column of this sheet{nearest(column, known)}")
-        rows = []
-        for cells in reader:
-            number, _ = lines[reader.line_num - 1]
-            if "" in cells:
-                raise InputError(f"{path}, row {number}: more cells than the header has columns")
-            row = Row(
-                validate(
-                    {name: _typed(c.strip(), known[name]) for name, c in cells.items() if c and c.strip()}, schema, f"{path}, row {number}"
-                )
-            )
-            row.line = number
-            rows.append(row)
+    known, renamed = schema["properties"], schema.get("x-renamed", {})
+    lines = sheets.rows(path, known)
+    _, header = next(lines, (0, []))
+    for column in header:
+        if column in renamed:
+            raise ConfigError(f"{path}: the column '{column}' was renamed to '{renamed[column]}' in version 0.2")
+        if column not in known:
+            raise ConfigError(f"{path}: '{column}' is not a column of this sheet{nearest(column, known)}")
+    rows = []
+    for number, cells in lines:
+        if len(cells) > len(header):
+            raise InputError(f"{path}, row {number}: more cells than the header has columns")
+        typed = {name: _typed(cell, known[name]) for name, cell in zip(header, cells, strict=False) if cell}
+        row = Row(validate(typed, schema, f"{path}, row {number}"))
+        row.line = number
+        rows.append(row)
     key = schema["required"][0]
     within = schema.get("x-unique-within", [])
     names = [([row.get(column, "") for column in within], row[key]) for row in rows]

@@ -16,8 +16,9 @@ from typing import Any
 import polars as pl
 import zstandard
 
-from gpraflow.core import files, separators
+from gpraflow.core import files, separators, spreadsheet
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.core.spreadsheet import ROW
 
 SEPARATORS = {"tsv": "\t", "csv": ","}
 FORMAT_OF_SUFFIX = {".tsv": "tsv", ".tab": "tsv", ".txt": "tsv", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet", ".xlsx": "xlsx"}
@@ -25,7 +26,6 @@ STDIN = "-"  # as a path: standard input or standard output
 _QUOTED_CELL = re.compile(rb'(^|\t)"[^\t\n]*"(\t|$)', re.MULTILINE)  # in the first lines of a TSV: quotes are taken off, as of CSV
 _BLOCK = 16 << 20
 _PARQUET_ROWS = 200_000
-ROW = "\0row"  # a column name that no file contains
 
 
 _OLD_MAC = "a line ends with CR only, as in files of classic Mac OS; convert the file with tr '\\r' '\\n' < FILE > NEW"
@@ -247,40 +247,8 @@ def parquet_blocks(path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
 
 
 def excel_blocks(path: Path, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
-    """Yield the only sheet of an .xlsx file as one (block, column names), as `read_blocks`; `ROW` is the row in the spreadsheet.
-
-    Empty rows and comments (``#``) before the table are skipped.
-    """
-    try:
-        import fastexcel
-    except ImportError:
-        raise ConfigError(f"{path}: .xlsx files need the package fastexcel; install it, or save the table as CSV UTF-8 (.csv)") from None
-    try:
-        book = fastexcel.read_excel(path)
-        sheets = {name: book.load_sheet(name, header_row=None, skip_rows=0, dtypes="string").to_polars() for name in book.sheet_names}
-    except fastexcel.FastExcelError as error:
-        raise InputError(f"{path}: not a readable .xlsx file ({str(error).splitlines()[0]}); save the table as CSV UTF-8 (.csv)") from error
-    filled = [name for name, cells in sheets.items() if cells.height]
-    if len(filled) > 1:
-        raise InputError(
-            f"{path}: the file has {len(filled)} sheets ({', '.join(filled)}), and only one can be read: save that of the table in "
-            "a file of its own, or as CSV UTF-8 (.csv)"
-        )
-    if not filled:
-        raise InputError(f"{path}: the file is empty")
-    cells = sheets[filled[0]]
-    cells.columns = [str(number) for number in range(1, cells.width + 1)]
-    cells = cells.with_columns(pl.all().str.strip_chars().replace("", None), pl.int_range(1, cells.height + 1, dtype=pl.Int64).alias(ROW))
-    some = pl.any_horizontal(pl.exclude(ROW).is_not_null())
-    skipped = (~some | pl.col("1").str.starts_with("#").fill_null(False)).cum_min()
-    cells = cells.filter(~skipped)
-    last = cells.filter(some)[ROW].max()
-    cells = cells.filter(pl.col(ROW) <= (last or 0))
-    if not cells.height:
-        raise InputError(f"{path}: the file is empty")
-    if (empty := cells.filter(~some)).height:
-        raise InputError(f"{path}, row {empty[ROW][0]}: the line is empty; delete it")
-    cells = cells.select(ROW, *[column.name for column in cells.drop(ROW) if column.null_count() < cells.height])
+    """Yield the only sheet of an .xlsx file as one (block, column names), as `read_blocks`; `ROW` is the row in the spreadsheet."""
+    cells = spreadsheet.read(path)
     names = [name for name in cells.columns if name != ROW]
     if header:
         names = _names([cell or "" for cell in cells.row(0)[1:]], [], cells[ROW][0], path)

@@ -58,6 +58,13 @@ def _of_motifs(config: Mapping[str, Any], section: str, without: str, foreign: C
     return without if not name else f"Transcription factors are those of {organism or 'the motif file'}."
 
 
+_OVERLAPS = {
+    "divided": "Cells of several gates were divided among their bins, equally among those that were still being sorted.",
+    "repeated": "Bins were sorted one after the other, each from the whole population.",
+    "discarded": "Cells of several gates were discarded.",
+}
+
+
 def _of_bins(config: Mapping[str, Any], replicates: bool) -> Iterator[tuple[str, str]]:
     counts = config["counts"]
     likelihood = counts["method"] == "maximum_likelihood"
@@ -71,8 +78,11 @@ def _of_bins(config: Mapping[str, Any], replicates: bool) -> Iterator[tuple[str,
         "counts.scale",
         "Expression is in numbers of bins: all bins are equally wide."
         if counts["scale"] == "bin"
-        else "The gates of the sample sheet are correct: expression is in their unit.",
+        else "The gates of the sample sheet are correct: expression is in their unit. "
+        "If they are quantiles, the signal of the population is normal.",
     )
+    if counts["overlap"] != "error":
+        yield "counts.overlap", _OVERLAPS[counts["overlap"]]
     yield (
         "counts.cells",
         "Cell counts per bin are unknown, so that one read counts as one cell: all bins were sequenced to the same depth per cell."
