@@ -25,6 +25,8 @@ from gpraflow.models import backend, registry
 from gpraflow.training import network as training_network
 from gpraflow.training import objectives, options, steppers
 
+OBJECTIVE = objectives.Objective("mse", 1, 1.0, 0.0)
+
 
 def sgemm_gflops(side, repeats=10):
     """Return GFLOP/s of NumPy's float32 matrix product."""
@@ -46,7 +48,7 @@ def network(plan, rows):
     """Return a network with raw outputs, and random promoters as it takes them."""
     blueprint = options.Blueprint.read(plan.model, plan.scaffolds, plan.motifs or "")
     length = plan.config["scaffold"]["length"]
-    core = training_network.build_core(blueprint, length, 1, "core")
+    core = training_network.build_core(blueprint, length, OBJECTIVE, "core")
     rng = np.random.default_rng(0)
     given = {
         "tokens": rng.integers(0, 4, (rows, length), dtype=np.uint8),
@@ -85,11 +87,10 @@ def main():
 
     size, plan = arguments.batch_size, plan_of(arguments.model, arguments.preset, arguments.sizes, arguments.length)
     core, inputs = network(plan, size)
-    objective = objectives.Objective("mse", 1, 1.0, 0.0)
     training = plan.training_options()
     optimizer = steppers.optimizer_of(training["optimizer"], training["weight_decay"], training["gradient_clip"])
     momentum = training["ema"]
-    stepper = steppers.stepper(core, optimizer, objective, momentum)
+    stepper = steppers.stepper(core, optimizer, OBJECTIVE, momentum)
     label, weight = np.random.default_rng(1).normal(size=(size, 1)).astype(np.float32), np.ones(size, np.float32)
 
     def train(steps):
@@ -104,7 +105,7 @@ def main():
         train(arguments.steps)
     train_per_s, cpu = arguments.steps * size / lap.seconds, lap.cpu_seconds
     length, batch = plan.config["scaffold"]["length"], plan.config["prediction"]["batch_size"]
-    predict = stepper.predictor(training_network.serving([core], objective, length, False, arguments.model), batch)
+    predict = stepper.predictor(training_network.serving([core], OBJECTIVE, length, False, arguments.model), batch)
     tokens = np.random.default_rng(2).integers(0, 4, (arguments.predictions, length), dtype=np.uint8)
     predict(tokens[:batch])
     with common.timed() as lap:

@@ -264,14 +264,14 @@ def test_a_fresh_process_gives_the_same_numbers_on_either_backend(of_each, tmp_p
 @pytest.mark.parametrize("both_strands", [False, True])
 def test_gradients_are_those_of_finite_differences(of_each, name, both_strands):
     core = models_directory.load(of_each(name)[0])[0].get_layer("member_0")
-    objective = data.objective_of(library(64, 1)["expression"].to_numpy().astype("f4"), None, OPTIONS)
+    objective = data.objective_of(library(64, 1)["expression"].to_numpy().astype("f4")[:, None], None, OPTIONS)
     tokens = np.random.default_rng(4).integers(0, 4, (3, 40)).astype("int32")
     step = 2e-4
     # Maxima and ReLU have no derivative where numbers are equal, as they are at N; a new model with either belongs in this tuple.
     if name not in ("slides", "vaishnav_cnn", "vaishnav_transformer"):
         tokens[0, :5] = tokens[1, 20] = 4
         step = 2e-3
-    found = gradients.gradient_of(network.serving([core], objective, 40, both_strands, name))(tokens)
+    found = gradients.gradient_of(network.serving([core], objective, 40, both_strands, name), np.ones(1))(tokens)
     assert found.shape == (3, 40, 4)
     (place,) = (operation for operation in core.operations if type(operation).__name__ == "OneHot")
     inner = keras.Model([place.output, *core.inputs], core.output)

@@ -107,9 +107,9 @@ def test_cosine_is_keras_s_and_one_cycle_is_pytorch_s():
 
 def test_weights_of_promoters():
     batch = {"expression": np.zeros((3, 1)), "weight": np.array([[0.0], [1], [2]]), "n_reads": np.array([[1.0], [10], [90]])}
-    assert training_data.sample_weights(batch, "none", 10).tolist() == [1, 1, 1]
-    assert training_data.sample_weights(batch, "weight", 10).tolist() == [0, 1, 2]
-    assert training_data.sample_weights(batch, "n_reads", 10).tolist() == [1 / 11, 0.5, 0.9]
+    assert training_data.sample_weights(batch, "none", 10).ravel().tolist() == [1, 1, 1]
+    assert training_data.sample_weights(batch, "weight", 10).ravel().tolist() == [0, 1, 2]
+    assert training_data.sample_weights(batch, "n_reads", 10).ravel().tolist() == [1 / 11, 0.5, 0.9]
 
 
 # Steps
@@ -329,7 +329,7 @@ from gpraflow.training import network, objectives, steppers
 from tests.models.test_models import blueprint
 assert len(jax.devices()) == int(sys.argv[1])
 keras.utils.set_random_seed(1)
-core = network.build_core(blueprint("legnet"), 40, 1, "core")
+core = network.build_core(blueprint("legnet"), 40, objectives.Objective("mse", 1, 1.0, 0.0), "core")
 stepper = steppers.stepper(core, steppers.optimizer_of("adam", 0, 1.0), objectives.Objective("mse", 1, 1.0, 0.0), 0.9)
 assert stepper.devices == len(jax.devices())
 rng = np.random.default_rng(0)
@@ -405,7 +405,7 @@ def test_a_training_is_another_one_if_its_motifs_or_initial_weights_have_changed
 def test_a_step_gives_back_a_state_as_it_took_it_so_that_jax_compiles_it_once():
     import jax
 
-    core = network.build_core(blueprint(NAME), 110, 1, "core")
+    core = network.build_core(blueprint(NAME), 110, objectives.Objective("mse", 1, 1.0, 0.0), "core")
     optimizer = steppers.optimizer_of("adamw", 0.01, 1.0)
     optimizer.build(core.trainable_variables)
     step = steppers.jax_step(core, optimizer, objectives.Objective("mse", 1, 1.0, 0.0), 0.99)

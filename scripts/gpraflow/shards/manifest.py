@@ -72,7 +72,7 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
         record, features = layout(manifest["length"], widths_of(manifest))
         agree = (
             manifest["alphabet"] == ALPHABET
-            and widths_of(manifest)[EXPRESSION] == (len(manifest.get("conditions", [])) or 1)
+            and widths_of(manifest).get(EXPRESSION) == (len(manifest.get("conditions", [])) or 1)
             and manifest["compression"] in COMPRESSIONS
             and manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
             and manifest["record_bytes"] == len(record)

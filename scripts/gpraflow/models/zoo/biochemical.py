@@ -32,7 +32,7 @@ def build(
     length: int,
     *,
     outputs: int,
-    conditions: int,
+    conditions: int = 1,
     upstream: str,
     motifs: str,
     motif_width: int,

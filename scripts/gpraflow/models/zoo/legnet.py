@@ -19,7 +19,7 @@ def build(
     length: int,
     *,
     outputs: int,
-    conditions: int,
+    conditions: int = 1,
     upstream: str,
     window: int,
     first_filters: int,
