@@ -72,7 +72,7 @@ def test_equal_values_have_no_ranks(tmp_path):
     with pytest.raises(InputError, match="rank_normal needs at least two different values"):
         transform.fit("rank_normal", None, np.ones(5))
     (tmp_path / "t.json").write_text("{}")
-    with pytest.raises(InputError, match=r"t\.json: not a transform"):
+    with pytest.raises(InputError, match=r"t\.json: it: 'name' is a required property"):
         transform.read(tmp_path / "t.json")
 
 

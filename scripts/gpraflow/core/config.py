@@ -6,8 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from gpraflow.core import documents
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, nearest
 from gpraflow.core.urls import SecretUrl, check_bucket, redacted
@@ -288,9 +287,8 @@ def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], 
 def organism_of(path: str | os.PathLike, name: str) -> str:
     """Return the organism that a file of scaffolds gives for a scaffold; empty if it gives none, or cannot be read yet."""
     try:
-        with open(path, encoding="utf-8") as handle:
-            return str((yaml.safe_load(handle) or {})[name].get("organism", ""))
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return str(documents.of_yaml(path, "scaffold.file")[name].get("organism", ""))
+    except (ConfigError, KeyError, AttributeError):
         return ""  # the first rule that needs the scaffold names what is wrong with the file
 
 
@@ -302,15 +300,9 @@ def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, 
     ConfigError
         If the file is missing or invalid, or the checksum of a file is neither given nor available from Zenodo.
     """
-    try:
-        with open(path, encoding="utf-8") as handle:
-            content = yaml.safe_load(handle) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"fetch.registry: {path} does not exist") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({redacted(str(error))})") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: not a registry of data sets, which maps names to entries")
+    if not os.path.exists(path):
+        raise ConfigError(f"fetch.registry: {path} does not exist")
+    content = documents.of_yaml(path, str(path), "a registry of data sets, which maps names to entries")
     registry = schemas.validate(content, schema, str(path))
     for dataset, entry in registry.items():
         for role, file in entry["files"].items():

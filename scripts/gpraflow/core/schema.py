@@ -1,4 +1,4 @@
-"""JSON schemas of the config and of sheets: defaults, validation, and typed rows of sheets."""
+"""JSON schemas of the config, of sheets and of JSON files: defaults, validation, and typed rows of sheets."""
 
 import copy
 import csv
@@ -12,8 +12,8 @@ from typing import Any
 import jsonschema
 import yaml
 
-from gpraflow.core import names, resources
-from gpraflow.core.errors import ConfigError, InputError, nearest
+from gpraflow.core import documents, names, numbers, resources
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError, nearest
 from gpraflow.core.separators import separator_of
 from gpraflow.core.urls import redacted
 
@@ -23,6 +23,8 @@ class Row(dict):
 
     line: int
 
+
+_SHOWN, _LISTED = 600, 50  # characters of a message, and messages, that are shown
 
 # The C loader, where PyYAML has it, reads the config's schema in a tenth of the time; each job reads it again.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -44,7 +46,7 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pat
 
 
 def load(name: str) -> dict[str, Any]:
-    """Read a built-in JSON schema, written as YAML: ``config``, ``sample_sheet``, ``datasets`` or ``registry``."""
+    """Read a built-in JSON schema, written as YAML: ``config``, ``sample_sheet``, ``manifest`` or another."""
     return yaml.load(resources.path_of(f"{name}.schema.yaml", "schemas").read_text(encoding="utf-8"), Loader=_Loader)
 
 
@@ -59,8 +61,10 @@ def fill(content: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     for key, part in schema.get("properties", {}).items():
         if "default" in part and key not in filled:
             filled[key] = copy.deepcopy(part["default"])
-        if part.get("type") == "object" and isinstance(filled.get(key, {} if "properties" in part else None), dict):
-            filled[key] = fill(filled.get(key, {}), part)
+        if part.get("type") == "object" and isinstance(filled.get(key, {}), dict):
+            inner = fill(filled.get(key, {}), part)
+            if inner or key in filled:  # a section that is missing is there if it has defaults
+                filled[key] = inner
     entries = schema.get("additionalProperties")
     if isinstance(entries, dict):
         own = {name: entry for name, entry in filled.items() if name not in schema.get("properties", {}) and isinstance(entry, dict)}
@@ -99,20 +103,78 @@ def _message(error: jsonschema.ValidationError) -> str:
     return f"{key}: {error.message}" if key else error.message
 
 
-def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Return ``content`` with defaults, validated against ``schema``.
+def _whole_numbers(content: Any, schema: Any) -> Any:
+    """Return ``content`` with numbers such as 3.0 as whole numbers where the schema has these, and not numbers in general."""
+    if not isinstance(schema, dict):
+        return content
+    if isinstance(content, dict):
+        parts, others = schema.get("properties", {}), schema.get("additionalProperties")
+        return {key: _whole_numbers(value, parts.get(key, others)) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_whole_numbers(value, schema.get("items")) for value in content]
+    kinds = schema.get("type", [])
+    if isinstance(content, float) and content.is_integer() and "integer" in kinds and "number" not in kinds:
+        return int(content)
+    return content
+
+
+def validate(
+    content: Any, schema: dict[str, Any], origin: str, error: type[GpraflowError] = ConfigError, advice: str = ""
+) -> dict[str, Any]:
+    """Return ``content`` with defaults, validated against ``schema``; whole numbers may be written as 3.0.
+
+    Infinities are allowed at keys of the highest level that have ``x-infinite``.
 
     Raises
     ------
-    ConfigError
-        With one line for each error: ``origin``, the key, what was found, what is expected.
+    GpraflowError
+        Of the class ``error``, with one line for each error: ``origin``, the key, what was found, what is expected; then ``advice``.
     """
-    filled = fill(content, schema)
-    validator = _Validator(schema)
-    errors = sorted(validator.iter_errors(filled), key=lambda error: list(map(str, error.absolute_path)))
-    if errors:
-        raise ConfigError("\n".join(f"{origin}: {redacted(_message(error))}" for error in errors))
+    infinite = {(key,) for key, part in schema.get("properties", {}).items() if part.get("x-infinite")}
+    messages = list(documents.faults(content, infinite.__contains__))
+    if not messages:
+        filled = _whole_numbers(fill(content, schema) if isinstance(content, dict) else content, schema)
+        errors = _Validator(schema).iter_errors(filled)
+        messages = [_message(found) for found in sorted(errors, key=lambda found: list(map(str, found.absolute_path)))]
+    if messages:
+        shown = [f"{origin}: {redacted(message if len(message) <= _SHOWN else message[:_SHOWN] + '...')}" for message in messages[:_LISTED]]
+        shown += [f"{origin}: {len(messages) - _LISTED} more errors"] if len(messages) > _LISTED else []
+        raise error("\n".join(shown) + (f"; {advice}" if advice else ""))
     return filled
+
+
+def parse(content: bytes | str, name: str, origin: str, advice: str) -> dict[str, Any]:
+    """Return the content of a JSON file, validated against a built-in schema.
+
+    Parameters
+    ----------
+    content
+        The file's content.
+    name
+        Name of the schema, as for `load`.
+    origin
+        File, for error messages.
+    advice
+        What to do about a file that is not valid.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or has other keys or values than the schema; with one line for each error, and ``advice``.
+    """
+    schema = load(name)
+    try:
+        found = documents.of_json(content, origin)
+    except InputError as error:
+        raise InputError(f"{error}; {advice}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{origin}: not a {schema['title']}: {documents.kind_of(found)}; {advice}")
+    return validate(found, schema, origin, InputError, advice)
+
+
+def read_json(path: str | os.PathLike, name: str, advice: str) -> dict[str, Any]:
+    """Return the content of a JSON file, as `parse`."""
+    return parse(documents.read_text(path), name, str(path), advice)
 
 
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
@@ -130,22 +192,22 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     """
     if not Path(path).is_file():
         raise ConfigError(f"{path}: this file does not exist")
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; save the sheet as tab-separated text (.tsv) or as CSV UTF-8 (.csv)") from None
+    text = documents.read_text(path, ConfigError)
     with io.StringIO(text, newline="") as handle:
         lines = [(number, line) for number, line in enumerate(handle, start=1) if not line.startswith("#")]
         known, renamed = schema["properties"], schema.get("x-renamed", {})
         separator = separator_of(path, lines[0][1] if lines else "", known)
         reader = csv.DictReader((line for _, line in lines), delimiter=separator, restkey="")
-        for column in reader.fieldnames or []:
+        columns = _columns(reader, path)
+        for column in columns:
             if column in renamed:
                 raise ConfigError(f"{path}: the column '{column}' was renamed to '{renamed[column]}' in version 0.2")
             if column not in known:
-                raise ConfigError(f"{path}: '{column}' is not a column of this sheet{nearest(column, known)}")
+                raise ConfigError(f"{path}: '{column[:_SHOWN]}' is not a column of this sheet{nearest(column, known)}")
+            if columns.count(column) > 1:
+                raise ConfigError(f"{path}: the column '{column}' occurs {columns.count(column)} times; delete all but one")
         rows = []
-        for cells in reader:
+        for cells in _records(reader, path, lines):
             number, _ = lines[reader.line_num - 1]
             if "" in cells:
                 raise InputError(f"{path}, row {number}: more cells than the header has columns")
@@ -166,13 +228,26 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def _columns(reader: csv.DictReader, path: str | os.PathLike) -> list[str]:
+    try:
+        return list(reader.fieldnames or [])
+    except csv.Error as error:
+        raise InputError(f"{path}, row 1: cannot be read ({error}); is a quote not closed?") from None
+
+
+def _records(reader: csv.DictReader, path: str | os.PathLike, lines: list[tuple[int, str]]) -> Iterator[dict[str, str]]:
+    """Yield the rows of a sheet; raise `InputError` for one that is no CSV, such as a quote that is never closed."""
+    try:
+        yield from reader
+    except csv.Error as error:
+        number = lines[min(reader.line_num, len(lines)) - 1][0]
+        raise InputError(f"{path}, row {number}: cannot be read ({error}); is a quote not closed?") from None
+
+
 def _typed(cell: str, part: dict[str, Any]) -> Any:
     """Return the cell of a sheet converted to the type in the schema; unchanged if that fails."""
     if part.get("type") == "number":
-        try:
-            return float(cell)
-        except ValueError:
-            return cell
+        return cell if (number := numbers.parse(cell)) is None else number
     if part.get("type") == "boolean":
         return {"true": True, "false": False}.get(cell.lower(), cell)
     return cell
