@@ -11,7 +11,7 @@ from typing import Any
 
 from gpraflow.assay import sheet
 from gpraflow.core import config as configs
-from gpraflow.core import randomness, resources
+from gpraflow.core import numbers, randomness, resources
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.models import registry
@@ -190,7 +190,8 @@ class Plan:
         inputs = self.config["input"]
 
         def column(row: Mapping[str, Any], name: str) -> str | int:
-            return int(row[name]) if not row["header"] and row[name].isdigit() else row[name]
+            number = None if row["header"] else numbers.parse_count(row[name])
+            return row[name] if number is None else number
 
         return {
             row["name"]: {

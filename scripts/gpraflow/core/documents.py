@@ -11,7 +11,7 @@ from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.urls import redacted
 
 _MOST_BYTES = 256 << 20
-_MOST_VALUES = 1_000_000  # anchors of YAML that refer to each other stand for any number of values
+_MOST_VALUES = 300_000  # anchors of YAML that refer to each other stand for any number of values
 _MOST_LETTERS = 1_000_000
 _MOST_DIGITS = 2**63 - 1
 _PLAIN = (str, bool, int, float, type(None))

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from gpraflow.core.errors import GpraflowError
+from gpraflow.core.errors import explained
 from gpraflow.core.urls import redacted
 
 
@@ -38,7 +38,7 @@ def log_to(path: str | os.PathLike) -> TextIO:
 
     def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         print(redacted("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr, flush=True)
-        message = str(error) if isinstance(error, GpraflowError) else f"{kind.__name__}: {error} (a bug in gpraflow; traceback in {path})"
+        message = explained(error) or f"{kind.__name__}: {error} (a bug in gpraflow; traceback in {path})"
         terminal.write(f"\ngpraflow: {redacted(message)}\n\n")
 
     sys.excepthook = report

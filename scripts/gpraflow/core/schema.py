@@ -199,6 +199,8 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
         separator = separator_of(path, lines[0][1] if lines else "", known)
         reader = csv.DictReader((line for _, line in lines), delimiter=separator, restkey="")
         columns = _columns(reader, path)
+        if not columns:
+            raise ConfigError(f"{path}: the sheet is empty; its first row names the columns ({', '.join(known)})")
         for column in columns:
             if column in renamed:
                 raise ConfigError(f"{path}: the column '{column}' was renamed to '{renamed[column]}' in version 0.2")

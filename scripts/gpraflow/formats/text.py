@@ -25,6 +25,8 @@ STDIN = "-"  # as a path: standard input or standard output
 _QUOTED_CELL = re.compile(rb'(^|\t)"[^\t\n]*"(\t|$)', re.MULTILINE)  # in the first lines of a TSV: quotes are taken off, as of CSV
 _BLOCK = 16 << 20
 _PARQUET_ROWS = 200_000
+# What Polars raises for damaged Parquet files; panics of its Rust code are no exceptions.
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError)
 ROW = "\0row"  # a column name that no file contains
 
 
@@ -242,8 +244,8 @@ def parquet_blocks(path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
             if rows.height:
                 yield rows.with_columns(pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(ROW)), rows.columns
             first += rows.height
-    except (pl.exceptions.ComputeError, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error})") from error
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]:.300})") from None
 
 
 def excel_blocks(path: Path, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:

@@ -1,8 +1,10 @@
 """Predictions of a trained model for promoter tables, for files of any size, and for sequences in Python."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -270,17 +272,27 @@ class Predictor:
         InputError
             If a sequence contains other letters or is empty; the message gives its index from 1.
         """
-        if isinstance(sequences, str):
-            raise InputError("sequences: expected a list of sequences, such as ['ACGT'], found one string")
-        if reads is not None and not reads >= 1:
-            raise InputError(f"reads: expected a number of at least 1, found {reads}")
-        text = pl.Series("sequence", list(sequences), pl.String, strict=True)
+        if reads is not None and (isinstance(reads, (str, bytes, bool)) or not isinstance(reads, Real) or not 1 <= reads < np.inf):
+            raise InputError(f"reads: expected a number of at least 1, found {reads!r:.100}")
+        text = _texts(sequences)
         rows = pl.DataFrame(
             {"row": pl.int_range(1, len(text) + 1, eager=True), "name": "", "sequence": text}, schema_overrides={"name": pl.String}
         )
         ledger = Ledger("predict", "")
         checked = formats_columns.check_sequences(rows, "sequences", ledger, "number", "n")
         return self.records(checked, "sequences", ledger, reads).drop("name")
+
+
+def _texts(sequences: Any) -> pl.Series:
+    """Return sequences as a column of text; raise `InputError` if they are anything else than a list or column of texts."""
+    if isinstance(sequences, (str, bytes)) or not isinstance(sequences, Iterable):
+        found = "one string" if isinstance(sequences, (str, bytes)) else type(sequences).__name__
+        raise InputError(f"sequences: expected a list of sequences, such as ['ACGT'], found {found}")
+    texts = list(sequences)
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise InputError(f"sequences, number {number}: expected text such as 'ACGT', found {type(text).__name__}")
+    return pl.Series("sequence", [str(text) for text in texts], pl.String)
 
 
 def _reverse_complemented(sequences: pl.Series, five: str, three: str) -> pl.Series:
