@@ -148,7 +148,7 @@ def test_values_that_mean_nothing_in_a_model(tmp_path, change, message):
         ),
         (
             {"transform": {"name": "rank_normal", "floor": None, "values": [2, 1], "scores": [0, 1]}},
-            "values and scores do not fit together",
+            "transform: values and scores do not fit together",
         ),
     ],
 )

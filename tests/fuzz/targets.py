@@ -79,14 +79,15 @@ def read_table(path: Path) -> Any:
     return ingest.ingest(path, scaffold=NO_FLANKS, policy=policy, columns=columns)
 
 
-def plain_rows(content: bytes) -> list[dict[str, str]]:
+def plain_rows(content: bytes, usual: str = "\t") -> list[dict[str, str]]:
     """Return the rows of a text table as the csv module reads them, with the separator that its header has."""
     text = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\r\n")
     lines = text.split("\n")
     comments = [line for line in lines if line.startswith("#")]
     first = next(i for i, line in enumerate(lines) if not line.startswith("#"))
     lines = lines[first:]
-    sign = max("\t,;", key=re.sub('"[^"]*"', "", lines[0]).count)
+    bare = re.sub('"[^"]*"', "", lines[0])
+    sign = next((sign for sign in (usual, "\t", ";", ",") if sign in bare), usual)
     if comments and "sequence" not in lines[0]:
         lines = [comments[-1].lstrip("# "), *lines]
     quoted = '"' in text
@@ -97,9 +98,9 @@ def plain_rows(content: bytes) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows[1:]]
 
 
-def table_differs(content: bytes, found: pl.DataFrame) -> str:
+def table_differs(content: bytes, found: pl.DataFrame, usual: str = "\t") -> str:
     expected: dict[str, tuple[float, float | None]] = {}
-    for row in plain_rows(content):
+    for row in plain_rows(content, usual):
         reads_of_row = row.get("n_reads", "").strip()
         number = None if reads_of_row.lower() in ("", "na", "n/a", "#n/a", "nan", "null", "none") else float(reads_of_row)
         expected.setdefault(row["sequence"].strip().upper(), (float(np.float32(row["expression"])), number))
@@ -462,7 +463,7 @@ def targets(folder: Path) -> list[Target]:
     text, of_json = mutations.of_text, mutations.of_json
     return [
         Target("table.tsv", table("\t"), text, read_table, table_differs, 3),
-        Target("table.csv", table(","), text, read_table, table_differs, 2),
+        Target("table.csv", table(","), text, read_table, lambda content, found: table_differs(content, found, ","), 2),
         Target("counts.tsv", counts_example, text, read_counts, counts_differ, 2),
         Target("table.parquet", parquet_example, parquet_mutated, read_table, weight=2),
         Target("records.fa", fasta_example, text, read_fasta, fasta_differs, 2),

@@ -83,12 +83,15 @@ class Plan:
         preset, sizes = registry.choose_sizes(model["name"], model["preset"], model["sizes"])
         configs.check_space(config["tuning"]["space"], config["training"], sizes)
         configs.check_splits(config)
+        configs.check_ranges(config)
         segments.parse(config["scaffold"]["segments"])
         configs.check_transform(config)
         configs.check_urls(config)
         configs.check_umi(config)
         configs.check_counts(config)
+        self._check_paths()
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
+        configs.check_scaffold(self.scaffolds, config["scaffold"]["name"])
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
         self.scored = [*config["evaluation"]["splits"], *self.independent]
         self.explained = configs.choose_explained(config["explain"]["dataset"], self.scored)
@@ -102,7 +105,7 @@ class Plan:
         self.from_dna_rna = configs.from_dna_rna(config)
         self.from_reads = configs.from_reads(config)
         self.sheet = self._load_sheet()
-        self._check_paths()
+        self._check_paths_of_sheets()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
         self.counts, self.places = self._count_tables()
@@ -188,6 +191,9 @@ class Plan:
     def _load_datasets(self, path: str) -> dict[str, dict[str, Any]]:
         rows = schemas.load_sheet(path, schemas.load("datasets")) if path else []
         inputs = self.config["input"]
+        for row in rows:
+            low, high = (row.get(key, inputs[key]) for key in ("expression_min", "expression_max"))
+            configs.check_range(low, high, f"{path}, row {row.line}: expression_min")
 
         def column(row: Mapping[str, Any], name: str) -> str | int:
             number = None if row["header"] else numbers.parse_count(row[name])
@@ -244,16 +250,22 @@ class Plan:
         return [dict(row) for row in rows]
 
     def _check_paths(self) -> None:
-        """Check all paths of the config and of the sheets for wildcards."""
+        """Check all paths of the config, before any of them is used."""
         paths = {f"{section}.{key}": self.config[section][key] for section, keys in _PATHS.items() for key in keys}
         paths |= {f"evaluation.dream.{key}": self.config["evaluation"]["dream"][key] for key in ("subsets", "public")}
-        paths |= {f"{self.config['evaluation']['datasets']}, {name}: table": entry["table"] for name, entry in self.independent.items()}
+        for key, path in {"data": self.config["data"], **paths}.items():
+            configs.check_path(self.fill(path), key)
+
+    def _check_paths_of_sheets(self) -> None:
+        """Check all paths of the sheets."""
+        paths = {f"{self.config['evaluation']['datasets']}, {name}: table": entry["table"] for name, entry in self.independent.items()}
         for row in [] if self.from_dna_rna else self.sheet:
             paths |= {
-                f"{self.config['counts']['sample_sheet']}, {sheet.column_of(row)}: {key}": row.get(key, "")
+                f"{self.config['counts']['sample_sheet']}, {sheet.column_of(row)}: {key}": path
                 for key in ("reads", "reads_2", "table")
+                for path in ([row.get(key, "")] if key == "table" else sheet.split_files(row.get(key, "")))
             }
-        for key, path in {"data": self.config["data"], **paths}.items():
+        for key, path in paths.items():
             configs.check_path(self.fill(path), key)
 
     def _count_tables(self) -> tuple[list[str], list[tuple[str, int, str, bool]]]:

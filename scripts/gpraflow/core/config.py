@@ -11,6 +11,8 @@ from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, nearest
 from gpraflow.core.urls import SecretUrl, check_bucket, redacted
 
+_LONGEST_PATH, _LONGEST_NAME = 4000, 255  # bytes that Linux allows, less those of temporary names
+_SCAFFOLD = ("five_prime", "three_prime", "upstream", "downstream", "organism")  # keys of a scaffold
 EXPRESSION = "results/{run}/expression/promoters.parquet"  # table that is estimated from sorted bins
 
 
@@ -128,18 +130,87 @@ def check_urls(content: Mapping[str, Any]) -> None:
 
 
 def check_path(path: str, where: str) -> None:
-    """Check that a path, with ``{run}`` and ``{data}`` replaced, has no braces, which Snakemake takes as wildcards.
+    """Check that a path, with ``{run}`` and ``{data}`` replaced, has no braces, which Snakemake takes as wildcards, and is not too long.
 
     Raises
     ------
     ConfigError
-        If it has.
+        If not.
     """
+    if len(os.fsencode(path)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/")):
+        raise ConfigError(
+            f"{where}: '{redacted(path):.60}...' is too long: a path has at most {_LONGEST_PATH} bytes, each of its names {_LONGEST_NAME}; "
+            "is this a path?"
+        )
     if "{" in path or "}" in path:
         raise ConfigError(
             f"{where}: '{redacted(path)}' has a brace, which Snakemake takes as a wildcard; rename the file or folder (only {{run}} and "
             "{data} are replaced)"
         )
+
+
+def check_ranges(content: Mapping[str, Any]) -> None:
+    """Check that the minimum of each range is not above its maximum.
+
+    Raises
+    ------
+    ConfigError
+        If it is.
+    """
+    low, high = content["scaffold"]["insert_length"]
+    if low > high:
+        raise ConfigError(f"scaffold.insert_length: [{low}, {high}]: the minimum comes first; write [{high}, {low}]")
+    check_range(content["input"]["expression_min"], content["input"]["expression_max"], "input.expression_min")
+
+
+def check_range(low: float, high: float, where: str) -> None:
+    """Check that the lowest valid expression is below the highest.
+
+    Raises
+    ------
+    ConfigError
+        If it is not.
+    """
+    if low >= high:
+        raise ConfigError(f"{where}: {low:g} is not below expression_max, {high:g}; no expression is valid")
+
+
+def check_scaffold(path: str | os.PathLike, name: str) -> None:
+    """Check that a file of scaffolds, if it is there, has a scaffold, with valid sequences (`scaffold_of`).
+
+    Raises
+    ------
+    ConfigError
+        If it has not.
+    """
+    if os.path.exists(path):
+        scaffold_of(path, name)
+
+
+def scaffold_of(path: str | os.PathLike, name: str) -> dict[str, str]:
+    """Return the constant sequences of a scaffold, ``five_prime``, ``three_prime``, ``upstream`` and ``downstream``, and its ``organism``.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or not valid, or lacks this scaffold, or a sequence contains letters other than A, C, G and T.
+    """
+    if not os.path.exists(path):
+        raise ConfigError(f"scaffold.file: {path} does not exist")
+    scaffolds = documents.of_yaml(path, f"scaffold.file: {path}")
+    if name not in scaffolds:
+        raise ConfigError(f"scaffold.name: {path} has no scaffold '{name}'{nearest(name, scaffolds)} (it has {', '.join(scaffolds)})")
+    entry = scaffolds[name]
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{path}, {name}: expected five_prime, three_prime and further keys, found {documents.kind_of(entry)}")
+    for key, text in entry.items():
+        if key not in _SCAFFOLD:
+            raise ConfigError(f"{path}, {name}: '{key:.60}' is not a key{nearest(key, _SCAFFOLD)} (known: {', '.join(_SCAFFOLD)})")
+        if not isinstance(text, str):
+            raise ConfigError(f"{path}, {name}.{key}: expected text, found {documents.kind_of(text)}; leave the key out for none")
+        if key != "organism" and set(text) - set("ACGT"):
+            raise ConfigError(f"{path}, {name}.{key}: '{text:.60}' may contain A, C, G and T only")
+    return dict.fromkeys(_SCAFFOLD, "") | entry
 
 
 def check_umi(content: Mapping[str, Any]) -> None:
@@ -287,8 +358,8 @@ def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], 
 def organism_of(path: str | os.PathLike, name: str) -> str:
     """Return the organism that a file of scaffolds gives for a scaffold; empty if it gives none, or cannot be read yet."""
     try:
-        return str(documents.of_yaml(path, "scaffold.file")[name].get("organism", ""))
-    except (ConfigError, KeyError, AttributeError):
+        return scaffold_of(path, name)["organism"]
+    except ConfigError:
         return ""  # the first rule that needs the scaffold names what is wrong with the file
 
 

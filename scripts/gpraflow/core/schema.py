@@ -197,7 +197,7 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
         lines = [(number, line) for number, line in enumerate(handle, start=1) if not line.startswith("#")]
         known, renamed = schema["properties"], schema.get("x-renamed", {})
         separator = separator_of(path, lines[0][1] if lines else "", known)
-        reader = csv.DictReader((line for _, line in lines), delimiter=separator, restkey="")
+        reader = csv.DictReader((line for _, line in lines), delimiter=separator, restkey="", strict=True)
         columns = _columns(reader, path)
         if not columns:
             raise ConfigError(f"{path}: the sheet is empty; its first row names the columns ({', '.join(known)})")
@@ -242,7 +242,7 @@ def _records(reader: csv.DictReader, path: str | os.PathLike, lines: list[tuple[
     try:
         yield from reader
     except csv.Error as error:
-        number = lines[min(reader.line_num, len(lines)) - 1][0]
+        number = lines[min(reader.line_num, len(lines) - 1)][0]
         raise InputError(f"{path}, row {number}: cannot be read ({error}); is a quote not closed?") from None
 
 

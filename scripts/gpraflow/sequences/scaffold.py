@@ -2,21 +2,18 @@
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from gpraflow.core import documents
-from gpraflow.core.errors import ConfigError, InputError, nearest
+from gpraflow.core import config as configs
+from gpraflow.core.errors import InputError
 
 ALPHABET = "ACGTN"  # order of tokens and, without N, of one-hot channels; part of the shard format
 BASES = len(ALPHABET) - 1  # number of one-hot channels; N is encoded as 0000
 PADDING = ALPHABET.index("N")
 Side = Literal["left", "right"]
-_ORGANISM = "organism"
-_KEYS = ("five_prime", "three_prime", "upstream", "downstream", _ORGANISM)
 
 _TOKEN_OF_BYTE = np.full(256, 255, np.uint8)
 for _token, _base in enumerate(ALPHABET):
@@ -49,22 +46,8 @@ def load(path: str | os.PathLike, name: str) -> Scaffold:
     ConfigError
         If the file is missing, lacks this scaffold, or a sequence contains letters other than A, C, G and T.
     """
-    if not Path(path).exists():
-        raise ConfigError(f"scaffold.file: {path} does not exist")
-    scaffolds = documents.of_yaml(path, f"scaffold.file: {path}")
-    if name not in scaffolds:
-        raise ConfigError(f"scaffold.name: {path} has no scaffold '{name}'{nearest(name, scaffolds)} (it has {', '.join(scaffolds)})")
-    entry = scaffolds[name]
-    if not isinstance(entry, dict):
-        raise ConfigError(f"{path}, {name}: expected five_prime, three_prime and further keys, found {documents.kind_of(entry)}")
-    for key, text in entry.items():
-        if key not in _KEYS:
-            raise ConfigError(f"{path}, {name}: '{key:.60}' is not a key{nearest(key, _KEYS)} (known: {', '.join(_KEYS)})")
-        if not isinstance(text, str):
-            raise ConfigError(f"{path}, {name}.{key}: expected text, found {documents.kind_of(text)}; leave the key out for none")
-        if key != _ORGANISM and set(text) - set("ACGT"):
-            raise ConfigError(f"{path}, {name}.{key}: '{text:.60}' may contain A, C, G and T only")
-    return Scaffold(name, **{key: entry.get(key, "") for key in _KEYS if key != _ORGANISM})
+    entry = configs.scaffold_of(path, name)
+    return Scaffold(name, **{key: text for key, text in entry.items() if key != "organism"})
 
 
 def bytes_matrix(sequences: pl.Series) -> np.ndarray:
