@@ -34,7 +34,7 @@ _OLD_MAC = "a line ends with CR only, as in files of classic Mac OS; convert the
 
 
 def text_lines(path: str | os.PathLike) -> Iterator[str]:
-    """Yield the lines of a text file (plain, .gz or .zst) or of standard input (``-``), without line endings.
+    """Yield the lines of a text file (plain, .gz or .zst) or of standard input (``-``), without line endings and byte order mark.
 
     Raises
     ------
@@ -42,7 +42,8 @@ def text_lines(path: str | os.PathLike) -> Iterator[str]:
         If the file is missing, empty or corrupt.
     """
     require_file(Path(path))
-    return (line.rstrip("\r\n") for line in split_lines(decompressed(Path(path)), Path(path)))
+    lines = split_lines(decompressed(Path(path)), Path(path))
+    return (line.rstrip("\r\n").removeprefix("\ufeff" if number == 0 else "") for number, line in enumerate(lines))
 
 
 @contextmanager
@@ -311,7 +312,7 @@ def decompressed(path: Path) -> Iterator[bytes]:
             yield from _decompressed_zst(handle, path)
             return
         try:
-            packed = suffix == ".gz" or start[:2] == b"\x1f\x8b"
+            packed = suffix in (".gz", ".bgz") or start[:2] == b"\x1f\x8b"
             with gzip.open(handle) if packed else nullcontext(handle) as source:
                 while block := source.read(_BLOCK):
                     yield block

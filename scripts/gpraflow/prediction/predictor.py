@@ -163,9 +163,12 @@ class Predictor:
             ``effect_low`` and ``effect_high`` (95 % interval), ``effect_interval`` (what it rests on, see
             `Calibration.half_width_of_effect`; null without an interval), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
         """
-        tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
-        unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
-        of_ref, of_alt = (self.members(each) for each in tokens)
+        parents = ref.unique(maintain_order=True)  # predicted once each, however many variants they have
+        numbered = parents.to_frame("s").with_row_index("place")
+        place = ref.to_frame("s").join(numbered, on="s", how="left", maintain_order="left")["place"].to_numpy()
+        tokens = [tokenize(sequences, **self.window) for sequences in (parents, alt)]
+        unseen = (tokens[0][place] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
+        of_ref, of_alt = self.members(tokens[0])[place], self.members(tokens[1])
         found = {f"expression_{name}": self.transform.inverse(of.mean(axis=1)) for name, of in (("ref", of_ref), ("alt", of_alt))}
         effect = np.where(unseen, np.nan, (of_alt - of_ref).mean(axis=1))
         found["effect_alt_minus_ref"] = effect
@@ -178,7 +181,7 @@ class Predictor:
         if self.calibration is not None:
             columns += [
                 pl.Series("effect_interval", np.where(np.isnan(found["effect_low"]), "", basis), pl.String).replace("", None),
-                self.out_of_distribution(ref).alias("out_of_distribution_ref"),
+                self.out_of_distribution(parents)[place].alias("out_of_distribution_ref"),
                 self.out_of_distribution(alt).alias("out_of_distribution_alt"),
             ]
         return pl.DataFrame(columns)

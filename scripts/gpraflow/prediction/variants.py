@@ -96,7 +96,8 @@ def read(
 
 def is_vcf(path: str | os.PathLike) -> bool:
     """Return whether a file is a VCF, judged by its name."""
-    return Path(path).name.lower().removesuffix(".gz").endswith(".vcf")
+    name = Path(path).name.lower()
+    return any(name.endswith(f".vcf{packed}") for packed in ("", ".gz", ".bgz", ".zst"))
 
 
 def _is_named(alt: str | os.PathLike) -> bool:
