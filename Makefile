@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-slow | test-tpu | benchmarks | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
+# make setup | run | report | tpu-check | test | test-slow | test-tpu | fuzz | benchmarks | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -13,7 +13,7 @@ REPORT ?= results/$(RUN)/report.html
 # Snakemake, which resumes a run that was killed.
 SNAKEMAKE = $(BIN)/python -m gpraflow.app.run --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config 'data=$(DATA)')
 
-.PHONY: setup run report test test-slow test-tpu benchmarks lint docs images lock tpu-check
+.PHONY: setup run report test test-slow test-tpu fuzz benchmarks lint docs images lock tpu-check
 
 setup: .venv/ready
 
@@ -60,6 +60,12 @@ test-slow: setup
 test-tpu: .venv-tpu/ready
 	@$(BIN)/uv pip install --quiet --python .venv-tpu/bin/python --constraints requirements/gpraflow.lock pytest pytest-timeout
 	.venv-tpu/bin/python -m pytest tests/training/test_tpu.py
+
+# Mutated files of every kind that is read: each must be read right or refused with a message. Other inputs with another SEED.
+N ?= 2000
+SEED ?= 1
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(N) --seed $(SEED) --keep .fuzz
 
 # Every program, at its smallest size: whether it works, not how fast anything is. `make test` does the same.
 benchmarks: setup

@@ -27,7 +27,6 @@ from gpraflow.prediction import calibration, regions, variants
 from gpraflow.sequences import flanks, motif_files, scaffold
 from gpraflow.shards import manifest, upload, write
 from gpraflow.tables import ingest
-from tests.conftest import ROOT
 from tests.core.test_documents import CALIBRATION, MODEL, RECEIPT
 from tests.fuzz import mutations
 
@@ -512,6 +511,3 @@ def targets(folder: Path) -> list[Target]:
             sheet_differs,
         ),
     ]
-
-
-KNOWN = ROOT / "tests/fuzz/known"
