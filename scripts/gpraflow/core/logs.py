@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,7 +23,8 @@ class _WithoutSecrets(logging.Formatter):
 def log_to(path: str | os.PathLike) -> TextIO:
     """Send file descriptors 1 and 2 of this process to a log file, C++ libraries included; return the terminal that was there.
 
-    Errors end up in the log with their traceback and on the terminal as one message.
+    Errors end up in the log with their traceback and on the terminal as one message. A job that is asked to end (SIGTERM) removes its
+    temporary files first.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
@@ -42,4 +45,6 @@ def log_to(path: str | os.PathLike) -> TextIO:
         terminal.write(f"\ngpraflow: {redacted(message)}\n\n")
 
     sys.excepthook = report
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return terminal

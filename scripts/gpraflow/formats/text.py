@@ -25,6 +25,7 @@ STDIN = "-"  # as a path: standard input or standard output
 _QUOTED_CELL = re.compile(rb'(^|\t)"[^\t\n]*"(\t|$)', re.MULTILINE)  # in the first lines of a TSV: quotes are taken off, as of CSV
 _BLOCK = 16 << 20
 _PARQUET_ROWS = 200_000
+LONGEST_LINE = 64 << 20  # bytes
 # What Polars raises for damaged Parquet files; panics of its Rust code are no exceptions.
 UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError)
 ROW = "\0row"  # a column name that no file contains
@@ -136,9 +137,16 @@ def split_lines(stream: Iterable[bytes], path: Path) -> Iterator[str]:
         if text.count(b"\r") > text.count(b"\r\n") + text.endswith(b"\r"):
             raise InputError(f"{path}: {_OLD_MAC}")
         *whole, left = text.split(b"\n")
+        _check_length(left, path)
         yield from (line.decode("utf-8", errors="replace") + "\n" for line in whole)
+    _check_length(left, path)
     if left:
         yield left.decode("utf-8", errors="replace")
+
+
+def _check_length(line: bytes, path: Path) -> None:
+    if len(line) > LONGEST_LINE:
+        raise InputError(f"{path}: a line of more than {LONGEST_LINE:,} bytes; this is no file of promoters")
 
 
 def read_blocks(
@@ -346,6 +354,7 @@ def _lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
         end = block.rfind(b"\n")
         if end < 0:
             left += block
+            _check_length(left, path)
             continue
         text = (left + block[: end + 1]).replace(b"\r\n", b"\n")
         # Empty lines at the end of a block are held back: they are an error only if more lines follow.
@@ -357,6 +366,7 @@ def _lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
             number += whole.count(b"\n") + 1
         else:
             left = text + block[end + 1 :]
+    _check_length(left, path)
     last = left.replace(b"\r\n", b"\n").rstrip(b"\r\n")
     if last:
         _refuse_empty_line(last, number, path)
