@@ -66,7 +66,7 @@ def test_what_is_right_is_read(tmp_path, kind):
 @pytest.mark.parametrize("kind", READERS)
 def test_no_key_may_be_missing_or_of_another_type(tmp_path, kind):
     content, _ = READERS[kind]
-    required = schemas.load(kind)["required"]
+    required = schemas.load(f"files/{kind}")["required"]
     for key in content:
         if key in required:
             with pytest.raises(InputError, match=rf"{kind}\.json: it: '{key}' is a required property; "):

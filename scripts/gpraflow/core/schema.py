@@ -46,7 +46,7 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pat
 
 
 def load(name: str) -> dict[str, Any]:
-    """Read a built-in JSON schema, written as YAML: ``config``, ``sample_sheet``, ``manifest`` or another."""
+    """Read a built-in JSON schema, written as YAML: ``config``, ``sample_sheet``, or of a JSON file, ``files/manifest``."""
     return yaml.load(resources.path_of(f"{name}.schema.yaml", "schemas").read_text(encoding="utf-8"), Loader=_Loader)
 
 
@@ -151,7 +151,7 @@ def parse(content: bytes | str, name: str, origin: str, advice: str) -> dict[str
     content
         The file's content.
     name
-        Name of the schema, as for `load`.
+        Name of the schema in ``workflow/schemas/files/``.
     origin
         File, for error messages.
     advice
@@ -162,7 +162,7 @@ def parse(content: bytes | str, name: str, origin: str, advice: str) -> dict[str
     InputError
         If the file is damaged, or has other keys or values than the schema; with one line for each error, and ``advice``.
     """
-    schema = load(name)
+    schema = load(f"files/{name}")
     try:
         found = documents.of_json(content, origin)
     except InputError as error:

@@ -125,7 +125,7 @@ def of_content(content: dict[str, Any], origin: str, advice: str = ADVICE) -> Tr
     InputError
         If it is none; ``origin`` and ``advice`` are for the message.
     """
-    valid = schemas.validate(content, schemas.load("transform"), origin, InputError, advice)
+    valid = schemas.validate(content, schemas.load("files/transform"), origin, InputError, advice)
     values, scores = tuple(valid["values"]), tuple(valid["scores"])
     ranks = valid["name"] == RANK_NORMAL
     ascending = all(low < high for each in (values, scores) for low, high in itertools.pairwise(each))

@@ -20,7 +20,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is damaged, or has other keys or values than ``workflow/schemas/model.schema.yaml``.
+        If the file is damaged, or has other keys or values than ``workflow/schemas/files/model.schema.yaml``.
     """
     about = schemas.read_json(path, "model", "train the model again")
     if "training" in about:

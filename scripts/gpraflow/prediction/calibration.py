@@ -381,7 +381,7 @@ def load(path: str | os.PathLike) -> Calibration:
     Raises
     ------
     InputError
-        If it is damaged, or has other keys or values than ``workflow/schemas/calibration.schema.yaml``.
+        If it is damaged, or has other keys or values than ``workflow/schemas/files/calibration.schema.yaml``.
     """
     again = f"make it again: {advice(Path(path).parent)}"
     content = schemas.read_json(path, "calibration", again)
