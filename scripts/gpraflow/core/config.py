@@ -6,13 +6,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gpraflow.core import documents
+from gpraflow.core import documents, scaffolds
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, nearest
 from gpraflow.core.urls import SecretUrl, check_bucket, redacted
 
 _LONGEST_PATH, _LONGEST_NAME = 4000, 255  # bytes that Linux allows, less those of temporary names
-_SCAFFOLD = ("five_prime", "three_prime", "upstream", "downstream", "organism")  # keys of a scaffold
 EXPRESSION = "results/{run}/expression/promoters.parquet"  # table that is estimated from sorted bins
 
 
@@ -176,7 +175,7 @@ def check_range(low: float, high: float, where: str) -> None:
 
 
 def check_scaffold(path: str | os.PathLike, name: str) -> None:
-    """Check that a file of scaffolds, if it is there, has a scaffold, with valid sequences (`scaffold_of`).
+    """Check that a file of scaffolds, if it is there, has a scaffold, with valid sequences (`scaffolds.entry`).
 
     Raises
     ------
@@ -184,33 +183,7 @@ def check_scaffold(path: str | os.PathLike, name: str) -> None:
         If it has not.
     """
     if os.path.exists(path):
-        scaffold_of(path, name)
-
-
-def scaffold_of(path: str | os.PathLike, name: str) -> dict[str, str]:
-    """Return the constant sequences of a scaffold, ``five_prime``, ``three_prime``, ``upstream`` and ``downstream``, and its ``organism``.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing or not valid, or lacks this scaffold, or a sequence contains letters other than A, C, G and T.
-    """
-    if not os.path.exists(path):
-        raise ConfigError(f"scaffold.file: {path} does not exist")
-    scaffolds = documents.of_yaml(path, f"scaffold.file: {path}")
-    if name not in scaffolds:
-        raise ConfigError(f"scaffold.name: {path} has no scaffold '{name}'{nearest(name, scaffolds)} (it has {', '.join(scaffolds)})")
-    entry = scaffolds[name]
-    if not isinstance(entry, dict):
-        raise ConfigError(f"{path}, {name}: expected five_prime, three_prime and further keys, found {documents.kind_of(entry)}")
-    for key, text in entry.items():
-        if key not in _SCAFFOLD:
-            raise ConfigError(f"{path}, {name}: '{key:.60}' is not a key{nearest(key, _SCAFFOLD)} (known: {', '.join(_SCAFFOLD)})")
-        if not isinstance(text, str):
-            raise ConfigError(f"{path}, {name}.{key}: expected text, found {documents.kind_of(text)}; leave the key out for none")
-        if key != "organism" and set(text) - set("ACGT"):
-            raise ConfigError(f"{path}, {name}.{key}: '{text:.60}' may contain A, C, G and T only")
-    return dict.fromkeys(_SCAFFOLD, "") | entry
+        scaffolds.entry(path, name)
 
 
 def check_umi(content: Mapping[str, Any]) -> None:
@@ -358,7 +331,7 @@ def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], 
 def organism_of(path: str | os.PathLike, name: str) -> str:
     """Return the organism that a file of scaffolds gives for a scaffold; empty if it gives none, or cannot be read yet."""
     try:
-        return scaffold_of(path, name)["organism"]
+        return scaffolds.entry(path, name)["organism"]
     except ConfigError:
         return ""  # the first rule that needs the scaffold names what is wrong with the file
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from gpraflow.core import config as configs
+from gpraflow.core import scaffolds
 from gpraflow.core.errors import InputError
 
 ALPHABET = "ACGTN"  # order of tokens and, without N, of one-hot channels; part of the shard format
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike, name: str) -> Scaffold:
     ConfigError
         If the file is missing, lacks this scaffold, or a sequence contains letters other than A, C, G and T.
     """
-    entry = configs.scaffold_of(path, name)
+    entry = scaffolds.entry(path, name)
     return Scaffold(name, **{key: text for key, text in entry.items() if key != "organism"})
 
 
