@@ -182,5 +182,3 @@ def test_the_table_of_faults_names_tests_that_are_there():
         name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
     }
     assert named <= defined
-    of_faults = set(re.findall(r"^def (test_\w+)", (ROOT / "tests/workflow/test_faults.py").read_text(), re.MULTILINE))
-    assert of_faults <= named
