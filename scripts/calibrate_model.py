@@ -1,29 +1,31 @@
 """Calibrate the intervals of predictions and of variant effects, and describe the training distribution."""
 
+from functools import partial
 from pathlib import Path
 
 from gpraflow.core import logs
 from gpraflow.formats import promoters, transform
-from gpraflow.prediction import calibration, pairs, predictor
+from gpraflow.prediction import calibrate, calibration, pairs, predictor
 from gpraflow.sequences import flanks, scaffold
 
 
 def main(job):
     logs.log_to(job.log[0])
-    model = predictor.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size)
-    known, edits = scaffold.load(job.input.scaffolds, job.params.scaffold), job.params.flanks["max_flank_edits"]
-    tables = [model.table(promoters.read(job.input.validation))]
-    for path, parent in zip(job.input.pairs, job.params.parent_expression, strict=True):
-        tables.append(model.table(pairs.measured(promoters.read(path), parent)))
-    fitted = calibration.fit(
+    params, model = job.params, predictor.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size)
+    known = scaffold.load(job.input.scaffolds, params.scaffold)
+    measured = [pairs.measured(promoters.read(path), of) for path, of in zip(job.input.pairs, params.parent_expression, strict=True)]
+    fitted = calibrate.calibrate(
+        model,
         promoters.scan(job.input.train),
-        tables[0],
-        differences=pairs.differences(tables, lambda sequences: flanks.inserts(sequences, known, edits), job.threads),
-        model=job.input.model,
-        scaffold=known,
+        promoters.read(job.input.validation),
+        measured,
+        inserts=partial(flanks.inserts, scaffold=known, max_edits=params.flanks["max_flank_edits"]),
+        threads=job.threads,
         transform=transform.read(job.input.transform),
-        **job.params.flanks,
-        **job.params.window,
+        scaffold=known,
+        model=job.input.model,
+        **params.flanks,
+        **params.window,
     )
     calibration.write(fitted, job.output.calibration)
 

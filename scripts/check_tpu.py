@@ -11,6 +11,7 @@ def main(job):
         options.Options(**job.params.options),
         job.params.length,
         **job.params.tpu,
+        conditions=job.params.conditions,
     )
     files.write_json(job.output.check, about)
     print(tpu.summary(about), file=terminal)

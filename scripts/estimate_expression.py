@@ -19,10 +19,10 @@ def main(job):
         replicates = expression.check_bins(sheet, params.scale, params.cells, origin)
         bins = count_tables.in_order(params.places, replicates)
         labels, counts = count_tables.read(job.input.counts, bins, params.columns, ledger, sheet=params.sheet_path, **params.reading)
-        method = {"method": params.method, "read_dispersion": params.read_dispersion, "prior": params.prior}
-        estimates, separate = expression.estimate(counts, replicates, **method, origin=origin, ledger=ledger, threads=job.threads)
+        method = {key: getattr(params, key) for key in ("method", "read_dispersion", "prior")}
         filters = {key: getattr(params, key) for key in ("minimum_reads", "minimum_cells", "singletons", "singleton_weight")}
-        table = expression.to_table(labels, counts, replicates, estimates, separate, **filters, ledger=ledger)
+        options = {"method": method, "filters": filters, "origin": origin, "ledger": ledger, "threads": job.threads}
+        table = expression.expression_table(labels, counts, replicates, **options)
     ledger.write(job.output.ledger, table.height)
     promoters.write(table, job.output.promoters)
 

@@ -10,6 +10,7 @@ def main(job):
     params = job.params
     content, parts, compared = evaluate.evaluate_all(
         dict(zip(params.datasets, job.input.predictions, strict=True)),
+        sources=params.sources,
         run=params.run,
         independent=params.independent,
         titles=params.titles,

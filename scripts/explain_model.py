@@ -13,13 +13,15 @@ from gpraflow.sequences import motifs
 
 def main(job):
     logs.log_to(job.log[0])
+    activities = pl.read_csv(job.input.activities, separator="\t", glob=False) if job.input.activities else None
+    model = predictor.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size).of(job.params.readout)
     explanation = explain.explain_some(
-        predictor.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size),
+        model,
         promoters.read(job.input.predictions),
         motifs.load(job.input.motifs) if job.input.motifs else [],
         number=job.params.promoters,
         seed=job.params.seed,
-        truth=pl.read_csv(job.input.activities, separator="\t", glob=False) if job.input.activities else None,
+        truth=explain.truth_of(activities, model.readout, model.conditions) if activities is not None else None,
     )
     for name in ("promoters", "seqlets", "sites", "motifs"):
         files.write_text(job.output[name], getattr(explanation, name).write_csv(separator="\t", float_precision=6))

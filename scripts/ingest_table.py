@@ -18,9 +18,10 @@ def main(job):
         ledger=ledger,
         **params.reading,
     )
-    of_library = job.input.transform
-    fitted = transform.read(of_library) if of_library else transform.fit(**params.transform, expression=table["expression"].to_numpy())
-    table = ingest.transformed(table, fitted, path, ledger, params.measured)
+    of_library, conditions = job.input.transform, params.reading["conditions"]
+    expression = ingest.expression_of(table, conditions)
+    fitted = transform.read(of_library) if of_library else transform.fit(**params.transform, expression=expression)
+    table = ingest.transformed(table, fitted, path, ledger, params.measured, conditions)
     table = parents.with_parents(table, *params.parents)
     ledger.write(job.output.ledger, table.height)
     transform.write(fitted, job.output.transform)

@@ -10,9 +10,14 @@ from gpraflow.formats import promoters
 
 def main(job):
     logs.log_to(job.log[0])
-    scores = json.loads(Path(job.input.metrics).read_text(encoding="utf-8"))["datasets"][job.wildcards.dataset]
+    scores = json.loads(Path(job.input.metrics).read_text(encoding="utf-8"))["datasets"][job.wildcards.scored]
     figure = figures.prediction_scatter(
-        promoters.read(job.input.predictions), scores, job.params.title, job.params.unit, job.params.hexagons
+        promoters.read(job.input.predictions),
+        scores,
+        job.params.title,
+        job.params.unit,
+        job.params.hexagons,
+        job.params.quantity,
     )
     drawing.save(figure, job.output.png, job.output.svg)
 

@@ -14,9 +14,9 @@ from gpraflow.prediction import calibration
 def main(job):
     logs.log_to(job.log[0])
     datasets = json.loads(Path(job.input.metrics).read_text(encoding="utf-8"))["datasets"]
-    known, rows = calibration.load(job.input.calibration), []
-    for name, path in zip(job.params.datasets, job.input.predictions, strict=True):
-        rows += calibration.coverage(promoters.read(path), known, name)
+    rows = []
+    for name, readout, path in zip(job.params.datasets, job.params.readouts, job.input.predictions, strict=True):
+        rows += calibration.coverage(promoters.read(path), calibration.load(job.input.calibration, readout), name)
     table = pl.DataFrame(rows, schema=calibration.COVERAGE)
     scored = {name: datasets[name] for name in job.params.datasets}
     titles = {name: of["title"] for name, of in scored.items()}

@@ -21,6 +21,7 @@ def main(job):
         extra_features=params.extra_features,
         compression=params.compression,
         seed=params.seed,
+        conditions=params.conditions,
         threads=job.threads,
         ledger=ledger,
     )

@@ -70,7 +70,7 @@ def calibrate(folder, validation, **options):
         pad="left",
         **options,
     )
-    calibration.write(found, folder / calibration.FILE)
+    calibration.write({"": found}, folder / calibration.FILE)
     return found
 
 

@@ -22,7 +22,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_table_is_the_shortest_run():
     plan = Plan(TABLE)
     assert not plan.from_bins
-    assert (plan.bins, plan.columns, plan.assay_figures) == ([], [], [])
+    assert (plan.bins, plan.columns, [*plan.reads_figures, *plan.expression_figures]) == ([], [], [])
     assert plan.scored == ["test"]
     assert plan.explained == "test"
     assert plan.input_files()[0] == {"what": "library", "path": "mine.tsv"}
@@ -59,7 +59,15 @@ def test_reads_and_an_independent_set(tmp_path):
     assert plan.promoters_of("native", "r") == "r/tables/native.parquet"
     names = [(each["what"], each["path"]) for each in plan.input_files()]
     assert names[:4] == [("reads", "low.fq.gz"), ("reads", "high_1.fq.gz"), ("reads", "high_2.fq.gz"), ("native", "folder/native.tsv")]
-    assert plan.assay_figures == ["yield", "distinct", "rarefaction", "inserts", "depth", "expression", "profiles"]
+    assert [*plan.reads_figures, *plan.expression_figures] == [
+        "yield",
+        "distinct",
+        "rarefaction",
+        "inserts",
+        "depth",
+        "expression",
+        "profiles",
+    ]
 
 
 def test_a_design_is_an_input_of_runs_from_reads():

@@ -424,7 +424,7 @@ def test_the_overlay_fits_the_tables_of_mprasnakeflow(root, tmp_path, monkeypatc
     overlay["counts"]["sample_sheet"] = f"config/{name}.tsv"
     plan = Plan(overlay)
     assert (plan.has_replicates, plan.unit, plan.columns) == (True, "log2(RNA/DNA)", [])
-    assert plan.assay_figures == ["depth", "expression", "counts", "replicates"]
+    assert [*plan.reads_figures, *plan.expression_figures] == ["depth", "expression", "counts", "replicates"]
     assert plan.extras_of("library")["sd_is"] == "posterior_sd"
     assert [each["what"] for each in plan.input_files()][:2] == ["counts", "design"]
     rows = [row for row in plan.sheet if row["replicate"] != "3"]  # the made-up files have two replicates

@@ -245,3 +245,32 @@ def test_real_bases_are_mostly_the_consensus(shared):
 
 def test_members_of_metrics_are_predictions():
     assert predictor.MEMBERS == metrics.MEMBERS
+
+
+@pytest.mark.parametrize("shrunk", [False, True])
+@pytest.mark.parametrize("cells", [1, 4, 30])
+@pytest.mark.parametrize("shared", [0.0, 0.6, 0.95])
+def test_ceiling_of_a_difference_is_the_correlation_of_measured_and_true_differences(shrunk, cells, shared):
+    """Truth of two conditions with correlation ``shared``, errors that differ between promoters, and labels shrunk in each on its own."""
+    rng, n = np.random.default_rng(cells), 200_000
+    common = rng.normal(size=n)
+    truth = [2 * (np.sqrt(shared) * common + np.sqrt(1 - shared) * rng.normal(size=n)) + shift for shift in (3.0, 5.0)]
+    labels, errors = [], []
+    for true, mean in zip(truth, (3.0, 5.0), strict=True):
+        error = 1.5 / np.sqrt(rng.poisson(cells, n) + 1)
+        measured = true + error * rng.normal(size=n)
+        factor = 4 / (4 + error**2) if shrunk else np.ones(n)
+        labels.append(mean + factor * (measured - mean))
+        errors.append(error * np.sqrt(factor))
+    expected = np.corrcoef(labels[1] - labels[0], truth[1] - truth[0])[0, 1] ** 2
+    assert ceiling.from_difference(tuple(labels), tuple(errors), shrunk) == pytest.approx(expected, abs=0.02)
+
+
+def test_ceiling_of_a_difference_without_one_is_zero():
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=20_000)
+    labels = tuple(truth + 0.5 * rng.normal(size=20_000) for _ in range(2))
+    errors = (np.full(20_000, 0.5), np.full(20_000, 0.5))
+    assert ceiling.from_difference(labels, errors) < 0.03
+    factor = 1 / 1.25
+    assert ceiling.from_difference(tuple(factor * each for each in labels), tuple(np.sqrt(factor) * each for each in errors), True) < 0.03

@@ -101,7 +101,7 @@ def test_coverage_counts_with_the_quantiles_of_each_level(fit):
 def test_files_of_older_versions_are_read_with_their_intervals(fit, tmp_path):
     new = fit(table(1000, 8))
     path = tmp_path / "new.json"
-    calibration.write(new, path)
+    calibration.write({"": new}, path)
     assert calibration.load(path) == new
     content = json.loads(path.read_text())
     older = {key: value for key, value in content.items() if key not in ("levels", "level_variances", "level_quantiles", "effects")}

@@ -265,8 +265,8 @@ def test_a_parent_of_many_variants_is_predicted_once(predictor, monkeypatch):
     alternatives = toy.promoters(6, 3)
     parents = [alternatives[0], alternatives[1], alternatives[0], alternatives[0], alternatives[1], alternatives[2]]
     sizes = []
-    members = predictor.members
-    monkeypatch.setattr(predictor, "members", lambda tokens: sizes.append(len(tokens)) or members(tokens))
+    outputs = predictor.outputs
+    monkeypatch.setattr(predictor, "outputs", lambda tokens: sizes.append(len(tokens)) or outputs(tokens))
     found = predictor.effects(pl.Series(parents), pl.Series(alternatives))
     assert sizes == [3, 6]
     assert found["expression_ref"].to_list() == pytest.approx([toy.said(parent) for parent in parents], abs=1e-5)

@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 PROGRAMS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text())
 FIGURES = {  # numbers above 0, some of which the documentation quotes
     "bootstrap": {"seconds", "ratio", "peak_rss_mb"},
+    "conditions": {"n", "promoters"},
     "dream_cnn_pytorch": {"ours_train_per_s", "ours_parameters"},
     "expression": {
         *("r_deep", "rmse_ratio_ml_vs_mean", "rmse_ratio_bound", "coverage_95", "rows_per_s", "peak_rss_mb"),

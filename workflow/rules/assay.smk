@@ -249,24 +249,24 @@ rule plot_expression:
     output:
         **figures_of_kind(),
         **replicate_figures(),
-        depth_png="results/{run}/figures/assay/depth.png",
+        depth_png="results/{run}/figures/assay{folder}/depth.png",
         depth_svg=report(
-            "results/{run}/figures/assay/depth.svg",
+            "results/{run}/figures/assay{folder}/depth.svg",
             caption="../report/depth.rst",
             category="Assay",
-            labels={"figure": "5 reads per promoter"},
+            labels=labelled("5 reads per promoter"),
         ),
-        expression_png="results/{run}/figures/assay/expression.png",
+        expression_png="results/{run}/figures/assay{folder}/expression.png",
         expression_svg=report(
-            "results/{run}/figures/assay/expression.svg",
+            "results/{run}/figures/assay{folder}/expression.svg",
             caption="../report/expression.rst",
             category="Assay",
-            labels={"figure": "6 expression"},
+            labels=labelled("6 expression"),
         ),
     log:
-        "results/{run}/logs/plot_expression.log",
+        "results/{run}/logs/plot_expression{folder}.log",
     benchmark:
-        "results/{run}/benchmarks/plot_expression.tsv"
+        "results/{run}/benchmarks/plot_expression{folder}.tsv"
     conda:
         "../../envs/plot.yaml"
     threads: 1
@@ -281,5 +281,7 @@ rule plot_expression:
         cells=PLAN.config["counts"]["cells"],
         scale=PLAN.config["counts"]["scale"],
         unit=lambda wildcards: PLAN.input_unit,
+        condition=readout_of,
+        conditions=PLAN.conditions,
     script:
         "../../scripts/plot_expression.py"

@@ -1,7 +1,7 @@
 import re
 
 from gpraflow.app.plan import LIBRARY, SIMULATED
-from gpraflow.core import dependencies, resources
+from gpraflow.core import conditions, dependencies, resources
 from gpraflow.core.urls import SecretUrl
 
 
@@ -9,7 +9,10 @@ wildcard_constraints:
     trial=r"\d+",
     run=re.escape(PLAN.config["run"]),
     split="|".join(PLAN.config["split"]["names"]),
-    dataset="|".join(map(re.escape, [LIBRARY, *PLAN.scored])),
+    dataset="|".join(map(re.escape, [LIBRARY, *PLAN.datasets])),
+    scored="|".join(map(re.escape, PLAN.scored)),
+    # With several conditions a folder for each, such as "/glucose"; empty with one.
+    folder="|".join(map(re.escape, PLAN.folders(filter(None, PLAN.readouts)))) or "()",
     column="|".join(map(re.escape, PLAN.columns)) or "there/are/no/bins",
     public="|".join(re.escape(source["dataset"]) for source in PLAN.public.values())
     or "there/are/no/public/files",
@@ -53,6 +56,23 @@ def transform_of_library(wildcards):
     if wildcards.dataset == LIBRARY or PLAN.transform["name"] != "rank_normal":
         return []
     return f"results/{wildcards.run}/tables/{LIBRARY}.transform.json"
+
+
+def readout_of(wildcards):
+    """Return the condition or difference of a folder; empty with one condition."""
+    return wildcards.folder.removeprefix("/")
+
+
+def explained_predictions(wildcards):
+    """Return the predictions to explain."""
+    explained = conditions.column(PLAN.explained, readout_of(wildcards))
+    return f"results/{wildcards.run}/predictions/{explained}.parquet"
+
+
+def title_of_explained(wildcards):
+    """Return the title of the explained data set."""
+    explained = conditions.column(PLAN.explained, readout_of(wildcards))
+    return PLAN.title_of(explained) if PLAN.explained else ""
 
 
 def dream_inputs(wildcards):
@@ -113,12 +133,17 @@ def ledgers_of_run(wildcards):
         "group_neighbours.library",
         "split_promoters.library",
         *[f"shard_tfrecords.{split}" for split in PLAN.config["split"]["names"]],
-        *[f"predict_promoters.{dataset}" for dataset in PLAN.scored],
+        *[f"predict_promoters.{dataset}" for dataset in PLAN.datasets],
     ]
     return [
         *(ledgers_of_reads(wildcards) if PLAN.from_reads else []),
         *[f"results/{wildcards.run}/ledger/{step}.tsv" for step in steps],
     ]
+
+
+def labelled(figure):
+    """Return the labels of a figure in Snakemake's report; with several conditions also the folder of its condition."""
+    return {"figure": figure} | ({"condition": "{folder}"} if PLAN.conditions else {})
 
 
 def figures_of_kind():
@@ -129,12 +154,12 @@ def figures_of_kind():
         else ("profiles", "distributions over bins")
     )
     return {
-        f"{name}_png": f"results/{{run}}/figures/assay/{name}.png",
+        f"{name}_png": f"results/{{run}}/figures/assay{{folder}}/{name}.png",
         f"{name}_svg": report(
-            f"results/{{run}}/figures/assay/{name}.svg",
+            f"results/{{run}}/figures/assay{{folder}}/{name}.svg",
             caption=f"../report/{name}.rst",
             category="Assay",
-            labels={"figure": f"7 {title}"},
+            labels=labelled(f"7 {title}"),
         ),
     }
 
@@ -144,12 +169,12 @@ def replicate_figures():
     if not PLAN.has_replicates:
         return {}
     return {
-        "replicates_png": "results/{run}/figures/assay/replicates.png",
+        "replicates_png": "results/{run}/figures/assay{folder}/replicates.png",
         "replicates_svg": report(
-            "results/{run}/figures/assay/replicates.svg",
+            "results/{run}/figures/assay{folder}/replicates.svg",
             caption="../report/replicates.rst",
             category="Assay",
-            labels={"figure": "8 replicates"},
+            labels=labelled("8 replicates"),
         ),
     }
 
@@ -159,12 +184,12 @@ def motif_figures():
     if not PLAN.with_motifs:
         return {}
     return {
-        "png": "results/{run}/figures/explain/motifs.png",
+        "png": "results/{run}/figures/explain{folder}/motifs.png",
         "svg": report(
-            "results/{run}/figures/explain/motifs.svg",
+            "results/{run}/figures/explain{folder}/motifs.svg",
             caption="../report/motifs.rst",
             category="Model interpretation",
-            labels={"figure": "motifs"},
+            labels=labelled("motifs"),
         ),
     }
 

@@ -2,7 +2,7 @@ rule evaluate_model:
     """Score predictions on every data set and on its subgroups, with bootstrap intervals, checks and published models."""
     input:
         predictions=expand(
-            "results/{{run}}/predictions/{dataset}.parquet", dataset=PLAN.scored
+            "results/{{run}}/predictions/{scored}.parquet", scored=PLAN.scored
         ),
         nearest="results/{run}/neighbours/nearest.parquet",
         audit="results/{run}/neighbours/audit.parquet",
@@ -49,6 +49,7 @@ rule evaluate_model:
         code=code_of("evaluate_model"),
         run=PLAN.config["run"],
         datasets=PLAN.scored,
+        sources=[PLAN.dataset_of(scored) for scored in PLAN.scored],
         independent=list(PLAN.independent),
         split_method=PLAN.config["split"]["method"],
         # Snakemake looks for wildcards in texts, but not in those of functions.
@@ -98,20 +99,20 @@ rule score_dream:
 rule plot_predictions:
     """Draw measured against predicted expression of one data set."""
     input:
-        predictions="results/{run}/predictions/{dataset}.parquet",
+        predictions="results/{run}/predictions/{scored}.parquet",
         metrics="results/{run}/metrics.json",
     output:
-        png="results/{run}/figures/predictions/{dataset}.png",
+        png="results/{run}/figures/predictions/{scored}.png",
         svg=report(
-            "results/{run}/figures/predictions/{dataset}.svg",
+            "results/{run}/figures/predictions/{scored}.svg",
             caption="../report/predictions.rst",
             category="Predictions",
-            labels={"data set": "{dataset}"},
+            labels={"data set": "{scored}"},
         ),
     log:
-        "results/{run}/logs/plot_predictions.{dataset}.log",
+        "results/{run}/logs/plot_predictions.{scored}.log",
     benchmark:
-        "results/{run}/benchmarks/plot_predictions.{dataset}.tsv"
+        "results/{run}/benchmarks/plot_predictions.{scored}.tsv"
     conda:
         "../../envs/plot.yaml"
     threads: 1
@@ -120,9 +121,10 @@ rule plot_predictions:
         runtime=10,
     params:
         code=code_of("plot_predictions"),
-        title=lambda wildcards: PLAN.title_of(wildcards.dataset),
+        title=lambda wildcards: PLAN.title_of(wildcards.scored),
         unit=lambda wildcards: PLAN.unit,
         hexagons=PLAN.config["plots"]["hexagons"],
+        quantity=lambda wildcards: PLAN.quantity_of(wildcards.scored),
     script:
         "../../scripts/plot_predictions.py"
 
@@ -132,17 +134,17 @@ rule plot_subgroups:
     input:
         subgroups="results/{run}/subgroups.tsv",
     output:
-        png="results/{run}/figures/subgroups/{dataset}.png",
+        png="results/{run}/figures/subgroups/{scored}.png",
         svg=report(
-            "results/{run}/figures/subgroups/{dataset}.svg",
+            "results/{run}/figures/subgroups/{scored}.svg",
             caption="../report/subgroups_figure.rst",
             category="Scores",
-            labels={"data set": "{dataset}"},
+            labels={"data set": "{scored}"},
         ),
     log:
-        "results/{run}/logs/plot_subgroups.{dataset}.log",
+        "results/{run}/logs/plot_subgroups.{scored}.log",
     benchmark:
-        "results/{run}/benchmarks/plot_subgroups.{dataset}.tsv"
+        "results/{run}/benchmarks/plot_subgroups.{scored}.tsv"
     conda:
         "../../envs/plot.yaml"
     threads: 1
@@ -151,7 +153,7 @@ rule plot_subgroups:
         runtime=10,
     params:
         code=code_of("plot_subgroups"),
-        title=lambda wildcards: PLAN.title_of(wildcards.dataset),
+        title=lambda wildcards: PLAN.title_of(wildcards.scored),
         unit=lambda wildcards: PLAN.unit,
     script:
         "../../scripts/plot_subgroups.py"
@@ -168,7 +170,7 @@ rule compare_models:
         ],
         predictions=[
             *expand(
-                "results/{{run}}/predictions/{dataset}.parquet", dataset=PLAN.scored
+                "results/{{run}}/predictions/{scored}.parquet", scored=PLAN.scored
             ),
             *PLAN.predictions_of_others(),
         ],

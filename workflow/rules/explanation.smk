@@ -1,23 +1,23 @@
 rule explain_model:
     """Explain predictions for some promoters by in-silico mutagenesis (ISM) and known motifs."""
     input:
-        predictions=f"results/{{run}}/predictions/{PLAN.explained}.parquet",
+        predictions=explained_predictions,
         model="results/{run}/model/model.keras",
         about="results/{run}/model/model.json",
         calibration="results/{run}/model/calibration.json",
         motifs=PLAN.motif_file("explain") or [],
         activities=f"{SIMULATED}activities.tsv.gz" if PLAN.from_simulation else [],
     output:
-        promoters="results/{run}/explain/promoters.tsv",
-        contributions="results/{run}/explain/contributions.parquet",
-        seqlets="results/{run}/explain/seqlets.tsv",
-        sites="results/{run}/explain/sites.tsv",
-        motifs=motif_table("results/{run}/explain/motifs.tsv"),
-        summary="results/{run}/explain/summary.json",
+        promoters="results/{run}/explain{folder}/promoters.tsv",
+        contributions="results/{run}/explain{folder}/contributions.parquet",
+        seqlets="results/{run}/explain{folder}/seqlets.tsv",
+        sites="results/{run}/explain{folder}/sites.tsv",
+        motifs=motif_table("results/{run}/explain{folder}/motifs.tsv"),
+        summary="results/{run}/explain{folder}/summary.json",
     log:
-        "results/{run}/logs/explain_model.log",
+        "results/{run}/logs/explain_model{folder}.log",
     benchmark:
-        "results/{run}/benchmarks/explain_model.tsv"
+        "results/{run}/benchmarks/explain_model{folder}.tsv"
     conda:
         "../../envs/train.yaml"
     threads: 2
@@ -27,6 +27,7 @@ rule explain_model:
     params:
         code=code_with_model("explain_model"),
         dataset=PLAN.explained,
+        readout=readout_of,
         promoters=PLAN.config["explain"]["promoters"],
         backend=PLAN.config["training"]["backend"],
         batch_size=PLAN.config["prediction"]["batch_size"],
@@ -38,24 +39,24 @@ rule explain_model:
 rule plot_motifs:
     """Draw motifs that explain the predictions, and contribution logos of a few promoters."""
     input:
-        promoters="results/{run}/explain/promoters.tsv",
-        contributions="results/{run}/explain/contributions.parquet",
-        sites="results/{run}/explain/sites.tsv",
-        motifs="results/{run}/explain/motifs.tsv",
-        summary="results/{run}/explain/summary.json",
+        promoters="results/{run}/explain{folder}/promoters.tsv",
+        contributions="results/{run}/explain{folder}/contributions.parquet",
+        sites="results/{run}/explain{folder}/sites.tsv",
+        motifs="results/{run}/explain{folder}/motifs.tsv",
+        summary="results/{run}/explain{folder}/summary.json",
     output:
         **motif_figures(),
-        logos_png="results/{run}/figures/explain/logos.png",
+        logos_png="results/{run}/figures/explain{folder}/logos.png",
         logos_svg=report(
-            "results/{run}/figures/explain/logos.svg",
+            "results/{run}/figures/explain{folder}/logos.svg",
             caption="../report/logos.rst",
             category="Model interpretation",
-            labels={"figure": "contribution logos"},
+            labels=labelled("contribution logos"),
         ),
     log:
-        "results/{run}/logs/plot_motifs.log",
+        "results/{run}/logs/plot_motifs{folder}.log",
     benchmark:
-        "results/{run}/benchmarks/plot_motifs.tsv"
+        "results/{run}/benchmarks/plot_motifs{folder}.tsv"
     conda:
         "../../envs/plot.yaml"
     threads: 1
@@ -64,7 +65,7 @@ rule plot_motifs:
         runtime=10,
     params:
         code=code_of("plot_motifs"),
-        title=lambda wildcards: PLAN.title_of(PLAN.explained) if PLAN.explained else "",
+        title=title_of_explained,
         unit=lambda wildcards: PLAN.unit,
         logos=PLAN.config["explain"]["logos"],
         with_motifs=PLAN.with_motifs,

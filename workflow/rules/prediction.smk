@@ -71,3 +71,27 @@ rule predict_promoters:
         batch_size=PLAN.config["prediction"]["batch_size"],
     script:
         "../../scripts/predict_promoters.py"
+
+
+rule select_condition:
+    """Select the predictions of a data set in one condition, or of the difference between two; only with several conditions."""
+    input:
+        predictions=lambda wildcards: f"results/{wildcards.run}/predictions/{PLAN.dataset_of(wildcards.scored)}.parquet",
+    output:
+        predictions="results/{run}/predictions/{scored}.parquet",
+    log:
+        "results/{run}/logs/select_condition.{scored}.log",
+    benchmark:
+        "results/{run}/benchmarks/select_condition.{scored}.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        code=code_of("select_condition"),
+        readout=lambda wildcards: PLAN.readout_of(wildcards.scored),
+        conditions=PLAN.conditions,
+    script:
+        "../../scripts/select_condition.py"

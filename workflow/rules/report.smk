@@ -29,7 +29,7 @@ rule plot_scores:
     input:
         metrics="results/{run}/metrics.json",
         predictions=expand(
-            "results/{{run}}/predictions/{dataset}.parquet", dataset=PLAN.scored
+            "results/{{run}}/predictions/{scored}.parquet", scored=PLAN.scored
         ),
         calibration="results/{run}/model/calibration.json",
     output:
@@ -65,6 +65,7 @@ rule plot_scores:
     params:
         code=code_of("plot_scores"),
         datasets=PLAN.scored,
+        readouts=[PLAN.readout_of(scored) for scored in PLAN.scored],
     script:
         "../../scripts/plot_scores.py"
 
@@ -109,7 +110,8 @@ rule plot_leak:
         runtime=10,
     params:
         code=code_of("plot_leak"),
-        titles={dataset: PLAN.title_of(dataset) for dataset in PLAN.scored},
+        titles={scored: PLAN.title_of(scored) for scored in PLAN.scored},
+        sources={scored: PLAN.dataset_of(scored) for scored in PLAN.scored},
         max_edits=PLAN.config["neighbours"]["max_edits"],
     script:
         "../../scripts/plot_leak.py"

@@ -25,6 +25,7 @@ rule shard_tfrecords:
         extra_features=PLAN.extra_features,
         compression=PLAN.config["shards"]["compression"],
         seed=PLAN.seed_of("shards"),
+        conditions=PLAN.conditions,
     script:
         "../../scripts/shard_tfrecords.py"
 

@@ -149,7 +149,7 @@ rule find_nearest:
     input:
         training="results/{run}/splits/train.parquet",
         promoters=[
-            PLAN.promoters_of(dataset, "results/{run}") for dataset in PLAN.scored
+            PLAN.promoters_of(dataset, "results/{run}") for dataset in PLAN.datasets
         ],
         scaffolds=PLAN.scaffolds,
     output:
@@ -167,7 +167,7 @@ rule find_nearest:
         runtime=60,
     params:
         code=code_of("find_nearest"),
-        datasets=PLAN.scored,
+        datasets=PLAN.datasets,
         scaffold=PLAN.config["scaffold"]["name"],
         max_flank_edits=PLAN.config["scaffold"]["max_flank_edits"],
         max_edits=PLAN.config["neighbours"]["max_edits"],

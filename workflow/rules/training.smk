@@ -255,5 +255,6 @@ rule check_tpu:
         options=PLAN.training_options(),
         length=PLAN.config["scaffold"]["length"],
         tpu=PLAN.config["tpu"],
+        conditions=PLAN.conditions,
     script:
         "../../scripts/check_tpu.py"

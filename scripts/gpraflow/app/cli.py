@@ -34,7 +34,7 @@ def predict_command(commands: Any) -> None:
         "predict",
         help="predict expression of promoters, with 95 %% intervals",
         description="Predict the expression of promoters. Output columns: name, sequence with flanks, expression and its 95 % interval in "
-        "the unit of the training table, and "
+        "the unit of the training table (in each condition, and the difference between conditions, if the model has several), and "
         "why a promoter is out of distribution (empty if it is not). docs/using.md describes them.",
     )
     _add_model(parser)
@@ -99,6 +99,12 @@ def explain_command(commands: Any) -> None:
         "--motif-promoters", type=_positive, default=200, metavar="N", help="search the first N promoters for motifs (default 200)"
     )
     parser.add_argument("--logos", type=_count, default=5, metavar="N", help="draw logos of the first N promoters (default 5)")
+    parser.add_argument(
+        "--condition",
+        default="",
+        metavar="NAME",
+        help="for a model of several conditions: condition, or difference such as galactose-glucose (default: the first condition)",
+    )
     _add_columns(parser)
     parser.set_defaults(run=_explain)
 
@@ -269,6 +275,7 @@ def _explain(options: argparse.Namespace) -> None:
     first: list[tuple[Any, ...]] = []  # promoters used for the motif search
     blocks = records.records(options.input, ledger, **_columns(options), ambiguous="n")
     with formats_text.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
+        predictor = predictor.of(options.condition) if options.condition else predictor
         if options.gradients and not mutagenesis.has_gradient(predictor):
             raise ConfigError(f"--gradients: the model {options.model} has no gradient; leave out this option")
         for old in [folder / "motifs.tsv", folder / "sites.tsv", *(folder / "logos").glob("[0-9]*_*.*g")]:  # files of an earlier call

@@ -4,14 +4,14 @@ The Snakefile creates one `Plan` from the validated config and its sheets; rules
 not depend on Snakemake and imports only packages that Snakemake itself requires.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from gpraflow.assay import sheet
+from gpraflow.core import conditions, numbers, randomness, resources
 from gpraflow.core import config as configs
-from gpraflow.core import numbers, randomness, resources
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.models import registry
@@ -52,8 +52,13 @@ class Plan:
         The validated config with all defaults.
     independent : dict
         Independent data set -> options for reading its table, as in the config section ``input``.
+    conditions : list of str
+        Conditions in which the library was measured; empty for one.
+    datasets : list of str
+        Splits and independent data sets that are predicted.
     scored : list of str
-        Splits and independent data sets that are scored.
+        What is scored: these data sets or, with several conditions, each of them in each condition and for each difference, such as
+        ``test.glucose`` and ``test.galactose-glucose``.
     explained : str
         Data set whose promoters are explained; empty if none.
     public : dict
@@ -93,8 +98,8 @@ class Plan:
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
         configs.check_scaffold(self.scaffolds, config["scaffold"]["name"])
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
-        self.scored = [*config["evaluation"]["splits"], *self.independent]
-        self.explained = configs.choose_explained(config["explain"]["dataset"], self.scored)
+        self.datasets = [*config["evaluation"]["splits"], *self.independent]
+        self.explained = configs.choose_explained(config["explain"]["dataset"], self.datasets)
         configs.check_comparison(config["comparison"]["runs"], config["run"])
         configs.check_pairs(config["prediction"]["pairs"], self.independent)
         configs.check_dream(config["evaluation"]["dream"], self.independent)
@@ -105,6 +110,8 @@ class Plan:
         self.from_dna_rna = configs.from_dna_rna(config)
         self.from_reads = configs.from_reads(config)
         self.sheet = self._load_sheet()
+        self.conditions = self._conditions()
+        self.scored = [conditions.column(dataset, readout) for dataset in self.datasets for readout in self.readouts_of(dataset)]
         self._check_paths_of_sheets()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
@@ -129,6 +136,64 @@ class Plan:
     def seed_of(self, section: str) -> int:
         """Return the seed of a section's step, derived from the base seed and the section's own seed."""
         return randomness.derive(self.config["seed"], section, self.config[section].get("seed", 0))
+
+    # Conditions
+
+    def _conditions(self) -> list[str]:
+        """Return the conditions of the sample sheet or of ``input.conditions``; none if there is only one."""
+        sheet_path, named = self.fill(self.config["counts"]["sample_sheet"]), self.config["input"]["conditions"]
+        if not self.from_counts:
+            found = conditions.check(named, "input.conditions")
+        elif named:
+            raise ConfigError(
+                f"input.conditions names the columns of input.table, but this run estimates expression from counts; remove it, and give "
+                f"the conditions in the column condition of {sheet_path}"
+            )
+        else:
+            found = conditions.of_rows(self.sheet, sheet_path)
+        of_sheet = [entry["condition"] for entry in self.independent.values()]
+        configs.check_conditions(self.config, found, dict(zip(self.independent, of_sheet, strict=True)))
+        if self.from_counts and self.fill(self.config["counts"]["cells"]).startswith(self.fill(SIMULATED)):
+            configs.check_simulated_conditions(self.config["simulate"]["conditions"], found, sheet_path)
+        return found
+
+    @property
+    def readouts(self) -> list[str]:
+        """Return the conditions and the differences between them; one empty name without conditions."""
+        return conditions.readouts(self.conditions) or [""]
+
+    def readouts_of(self, dataset: str) -> list[str]:
+        """Return the readouts in which a data set was measured: all, or the one condition of an independent data set."""
+        own = self.independent.get(dataset, {}).get("condition", "")
+        return [own] if own else self.readouts
+
+    def dataset_of(self, scored: str) -> str:
+        """Return the data set of one of ``scored``."""
+        return scored.rpartition(".")[0] if self.conditions else scored
+
+    def readout_of(self, scored: str) -> str:
+        """Return the readout of one of ``scored``; empty without conditions."""
+        return scored.rpartition(".")[2] if self.conditions else ""
+
+    @property
+    def readouts_explained(self) -> list[str]:
+        """Return the readouts whose predictions are explained; none with one condition."""
+        return list(filter(None, self.readouts_of(self.explained))) if self.explained else []
+
+    @staticmethod
+    def folders(readouts: Iterable[str]) -> list[str]:
+        """Return the ends of the folders with what is made for each readout, such as ``/glucose``; one empty end without readouts."""
+        return [f"/{readout}" for readout in readouts] or [""]
+
+    def quantity_of(self, scored: str) -> str:
+        """Return what is measured and predicted in one of ``scored``, for figures."""
+        difference = self.readout_of(scored) in conditions.differences(self.conditions)
+        return "difference of expression" if difference else "expression"
+
+    def measured_conditions(self, dataset: str) -> list[str]:
+        """Return the conditions in which a data set was measured; empty if there is only one."""
+        own = self.independent.get(dataset, {}).get("condition", "")
+        return [own] if own else self.conditions
 
     # Motif files
 
@@ -212,6 +277,7 @@ class Plan:
                 "duplicates": inputs["duplicates"],
                 "barcodes": inputs["barcodes"],
                 "title": row["title"] or row["name"],
+                "condition": row["condition"],
                 "extras": configs.extras_of(row),
             }
             for row in rows
@@ -236,6 +302,7 @@ class Plan:
         rows = schemas.load_sheet(path, schemas.load("dna_rna_sheet" if self.from_dna_rna else "sample_sheet"))
         for row in rows:
             row.update({key: self.fill(cell) for key, cell in row.items() if isinstance(cell, str)})
+        conditions.of_rows(rows, path)
         required = {}
         if self.from_dna_rna:
             sheet.check_dna_rna(rows, path)
@@ -330,13 +397,31 @@ class Plan:
         """Return the options for reading a table as keywords of `ingest.ingest`."""
         table, extras, transform = self.table_of(dataset), self.extras_of(dataset), self.transform
         return {
-            "columns": table["columns"],
+            "columns": self._columns_of(dataset),
+            "conditions": self.measured_conditions(dataset),
             "file_format": table["format"],
             **{key: table[key] for key in ("header", "separator", "decimal", "missing", "ambiguous")},
             "expression_range": [table["expression_min"], table["expression_max"]],
             "keep": extras["keep"],
             "keep_if_there": extras["keep_if_there"],
             "positive": transform["name"] == "log2" and transform["floor"] is None,
+        }
+
+    def _columns_of(self, dataset: str) -> dict[str, str | int]:
+        """Return role -> column of a table; with several conditions, measured roles such as ``expression.glucose``."""
+        columns, measured_in = self.table_of(dataset)["columns"], self.measured_conditions(dataset)
+        if not measured_in:
+            return columns
+        named = self.config["input"]["conditions"]
+        own = {role: column for role, column in columns.items() if role not in conditions.ROLES}
+        if self.independent.get(dataset, {}).get("condition"):
+            of_condition = {role: columns[role] for role in conditions.ROLES if role in columns}
+            return own | {conditions.column(role, measured_in[0]): column for role, column in of_condition.items()}
+        by_condition = {name: dict.fromkeys(conditions.ROLES, "auto") | named.get(name, {}) for name in measured_in}
+        return own | {
+            conditions.column(role, name): conditions.column(role, name) if role == "expression" and column == "auto" else column
+            for name, of_condition in by_condition.items()
+            for role, column in of_condition.items()
         }
 
     def measured_of(self, dataset: str) -> list[str]:
@@ -351,14 +436,19 @@ class Plan:
 
     def extras_of(self, dataset: str) -> dict[str, Any]:
         """Return the additional properties of an independent data set; for the library and its splits, only what its errors are."""
+        pair = conditions.differences(self.conditions).get(self.readout_of(dataset), ()) if dataset in self.scored else ()
+        dataset = self.dataset_of(dataset) if dataset in self.scored else dataset
         counts = self.config["counts"]
         estimated = self.from_dna_rna or (self.from_bins and counts["method"] == "maximum_likelihood")
         shrunk = estimated and counts["prior"] == "library"
         own = configs.extras_of({"sd_is": "posterior_sd"} if shrunk else {})
-        return self.independent.get(dataset, {}).get("extras", own)
+        extras = self.independent.get(dataset, {}).get("extras", own)
+        return extras | {"difference": list(pair)} if pair else extras
 
     def title_of(self, dataset: str) -> str:
-        """Return the title of a data set in figures."""
+        """Return the title of a data set, or of one of ``scored``, in figures."""
+        if dataset in self.scored and self.conditions:
+            return f"{self.title_of(self.dataset_of(dataset))}, {self.readout_of(dataset).replace('-', ' - ')}"
         return self.independent[dataset]["title"] if dataset in self.independent else f"{dataset} split"
 
     def promoters_of(self, dataset: str, results: str) -> str:
@@ -442,14 +532,21 @@ class Plan:
 
     @property
     def has_replicates(self) -> bool:
-        """Return True if the assay has several replicates."""
-        return self.from_counts and len({row.get("replicate", "") for row in self.sheet}) > 1
+        """Return True if the assay has several replicates, in each condition."""
+        of_conditions: dict[str, set[str]] = {}
+        for row in self.sheet:
+            of_conditions.setdefault(row.get("condition", ""), set()).add(row.get("replicate", ""))
+        return self.from_counts and all(len(replicates) > 1 for replicates in of_conditions.values())
 
     @property
-    def assay_figures(self) -> list[str]:
-        """Return the names of the assay figures, without folder and extension."""
+    def reads_figures(self) -> list[str]:
+        """Return the names of the figures of reads, without folder and extension."""
+        return ["yield", "distinct", "rarefaction", "inserts"] if self.from_reads else []
+
+    @property
+    def expression_figures(self) -> list[str]:
+        """Return the names of the figures of measured expression, of which each condition has one, without folder and extension."""
         return [
-            *(["yield", "distinct", "rarefaction", "inserts"] if self.from_reads else []),
             *(["depth", "expression"] if self.from_counts else []),
             *(["profiles"] if self.from_bins else []),
             *(["counts"] if self.from_dna_rna else []),
@@ -461,13 +558,14 @@ class Plan:
         """Return the figures of the report except that of cost, without extension."""
         return [
             *["scores", "ledger", "leak/distance", "leak/demonstration", "training", "intervals"],
-            *[f"assay/{figure}" for figure in self.assay_figures],
+            *[f"assay/{figure}" for figure in self.reads_figures],
+            *[f"assay{folder}/{figure}" for folder in self.folders(self.conditions) for figure in self.expression_figures],
             *[f"predictions/{dataset}" for dataset in self.scored],
             *[f"subgroups/{dataset}" for dataset in self.scored],
             *(["comparison"] if self.config["comparison"]["runs"] else []),
             *(["factors"] if self.architecture.parameters and self.motifs else []),  # the table also has factors without a known motif
-            *(["explain/motifs"] if self.with_motifs else []),
-            *(["explain/logos"] if self.explained else []),
+            *(f"explain{folder}/motifs" for folder in self.folders(self.readouts_explained) if self.with_motifs),
+            *(f"explain{folder}/logos" for folder in self.folders(self.readouts_explained) if self.explained),
         ]
 
     @property
@@ -479,5 +577,5 @@ class Plan:
             *(["comparison/scores", "comparison/tests"] if self.config["comparison"]["runs"] else []),
             *(["dream"] if self.dream else []),
             *(["factors"] if self.architecture.parameters else []),
-            *(["explain/motifs"] if self.with_motifs else []),
+            *(f"explain{folder}/motifs" for folder in self.folders(self.readouts_explained) if self.with_motifs),
         ]

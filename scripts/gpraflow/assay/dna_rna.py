@@ -13,11 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from gpraflow.assay import dna_rna_model
+from gpraflow.assay import by_condition, dna_rna_model
 from gpraflow.assay.count_tables import LABELS, EmptyCounts, whole_numbers
 from gpraflow.assay.dna_rna_model import Activity
 from gpraflow.assay.expression import training_weights
 from gpraflow.assay.sheet import Row
+from gpraflow.core import conditions
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import columns as formats_columns
@@ -386,7 +387,7 @@ def expression_table(
     barcodes: str | os.PathLike | None = None,
     design: str | os.PathLike | None = None,
 ) -> pl.DataFrame:
-    """Return the expression table of a DNA/RNA assay: `read_counts`, `estimate` and `to_table`.
+    """Return the expression table of a DNA/RNA assay: `read_counts`, `estimate` and `to_table`, for each condition of the sheet.
 
     Parameters
     ----------
@@ -399,7 +400,12 @@ def expression_table(
     """
     minimum_dna = options["minimum_dna"]
     reading = {name: options[name] for name in ("empty", "ambiguous", "minimum_dna")}
-    counts = read_counts(path, sheet, columns, barcodes=barcodes, design=design, **reading, ledger=ledger)
     chosen = {"prior": options["prior"], "dispersion": options["barcode_dispersion"], "minimum_dna": minimum_dna}
-    activity, separate = estimate(counts, **chosen, ledger=ledger)
-    return to_table(counts, activity, separate, minimum_reads=options["minimum_reads"], ledger=ledger)
+
+    def of_one(condition: str, own: Ledger) -> pl.DataFrame:
+        rows = [row for row in sheet if row.get("condition", "") == condition]
+        counts = read_counts(path, rows, columns, barcodes=barcodes, design=design, **reading, ledger=own)
+        activity, separate = estimate(counts, **chosen, ledger=own)
+        return to_table(counts, activity, separate, minimum_reads=options["minimum_reads"], ledger=own)
+
+    return by_condition.estimate(conditions.of_rows(sheet, path), of_one, ledger)

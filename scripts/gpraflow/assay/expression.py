@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from gpraflow.assay import by_condition
 from gpraflow.assay.empirical_bayes import fit_hyperparameters
 from gpraflow.assay.estimators import Estimate, maximum_likelihood, weighted_mean
-from gpraflow.assay.replicates import Replicate, cells_per_bin, replicate_columns
+from gpraflow.assay.replicates import Replicate, cells_per_bin, of_condition, replicate_columns
 from gpraflow.assay.sheet import Row, column_of, gates_of, replicates_of
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
@@ -31,7 +32,7 @@ _EXPLAINED = 0.9  # share of the variance of expression that a model is assumed 
 def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
     """Return the sample sheet with cell counts from another table: TSV or CSV with columns ``bin``, ``cells``, and optionally ``share``.
 
-    With replicates the table has a column ``replicate`` too.
+    With replicates or conditions the table has a column ``replicate`` or ``condition`` too.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
         raise InputError(f"{path}: this table of cell counts does not exist; check counts.cells")
     lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if not line.startswith("#")]
-    separator = separator_of(path, numbered[0][1] if numbered else "", ("bin", "cells", "share", "replicate"))
+    separator = separator_of(path, numbered[0][1] if numbered else "", ("bin", "cells", "share", "replicate", "condition"))
     try:
         table = pl.read_csv(Path(path), separator=separator, comment_prefix="#", infer_schema=False, glob=False)
     except pl.exceptions.PolarsError as error:
@@ -73,13 +74,13 @@ def with_cells(sheet: Sequence[Row], path: str | os.PathLike) -> list[Row]:
 
 
 def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.PathLike) -> list[Replicate]:
-    """Return the bins of each replicate in a sample sheet. Without a column ``replicate`` the sheet has one replicate.
+    """Return the bins of each replicate in a sample sheet. Without columns ``replicate`` and ``condition`` the sheet has one replicate.
 
     Parameters
     ----------
     sheet
-        Rows with ``bin`` and optionally ``replicate``, ``lower``, ``upper``, ``cells`` and ``share``. Bins of a replicate are in order of
-        signal.
+        Rows with ``bin`` and optionally ``condition``, ``replicate``, ``lower``, ``upper``, ``cells`` and ``share``. Bins of a
+        replicate are in order of signal.
     scale
         Unit of expression. ``bin``: bins 0, 1, ... with gates at -0.5, 0.5, ...; ``gate``: the gates of the sheet.
     cells
@@ -112,7 +113,9 @@ def check_bins(sheet: Sequence[Row], scale: str, cells: str, origin: str | os.Pa
             raise ConfigError(f"{origin}: counts.scale: gate needs the columns lower and upper; give the gates or set counts.scale: bin")
         sorted_cells = None if cells == "reads" else np.array([row["cells"] for _, row in rows], np.float64)
         columns = tuple(column_of(row) for _, row in rows)
-        replicates.append(Replicate(name, columns, gates, sorted_cells, _shares(rows, origin), bins))
+        of_row = rows[0][1]
+        shares = _shares(rows, origin)
+        replicates.append(Replicate(of_row.get("replicate", ""), columns, gates, sorted_cells, shares, bins, of_row.get("condition", "")))
     return replicates
 
 
@@ -160,6 +163,38 @@ def _in_bins(gates: np.ndarray | None, first: np.ndarray | None, bins: int, firs
     if not even:
         raise ConfigError(f"{origin}: replicates have different gates and bins of different width; set counts.scale: gate")
     return (gates - first[1]) / widths.mean() + 0.5
+
+
+def expression_table(
+    labels: pl.DataFrame,
+    counts: np.ndarray,
+    replicates: Sequence[Replicate],
+    *,
+    method: Mapping[str, Any],
+    filters: Mapping[str, Any],
+    origin: str | os.PathLike,
+    ledger: Ledger,
+    threads: int = 1,
+) -> pl.DataFrame:
+    """Return the expression table of counts per bin: `estimate` and `to_table`, for each condition.
+
+    Parameters
+    ----------
+    labels, counts, replicates
+        From `count_tables.read` and `check_bins`.
+    method, filters
+        Keywords of `estimate` and of `to_table`.
+    origin, ledger, threads
+        As for `estimate`.
+    """
+
+    def of_one(condition: str, own: Ledger) -> pl.DataFrame:
+        columns, bins = of_condition(replicates, condition)
+        part = counts[:, columns]
+        estimates, separate = estimate(part, bins, **method, origin=origin, ledger=own, threads=threads)
+        return to_table(labels, part, bins, estimates, separate, **filters, ledger=own)
+
+    return by_condition.estimate([*dict.fromkeys(each.condition for each in replicates if each.condition)], of_one, ledger)
 
 
 def estimate(

@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 
 from gpraflow.assay.estimators import expected_profile
 from gpraflow.assay.replicates import Replicate, reads_per_cell
+from gpraflow.assay.sheet import replicate_of
 from gpraflow.core.drawing import STYLE, count_bar
 from gpraflow.sequences.scaffold import Scaffold
 
@@ -209,10 +210,10 @@ def read_yield(ledger: pl.DataFrame, columns: Sequence[str]) -> Any:
 
 
 def _replicates(sheet: Sheet) -> dict[str, list[int]]:
-    """Return the row numbers of each replicate, in order. A single replicate has an empty name."""
+    """Return the row numbers of each replicate and condition, in order. A single replicate has an empty name."""
     rows: dict[str, list[int]] = {}
     for number, row in enumerate(sheet):
-        rows.setdefault(row.get("replicate", ""), []).append(number)
+        rows.setdefault(replicate_of(row), []).append(number)
     return rows
 
 

@@ -1,7 +1,7 @@
 """The sorted bins of replicates, and the reads that a cell of each bin gave."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,7 +14,8 @@ class Replicate:
     outermost values are ignored, since outer bins are open. ``bins`` selects the intervals between gates that are bins: all of them, unless
     there are gaps between bins, whose cells were not sorted. ``cells``, shape ``(bins,)``, are the cells sorted into each bin; None if
     each read counts as one cell. ``share``, shape ``(bins,)``, is proportional to the cells of the population within each bin's gates,
-    which differs from ``cells`` where sorting stopped at a number of cells; None if it is proportional to ``cells``.
+    which differs from ``cells`` where sorting stopped at a number of cells; None if it is proportional to ``cells``. ``condition`` is that
+    in which the cells were sorted; empty if there is only one.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Replicate:
     cells: np.ndarray | None
     share: np.ndarray | None = None
     bins: slice | np.ndarray = field(default_factory=lambda: slice(None))
+    condition: str = ""
 
     @property
     def width(self) -> float:
@@ -58,6 +60,14 @@ def replicate_columns(replicates: Sequence[Replicate]) -> list[tuple[slice, Repl
     """Return the columns of each replicate in a matrix of counts, where replicates follow each other."""
     ends = np.cumsum([len(each.columns) for each in replicates]).tolist()
     return [(slice(end - len(each.columns), end), each) for end, each in zip(ends, replicates, strict=True)]
+
+
+def of_condition(replicates: Sequence[Replicate], condition: str) -> tuple[np.ndarray, list[Replicate]]:
+    """Return the columns of a condition in a matrix of counts, and its replicates, whose columns are named without the condition."""
+    own = [(part, each) for part, each in replicate_columns(replicates) if each.condition == condition]
+    names = [tuple(column.removeprefix(f"{condition}.") for column in each.columns) for _, each in own]
+    columns = np.concatenate([np.arange(part.start, part.stop) for part, _ in own])
+    return columns, [replace(each, columns=columns) for (_, each), columns in zip(own, names, strict=True)]
 
 
 def reads_per_cell(counts: np.ndarray, replicates: Sequence[Replicate]) -> np.ndarray:

@@ -3,7 +3,7 @@
 import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,14 @@ def _numbered(rows: Sequence[Row]) -> list[tuple[int, Row]]:
     return [(getattr(row, "line", number), row) for number, row in enumerate(rows, start=2)]
 
 
+def replicate_of(row: Mapping[str, Any]) -> str:
+    """Return the unique name of a row's replicate: ``replicate``, ``condition``, or ``condition.replicate``; empty if there is only one."""
+    return ".".join(filter(None, [row.get("condition"), row.get("replicate")]))
+
+
 def column_of(row: Row) -> str:
-    """Return the unique column name of a bin: ``bin``, or ``replicate.bin`` if there are replicates."""
-    return f"{row['replicate']}.{row['bin']}" if row.get("replicate") else row["bin"]
+    """Return the unique column name of a bin: ``bin`` or, with replicates or conditions, `replicate_of` and ``bin`` with a point."""
+    return f"{replicate_of(row)}.{row['bin']}" if replicate_of(row) else row["bin"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def count_tables(rows: Sequence[Row], table: str, path: str | os.PathLike) -> tu
             raise ConfigError(f"{where} has a table of its own, but counts.table is {table}; set counts.table: sheet")
         of_row = row.get("table") or table
         tables += [] if of_row in tables else [of_row]
-        shared = len({other.get("replicate") for other in rows if (other.get("table") or table) == of_row}) > 1
+        shared = len({replicate_of(other) for other in rows if (other.get("table") or table) == of_row}) > 1
         column = row.get("column") or (row["bin"] if table == "sheet" and not shared else column_of(row))
         place = CountColumn(column_of(row), tables.index(of_row), column, bool(row.get("column")))
         if (before := taken.setdefault((place.table, column), place.name)) != place.name:
@@ -94,7 +99,7 @@ def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
     owner: dict[str, str] = {}
     for number, row in _numbered(rows):
         where = f"{path}, row {number}: bin '{column_of(row)}'"
-        for key in ("bin", "replicate") if row.get("replicate") else ("bin",):
+        for key in [key for key in ("bin", "replicate", "condition") if row.get(key)]:
             names.check(row[key], f"{path}, row {number}: {key}", ConfigError)
         names.check(column_of(row), f"{path}, row {number}: replicate and bin", ConfigError)
         first, second = split_files(row.get("reads", "")), split_files(row.get("reads_2", ""))
@@ -111,7 +116,7 @@ def check_reads(rows: Sequence[Row], path: str | os.PathLike) -> None:
 
 
 def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLike) -> dict[str, list[tuple[int, Row]]]:
-    """Return replicate -> its rows with line numbers. Without a column ``replicate`` there is one replicate, named ''.
+    """Return replicate (`replicate_of`) -> its rows with line numbers. Without replicates and conditions there is one, named ''.
 
     Raises
     ------
@@ -125,9 +130,9 @@ def replicates_of(rows: Sequence[Row], cells_needed: bool, path: str | os.PathLi
     if any(named) and not all(named):
         raise ConfigError(f"{path}, row {_numbered(rows)[named.index(False)][0]}: replicate is empty; name it in every row or in none")
     for number, row in _numbered(rows):
-        name, replicate = column_of(row), row.get("replicate") or ""
-        if name in _RESERVED_BINS or replicate in _RESERVED_REPLICATES:
-            raise ConfigError(f"{path}, row {number}: '{replicate or name}' is a reserved column name; choose another")
+        name, replicate = column_of(row), replicate_of(row)
+        if name in _RESERVED_BINS or row.get("replicate") in _RESERVED_REPLICATES:
+            raise ConfigError(f"{path}, row {number}: '{row.get('replicate') or name}' is a reserved column name; choose another")
         if name in seen:
             raise ConfigError(f"{path}, row {number}: bin '{name}' is already listed in row {seen[name]}")
         seen[name] = number

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import polars as pl
 
-from gpraflow.assay.sheet import Row, check_reads, column_of, split_files
+from gpraflow.assay.sheet import Row, check_reads, column_of, replicate_of, split_files
 from gpraflow.assay.simulated_library import Assay, Library, bin_units, gamma, make_library, replicate_gates, sort_cells
 from gpraflow.assay.simulated_reads import depths, make_molecules, quality_courses, write_bin
-from gpraflow.core import files, randomness
+from gpraflow.core import conditions, files, randomness
 from gpraflow.core.errors import ConfigError
 from gpraflow.sequences.scaffold import Scaffold
 
@@ -33,7 +33,8 @@ def write(
     motif_file
         Position frequency matrices in JASPAR format.
     sheet
-        Rows of the sample sheet: ``bin``, ``reads``, ``lower``, ``upper``; ``reads_2`` for read pairs; ``replicate`` if there are any.
+        Rows of the sample sheet: ``bin``, ``reads``, ``lower``, ``upper``; ``reads_2`` for read pairs; ``replicate`` and
+        ``condition`` if there are any.
         ``reads`` may name several files separated by commas; the reads of the bin are then distributed among them.
     assay
         Library sizes and noise parameters.
@@ -45,7 +46,8 @@ def write(
         Output files. ``bins``: the sheet with the number of cells sorted into each bin. ``truth``: sequence, mean_signal (log2), mean_bin
         (0 is the middle of the lowest bin of the first replicate), cell_sd (log2), cells, reads. ``independent``: sequence, expression
         (mean bin of its cells), expression_sd (its standard error), n_reads, n_bins, singleton. ``activities``: factor, matrix, activity,
-        log_concentration.
+        log_concentration. With several conditions, columns of a condition end in its name, such as mean_bin.glucose, and those of the
+        concentrations in its number from 2.
     threads
         Number of bins written in parallel.
 
@@ -63,6 +65,8 @@ def write(
     inner = next(iter(replicates.values()))
     library = make_library(scaffold, motif_file, inner, assay, seed)
     count = assay.promoters
+    names = conditions.of_rows(sheet, "sample sheet") or [""]
+    signals = dict(zip(names, library.signal, strict=True))
 
     # A promoter's share of the library is the same in all replicates
     abundance = gamma(randomness.generator(seed, "simulate_assay", "abundance"), assay.cell_dispersion, count)
@@ -71,10 +75,11 @@ def write(
     for replicate, gates in replicates.items():
         rng = randomness.generator(seed, "simulate_assay", "cells", replicate)
         cells = rng.poisson(assay.cells_per_promoter * abundance)
-        bins = sort_cells(library.signal[:count], library.cell_sd[:count], cells, gates, assay.sorting_errors, rng)
+        (condition,) = {row.get("condition", "") for row in sheet if replicate_of(row) == replicate}
+        bins = sort_cells(signals[condition][:count], library.cell_sd[:count], cells, gates, assay.sorting_errors, rng)
         owner = np.repeat(np.arange(count, dtype=np.int32), cells)[np.argsort(bins, kind="stable")]
         owners += np.split(owner, np.cumsum(np.bincount(bins, minlength=len(gates) + 1))[:-1])
-        rows += [row for row in sheet if row.get("replicate", "") == replicate]
+        rows += [row for row in sheet if replicate_of(row) == replicate]
 
     totals = depths(np.array([len(owner) for owner in owners]), assay, randomness.generator(seed, "simulate_assay", "depths"))
     molecules = {paired: make_molecules(scaffold, library, assay, paired) for paired in {"reads_2" in row for row in sheet}}
@@ -88,39 +93,47 @@ def write(
 
     cells_of_row = {column_of(row): len(owner) for row, owner in zip(rows, owners, strict=True)}
     written = pl.DataFrame([{**row, "cells": cells_of_row[column_of(row)]} for row in sheet], infer_schema_length=None)
-    order = [name for name in ("bin", "reads", "reads_2", "lower", "upper", "cells", "replicate") if name in written.columns]
+    order = [name for name in ("bin", "reads", "reads_2", "lower", "upper", "cells", "replicate", "condition") if name in written.columns]
     files.write_text(paths["bins"], written.select(order).write_csv(separator="\t"))
+    signal_columns = {
+        conditions.column(column, name): values[:count].round(6)
+        for name, signal in signals.items()
+        for column, values in {"mean_signal": signal, "mean_bin": bin_units(signal, inner)}.items()
+    }
     truth = pl.DataFrame(
         {
             "sequence": library.sequences[:count],
-            "mean_signal": library.signal[:count].round(6),
-            "mean_bin": bin_units(library.signal[:count], inner).round(6),
+            **signal_columns,
             "cell_sd": library.cell_sd[:count].round(6),
             "cells": np.bincount(np.concatenate(owners), minlength=count),
             "reads": np.sum(counts, axis=0),
         }
     )
-    tables = {"truth": truth, "independent": independent(library, inner, assay, seed), "activities": library.activities}
+    tables = {"truth": truth, "independent": independent(library, signals, inner, assay, seed), "activities": library.activities}
     for name, table in tables.items():
         files.write_gzip(paths[name], table.write_csv(separator="\t").encode())
     cells_sorted, own = truth["cells"].sum(), truth["reads"].sum()
     print(f"{count:,} promoters, {cells_sorted:,} cells sorted; {sum(totals):,} reads, {own:,} of them from the library")
 
 
-def independent(library: Library, inner: np.ndarray, assay: Assay, seed: int) -> pl.DataFrame:
-    """Sort ``independent_cells`` cells of each independent promoter like the library, and average their bins instead of sequencing."""
-    rng = randomness.generator(seed, "simulate_assay", "independent")
+def independent(library: Library, signals: Mapping[str, np.ndarray], inner: np.ndarray, assay: Assay, seed: int) -> pl.DataFrame:
+    """Sort ``independent_cells`` cells of each independent promoter like the library, and average their bins instead of sequencing.
+
+    ``signals`` are those of each condition, see `Library`.
+    """
     part, count, cells = slice(assay.promoters, None), assay.independent, assay.independent_cells
-    bins = sort_cells(library.signal[part], library.cell_sd[part], np.full(count, cells), inner, assay.sorting_errors, rng)
-    bins = np.sort(bins.reshape(count, cells), axis=1)
-    n_bins = 1 + (np.diff(bins, axis=1) > 0).sum(axis=1)
-    return pl.DataFrame(
-        {
-            "sequence": library.sequences[part],
+    columns: dict[str, np.ndarray | pl.Series] = {"sequence": library.sequences[part]}
+    for number, (name, signal) in enumerate(signals.items()):
+        rng = randomness.generator(seed, "simulate_assay", "independent", *([number] if number else []))
+        bins = sort_cells(signal[part], library.cell_sd[part], np.full(count, cells), inner, assay.sorting_errors, rng)
+        bins = np.sort(bins.reshape(count, cells), axis=1)
+        n_bins = 1 + (np.diff(bins, axis=1) > 0).sum(axis=1)
+        measured = {
             "expression": bins.mean(axis=1).round(5),
             "expression_sd": (bins.std(axis=1) / np.sqrt(cells)).round(5),
             "n_reads": np.full(count, cells),
             "n_bins": n_bins,
             "singleton": n_bins == 1,
         }
-    )
+        columns |= {conditions.column(role, name): values for role, values in measured.items()}
+    return pl.DataFrame(columns)

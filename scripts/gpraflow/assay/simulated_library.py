@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from gpraflow.assay.sheet import Row
+from gpraflow.assay.sheet import Row, replicate_of
 from gpraflow.core import randomness
 from gpraflow.core.errors import ConfigError
 from gpraflow.sequences import motifs
@@ -17,6 +17,7 @@ from gpraflow.sequences.scaffold import ALPHABET, PADDING, Scaffold, detokenize,
 _LENGTHS = {80: 0.821, 79: 0.126, 78: 0.024, 77: 0.0075, 81: 0.005, 76: 0.0045, 75: 0.0025, 74: 0.0015, 72: 0.0015}
 _SHORTEST, _LONGEST = 57, 105
 _WITH_N = 0.004  # share of promoters with N, as in that set (there as a run of N)
+_CHANGED, _CHANGE = 1 / 3, 2.0  # share of factors whose log concentration differs between conditions, and by how much
 BLOCK = 4096  # reads or promoters processed at a time
 ASCII = np.frombuffer(ALPHABET.encode(), np.uint8)
 
@@ -29,6 +30,8 @@ class Assay:
     ----------
     promoters, independent
         Number of promoters in the library and in the independent set.
+    conditions
+        Number of conditions, between which the concentrations of some factors differ.
     independent_cells
         Cells measured for each independent promoter.
     active_factors
@@ -65,6 +68,7 @@ class Assay:
 
     promoters: int = 20_000
     independent: int = 2_000
+    conditions: int = 1
     independent_cells: int = 200
     active_factors: int = 40
     signal_sd: float = 2.0
@@ -89,8 +93,9 @@ class Assay:
 class Library:
     """Promoters and the distribution of their signal; the independent set follows the library.
 
-    ``inserts`` are ``(promoters, bp)`` tokens, of which the first ``lengths`` are valid. ``signal`` and ``cell_sd`` are the mean and
-    standard deviation of log2 YFP/RFP over a promoter's cells. ``activities`` has columns factor, matrix, activity, log_concentration.
+    ``inserts`` are ``(promoters, bp)`` tokens, of which the first ``lengths`` are valid. ``signal``, ``(conditions, promoters)``, and
+    ``cell_sd``, ``(promoters,)``, are the mean and standard deviation of log2 YFP/RFP over a promoter's cells. ``activities`` has columns
+    factor, matrix, activity, log_concentration, and with several conditions log_concentration_2 and so on.
     """
 
     inserts: np.ndarray
@@ -110,9 +115,9 @@ def replicate_gates(sheet: Sequence[Row]) -> dict[str, np.ndarray]:
         If a gate is missing, adjacent bins have different gates between them, or gates do not increase.
     """
     gates: dict[str, np.ndarray] = {}
-    for replicate in dict.fromkeys(row.get("replicate", "") for row in sheet):
+    for replicate in dict.fromkeys(map(replicate_of, sheet)):
         inner = []
-        for low, high in pairwise(row for row in sheet if row.get("replicate", "") == replicate):
+        for low, high in pairwise(row for row in sheet if replicate_of(row) == replicate):
             between = {row[column] for row, column in ((low, "upper"), (high, "lower")) if column in row}
             if len(between) != 1:
                 values = " and ".join(f"{gate:g}" for gate in sorted(between)) or "none"
@@ -146,6 +151,8 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
     sequenced as N. Promoter strength is the sum over ``active_factors`` yeast factors of activity times occupancy (`motifs.occupancies`;
     de Boer et al. 2020, doi:10.1038/s41587-019-0315-8), standardised to z. The reporter saturates at a floor and a ceiling: with m the
     middle of the closed bins and h half their range, the signal is ``m + h tanh(signal_sd z / h)``.
+    In each further condition, the concentrations of about a third of the factors are e^2 times higher or lower than in the first; z is
+    standardised by the first condition.
 
     Parameters
     ----------
@@ -170,14 +177,21 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
     text = [guarded[1 : length + 1] for guarded, length in zip(detokenize(np.pad(inserts, ((0, 0), (1, 1)))), lengths, strict=True)]
     sequences = pl.Series("sequence", [scaffold.five_prime + insert + scaffold.three_prime for insert in text])
 
-    bound = motifs.occupancies(tokenize(sequences, int(sequences.str.len_bytes().max())), chosen, log_concentration)  # type: ignore[arg-type]
-    strength = np.einsum("pf,f->p", bound, activity)
-    standard = (strength - strength[: assay.promoters].mean()) / strength[: assay.promoters].std()
+    cell_sd = np.hypot(assay.yfp_sd, assay.rfp_sd) * np.exp(rng.normal(0, assay.sd_spread, total))
+    concentrations = [log_concentration]
+    for number in range(2, assay.conditions + 1):
+        of_condition = randomness.generator(seed, "simulate_assay", "condition", number)
+        changed = of_condition.random(len(chosen)) < _CHANGED
+        concentrations.append(log_concentration + changed * of_condition.choice([-_CHANGE, _CHANGE], len(chosen)))
+    tokens = tokenize(sequences, int(sequences.str.len_bytes().max()))  # type: ignore[arg-type]
+    strength = np.stack([np.einsum("pf,f->p", motifs.occupancies(tokens, chosen, each), activity) for each in concentrations])
+    standard = (strength - strength[0, : assay.promoters].mean()) / strength[0, : assay.promoters].std()
     factors = {
         "factor": [m.factor for m in chosen],
         "matrix": [m.matrix_id for m in chosen],
         "activity": activity.round(6),
         "log_concentration": log_concentration.round(6),
+        **{f"log_concentration_{number}": each.round(6) for number, each in enumerate(concentrations[1:], start=2)},
     }
     half = (inner[-1] - inner[0]) / 2 or 2 * assay.signal_sd  # two open bins: one gate only
     return Library(
@@ -185,7 +199,7 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
         lengths,
         sequences,
         signal=(inner[0] + inner[-1]) / 2 + half * np.tanh(assay.signal_sd * standard / half),
-        cell_sd=np.hypot(assay.yfp_sd, assay.rfp_sd) * np.exp(rng.normal(0, assay.sd_spread, total)),
+        cell_sd=cell_sd,
         activities=pl.DataFrame(factors),
     )
 

@@ -114,6 +114,52 @@ def check_transform(content: Mapping[str, Any]) -> None:
         raise ConfigError(f"input.transform: {name} changes the labels that evaluation.dream scores; set input.transform: none")
 
 
+def check_conditions(content: Mapping[str, Any], conditions: Sequence[str], datasets: Mapping[str, str]) -> None:
+    """Check the conditions of independent data sets, and keys that do not work with several conditions.
+
+    Parameters
+    ----------
+    content
+        The config.
+    conditions
+        Conditions of the library; empty for one.
+    datasets
+        Independent data set -> its condition; empty for all conditions.
+
+    Raises
+    ------
+    ConfigError
+        If a data set has an unknown condition, or a key needs a single condition.
+    """
+    sheet = content["evaluation"]["datasets"]
+    for name, condition in datasets.items():
+        if condition and condition not in conditions:
+            known = ", ".join(conditions) or "none: the library was measured in one condition"
+            raise ConfigError(
+                f"{sheet}, {name}: condition '{condition}' is not one of the library's{nearest(condition, conditions)} ({known})"
+            )
+    if conditions and content["evaluation"]["dream"]["dataset"]:
+        raise ConfigError(
+            "evaluation.dream: the challenge has one condition, but the library several; leave evaluation.dream.dataset empty"
+        )
+    if conditions and content["prediction"]["pairs"]:
+        raise ConfigError("prediction.pairs: pairs of independent data sets need a library of one condition; leave it empty")
+
+
+def check_simulated_conditions(number: int, conditions: Sequence[str], sheet: str) -> None:
+    """Check that the simulated assay has as many conditions as its sample sheet.
+
+    Raises
+    ------
+    ConfigError
+        If not.
+    """
+    if number != (len(conditions) or 1):
+        raise ConfigError(
+            f"simulate.conditions: {number}, but {sheet} has {len(conditions) or 1}; give each of them bins in the column condition"
+        )
+
+
 def check_urls(content: Mapping[str, Any]) -> None:
     """Check the URLs of the bucket and of checkpoint backups.
 

@@ -181,7 +181,7 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     """Read a sheet; each row is validated against ``schema``, and empty cells take the schema's default.
 
     The sheet is tab-separated, or CSV with commas or semicolons if its name ends in .csv.
-    Values of the first required column, which names rows, must be unique, or unique within each value of the column ``x-unique-within``.
+    Values of the first required column, which names rows, must be unique, or unique within the values of the columns ``x-unique-within``.
 
     Raises
     ------
@@ -221,11 +221,11 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
             row.line = number
             rows.append(row)
     key = schema["required"][0]
-    within = schema.get("x-unique-within", key)
-    names = [(row.get(within, ""), row[key]) for row in rows]
+    within = schema.get("x-unique-within", [])
+    names = [([row.get(column, "") for column in within], row[key]) for row in rows]
     for outer, name in names:
         if (times := names.count((outer, name))) > 1:
-            where = f" of {within} '{outer}'" if within != key and outer else ""
+            where = "".join(f" of {column} '{value}'" for column, value in zip(within, outer, strict=True) if value)
             raise ConfigError(f"{path}: the {key} '{name}'{where} is listed {times} times; each may be listed once")
     return rows
 

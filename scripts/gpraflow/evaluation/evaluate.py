@@ -56,7 +56,7 @@ def evaluate(
     options: dict[str, Any] = {"resamples": resamples, "threads": threads}
     scored = metrics.evaluate(predictions, name=name, seed=seed, **options)
     own = metrics.seed_of(seed, name)
-    scored["ceiling"] = ceiling.ceiling(predictions, extras["replicates"], extras["sd_is"])
+    scored["ceiling"] = ceiling.ceiling(predictions, extras["replicates"], extras["sd_is"], extras.get("difference", ()))
     scored["effects"] = _effects(predictions, "predicted", PREDICTED_PARENT, extras["parent_expression"], seed=own, **options)
     scored["checks"] = checks.check(predictions, name, both_strands, transform, strand)
     scored["published_models"], compared = {}, []
@@ -83,6 +83,7 @@ def evaluate(
 def evaluate_all(
     paths: Mapping[str, str | os.PathLike],
     *,
+    sources: Sequence[str],
     run: str,
     independent: Sequence[str],
     titles: Sequence[str],
@@ -102,7 +103,10 @@ def evaluate_all(
     Parameters
     ----------
     paths
-        Data set -> its predictions.
+        Data set -> its predictions. With several conditions, this is a data set in one condition, such as ``test.glucose``, or a
+        difference.
+    sources
+        Name of each data set without the condition, as in ``nearest``, ``audit`` and ``independent``.
     run, independent
         Name of the run, and of the data sets that are no splits of the library.
     titles, extras
@@ -138,13 +142,13 @@ def evaluate_all(
         [],
         [],
     )
-    for (name, path), title, extra in zip(paths.items(), titles, extras, strict=True):
+    for (name, path), source, title, extra in zip(paths.items(), sources, titles, extras, strict=True):
         rows = promoters.read(path)
-        distance = distances_of(rows, distances, name)
+        distance = distances_of(rows, distances, source)
         own, of_parts, others = evaluate(rows, name=name, model=run, extras=extra, distance=distance, **context, **options)
-        method = "" if name in independent else split_method
-        own["checks"].append({"dataset": name} | checks.distance_to_training(audited.filter(dataset=name), rows.height, method))
-        scores[name] = {"title": title, "independent": name in independent, **own}
+        method = "" if source in independent else split_method
+        own["checks"].append({"dataset": name} | checks.distance_to_training(audited.filter(dataset=source), rows.height, method))
+        scores[name] = {"title": title, "independent": source in independent, **own}
         parts += of_parts
         compared += others
     content: dict[str, Any] = {"run": run, "datasets": scores, "scores": metrics.MEANING, "intervals": metrics.INTERVALS, "model": about}

@@ -208,7 +208,9 @@ def parts(table: pl.DataFrame, title: str, unit: str) -> Any:
     return figure
 
 
-def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], title: str, unit: str, hexagons: int) -> Any:
+def prediction_scatter(
+    predictions: pl.DataFrame, scores: Mapping[str, Any], title: str, unit: str, hexagons: int, quantity: str = "expression"
+) -> Any:
     """Draw measured against predicted expression as hexagons, the line of equality, and the scores with their intervals.
 
     Parameters
@@ -223,6 +225,8 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
         Of expression, for the axes.
     hexagons
         Number of hexagons across.
+    quantity
+        What is measured and predicted, for the axes.
     """
     measured, predicted = predictions["expression"].to_numpy(), predictions["predicted"].to_numpy()
     low = float(min(measured.min(), predicted.min()))
@@ -243,7 +247,7 @@ def prediction_scatter(predictions: pl.DataFrame, scores: Mapping[str, Any], tit
             predicted, measured, gridsize=hexagons, extent=(*limits, *limits), mincnt=1, bins="log", cmap="viridis", linewidths=0
         )
         axes.plot(limits, limits, color="0.4", linewidth=0.8, linestyle="--")
-        axes.set(xlim=limits, ylim=limits, xlabel=f"predicted expression ({unit})", ylabel=f"measured expression ({unit})", aspect="equal")
+        axes.set(xlim=limits, ylim=limits, xlabel=f"predicted {quantity} ({unit})", ylabel=f"measured {quantity} ({unit})", aspect="equal")
         axes.set_title(title, fontsize=10, pad=30 + 11 * len(remark.splitlines()))
         text = f"n = {scores['n']:,}, r = {interval('r')}\nR² = {interval('R2')}, ρ = {interval('rho')}"
         text += f"\n{remark}" if remark else ""

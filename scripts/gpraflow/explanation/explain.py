@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from gpraflow.core import randomness
+from gpraflow.core.conditions import differences
 from gpraflow.evaluation import metrics
 from gpraflow.explanation.mutagenesis import contributions, explain
 from gpraflow.explanation.sites import find_factors, find_seqlets, find_sites, recovery, summarize
@@ -84,6 +85,25 @@ def explain_some(
         summary["recovery"] = recovery(factors, truth, known)
         motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
     return Explanation(some, _contributions_table(some, effects, estimated, begin), seqlets, sites, motifs, summary)
+
+
+def truth_of(activities: pl.DataFrame, readout: str, conditions: Sequence[str]) -> pl.DataFrame:
+    """Return the factors of a simulated assay that determine a readout: all, or those whose concentration differs between two conditions.
+
+    Parameters
+    ----------
+    activities
+        ``matrix``, ``activity``, and ``log_concentration`` of the first condition, ``log_concentration_2`` of the second, and so on.
+    readout, conditions
+        Readout, and all conditions in order; empty for one.
+    """
+    pair = differences(conditions).get(readout)
+    if pair is None:
+        return activities
+    a, b = (
+        f"log_concentration_{number}" if number > 1 else "log_concentration" for number in (conditions.index(name) + 1 for name in pair)
+    )
+    return activities.filter(pl.col(a) != pl.col(b))
 
 
 def _names(predictions: pl.DataFrame) -> pl.Series:

@@ -15,38 +15,39 @@ _BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
 def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
     """Plot the parameters of factors with a known motif: one row per factor, one dot per ensemble member, and a bar for the mean.
 
+    With several conditions, each has a panel of concentrations.
+
     Parameters
     ----------
     parameters
         ``factor``, ``matrix_id`` ("-" for factors without a known motif, which are excluded), ``activity``, ``potentiation`` and
-        ``concentration`` (relative to the dissociation constant of the best site).
+        ``concentration`` (relative to the dissociation constant of the best site), or such columns of each condition.
     most
         Maximum number of factors, ranked by activity and potentiation at the best site times its occupancy c / (1 + c), averaged over
-        members.
+        members and conditions.
     """
+    columns = [name for name in parameters.columns if name.partition(".")[0] == "concentration"]
     known = parameters.filter(pl.col("matrix_id") != "-").with_columns(label=pl.col("factor") + "  " + pl.col("matrix_id"))
-    occupancy = pl.col("concentration") / (1 + pl.col("concentration"))
+    occupancy = pl.mean_horizontal(pl.col(name) / (1 + pl.col(name)) for name in columns)
     effect = (occupancy * (pl.col("activity").abs() + pl.col("potentiation").abs())).mean().alias("effect")
     mean = known.group_by("label").agg(effect, pl.col("activity").mean()).sort("effect", "label", descending=[True, False])
     drawn = mean.head(most).sort("activity", "label")["label"].to_list()
     row_of = {label: row for row, label in enumerate(drawn)}
     members = parameters["member"].n_unique()
     with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(1, 3, figsize=(7.2, 1.2 + 0.17 * len(drawn)), layout="constrained", sharey=True)
-        for axes, column, text in zip(
-            panels,
-            ("activity", "potentiation", "concentration"),
-            ("activity", "potentiation", "concentration / K of best site"),
-            strict=True,
-        ):
+        size = (5.4 + 1.8 * len(columns), 1.2 + 0.17 * len(drawn))
+        figure, panels = plt.subplots(1, 2 + len(columns), figsize=size, layout="constrained", sharey=True)
+        for axes, column in zip(panels, ["activity", "potentiation", *columns], strict=True):
+            concentration, condition = column in columns, column.partition(".")[2]
+            text = "concentration / K of best site" + (f",\n{condition}" if condition else "") if concentration else column
             for label, part in known.filter(pl.col("label").is_in(drawn)).group_by("label"):
                 row, values = row_of[label[0]], part[column].to_numpy()
-                middle = float(np.exp(np.log(values).mean()) if column == "concentration" else values.mean())
-                axes.plot([1 if column == "concentration" else 0, middle], [row, row], color="0.8", linewidth=3, zorder=1)
+                middle = float(np.exp(np.log(values).mean()) if concentration else values.mean())
+                axes.plot([1 if concentration else 0, middle], [row, row], color="0.8", linewidth=3, zorder=1)
                 axes.plot(values, np.full(len(values), row), "o", color=BLUE, markersize=3.5, alpha=0.8, zorder=2)
-            if column == "concentration":
+            if concentration:
                 axes.set_xscale("log")
-            axes.axvline(1 if column == "concentration" else 0, color="0.6", linewidth=0.8, zorder=0)
+            axes.axvline(1 if concentration else 0, color="0.6", linewidth=0.8, zorder=0)
             axes.set(xlabel=text)
         panels[0].set_yticks(range(len(drawn)), drawn, fontsize=7)
         panels[0].set_ylim(-1, len(drawn))

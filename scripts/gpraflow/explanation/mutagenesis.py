@@ -97,7 +97,7 @@ def has_gradient(predictor: Predictor) -> bool:
 def _gradient_of(predictor: Predictor) -> Callable[[np.ndarray], np.ndarray] | None:
     from gpraflow.models.gradients import gradient_of  # imports Keras; the backend must be selected before
 
-    return gradient_of(predictor.model)
+    return gradient_of(predictor.model, predictor.output_weights)
 
 
 def gradient_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarray) -> np.ndarray:

@@ -149,7 +149,8 @@ def parse_numbers(
     rows
         Block with ``row`` and the column ``role``.
     role
-        Column to parse; whole numbers if ``dtype`` is `polars.Int64`, at least 0 for ``expression_sd`` and ``weight``.
+        Column to parse; whole numbers if ``dtype`` is `polars.Int64`, at least 0 for ``expression_sd`` and ``weight``, also of a condition
+        (``weight.glucose``).
     dtype
         Type of the result.
     path
@@ -199,7 +200,7 @@ def parse_numbers(
     if dtype == pl.Int64 and (hit := first_row(rows, ~pl.col("_value").is_between(0, 2**53) | (pl.col("_value") % 1 != 0))):
         row, cells, _ = hit
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must be a whole number from 0 to 2^53")
-    if role in ("expression_sd", "weight") and (hit := first_row(rows, pl.col("_value") < 0)):
+    if role.partition(".")[0] in ("expression_sd", "weight") and (hit := first_row(rows, pl.col("_value") < 0)):
         row, cells, _ = hit
         raise InputError(f"{path}, row {row}: {role} '{cells['_text']}' must not be negative")
     return rows.with_columns(pl.col("_value").cast(dtype).alias(role)).drop("_text", "_there", "_value")
@@ -209,10 +210,11 @@ def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) ->
     """Return ``row`` and a column per role. Blank labels become null."""
     for role, name in columns.items():
         dtype = rows.schema[name]
-        if role == "bin_cells" and isinstance(dtype, pl.List | pl.Array):
+        cells = role.partition(".")[0] == "bin_cells"
+        if cells and isinstance(dtype, pl.List | pl.Array):
             if not (dtype.inner.is_numeric() or dtype.inner in (pl.String, pl.Null)):
                 raise InputError(f"{path}: column '{name}' for {role} is of type {dtype}; expected lists of numbers")
-        elif role == "bin_cells" and dtype not in (pl.String, pl.Null):
+        elif cells and dtype not in (pl.String, pl.Null):
             raise InputError(f"{path}: column '{name}' for {role} is of type {dtype}; expected lists of numbers, or text such as 1,2,3")
         elif not (dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null, pl.Categorical, pl.Enum)):
             raise InputError(f"{path}: column '{name}' for {role} is of type {dtype}; expected text or numbers")

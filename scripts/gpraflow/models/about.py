@@ -15,7 +15,9 @@ RENAMED = {
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
-    """Return the content of a ``model.json``; training options of version 0.1 are renamed to the current names.
+    """Return the content of a ``model.json``, with ``conditions`` (empty for one) as all models before version 0.3 had one.
+
+    Training options of version 0.1 are renamed to the current names.
 
     Raises
     ------
@@ -25,4 +27,4 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     about = schemas.read_json(path, "model", "train the model again")
     if "training" in about:
         about["training"] = {RENAMED.get(name, name): value for name, value in about["training"].items()}
-    return about
+    return {"conditions": []} | about

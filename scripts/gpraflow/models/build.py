@@ -7,7 +7,9 @@ from gpraflow.core.errors import ConfigError
 from gpraflow.models.registry import describe
 
 
-def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, upstream: str = "", motifs: str = "") -> Any:
+def build(
+    name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, conditions: int = 1, upstream: str = "", motifs: str = ""
+) -> Any:
     """Build a network by name; select the backend first (`select_backend`).
 
     Parameters
@@ -15,7 +17,9 @@ def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, up
     name, length, sizes
         Architecture, promoter window in bp, and all hyperparameters of the architecture.
     outputs
-        Number of outputs: 1 for standardised expression, or one logit per bin.
+        Number of outputs: for each condition 1, standardised expression, or one logit per bin.
+    conditions
+        Number of conditions, for architectures to which it matters.
     upstream
         Plasmid sequence upstream of the promoter, 5' to 3'.
     motifs
@@ -27,7 +31,9 @@ def build(name: str, length: int, sizes: dict[str, Any], *, outputs: int = 1, up
         If the architecture does not exist, or its sizes are incompatible.
     """
     architecture = describe(name)
-    arguments = sizes | ({"motifs": motifs} if architecture.motifs else {})
+    arguments = (
+        sizes | ({"motifs": motifs} if architecture.motifs else {}) | ({"conditions": conditions} if architecture.conditions else {})
+    )
     try:
         return importlib.import_module(architecture.module).build(length, outputs=outputs, upstream=upstream, **arguments)
     except (ValueError, TypeError) as error:

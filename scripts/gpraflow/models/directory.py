@@ -134,7 +134,7 @@ def parameters(directory: str | os.PathLike, backend: str = "auto") -> pl.DataFr
     Returns
     -------
     polars.DataFrame
-        ``member``, from 0, and the columns of the architecture's ``parameters``.
+        ``member``, from 0, and the columns of the architecture's ``parameters``; those of a condition end in its name.
 
     Raises
     ------
@@ -150,4 +150,6 @@ def parameters(directory: str | os.PathLike, backend: str = "auto") -> pl.DataFr
         raise ConfigError(f"{directory}: parameters of '{name}' cannot be interpreted; train {' or '.join(able)} (model.name)")
     read = importlib.import_module(describe(name).module).parameters
     tables = [read(model.get_layer(f"member_{member}")) for member in range(description["members"])]
+    of_conditions = {f"concentration.{number}": f"concentration.{name}" for number, name in enumerate(description["conditions"], start=1)}
+    tables = [table.rename(of_conditions, strict=False) for table in tables]
     return pl.concat(table.select(pl.lit(member, pl.Int64).alias("member"), pl.all()) for member, table in enumerate(tables))

@@ -14,20 +14,22 @@ from keras import layers, ops
 from gpraflow.sequences.scaffold import BASES
 
 
-def gradient_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray] | None:
+def gradient_of(model: keras.Model, weights: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
     """Return a function that computes the gradient of expression for tokens, or None if the model has no gradient.
 
     Parameters
     ----------
     model
-        A serving model (`training.serving`), which maps ``(batch, length)`` tokens to ``(batch, members)`` expression.
+        A serving model (`training.serving`), which maps ``(batch, length)`` tokens to expression.
+    weights
+        Weight of each of the model's outputs, such as 1 / members for the ensemble mean.
 
     Returns
     -------
     callable or None
-        Maps ``(batch, length)`` tokens to ``(batch, length, 4)`` float32: derivatives of the ensemble mean with respect to the channels
-        A, C, G and T, 5' to 3' on the forward strand. Derivatives also exist at N, which is encoded as 0000. None for models that
-        do not one-hot encode promoters, such as the baselines.
+        Maps ``(batch, length)`` tokens to ``(batch, length, 4)`` float32: derivatives of the weighted sum of outputs with respect
+        to the channels A, C, G and T, 5' to 3' on the forward strand. Derivatives also exist at N, which is encoded as 0000. None for
+        models that do not one-hot encode promoters, such as the baselines.
     """
     change = _Change()
     tokens = keras.Input(model.input_shape[1:], dtype="int32", name="tokens")
@@ -43,7 +45,7 @@ def gradient_of(model: keras.Model) -> Callable[[np.ndarray], np.ndarray] | None
     changed = _clone(model, call, tokens)
     if not change.places:
         return None
-    differentiate = {"jax": _with_jax, "tensorflow": _with_tensorflow}[keras.backend.backend()](changed, change)
+    differentiate = {"jax": _with_jax, "tensorflow": _with_tensorflow}[keras.backend.backend()](changed, change, weights.astype(np.float32))
 
     def gradient(tokens: np.ndarray) -> np.ndarray:
         return differentiate(tokens.astype(np.int32), np.zeros((*tokens.shape, BASES), np.float32))
@@ -113,13 +115,13 @@ class _Oriented(layers.Layer):
         return self.core.compute_output_shape(shape)
 
 
-def _with_jax(model: Any, change: _Change) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _with_jax(model: Any, change: _Change, weights: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     import jax
 
     def total(value: Any, trainable: Sequence[Any], others: Sequence[Any], tokens: Any) -> Any:
         change.value = value
         try:
-            return model.stateless_call(trainable, others, tokens, training=False)[0].astype("float32").mean(axis=1).sum()
+            return model.stateless_call(trainable, others, tokens, training=False)[0].astype("float32").sum(axis=0) @ weights
         finally:
             change.value = None
 
@@ -133,7 +135,7 @@ def _with_jax(model: Any, change: _Change) -> Callable[[np.ndarray, np.ndarray],
     return at
 
 
-def _with_tensorflow(model: Any, change: _Change) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _with_tensorflow(model: Any, change: _Change, weights: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     import tensorflow as tf
 
     @tf.function
@@ -142,7 +144,7 @@ def _with_tensorflow(model: Any, change: _Change) -> Callable[[np.ndarray, np.nd
             tape.watch(value)
             change.value = value
             try:
-                total = tf.reduce_sum(tf.reduce_mean(tf.cast(model(tokens, training=False), tf.float32), axis=1))
+                total = tf.reduce_sum(tf.cast(model(tokens, training=False), tf.float32) * weights)
             finally:
                 change.value = None
         return tape.gradient(total, value)

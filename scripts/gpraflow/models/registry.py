@@ -1,7 +1,8 @@
 """Architectures by name, described without importing Keras or NumPy.
 
 Each name of `REGISTRY` is a module of `gpraflow.models.zoo`. A network has ``build(length, *, outputs, upstream, <sizes>) ->
-keras.Model``; the model maps named inputs to ``(batch, outputs)`` raw outputs: standardised expression, or logits of bins. A baseline has
+keras.Model``; the model maps named inputs to ``(batch, outputs)`` raw outputs: standardised expression, or logits of bins, for each
+condition. A network whose layers depend on the number of conditions takes it as ``conditions``. A baseline has
 ``fit(tokens, expression, weights, *, upstream, seed, <sizes>) -> keras.Model``; the model maps tokens to expression. Both functions take
 ``motifs`` if the model is initialised with known motifs. Each module has ``INPUTS`` (names of the inputs) and ``PRESETS`` (all sizes, by
 preset); a network that is fitted in stages has ``STAGES``, and one that can learn motifs without a motif file has ``LEARNED``, the size
@@ -40,7 +41,8 @@ class Architecture:
 
     ``stages``: (name, names of trained layers, share of the epochs) in order; empty if all layers are trained together. ``baseline``: has
     ``fit`` instead of ``build``. ``motifs``: is initialised from a motif file. ``learned``: the size that gives the number of motifs
-    learned without one; empty if there are none. ``parameters``: has interpretable parameters.
+    learned without one; empty if there are none. ``conditions``: takes the number of conditions. ``parameters``: has interpretable
+    parameters.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Architecture:
     motifs: bool
     learned: str
     parameters: bool
+    conditions: bool
 
     @property
     def module(self) -> str:
@@ -86,6 +89,7 @@ def describe(name: str) -> Architecture:
         motifs="motifs" in arguments,
         learned=literals.get("LEARNED", ""),
         parameters="parameters" in functions,
+        conditions="conditions" in arguments,
     )
 
 

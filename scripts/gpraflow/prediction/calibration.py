@@ -5,6 +5,7 @@ It is computed once from the validation and training splits, and saved next to t
 
 import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from gpraflow.core import files
+from gpraflow.core import documents, files
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
 from gpraflow.formats.transform import NONE, Transform, of_content
@@ -353,13 +354,21 @@ def coverage(predictions: pl.DataFrame, known: Calibration, dataset: str) -> lis
     return found
 
 
-def write(calibration: Calibration, path: str | os.PathLike) -> None:
-    """Write a calibration as JSON."""
-    files.write_json(path, asdict(calibration))
+def write(calibrations: Mapping[str, Calibration], path: str | os.PathLike) -> None:
+    """Write the calibration of each readout as JSON; the name of the only one is empty."""
+    content = {readout: asdict(calibration) for readout, calibration in calibrations.items()}
+    files.write_json(path, content.get("", {"readouts": content}))
 
 
-def read(directory: str | os.PathLike) -> Calibration | None:
+def read(directory: str | os.PathLike, readout: str = "") -> Calibration | None:
     """Return the calibration of a model directory, or None if it has none.
+
+    Parameters
+    ----------
+    directory
+        Model directory.
+    readout
+        A condition or a difference; empty if the model has one condition.
 
     Raises
     ------
@@ -369,14 +378,14 @@ def read(directory: str | os.PathLike) -> Calibration | None:
     path = Path(directory) / FILE
     if not path.is_file():
         return None
-    found = load(path)
+    found = load(path, readout)
     if found.model_sha256 != files.digests(Path(directory) / "model.keras")["sha256"]:
         raise InputError(f"{path}: belongs to another model than model.keras in the same folder; make it again: {advice(directory)}")
     return found
 
 
-def load(path: str | os.PathLike) -> Calibration:
-    """Return the calibration in a file, without checking that it belongs to a model.
+def load(path: str | os.PathLike, readout: str = "") -> Calibration:
+    """Return the calibration of a readout in a file, without checking that it belongs to a model.
 
     Raises
     ------
@@ -384,7 +393,16 @@ def load(path: str | os.PathLike) -> Calibration:
         If it is damaged, or has other keys or values than ``workflow/schemas/files/calibration.schema.yaml``.
     """
     again = f"make it again: {advice(Path(path).parent)}"
-    content = schemas.read_json(path, "calibration", again)
+    content = documents.of_json(documents.read_text(path), str(path))
+    where = str(path)
+    if readout:
+        readouts = content.get("readouts") if isinstance(content, dict) and set(content) == {"readouts"} else None
+        if not isinstance(readouts, dict) or readout not in readouts:
+            raise InputError(f"{path}: no calibration of '{readout}'; {again}")
+        content, where = readouts[readout], f"{path}: readouts.{readout}"
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: not a calibration of a model: {documents.kind_of(content)}; {again}")
+    content = schemas.validate(content, schemas.load("files/calibration"), where, InputError, again)
     stored: dict[str, Any] = {name: tuple(content[name]) for name in _LISTS if name in content}
     stored["level_quantiles"] = tuple(tuple(row) for row in content.get("level_quantiles", ()))
     if "transform" in content:  # models before 0.2 have none

@@ -1,5 +1,6 @@
 """Predictions of a trained model for promoter tables, for files of any size, and for sequences in Python."""
 
+import copy
 import os
 from collections.abc import Iterable, Sequence
 from numbers import Real
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpraflow.core.errors import InputError
+from gpraflow.core import conditions
+from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import columns as formats_columns
+from gpraflow.formats import conditions as formats_conditions
 from gpraflow.formats.transform import NONE, Transform
 from gpraflow.models import directory as models_directory
 from gpraflow.prediction import calibration
@@ -28,7 +31,7 @@ _NAMES = {PREDICTED: "expression", LOW: "expression_low", HIGH: "expression_high
 
 
 class Predictor:
-    """A trained model, ready to predict.
+    """A trained model, ready to predict expression in one condition, or the difference of expression between two.
 
     Parameters
     ----------
@@ -38,6 +41,13 @@ class Predictor:
         ``auto``, ``jax`` or ``tensorflow``.
     batch_size
         Promoters per batch.
+
+    Attributes
+    ----------
+    conditions : list of str
+        Conditions of the model; empty for one.
+    readout : str
+        Condition or difference that is predicted, at first the first condition; see `of`.
 
     Raises
     ------
@@ -51,15 +61,53 @@ class Predictor:
         from gpraflow.models import cpu  # imports Keras; the backend must be selected before
 
         self.model = cpu.faster(model)
-        self.calibration = calibration.read(directory)
+        self.conditions: list[str] = self.about["conditions"]
+        self._choose(self.readouts[0])
+
+    @property
+    def readouts(self) -> list[str]:
+        """Conditions of the model and the differences between them; one empty name if there is only one condition."""
+        return conditions.readouts(self.conditions) or [""]
+
+    def of(self, readout: str) -> "Predictor":
+        """Return a predictor of another condition or difference with the same model.
+
+        Raises
+        ------
+        ConfigError
+            If the model does not have it.
+        """
+        if readout not in self.readouts:
+            there = ", ".join(filter(None, self.readouts)) or "one condition, without a name"
+            raise ConfigError(f"{self.directory}: the model has no condition '{readout}'{nearest(readout, self.readouts)} (it has {there})")
+        other = copy.copy(self)
+        other._choose(readout)
+        return other
+
+    def _choose(self, readout: str) -> None:
+        self.readout, self.weights = readout, np.array(conditions.weights(readout, self.conditions))
+        self.calibration = calibration.read(self.directory, readout)
+
+    @property
+    def output_weights(self) -> np.ndarray:
+        """Weight of each output of the model in the ensemble mean of the readout, ``(members x conditions,)``."""
+        return np.tile(self.weights, self.about["members"]) / self.about["members"]
 
     @property
     def window(self) -> dict:
         """Input window of the model: ``length`` in bp, ``keep`` and ``pad``."""
         return {key: self.about["input"][key] for key in ("length", "keep", "pad")}
 
-    def members(self, tokens: np.ndarray) -> np.ndarray:
+    def members(self, tokens: np.ndarray, outputs: np.ndarray | None = None) -> np.ndarray:
         """Return predictions of each ensemble member for ``(promoters, length)`` tokens, ``(promoters, members)`` float64.
+
+        ``outputs`` are those of the model (`outputs`), if they are known already.
+        """
+        outputs = self.outputs(tokens) if outputs is None else outputs
+        return outputs[:, :, 0] if not self.conditions else outputs @ self.weights
+
+    def outputs(self, tokens: np.ndarray) -> np.ndarray:
+        """Return the model's outputs for ``(promoters, length)`` tokens, ``(promoters, members, conditions)`` float64.
 
         All batches are padded to the same size (the batch size; a power of two for fewer promoters), so that the model is compiled once.
 
@@ -68,25 +116,25 @@ class Predictor:
         InputError
             If a prediction is NaN or infinite.
         """
+        shape = (len(tokens), self.about["members"], len(self.conditions) or 1)
         if not len(tokens):
-            return np.empty((0, self.about["members"]))
+            return np.empty(shape)
         size = min(self.batch_size, 1 << (len(tokens) - 1).bit_length())
         missing = np.full((-len(tokens) % size, tokens.shape[1]), PADDING, tokens.dtype)
         found = self.model.predict(np.concatenate([tokens, missing]), batch_size=size, verbose=0)[: len(tokens)]
         if bad := int((~np.isfinite(found)).any(axis=1).sum()):
             raise InputError(f"{self.directory}: the model gives NaN for {bad} promoters; train it again")
-        return found.astype(np.float64)
+        return found.astype(np.float64).reshape(shape)
 
-    def promoters(self, sequences: pl.Series, reads: np.ndarray | float | None = None) -> pl.DataFrame:
+    def promoters(self, sequences: pl.Series, reads: np.ndarray | float | None = None, outputs: np.ndarray | None = None) -> pl.DataFrame:
         """Return predictions for whole promoters: ``predicted`` and further columns.
 
         For an ensemble, ``predicted_sd`` is the standard deviation between members and ``predicted_members`` the prediction of each. With
         a calibration, ``predicted_low`` and ``predicted_high`` bound the 95 % interval of a measurement with ``reads`` reads
         (`Calibration.half_width`), null without intervals, and ``out_of_distribution`` says why a promoter lies outside the training
-        distribution (`Calibration.out_of_distribution`).
+        distribution (`Calibration.out_of_distribution`). ``outputs`` as in `members`.
         """
-        tokens = tokenize(sequences, **self.window)
-        members = self.members(tokens)
+        members = self.members(tokenize(sequences, **self.window), outputs)
         mean, spread = members.mean(axis=1), members.std(axis=1, ddof=1) if members.shape[1] > 1 else np.zeros(len(members))
         columns = [pl.Series(PREDICTED, mean, pl.Float32)]
         if members.shape[1] > 1:
@@ -102,6 +150,20 @@ class Predictor:
         """Return a promoter table with the columns of `promoters`; intervals are for measurements with each promoter's ``n_reads``."""
         reads = table["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "n_reads" in table.columns else None
         return pl.concat([table, self.promoters(table["sequence"], reads)], how="horizontal")
+
+    def all_readouts(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Return a promoter table with the columns of `promoters` for each condition and difference, such as ``predicted.glucose``.
+
+        With one condition it is `table`.
+        """
+        if not self.conditions:
+            return self.table(table)
+        outputs, parts = self.outputs(tokenize(table["sequence"], **self.window)), [table]
+        for readout in self.readouts:
+            reads = formats_conditions.reads(table, readout, self.conditions)
+            found = self.of(readout).promoters(table["sequence"], reads, outputs)
+            parts.append(found.rename({name: conditions.column(name, readout) for name in found.columns}))
+        return pl.concat(parts, how="horizontal")
 
     def probe(self, sequences: pl.Series, upstream: str, downstream: str) -> pl.DataFrame:
         """Return predictions for modified promoters, used to check strand asymmetry and padding.
@@ -162,28 +224,40 @@ class Predictor:
             expression, for log2 the log2 fold change; null if all differences lie outside the model's window) and, with a calibration,
             ``effect_low`` and ``effect_high`` (95 % interval), ``effect_interval`` (what it rests on, see
             `Calibration.half_width_of_effect`; null without an interval), ``out_of_distribution_ref`` and ``out_of_distribution_alt``.
+            With several conditions, such columns of each, such as ``effect_alt_minus_ref.glucose``, and of each difference, where
+            ``difference_ref`` and ``difference_alt`` take the place of expression.
         """
         parents = ref.unique(maintain_order=True)  # predicted once each, however many variants they have
         numbered = parents.to_frame("s").with_row_index("place")
         place = ref.to_frame("s").join(numbered, on="s", how="left", maintain_order="left")["place"].to_numpy()
-        tokens = [tokenize(sequences, **self.window) for sequences in (parents, alt)]
-        unseen = (tokens[0][place] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
-        of_ref, of_alt = self.members(tokens[0])[place], self.members(tokens[1])
+        of_parents = tokenize(parents, **self.window)
+        tokens = [of_parents[place], tokenize(alt, **self.window)]
+        outputs = [self.outputs(of_parents)[place], self.outputs(tokens[1])]
+        unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
+        edits = neighbours.distances(ref, alt, self.window["length"]) if self.calibration is not None else np.zeros(len(ref))
+        parts = [self.of(readout)._effects(tokens, outputs, unseen, edits) for readout in self.readouts]
+        parts = [
+            part.rename({name: _column_of(name, readout) for name in part.columns})
+            for part, readout in zip(parts, self.readouts, strict=True)
+        ]
+        if self.calibration is not None:
+            unlike = (self.out_of_distribution(parents)[place], self.out_of_distribution(alt))
+            parts.append(pl.DataFrame({f"{OUT_OF_DISTRIBUTION}_{name}": of for name, of in zip(("ref", "alt"), unlike, strict=True)}))
+        return pl.concat(parts, how="horizontal")
+
+    def _effects(self, tokens: list[np.ndarray], outputs: list[np.ndarray], unseen: np.ndarray, edits: np.ndarray) -> pl.DataFrame:
+        """Return the columns of `effects` for one readout, except those on the training distribution."""
+        of_ref, of_alt = (self.members(*each) for each in zip(tokens, outputs, strict=True))
         found = {f"expression_{name}": self.transform.inverse(of.mean(axis=1)) for name, of in (("ref", of_ref), ("alt", of_alt))}
         effect = np.where(unseen, np.nan, (of_alt - of_ref).mean(axis=1))
         found["effect_alt_minus_ref"] = effect
         if self.calibration is not None:
             spread = (of_alt - of_ref).std(axis=1, ddof=1) if of_ref.shape[1] > 1 else np.zeros(len(effect))
-            edits = neighbours.distances(ref, alt, self.window["length"])
             half, basis = self.calibration.half_width_of_effect(of_ref.mean(axis=1), of_alt.mean(axis=1), spread, edits)
             found |= {"effect_low": effect - half, "effect_high": effect + half}
         columns = [pl.Series(name, values, pl.Float32).fill_nan(None) for name, values in found.items()]
         if self.calibration is not None:
-            columns += [
-                pl.Series("effect_interval", np.where(np.isnan(found["effect_low"]), "", basis), pl.String).replace("", None),
-                self.out_of_distribution(parents)[place].alias("out_of_distribution_ref"),
-                self.out_of_distribution(alt).alias("out_of_distribution_alt"),
-            ]
+            columns.append(pl.Series("effect_interval", np.where(np.isnan(found["effect_low"]), "", basis), pl.String).replace("", None))
         return pl.DataFrame(columns)
 
     def out_of_distribution(self, sequences: pl.Series) -> pl.Series:
@@ -222,14 +296,17 @@ class Predictor:
         ledger.note_window(rows["sequence"], **self.window)
         if reads is not None and self.calibration is not None and self.calibration.reads is None:
             ledger.note("with an interval for any number of reads: the model was trained without n_reads", rows.height)
-        found = self.promoters(rows["sequence"], reads)
+        outputs, parts = self.outputs(tokenize(rows["sequence"], **self.window)), [rows.select("name", "sequence")]
+        for of_readout in map(self.of, self.readouts):
+            found = of_readout._in_input_unit(of_readout.promoters(rows["sequence"], reads, outputs))
+            columns = (PREDICTED, LOW, HIGH, SPREAD, of_readout.transformed_column)
+            named = {name: _column_of(_NAMES.get(name, name), of_readout.readout) for name in columns if name in found.columns}
+            parts.append(found.select(list(named)).rename(named))
+        unlike = self.out_of_distribution(rows["sequence"])
         for reason in ("length", "unknown bases", "composition"):
-            if count := int(found[OUT_OF_DISTRIBUTION].str.contains(reason).sum()):
+            if count := int(unlike.str.contains(reason).sum()):
                 ledger.note(f"out of distribution: {reason}", count)
-        found = self._in_input_unit(found)
-        columns = (PREDICTED, LOW, HIGH, SPREAD, self.transformed_column, OUT_OF_DISTRIBUTION)
-        order = [column for column in columns if column in found.columns]
-        return pl.concat([rows.select("name", "sequence"), found.select(order).rename(_NAMES, strict=False)], how="horizontal")
+        return pl.concat([*parts, unlike.to_frame()], how="horizontal")
 
     @property
     def transform(self) -> Transform:
@@ -268,7 +345,8 @@ class Predictor:
             (95 % interval), ``expression_sd`` (between ensemble members), and ``out_of_distribution``: why the promoter lies outside the
             training distribution (length, N content, k-mer composition); empty if it does not. All are in the unit of the input. If
             expression was transformed for training, ``expression_log2`` or ``expression_rank_normal`` is the model's own prediction,
-            and ``expression`` its inverse.
+            and ``expression`` its inverse. With several conditions, there are such columns of each (``expression.glucose``), and of each
+            difference (``difference.galactose-glucose``, of transformed expression).
 
         Raises
         ------
@@ -298,6 +376,11 @@ def _texts(sequences: Any) -> pl.Series:
     return pl.Series("sequence", [str(text) for text in texts], pl.String)
 
 
+def _column_of(name: str, readout: str) -> str:
+    """Return the output column of a readout; those of differences are called so."""
+    return conditions.column(name.replace("expression", "difference") if "-" in readout else name, readout)
+
+
 def _reverse_complemented(sequences: pl.Series, five: str, three: str) -> pl.Series:
     """Return promoters with the insert reverse-complemented between its flanks; the whole promoter if its flanks are not intact."""
     whole = pl.DataFrame({"s": sequences}).with_columns(intact=pl.col("s").str.starts_with(five) & pl.col("s").str.ends_with(three))
@@ -318,7 +401,8 @@ def predict(
     """Return a promoter table with the columns of `Predictor.promoters`, float32, in the units of the training table (transformed, if so).
 
     Intervals refer to measurements with each promoter's ``n_reads``, if known. Sequences are cropped and padded like the training data.
-    If the table has ``parent_sequence`` (the parents of variants), ``predicted_parent`` is added. If ``plasmid`` (upstream and downstream
+    With several conditions, predicted columns are those of each condition and difference, such as ``predicted.glucose``. If
+    the table has ``parent_sequence`` (the parents of variants), ``predicted_parent`` is added. If ``plasmid`` (upstream and downstream
     sequence, which may be empty) is specified, the columns of `Predictor.probe` are added.
 
     Raises
@@ -330,13 +414,15 @@ def predict(
     ledger.read(table.height)
     predictor = Predictor(model_directory, backend, batch_size)
     ledger.note_window(table["sequence"], **predictor.window)
-    found = predictor.table(table)
-    if plasmid is not None:
-        found = pl.concat([found, predictor.probe(table["sequence"], *plasmid)], how="horizontal")
-    if PARENT in table.columns and table[PARENT].null_count() < table.height:
-        bases = table.select(PARENT).drop_nulls().unique(maintain_order=True)
-        of_bases = predictor.members(tokenize(bases[PARENT], **predictor.window)).mean(axis=1)
-        found = found.join(
-            bases.with_columns(pl.Series(PREDICTED_PARENT, of_bases, pl.Float32)), on=PARENT, how="left", maintain_order="left"
-        )
+    found = predictor.all_readouts(table)
+    for of_readout in map(predictor.of, predictor.readouts):
+        if plasmid is not None:
+            probed = of_readout.probe(table["sequence"], *plasmid)
+            probed = probed.rename({name: conditions.column(name, of_readout.readout) for name in probed.columns})
+            found = pl.concat([found, probed], how="horizontal")
+        if PARENT in table.columns and table[PARENT].null_count() < table.height:
+            bases = table.select(PARENT).drop_nulls().unique(maintain_order=True)
+            of_bases = of_readout.members(tokenize(bases[PARENT], **predictor.window)).mean(axis=1)
+            column = pl.Series(conditions.column(PREDICTED_PARENT, of_readout.readout), of_bases, pl.Float32)
+            found = found.join(bases.with_columns(column), on=PARENT, how="left", maintain_order="left")
     return found

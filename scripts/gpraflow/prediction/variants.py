@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from gpraflow.core import numbers
+from gpraflow.core import conditions, numbers
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import records, text
@@ -276,7 +276,7 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
         transformed expression, positive if the variant raises expression), its interval ``effect_low``, ``effect_high``,
         ``effect_interval`` (what the interval rests on, see `Calibration.half_width_of_effect`), ``out_of_distribution_ref`` and
         ``out_of_distribution_alt`` (`Calibration.out_of_distribution`). The effect and its interval are null if all differences lie
-        outside the model's window.
+        outside the model's window. With several conditions, such columns of each condition and difference (`Predictor.effects`).
     """
     five, three = predictor.flanks
     whole = predictor.complete(pairs.select("row", sequence="ref"), "REF", ledger)["sequence"]
@@ -304,8 +304,9 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
         ledger.note("pairs of which one was a whole promoter and the other an insert only", count)
     ledger.note_window(both["alternative"], **predictor.window)
     found = predictor.effects(both["whole"], both["alternative"])
-    if count := int((found["effect_alt_minus_ref"].is_null() & (both["whole"] != both["alternative"])).sum()):
+    effect, interval = (conditions.column(name, predictor.readout) for name in ("effect_alt_minus_ref", "effect_interval"))
+    if count := int((found[effect].is_null() & (both["whole"] != both["alternative"])).sum()):
         ledger.note("that differ only where the model does not look: no effect is given", count)
-    if count := int((found["effect_interval"] == INDEPENDENT).sum()):
+    if count := int((found[interval] == INDEPENDENT).sum()):
         ledger.note("with an interval that is too wide for similar promoters: no such pairs calibrated it", count)
     return pl.concat([pairs.drop("row", "ref", "alt"), found], how="horizontal")

@@ -25,7 +25,7 @@ def read(folder: str | os.PathLike) -> pl.DataFrame:
     Parameters
     ----------
     folder
-        Benchmark files, ``<rule>.tsv`` or ``<rule>.<wildcards>.tsv``.
+        Benchmark files, ``<rule>.tsv``, ``<rule>.<wildcards>.tsv`` or ``<rule>/<condition>.tsv``.
 
     Returns
     -------
@@ -39,13 +39,13 @@ def read(folder: str | os.PathLike) -> pl.DataFrame:
         If a file is not a benchmark file.
     """
     rows = []
-    for path in sorted(Path(folder).glob("*.tsv")):
+    for path in sorted(Path(folder).rglob("*.tsv")):
         try:
             job = pl.read_csv(path, separator="\t", infer_schema=False, glob=False).select("s", "cpu_time", "max_rss").row(-1, named=True)
             wall, cores, memory = (None if job[name] in (None, *_UNKNOWN) else float(job[name]) for name in ("s", "cpu_time", "max_rss"))
         except (pl.exceptions.PolarsError, ValueError, IndexError) as error:
             raise InputError(f"{path}: not a Snakemake benchmark file ({error}); remove it") from error
-        rows.append((path.name.split(".")[0], wall or 0.0, wall or 0.0 if cores is None else cores, memory))
+        rows.append((path.relative_to(folder).parts[0].split(".")[0], wall or 0.0, wall or 0.0 if cores is None else cores, memory))
     jobs = pl.DataFrame(rows, schema={"rule": pl.String, "wall": pl.Float64, "cores": pl.Float64, "memory": pl.Float64}, orient="row")
     costs = jobs.group_by("rule").agg(
         jobs=pl.len().cast(pl.Int64),

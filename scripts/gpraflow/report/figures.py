@@ -94,7 +94,14 @@ def distances(nearest: pl.DataFrame, datasets: Sequence[str], max_edits: int) ->
     return pl.DataFrame(rows, schema=DISTANCES, orient="row")
 
 
-def leak(nearest: pl.DataFrame, audit: pl.DataFrame, subgroups: pl.DataFrame, titles: Mapping[str, str], max_edits: int) -> Any:
+def leak(
+    nearest: pl.DataFrame,
+    audit: pl.DataFrame,
+    subgroups: pl.DataFrame,
+    titles: Mapping[str, str],
+    max_edits: int,
+    sources: Mapping[str, str] | None = None,
+) -> Any:
     """Plot the distance of each data set to the training promoters, and r by that distance, one row of panels per data set.
 
     Parameters
@@ -109,7 +116,11 @@ def leak(nearest: pl.DataFrame, audit: pl.DataFrame, subgroups: pl.DataFrame, ti
         Title of each data set, by name.
     max_edits
         Edits within which promoters count as near-duplicates (``neighbours.max_edits``).
+    sources
+        Name of each data set in ``nearest`` and ``audit``, where the same promoters are scored in several conditions; None if all are
+        the same.
     """
+    sources = sources or dict(zip(titles, titles, strict=True))
     parts = {name: subgroups.filter(dataset=name, by=_EDITS) for name in titles}
     heights = [max(1.55, _HEAD + _ROW * part.height) for part in parts.values()]
     null = audit.filter(kind="shuffled")
@@ -125,9 +136,9 @@ def leak(nearest: pl.DataFrame, audit: pl.DataFrame, subgroups: pl.DataFrame, ti
             gridspec_kw={"height_ratios": heights},
         )
         for (left, right), (name, title) in zip(panels, titles.items(), strict=True):
-            edits = nearest.filter(dataset=name)["distance"]
+            edits = nearest.filter(dataset=sources[name])["distance"]
             shares = _shares(edits, farthest)
-            null_shares = _shares(null.filter(dataset=name)["distance"], farthest)
+            null_shares = _shares(null.filter(dataset=sources[name])["distance"], farthest)
             none = 100 * edits.null_count() / max(len(edits), 1)
             left.bar(np.arange(len(shares)), shares, width=1.0, color=BLUE)
             left.bar(beyond, none, width=1.6, color=_GREY)

@@ -9,12 +9,12 @@ import datetime
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpraflow.core import conditions, ledger, provenance
 from gpraflow.core import config as configs
-from gpraflow.core import ledger, provenance
 from gpraflow.core.urls import without_secrets
 from gpraflow.models.about import read as read_about
 from gpraflow.report import accounting
@@ -128,17 +128,18 @@ def sections(
     }
     drawn, run = Path(results) / "figures", config["run"]
     for path in sorted(figures, key=lambda path: _place(path, results, titles)):
-        name = Path(path).relative_to(drawn).with_suffix("").as_posix()
-        kind, _, dataset = name.partition("/") if name not in FIGURES else (name, "", "")
+        kind, dataset, readout = _parts(path, drawn, FIGURES)
         section, title, text = FIGURES[kind]
-        title = renamed.get(title, title) or titles[dataset]
-        of_figure = {"title": titles.get(dataset or explained, "")}
+        title = _in_condition(renamed.get(title, title) or titles[dataset], readout)
+        of_figure = {"title": titles.get(dataset or conditions.column(explained, readout), "")}
         if section == "assay":  # drawn before the transform
             of_figure["unit"] = configs.input_unit(config)
         below = caption(captions[text], **values | of_figure)
         by_name[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
-    for path in sorted(tables, key=lambda path: list(TABLES).index(Path(path).relative_to(results).as_posix())):
-        section, title, text, unfolded = TABLES[Path(path).relative_to(results).as_posix()]
+    for path in sorted(tables, key=lambda path: list(TABLES).index(_parts(path, results, TABLES)[0])):
+        kind, _, readout = _parts(path, results, TABLES)
+        section, title, text, unfolded = TABLES[kind]
+        title = _in_condition(title, readout)
         above = caption(captions[text], **values)
         made = table(path, folder=results, run=run, title=title, caption=above, unfolded=unfolded)
         if made.total:
@@ -146,12 +147,26 @@ def sections(
     return [section for section in by_name.values() if section.figures or section.tables]
 
 
+def _parts(path: str, folder: str | os.PathLike, known: Iterable[str]) -> tuple[str, str, str]:
+    """Return kind of a figure or table, and its data set or its condition, which is the name of the folder that it lies in."""
+    name = Path(path).relative_to(folder)
+    name = name.with_suffix("") if name.suffix == ".svg" else name
+    of_condition = (name.parent.parent / name.name).as_posix()
+    if name.as_posix() in known:
+        return name.as_posix(), "", ""
+    if of_condition in known:
+        return of_condition, "", name.parent.name
+    kind, _, dataset = name.as_posix().partition("/")
+    return kind, dataset, ""
+
+
+def _in_condition(title: str, readout: str) -> str:
+    return f"{title}, {readout.replace('-', ' - ')}" if readout else title
+
+
 def _place(path: str, results: str | os.PathLike, titles: Mapping[str, str]) -> tuple[int, int]:
-    name = Path(path).relative_to(Path(results) / "figures").with_suffix("").as_posix()
-    if name in FIGURES:
-        return list(FIGURES).index(name), 0
-    kind, _, dataset = name.partition("/")
-    return list(FIGURES).index(kind), list(titles).index(dataset)
+    kind, dataset, _ = _parts(path, Path(results) / "figures", FIGURES)
+    return list(FIGURES).index(kind), list(titles).index(dataset) if dataset else 0
 
 
 def page(

@@ -33,7 +33,10 @@ Batch = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Promoters:
-    """A split in memory: ``(rows, length)`` uint8 tokens, ``(rows,)`` float32 expression, and the manifest."""
+    """A split in memory: ``(rows, length)`` uint8 tokens, ``(rows, conditions)`` float32 expression, and the manifest.
+
+    Expression is NaN where a promoter was not measured in a condition.
+    """
 
     tokens: np.ndarray
     expression: np.ndarray
@@ -86,13 +89,14 @@ def load(receipt: dict[str, Any], split: str) -> Promoters:
     """
     source = open_split(receipt, split)
     rows, length = source.manifest["rows"], source.manifest["length"]
-    tokens, expression = np.empty((rows, length), np.uint8), np.empty(rows, np.float32)
+    conditions = shards_manifest.widths_of(source.manifest)[EXPRESSION]
+    tokens, expression = np.empty((rows, length), np.uint8), np.empty((rows, conditions), np.float32)
     begin = 0
     for shard in source.manifest["shards"]:
         records = np.frombuffer(source.get(shard), np.uint8).reshape(shard["rows"], -1)
         values = shards_manifest.decode(records, source.manifest, (SEQUENCE, EXPRESSION))
         end = begin + shard["rows"]
-        tokens[begin:end], expression[begin:end] = values[SEQUENCE], values[EXPRESSION][:, 0]
+        tokens[begin:end], expression[begin:end] = values[SEQUENCE], values[EXPRESSION]
         begin = end
     return Promoters(tokens, expression, source.manifest)
 

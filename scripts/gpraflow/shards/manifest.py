@@ -19,7 +19,7 @@ import numpy as np
 from gpraflow.core import documents, files, names
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
-from gpraflow.shards.records import Feature, decode_columns, layout
+from gpraflow.shards.records import EXPRESSION, Feature, decode_columns, layout
 
 FORMAT = "gpraflow-shards-1"
 _ENDING = re.compile(r"-[0-9]{5,}-of-[0-9]{5,}\.tfrecord(\.gz)?")
@@ -80,7 +80,8 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
     widths = widths_of(manifest)
     record, features = layout(manifest["length"], widths) if sum(widths.values()) <= _MOST_VALUES else (b"", [])
     agree = (
-        manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
+        widths.get(EXPRESSION) == (len(manifest.get("conditions", [])) or 1)
+        and manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
         and len({shard["name"] for shard in manifest["shards"]}) == len(manifest["shards"])
         and manifest["record_bytes"] == len(record)
         and manifest["features"] == [asdict(feature) for feature in features]

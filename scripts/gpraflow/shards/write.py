@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from gpraflow.core import files, randomness
+from gpraflow.core.conditions import ROLES, column
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.sequences.scaffold import ALPHABET, Side, tokenize
@@ -28,30 +29,41 @@ def _shard_name(split: str, index: int, count: int, compression: str) -> str:
     return f"{split}-{index:05d}-of-{count:05d}.tfrecord{COMPRESSIONS[compression]}"
 
 
-def float_features(table: pl.LazyFrame, extra: Sequence[str]) -> dict[str, int]:
+def float_features(table: pl.LazyFrame, extra: Sequence[str], conditions: Sequence[str] = ()) -> dict[str, int]:
     """Return the number of values of each float feature, by name: ``expression`` and the extra columns of a promoter table.
 
-    Numeric and boolean columns have one value per promoter; list columns have as many as the list has elements.
+    Numeric and boolean columns have one value per promoter; list columns have as many as the list has elements. With several conditions,
+    a feature that is measured in each has the values of all conditions, one after the other.
 
     Raises
     ------
     InputError
         If an extra feature is not a numeric, boolean or list column, or its lists differ in length.
     """
-    schema, widths = table.collect_schema(), {EXPRESSION: 1}
+    schema, widths = table.collect_schema(), {EXPRESSION: len(conditions) or 1}
     for name in extra:
-        dtype = schema.get(name)
+        columns = columns_of(name, conditions)
+        dtype = schema.get(columns[0])
         if isinstance(dtype, pl.List) and dtype.inner.is_numeric():
-            length = pl.col(name).list.len()
-            least, most = table.select(length.min().alias("least"), length.max().alias("most")).collect().row(0)
+            lengths = [pl.col(each).list.len() for each in columns]
+            sizes = table.select(pl.min_horizontal(lengths).min().alias("least"), pl.max_horizontal(lengths).max().alias("most"))
+            least, most = sizes.collect().row(0)
             if not least or least != most:
                 raise InputError(f"shards.extra_features: the lists of column '{name}' differ in length; leave it out")
-            widths[name] = least
+            widths[name] = least * len(columns)
         elif dtype is not None and (dtype.is_numeric() or dtype == pl.Boolean):
-            widths[name] = 1
+            widths[name] = len(columns)
         else:
             raise InputError(f"shards.extra_features: '{name}' is not a numeric column of the promoter table ({', '.join(schema)})")
     return widths
+
+
+def columns_of(feature: str, conditions: Sequence[str]) -> list[str]:
+    """Return the columns of the promoter table that hold a feature: with several conditions one of each, if it is measured in each.
+
+    ``singleton`` is an input of some networks, which is the same for all conditions.
+    """
+    return [column(feature, name) for name in conditions] if conditions and feature in ROLES and feature != "singleton" else [feature]
 
 
 def write(
@@ -67,6 +79,7 @@ def write(
     extra_features: Sequence[str],
     compression: str = "none",
     seed: int,
+    conditions: Sequence[str] = (),
     threads: int = 1,
     ledger: Ledger | None = None,
 ) -> dict[str, Any]:
@@ -94,6 +107,8 @@ def write(
         ``none``, or ``gzip`` for shards that TensorFlow reads with ``compression_type="GZIP"``.
     seed
         Random seed of the order.
+    conditions
+        Conditions of the table; empty for one. Values of a promoter that was not measured in a condition are NaN.
     threads
         Number of threads for reading blocks and writing shards.
     ledger
@@ -113,7 +128,7 @@ def write(
     table = table.lazy()
     rows = int(table.select(pl.len()).collect().item())
     ledger.read(rows)
-    widths = float_features(table, extra_features)
+    widths = float_features(table, extra_features, conditions)
     encoder = Encoder(length, widths)
     directory = Path(manifest_path).parent
     directory.mkdir(parents=True, exist_ok=True)
@@ -133,7 +148,7 @@ def write(
         return {"name": name, "rows": len(chosen), **files.digests(directory / name)}
 
     with ThreadPoolExecutor(threads) as pool:
-        values = _values(table, rows, widths, (length, keep, pad), split, pool, ledger)
+        values = _values(table, rows, widths, conditions, (length, keep, pad), split, pool, ledger)
         shards = list(pool.map(write_shard, range(count)))
     manifest = {
         "format": FORMAT,
@@ -144,6 +159,7 @@ def write(
         "keep": keep,
         "pad": pad,
         "label_transform": "identity",
+        **({"conditions": list(conditions)} if conditions else {}),
         "compression": compression,
         "rows": rows,
         "record_bytes": len(encoder.template),
@@ -168,6 +184,7 @@ def _values(
     table: pl.LazyFrame,
     rows: int,
     widths: Mapping[str, int],
+    conditions: Sequence[str],
     window: tuple[int, Side, Side],
     split: str,
     pool: ThreadPoolExecutor,
@@ -181,15 +198,18 @@ def _values(
         end = begin + block.height
         values[SEQUENCE][begin:end] = tokenize(block[SEQUENCE], *window)
         for name, size in widths.items():
-            column = block[name].explode() if isinstance(block.schema[name], pl.List) else block[name]
-            if block[name].null_count() or column.null_count():
-                where = f"split '{split}', promoters {begin + 1} to {end}"
-                raise InputError(f"shards.extra_features: column '{name}' has empty cells ({where}); leave it out")
-            values[name][begin:end] = column.cast(pl.Float32).to_numpy().reshape(-1, size)
+            parts = {each: _matrix(block[each], size // len(columns_of(name, conditions))) for each in columns_of(name, conditions)}
+            for each, part in parts.items():
+                there = block[each.replace(name, EXPRESSION, 1) if len(parts) > 1 else EXPRESSION].is_not_null().to_numpy()
+                if np.isnan(part[there]).any():
+                    where = f"split '{split}', promoters {begin + 1} to {end}"
+                    raise InputError(f"shards.extra_features: column '{each}' has empty cells ({where}); leave it out")
+            values[name][begin:end] = np.concatenate(list(parts.values()), axis=1)
 
     begin = 0
     filling: deque[Future] = deque()
-    for block in table.select(SEQUENCE, *widths).collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True):
+    wanted = list(dict.fromkeys([SEQUENCE, EXPRESSION, *(each for name in widths for each in columns_of(name, conditions))]))
+    for block in table.select(wanted).collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True):
         ledger.note_window(block[SEQUENCE], *window)
         if "singleton" in widths:
             ledger.note("singleton unknown, stored as no", block["singleton"].null_count())
@@ -201,3 +221,12 @@ def _values(
     for each in filling:
         each.result()
     return values
+
+
+def _matrix(column: pl.Series, width: int) -> np.ndarray:
+    """Return a column as ``(rows, width)`` float32; NaN for empty cells."""
+    if isinstance(column.dtype, pl.List):
+        lists = column.cast(pl.List(pl.Float32)).to_frame("values")
+        nothing = pl.lit([np.nan] * width, pl.List(pl.Float32))
+        column = lists.select(pl.col("values").fill_null(nothing)).to_series().explode()
+    return column.cast(pl.Float32).fill_null(np.nan).to_numpy().reshape(-1, width)

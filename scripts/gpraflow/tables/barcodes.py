@@ -1,9 +1,11 @@
 """Barcodes: cut them out of inserts, and average the barcodes of a promoter."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
+from gpraflow.core.conditions import column
 from gpraflow.core.errors import InputError, and_more
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats.columns import first_row
@@ -89,11 +91,11 @@ def _slices(segments: tuple[Segment, ...], kind: str) -> list[pl.Expr]:
     return slices
 
 
-def average(rows: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
+def average(rows: pl.DataFrame, path: Any, ledger: Ledger, conditions: Sequence[str] = ()) -> pl.DataFrame:
     """Return one row per promoter: the mean over its barcodes, weighted by ``weight`` or else by ``n_reads``, if all rows have them.
 
     ``expression_sd`` is that of the weighted mean of independent measurements. Reads, weights and cells per bin are added up. Other
-    columns are those of the first barcode.
+    columns are those of the first barcode. With several conditions, each is averaged on its own, over the barcodes measured in it.
 
     Raises
     ------
@@ -105,21 +107,31 @@ def average(rows: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
     if not barcodes.height:
         return alone
     check_labels(barcodes, ["sequence"], path)
-    by = next((name for name in ("weight", "n_reads") if not rows[name].null_count()), None)
-    barcodes = barcodes.with_columns(_weight=pl.col(by).cast(pl.Float64) if by else pl.lit(1.0))
-    weight, total = pl.col("_weight"), pl.col("_weight").sum()
-    barcodes = barcodes.with_columns(_weight=pl.when(total.over("sequence") > 0).then(weight).otherwise(1.0))
-    error = ((pl.col("expression_sd") * weight) ** 2).sum().sqrt() / total
-    means = {
-        "expression": (pl.col("expression") * weight).sum() / total,
-        "expression_sd": pl.when(pl.col("expression_sd").count() == pl.len()).then(error),
-        "singleton": pl.when(pl.col("singleton").count() > 0).then(pl.col("singleton").all() & (pl.col("expression").n_unique() == 1)),
-        "weight": pl.when(pl.col("weight").count() > 0).then(pl.col("weight").sum()),
-        "barcode": pl.lit(None, pl.String),
-    }
-    merged = merge(barcodes, ["sequence"], means).drop("_weight")
+    means: dict[str, pl.Expr] = {"barcode": pl.lit(None, pl.String)}
+    weights = []
+    for condition in conditions or [""]:
+        expression, error, singleton, own = (column(role, condition) for role in ("expression", "expression_sd", "singleton", "weight"))
+        measured, there = pl.col(expression), rows.filter(pl.col(expression).is_not_null())
+        by = next((name for name in (own, column("n_reads", condition)) if not there[name].null_count()), None)
+        weights.append(column("_weight", condition))
+        of_barcode = pl.when(measured.is_not_null()).then(pl.col(by).cast(pl.Float64) if by else pl.lit(1.0)).otherwise(0.0)
+        barcodes = barcodes.with_columns(of_barcode.alias(weights[-1]))
+        equal = measured.is_not_null().cast(pl.Float64)
+        barcodes = barcodes.with_columns(
+            pl.when(pl.col(weights[-1]).sum().over("sequence") > 0).then(weights[-1]).otherwise(equal).alias(weights[-1])
+        )
+        weight, total = pl.col(weights[-1]), pl.col(weights[-1]).sum()
+        squares = ((pl.col(error) * weight) ** 2).sum().sqrt() / total
+        means |= {
+            expression: pl.when(total > 0).then((measured * weight).sum() / total),
+            error: pl.when((pl.col(error).count() == measured.count()) & (total > 0)).then(squares),
+            singleton: pl.when(pl.col(singleton).count() > 0).then(pl.col(singleton).all() & (measured.drop_nulls().n_unique() == 1)),
+            own: pl.when(pl.col(own).count() > 0).then(pl.col(own).sum()),
+        }
+    merged = merge(barcodes, ["sequence"], means, conditions).drop(weights)
     ledger.drop(
-        f"further barcode of a promoter, averaged with {f'weights from {by}' if by else 'equal weights'}", barcodes.height - merged.height
+        f"further barcode of a promoter, averaged with {f'weights from {by}' if by else 'equal weights'}",
+        barcodes.height - merged.height,
     )
     return pl.concat([alone, merged]).sort("row")
 
@@ -136,16 +148,21 @@ def check_labels(duplicates: pl.DataFrame, key: list[str], path: Any) -> None:
             )
 
 
-def merge(duplicates: pl.DataFrame, key: list[str], means: dict[str, pl.Expr]) -> pl.DataFrame:
-    """Return one row per key: sums of reads and of cells per bin, the most bins, ``means``, and else the values of the first row."""
-    longest: int = duplicates["bin_cells"].list.len().max() or 0  # type: ignore[assignment]
-    cells = pl.concat_list(pl.col("bin_cells").list.get(index, null_on_oob=True).sum() for index in range(longest)) if longest else None
-    values = {
-        **{name: pl.col(name).first() for name in duplicates.columns if name not in key},
-        "n_reads": pl.when(pl.col("n_reads").count() > 0).then(pl.col("n_reads").sum()),
-        "n_bins": pl.col("n_bins").max(),
-        "bin_cells": pl.col("bin_cells").first() if cells is None else pl.when(pl.col("bin_cells").count() > 0).then(cells),
-        **means,
-    }
+def merge(duplicates: pl.DataFrame, key: list[str], means: dict[str, pl.Expr], conditions: Sequence[str] = ()) -> pl.DataFrame:
+    """Return one row per key: sums of reads and of cells per bin, the most bins, ``means``, and else the values of the first row.
+
+    With several conditions, sums are of each condition.
+    """
+    values = {name: pl.col(name).first() for name in duplicates.columns if name not in key}
+    for condition in conditions or [""]:
+        reads, bins, of_bins = (column(role, condition) for role in ("n_reads", "n_bins", "bin_cells"))
+        longest: int = duplicates[of_bins].list.len().max() or 0  # type: ignore[assignment]
+        cells = pl.concat_list(pl.col(of_bins).list.get(index, null_on_oob=True).sum() for index in range(longest)) if longest else None
+        values |= {
+            reads: pl.when(pl.col(reads).count() > 0).then(pl.col(reads).sum()),
+            bins: pl.col(bins).max(),
+            of_bins: pl.col(of_bins).first() if cells is None else pl.when(pl.col(of_bins).count() > 0).then(cells),
+        }
+    values |= means
     merged = duplicates.group_by(key, maintain_order=True).agg(value.alias(name) for name, value in values.items())
     return merged.select(duplicates.columns).cast({name: duplicates.schema[name] for name in duplicates.columns})

@@ -7,8 +7,10 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from gpraflow.core.conditions import ROLES, column
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
+from gpraflow.formats import conditions as formats_conditions
 from gpraflow.formats.columns import (
     SEVERAL_NAMES,
     check_sequences,
@@ -45,6 +47,7 @@ def ingest(
     keep: Sequence[str] = (),
     keep_if_there: Sequence[str] = (),
     positive: bool = False,
+    conditions: Sequence[str] = (),
     ledger: Ledger | None = None,
 ) -> pl.DataFrame:
     """Read and validate a user's table, and return it as a promoter table.
@@ -77,6 +80,10 @@ def ingest(
         sequences keep the values of their first row. Columns of ``keep_if_there`` are optional.
     positive
         True if expression must be above 0, as for ``input.transform: log2`` without a floor.
+    conditions
+        Conditions of the table; empty for one. ``columns`` then has a role for each of them, such as ``expression.glucose``, instead of
+        ``expression`` and the other roles that are measured. Values may be missing in some conditions; ``missing`` decides on promoters
+        without a value in any.
     ledger
         Records row counts; a new ledger by default.
 
@@ -92,20 +99,36 @@ def ingest(
     for rows, names in read_blocks(path, file_format, header, separator):
         kept = _kept(keep, keep_if_there, names, header, path)
         cell_options: dict[str, Any] = {"decimal": decimal, "missing": missing, "ambiguous": ambiguous, "positive": positive}
-        part = _checked(rows, resolve_columns(columns, names, header, path), path, expression_range, header, ledger, kept, **cell_options)
+        required = ("sequence", *(column("expression", name) for name in conditions)) if conditions else REQUIRED
+        roles = resolve_columns(columns, names, header, path, required=required)
+        part = _checked(rows, roles, path, expression_range, header, ledger, kept, conditions, **cell_options)
         parts.append(barcodes.cut(_with_flanks(part, scaffold, policy, path, ledger), scaffold, policy, path, ledger))
     if not parts:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
-    table = _distinct(pl.concat(parts), policy.duplicates, path, ledger)
+    table = _distinct(pl.concat(parts), policy.duplicates, path, ledger, conditions)
     if policy.barcodes == "mean":
-        table = barcodes.average(table, path, ledger)
+        table = barcodes.average(table, path, ledger, conditions)
+    if conditions:
+        table = formats_conditions.with_means(table, conditions)
     if not table.height:
         raise InputError(f"{path}: no row passed the checks (see the ledger); check the scaffold and its policies")
-    return table.select(*SCHEMA).hstack(_with_numbers(table.drop("row", *SCHEMA), decimal))
+    own = [column(role, name) for name in conditions for role in ROLES]
+    return table.select(*SCHEMA, *own).hstack(_with_numbers(table.drop("row", *SCHEMA, *own), decimal))
+
+
+def expression_of(table: pl.DataFrame, conditions: Sequence[str] = ()) -> np.ndarray:
+    """Return all measured expression of a promoter table, ``(n,)``: that of all conditions, where there are several."""
+    values = [table[column("expression", name)].drop_nulls().to_numpy() for name in conditions or [""]]
+    return np.concatenate(values)
 
 
 def transformed(
-    table: pl.DataFrame, transform: Transform, path: str | os.PathLike, ledger: Ledger, measured: Sequence[str] = ()
+    table: pl.DataFrame,
+    transform: Transform,
+    path: str | os.PathLike,
+    ledger: Ledger,
+    measured: Sequence[str] = (),
+    conditions: Sequence[str] = (),
 ) -> pl.DataFrame:
     """Return a promoter table with transformed expression; standard deviations follow by the delta method.
 
@@ -121,6 +144,8 @@ def transformed(
         Records promoters whose expression is set to a limit of the transform (`Transform.outside`).
     measured
         Further columns of measured expression, such as replicates; they are transformed too.
+    conditions
+        Conditions of the table; empty for one.
 
     Raises
     ------
@@ -129,23 +154,25 @@ def transformed(
     """
     if transform.name == "none":
         return table
-    expression = table["expression"].to_numpy().astype(np.float64)
     limited = ""
     if transform.name == RANK_NORMAL:
         limited = "expression outside the library's range, set to its nearest limit"
     elif transform.floor:
         limited = f"expression at or below {transform.floor:g}, set to this floor"
     if limited:
-        ledger.note(f"{limited} ({transform.name})", int(transform.outside(expression).sum()))
-    columns = [pl.Series("expression", transform.forward(expression), pl.Float32)]
-    sd = transform.spread(expression, table["expression_sd"].to_numpy().astype(np.float64))
-    columns.append(pl.Series("expression_sd", sd, pl.Float32).fill_nan(None))
+        ledger.note(f"{limited} ({transform.name})", int(transform.outside(expression_of(table, conditions)).sum()))
+    columns = []
+    for name in conditions or [""]:
+        expression, sd = (table[column(role, name)].to_numpy().astype(np.float64) for role in ("expression", "expression_sd"))
+        columns.append(pl.Series(column("expression", name), transform.forward(expression), pl.Float32).fill_nan(None))
+        columns.append(pl.Series(column("expression_sd", name), transform.spread(expression, sd), pl.Float32).fill_nan(None))
     for name in measured:
         values = table[name].cast(pl.Float64)
         if transform.name == LOG2 and transform.floor is None and (bad := values.filter(values <= 0)).len():
             raise InputError(f"{path}, column '{name}': {bad[0]:g} has no logarithm{and_more(bad.len())}; {_NO_LOGARITHM}")
         columns.append(pl.Series(name, transform.forward(values.to_numpy()), pl.Float64).fill_nan(None))
-    return table.with_columns(columns)
+    table = table.with_columns(columns)
+    return formats_conditions.with_means(table, conditions) if conditions else table
 
 
 def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], header: bool, path: Any) -> list[str]:
@@ -181,6 +208,7 @@ def _checked(
     header: bool,
     ledger: Ledger,
     keep: Sequence[str],
+    conditions: Sequence[str],
     decimal: str,
     missing: str,
     ambiguous: Literal["error", "n"],
@@ -189,54 +217,71 @@ def _checked(
     """Return one validated block with the columns of `SCHEMA`, the columns to keep, and ``row``."""
     ledger.read(rows.height)
     raw, rows = rows, select_columns(rows, columns, path)
+    measured = [column("expression", name) for name in conditions or [""]]
+    empty = pl.all_horizontal(missing_cells(pl.col(role).cast(pl.String).str.strip_chars()) for role in measured)
     if missing == "drop":
-        there = rows.select(~missing_cells(pl.col("expression").cast(pl.String).str.strip_chars())).to_series()
+        there = rows.select(~empty).to_series()
         ledger.drop("expression missing (empty, NA or NaN)", int((~there).sum()))
         raw, rows = raw.filter(there), rows.filter(there)
+    elif conditions and (hit := first_row(rows, empty)):
+        raise InputError(
+            f"{path}, row {hit[0]}: no expression in any condition{and_more(hit[2])}; delete the row, or set input.missing: drop"
+        )
     kept = raw.select(keep)
-    for role in REQUIRED[1:]:
-        rows = parse_numbers(rows, role, pl.Float64, path, header, empty_allowed=False, decimal=decimal)
-    for role in ("expression_sd", "n_reads", "n_bins", "weight"):
-        if role in columns:
-            rows = parse_numbers(rows, role, SCHEMA[role], path, header, empty_allowed=True, decimal=decimal)
-    if "singleton" in columns:
-        text = pl.col("singleton").cast(pl.String).str.to_lowercase()
-        if hit := first_row(rows, ~text.is_in(list(_TRUTH)) & text.is_not_null() & (text != "")):
-            raise InputError(f"{path}, row {hit[0]}: singleton '{hit[1]['singleton']}' is neither true nor false")
-        rows = rows.with_columns(text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean).alias("singleton"))
-    if "bin_cells" in columns:
-        if decimal == "," and rows.schema["bin_cells"] == pl.String:
-            raise ConfigError(f"{path}: bin_cells are numbers separated by commas, so input.decimal must be '.'; it is ','")
-        rows = _cells_of_bins(rows, path)
+    for name in conditions or [""]:
+        rows = _numbers_of(rows, columns, name, path, header, decimal)
+        if conditions and (count := rows[column("expression", name)].null_count()):
+            ledger.note(f"not measured in {name}", count)
     rows = check_sequences(rows, path, ledger, ambiguous=ambiguous, key="input.ambiguous")
 
     low, high = expression_range
-    if hit := first_row(rows, (pl.col("expression") < low) | (pl.col("expression") > high)):
-        row, cells, count = hit
-        raise InputError(
-            f"{path}, row {row}: expression {cells['expression']:g} is outside {low:g} .. {high:g}{and_more(count)}; "
-            "correct the row, or set input.expression_min and input.expression_max to the scale of your assay"
-        )
-    if positive and (hit := first_row(rows, pl.col("expression") <= 0)):
-        row, cells, count = hit
-        raise InputError(f"{path}, row {row}: expression {cells['expression']:g} has no logarithm{and_more(count)}; {_NO_LOGARITHM}")
+    for role in measured:
+        if hit := first_row(rows, (pl.col(role) < low) | (pl.col(role) > high)):
+            row, cells, count = hit
+            raise InputError(
+                f"{path}, row {row}: {role} {cells[role]:g} is outside {low:g} .. {high:g}{and_more(count)}; "
+                "correct the row, or set input.expression_min and input.expression_max to the scale of your assay"
+            )
+        if positive and (hit := first_row(rows, pl.col(role) <= 0)):
+            row, cells, count = hit
+            raise InputError(f"{path}, row {row}: {role} {cells[role]:g} has no logarithm{and_more(count)}; {_NO_LOGARITHM}")
+    types = SCHEMA | {column(role, name): SCHEMA[role] for name in conditions for role in ROLES}
     return rows.select(
-        "row", *((pl.col(name) if name in columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items())
+        "row", *((pl.col(name) if name in columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in types.items())
     ).hstack(kept)
 
 
-def _cells_of_bins(rows: pl.DataFrame, path: Any) -> pl.DataFrame:
-    """Return the block with ``bin_cells`` as lists of numbers, parsed from a list column or from comma-separated text."""
-    text = pl.col("bin_cells")
-    if rows.schema["bin_cells"] == pl.String:
+def _numbers_of(rows: pl.DataFrame, columns: dict[str, str], condition: str, path: Any, header: bool, decimal: str) -> pl.DataFrame:
+    """Return one block with the measured columns of a condition parsed; the name of the only condition is empty."""
+    role = column("expression", condition)
+    rows = parse_numbers(rows, role, pl.Float64, path, header, empty_allowed=bool(condition), decimal=decimal)
+    for name in ("expression_sd", "n_reads", "n_bins", "weight"):
+        if (role := column(name, condition)) in columns:
+            rows = parse_numbers(rows, role, SCHEMA[name], path, header, empty_allowed=True, decimal=decimal)
+    if (role := column("singleton", condition)) in columns:
+        text = pl.col(role).cast(pl.String).str.to_lowercase()
+        if hit := first_row(rows, ~text.is_in(list(_TRUTH)) & text.is_not_null() & (text != "")):
+            raise InputError(f"{path}, row {hit[0]}: {role} '{hit[1][role]}' is neither true nor false")
+        rows = rows.with_columns(text.replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean).alias(role))
+    if (role := column("bin_cells", condition)) in columns:
+        if decimal == "," and rows.schema[role] == pl.String:
+            raise ConfigError(f"{path}: {role} are numbers separated by commas, so input.decimal must be '.'; it is ','")
+        rows = _cells_of_bins(rows, role, path)
+    return rows
+
+
+def _cells_of_bins(rows: pl.DataFrame, role: str, path: Any) -> pl.DataFrame:
+    """Return the block with cells per bin as lists of numbers, parsed from a list column or from comma-separated text."""
+    text = pl.col(role)
+    if rows.schema[role] == pl.String:
         text = pl.when(text.str.strip_chars() != "").then(text.str.split(",").list.eval(pl.element().str.strip_chars()))
     number = pl.element()
-    rows = rows.with_columns(_text=text, bin_cells=text.cast(pl.List(pl.Float32), strict=False))
-    wrong = pl.col("bin_cells").list.eval(number.is_null() | ~number.is_finite() | (number < 0)).list.any()
+    rows = rows.with_columns(text.alias("_text"), text.cast(pl.List(pl.Float32), strict=False).alias(role))
+    wrong = pl.col(role).list.eval(number.is_null() | ~number.is_finite() | (number < 0)).list.any()
     if hit := first_row(rows, pl.col("_text").is_not_null() & wrong.fill_null(True)):
         row, cells, count = hit
         numbers = ",".join(map(str, cells["_text"]))
-        raise InputError(f"{path}, row {row}: bin_cells '{numbers}'{and_more(count)}; expected numbers of at least 0, separated by commas")
+        raise InputError(f"{path}, row {row}: {role} '{numbers}'{and_more(count)}; expected numbers of at least 0, separated by commas")
     return rows.drop("_text")
 
 
@@ -266,32 +311,38 @@ def _with_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: A
 # Duplicates
 
 
-def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger) -> pl.DataFrame:
+def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger, conditions: Sequence[str]) -> pl.DataFrame:
     """Return one row per distinct sequence and barcode, in order of first occurrence, with expression as float32."""
-    rows, key = rows.with_columns(pl.col("expression").cast(pl.Float32)), ["sequence", "barcode"]
+    key, measured = ["sequence", "barcode"], [column("expression", name) for name in conditions or [""]]
+    rows = rows.with_columns(pl.col(measured).cast(pl.Float32))
     twice = pl.struct(key).is_duplicated()
     duplicates = rows.filter(twice)
     if not duplicates.height:
         return rows
-    differing = duplicates.filter(pl.col("expression").n_unique().over(key) > 1)
+    differing = duplicates.filter(pl.any_horizontal(pl.col(measured).n_unique().over(key) > 1))
     if policy == "error" and differing.height:
         pair = differing.join(differing.head(1).select(key), on=key, how="semi", nulls_equal=True)
+        role = next(role for role in measured if pair[role].n_unique() > 1)
+        values = [f"{value:g}" if value is not None else "empty" for value in pair[role]]
         raise InputError(
-            f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with expression {pair['expression'][0]:g} and "
-            f"{pair['expression'][1]:g} ({differing.select(key).n_unique()} such sequences); set input.duplicates to mean or first"
+            f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} {values[0]} and "
+            f"{values[1]} ({differing.select(key).n_unique()} such sequences); set input.duplicates to mean or first"
         )
     barcodes.check_labels(duplicates, key, path)
     if several := duplicates.filter(pl.col("name").n_unique().over(key) > 1).select(key).n_unique():
         ledger.note(SEVERAL_NAMES, several)
-    means = {
-        "expression": pl.col("expression").mean(),
-        # Of independent measurements; one without an error has the root mean square of the others'.
-        "expression_sd": ((pl.col("expression_sd") ** 2).mean() / pl.len()).sqrt(),
-        "singleton": pl.lit(False) & pl.col("singleton").first(),
-        "weight": pl.col("weight").mean(),
-    }
+    means: dict[str, pl.Expr] = {}
+    for name in conditions or [""]:
+        expression, sd, singleton, weight = (column(role, name) for role in ("expression", "expression_sd", "singleton", "weight"))
+        means |= {
+            expression: pl.col(expression).mean(),
+            # Of independent measurements; one without an error has the root mean square of the others'.
+            sd: ((pl.col(sd) ** 2).mean() / pl.col(expression).count()).sqrt(),
+            singleton: pl.lit(False) & pl.col(singleton).first(),
+            weight: pl.col(weight).mean(),
+        }
     take_mean = policy == "mean"
-    merged = barcodes.merge(duplicates, key, means) if take_mean else duplicates.unique(key, keep="first", maintain_order=True)
+    merged = barcodes.merge(duplicates, key, means, conditions) if take_mean else duplicates.unique(key, keep="first", maintain_order=True)
     ledger.drop(f"repeated sequence, {'averaged' if take_mean else 'first row kept'}", duplicates.height - merged.height)
     if differing.height:
         ledger.note("sequences measured more than once with different expression", differing.select(key).n_unique())

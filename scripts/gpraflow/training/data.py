@@ -1,6 +1,6 @@
 """Training and validation data of a run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,23 @@ class TrainingData:
             self.table = shards_batches.MemoryMap(source, work / "shards", features)
         self.length, self.rows = source.manifest["length"], len(self.table)
         labels = self.table.take(np.arange(self.rows), (EXPRESSION, *wanted))
-        expression = labels[EXPRESSION][:, 0]
-        self.objective = objectives.Objective("mse", 1, 1.0, 0.0)  # baselines: expression without transform
+        expression = labels[EXPRESSION]
+        self.conditions: list[str] = source.manifest.get("conditions", [])
+        none = objectives.Objective("mse", 1, 1.0, 0.0)  # baselines: expression without transform
+        self.objective: objectives.AnyObjective = objectives.Objectives(dict.fromkeys(self.conditions, none)) if self.conditions else none
         if not architecture.baseline:
-            self.objective = objective_of(expression, labels.get(objectives.CELLS), options)
-        self.variance = float(expression.var(dtype=np.float64))
+            self.objective = objective_of(expression, labels.get(objectives.CELLS), options, self.conditions)
+        self.variance = np.nanvar(expression, axis=0, dtype=np.float64)
         self.mean_weight = float(self.weights(labels).mean(dtype=np.float64))
         self.val = shards_batches.load(receipt, "val")
 
     def weights(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the sample weights of a batch, ``(rows,)`` float32: 1, the column ``weight``, or n / (n + reads_half) for n reads."""
-        return sample_weights(batch, self.options.sample_weight, self.options.reads_half)
+        """Return the sample weights of a batch, float32: 1, the column ``weight``, or n / (n + reads_half) for n reads.
+
+        ``(rows,)``, or with several conditions ``(rows, conditions)``, 0 where a promoter was not measured.
+        """
+        weights = sample_weights(batch, self.options.sample_weight, self.options.reads_half)
+        return np.where(np.isfinite(batch[EXPRESSION]), weights, np.float32(0)) if self.conditions else weights[:, 0]
 
     def batches(self, batch_size: int, seed: int, epoch: int, start: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
         """Yield inputs, targets and weights (mean 1) of this process's part of an epoch's batches, starting at batch ``start``."""
@@ -60,11 +66,14 @@ class TrainingData:
             yield [features[name] for name in self.inputs], self.objective.targets(batch), weight
 
 
-def objective_of(expression: np.ndarray, cells: np.ndarray | None, options: Options) -> objectives.Objective:
-    """Return the objective selected by the options, fitted to labels (`objectives.fit`)."""
-    return objectives.fit(
+def objective_of(
+    expression: np.ndarray, cells: np.ndarray | None, options: Options, conditions: Sequence[str] = ()
+) -> objectives.AnyObjective:
+    """Return the objective selected by the options, fitted to labels (`objectives.fit_conditions`)."""
+    return objectives.fit_conditions(
         expression,
         cells,
+        conditions,
         loss=options.loss,
         bins=options.bins,
         huber_delta=options.huber_delta,
@@ -73,7 +82,7 @@ def objective_of(expression: np.ndarray, cells: np.ndarray | None, options: Opti
 
 
 def sample_weights(batch: Mapping[str, np.ndarray], kind: str, reads_half: float) -> np.ndarray:
-    """Return the sample weights of promoters, ``(rows,)`` float32.
+    """Return the sample weights of promoters, ``(rows, conditions)`` float32.
 
     Parameters
     ----------
@@ -86,6 +95,6 @@ def sample_weights(batch: Mapping[str, np.ndarray], kind: str, reads_half: float
         Number of reads at which the weight is 1/2.
     """
     if kind == "none":
-        return np.ones(len(batch[EXPRESSION]), np.float32)
-    values = batch[kind][:, 0]
+        return np.ones(batch[EXPRESSION].shape, np.float32)
+    values = batch[kind]
     return values if kind == "weight" else values / (values + np.float32(reads_half))

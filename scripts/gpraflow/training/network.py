@@ -31,8 +31,10 @@ def assign_weights(core: Any, weights: Sequence[np.ndarray], others: Sequence[np
         variable.assign(value)
 
 
-def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, rc_averaging: bool, name: str) -> Any:
-    """Return the model for predictions, which maps ``(batch, length)`` tokens to ``(batch, members)`` expression.
+def serving(cores: Sequence[Any], objective: objectives.AnyObjective, length: int, rc_averaging: bool, name: str) -> Any:
+    """Return the model for predictions, which maps ``(batch, length)`` tokens to ``(batch, members x conditions)`` expression.
+
+    The first columns are those of the first ensemble member, in all conditions.
 
     Parameters
     ----------
@@ -68,11 +70,13 @@ def serving(cores: Sequence[Any], objective: objectives.Objective, length: int, 
     return keras.Model(tokens, members[0] if len(members) == 1 else keras.layers.Concatenate(name="members")(members), name=name)
 
 
-def build_core(blueprint: Blueprint, length: int, outputs: int, name: str) -> Any:
-    """Return a network with raw outputs, named ``name``."""
+def build_core(blueprint: Blueprint, length: int, objective: objectives.AnyObjective, name: str) -> Any:
+    """Return a network with the raw outputs of an objective, named ``name``."""
     import keras
 
-    core = build.build(blueprint.name, length, dict(blueprint.sizes), outputs=outputs, upstream=blueprint.upstream, motifs=blueprint.motifs)
+    conditions = len(objective.parts) if isinstance(objective, objectives.Objectives) else 1
+    inputs = {"upstream": blueprint.upstream, "motifs": blueprint.motifs}
+    core = build.build(blueprint.name, length, dict(blueprint.sizes), outputs=objective.outputs, conditions=conditions, **inputs)
     return keras.Model(core.inputs, core.outputs[0], name=name)
 
 

@@ -6,6 +6,7 @@ labels of expression e are the probabilities of N(e + 1/2, 1/2) between consecut
 the loss is the Kullback-Leibler divergence.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -90,11 +91,97 @@ class Objective:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Objectives:
+    """The objectives of several conditions. Raw outputs of the network are those of all conditions, one after the other.
+
+    Attributes
+    ----------
+    parts
+        Condition -> its objective, with its own scale.
+    """
+
+    parts: Mapping[str, Objective]
+
+    @property
+    def outputs(self) -> int:
+        """Number of raw outputs of the network."""
+        return sum(part.outputs for part in self.parts.values())
+
+    def targets(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return ``(rows, outputs)`` float32 targets of a batch of features; 0 where a promoter was not measured."""
+        number, found = len(self.parts), []
+        for index, part in enumerate(self.parts.values()):
+            features = {name: np.split(batch[name], number, axis=1)[index] for name in (EXPRESSION, CELLS) if name in batch}
+            there = np.isfinite(batch[EXPRESSION][:, index : index + 1])
+            found.append(np.where(there, part.targets(features), 0).astype(np.float32))
+        return np.concatenate(found, axis=1)
+
+    def losses(self, raw: Any, target: Any) -> Any:
+        """Return the ``(rows, conditions)`` losses of raw outputs as backend tensors."""
+        from keras import ops
+
+        return ops.stack([part.losses(*pair) for part, *pair in self._split(raw, target)], axis=-1)
+
+    def expression(self, raw: Any) -> Any:
+        """Convert raw outputs to ``(rows, conditions)`` expression in the units of the promoter table, as backend tensors."""
+        from keras import ops
+
+        return ops.concatenate([part.expression(own) for part, own in self._split(raw)], axis=-1)
+
+    def about(self) -> dict[str, Any]:
+        """Return the description of the objectives for ``model.json``."""
+        return {"conditions": {name: part.about() for name, part in self.parts.items()}}
+
+    def _split(self, *tensors: Any) -> list[tuple[Any, ...]]:
+        """Return the objective of each condition with its part of tensors ``(rows, outputs)``."""
+        begin, found = 0, []
+        for part in self.parts.values():
+            found.append((part, *(tensor[:, begin : begin + part.outputs] for tensor in tensors)))
+            begin += part.outputs
+        return found
+
+
+AnyObjective = Objective | Objectives
+
+
 def soft_labels(expression: np.ndarray, bins: int) -> np.ndarray:
     """Return the probabilities of N(e + 1/2, 1/2) in bins [i, i + 1), with open outer bins, ``(rows, bins)`` float32."""
     edges = np.arange(1, bins)
     below = ndtr((edges - (np.asarray(expression, np.float64)[:, None] + 0.5)) / _SPREAD)
     return np.diff(below, axis=1, prepend=0.0, append=1.0).astype(np.float32)
+
+
+def fit_conditions(expression: np.ndarray, cells: np.ndarray | None, conditions: Sequence[str], **options: Any) -> AnyObjective:
+    """Return the objective of one condition, or those of several, each fitted to the promoters that were measured in it.
+
+    Parameters
+    ----------
+    expression, cells
+        As for `fit`, ``(rows, conditions)`` with NaN where a promoter was not measured, and ``(rows, conditions x bins)``.
+    conditions
+        Names of the conditions; empty for one.
+    options
+        Keywords of `fit`.
+
+    Raises
+    ------
+    TrainingError
+        As `fit`; the message names the condition.
+    """
+    if not conditions:
+        return fit(expression[:, 0], cells, **options)
+    parts = {}
+    for index, name in enumerate(conditions):
+        there = np.isfinite(expression[:, index])
+        if not there.any():
+            raise TrainingError(f"condition '{name}': no training promoter was measured in it")
+        of_bins = None if cells is None else np.split(cells, len(conditions), axis=1)[index][there]
+        try:
+            parts[name] = fit(expression[there, index], of_bins, **options)
+        except TrainingError as error:
+            raise TrainingError(f"condition '{name}': {error}") from None
+    return Objectives(parts)
 
 
 def fit(

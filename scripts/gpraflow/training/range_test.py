@@ -64,7 +64,7 @@ def range_test(
     seed = randomness.derive(options.seed, "range_test")
     keras.utils.set_random_seed(seed % 2**32)
     with policy(options.precision):
-        core = build_core(blueprint, data.length, data.objective.outputs, "member_0")
+        core = build_core(blueprint, data.length, data.objective, "member_0")
         optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
         stepper = steppers.stepper(core, optimizer, data.objective, 0.0)
         batch_size = batch_size_of(options.batch_size, data.rows, stepper.devices)

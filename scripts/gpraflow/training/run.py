@@ -163,7 +163,7 @@ class MemberTraining:
     def _judge(self) -> None:
         """Score the validation split, and save the weights if they are the best so far."""
         now = self.now
-        predicted = self.predict(self.data.val.tokens)[:, 0].astype(np.float64)
+        predicted = self.predict(self.data.val.tokens).astype(np.float64)
         if not np.isfinite(predicted).all():
             raise _Diverged(f"predictions are NaN or infinite after epoch {now['epoch'] + 1}")
         scores = validation_scores(predicted, self.data.val.expression, self.data.variance)
@@ -250,8 +250,28 @@ def batch_size_of(wanted: int, rows: int, devices: int) -> int:
     return size
 
 
-def validation_scores(predicted: np.ndarray, expression: np.ndarray, variance: float) -> dict[str, Any]:
-    loss = float(np.mean((predicted - expression) ** 2)) / variance
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = float(np.corrcoef(predicted, expression.astype(np.float64))[0, 1]) if len(predicted) > 1 else float("nan")
-    return {"val_loss": loss, "val_r": r if np.isfinite(r) else None}
+def validation_scores(predicted: np.ndarray, expression: np.ndarray, variance: np.ndarray) -> dict[str, Any]:
+    """Return the scores of the validation split, which choose the best epoch.
+
+    Parameters
+    ----------
+    predicted, expression
+        ``(promoters, conditions)``; expression is NaN where a promoter was not measured.
+    variance
+        ``(conditions,)`` variance of expression in training.
+
+    Returns
+    -------
+    dict
+        ``val_loss``, the mean squared error in units of that variance, and ``val_r``, Pearson's r (None if it is not defined), both
+        averaged over conditions.
+    """
+    losses, correlations = [], []
+    for index, measured in enumerate(np.isfinite(expression).T):
+        p, m = predicted[measured, index], expression[measured, index].astype(np.float64)
+        if len(m):
+            losses.append(float(np.mean((p - m) ** 2)) / float(variance[index]))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            correlations.append(float(np.corrcoef(p, m)[0, 1]) if len(m) > 1 else float("nan"))
+    r = float(np.mean(correlations))
+    return {"val_loss": float(np.mean(losses)), "val_r": r if np.isfinite(r) else None}

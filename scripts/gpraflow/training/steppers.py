@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gpraflow.models import backend
-from gpraflow.training.objectives import Objective
+from gpraflow.training.objectives import AnyObjective
 
 Arrays = list[np.ndarray]
 
@@ -42,7 +42,7 @@ def optimizer_of(name: str, weight_decay: float, clip: float) -> Any:
     return kinds[name](learning_rate=1.0, **options)
 
 
-def stepper(model: Any, optimizer: Any, objective: Objective, ema: float) -> Any:
+def stepper(model: Any, optimizer: Any, objective: AnyObjective, ema: float) -> Any:
     """Return the stepper for the current Keras backend.
 
     Parameters
@@ -63,7 +63,7 @@ def stepper(model: Any, optimizer: Any, objective: Objective, ema: float) -> Any
 
 
 class _Stepper:
-    def __init__(self, model: Any, optimizer: Any, objective: Objective, ema: float):
+    def __init__(self, model: Any, optimizer: Any, objective: AnyObjective, ema: float):
         optimizer.build(model.trainable_variables)
         self.model, self.optimizer, self.objective, self.ema = model, optimizer, objective, ema
         self.steps = 0
@@ -78,7 +78,7 @@ class _Stepper:
         return [np.array(not layers or id(variable) in ids, np.float32) for variable in self.model.trainable_variables]
 
 
-def jax_step(model: Any, optimizer: Any, objective: Objective, ema: float) -> Callable[..., Any]:
+def jax_step(model: Any, optimizer: Any, objective: AnyObjective, ema: float) -> Callable[..., Any]:
     """Return the training step as a pure function for JAX.
 
     Its arguments are the state (trainable weights, other variables, optimizer, EMA: lists of arrays), inputs, target, weight, learning
@@ -112,7 +112,7 @@ def jax_step(model: Any, optimizer: Any, objective: Objective, ema: float) -> Ca
 class _JaxStepper(_Stepper):
     """JAX: a pure function of the state, compiled once; batches are sharded over all devices of all processes."""
 
-    def __init__(self, model: Any, optimizer: Any, objective: Objective, ema: float):
+    def __init__(self, model: Any, optimizer: Any, objective: AnyObjective, ema: float):
         super().__init__(model, optimizer, objective, ema)
         import jax
         from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -171,7 +171,7 @@ class _TensorFlowStepper(_Stepper):
 
     devices = 1
 
-    def __init__(self, model: Any, optimizer: Any, objective: Objective, ema: float):
+    def __init__(self, model: Any, optimizer: Any, objective: AnyObjective, ema: float):
         super().__init__(model, optimizer, objective, ema)
         import tensorflow as tf
 

@@ -7,7 +7,7 @@ It does not run the step: times are estimates from the chips' published peak per
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -57,7 +57,14 @@ def slice_of(name: str) -> Slice:
 
 
 def check(
-    blueprint: training_options.Blueprint, options: training_options.Options, length: int, *, topology: str, promoters: int, price: float
+    blueprint: training_options.Blueprint,
+    options: training_options.Options,
+    length: int,
+    *,
+    topology: str,
+    promoters: int,
+    price: float,
+    conditions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Compile the training step for a TPU, and summarise the result.
 
@@ -73,6 +80,8 @@ def check(
         Training promoters per epoch.
     price
         Price of the TPU in US dollars per hour; 0 if unknown.
+    conditions
+        Conditions in which the library was measured; empty for one.
 
     Returns
     -------
@@ -97,7 +106,7 @@ def check(
         os.environ.setdefault(key, value)
     backend.select_backend("jax")
     began = time.monotonic()
-    compiled, devices, parameters = _compiled(blueprint, options, length, tpu, topology)
+    compiled, devices, parameters = _compiled(blueprint, options, length, tpu, topology, conditions)
     memory, cost, text = compiled.memory_analysis(), compiled.cost_analysis() or {}, compiled.as_text()
     about: dict[str, Any] = {
         "model": f"{blueprint.name}/{blueprint.preset}",
@@ -122,7 +131,7 @@ def check(
 
 
 def _compiled(
-    blueprint: training_options.Blueprint, options: training_options.Options, length: int, tpu: Slice, name: str
+    blueprint: training_options.Blueprint, options: training_options.Options, length: int, tpu: Slice, name: str, conditions: Sequence[str]
 ) -> tuple[Any, int, int]:
     """Return the compiled step, its number of devices, and the number of network parameters."""
     import jax
@@ -136,9 +145,10 @@ def _compiled(
     mesh = Mesh(np.array(places), ("batch",))
     whole, spread = NamedSharding(mesh, PartitionSpec()), NamedSharding(mesh, PartitionSpec("batch"))
     # Placeholder labels: apart from the number of bins, labels do not affect the compiled step.
-    objective = data.objective_of(np.linspace(0, options.bins - 1, 64).astype(np.float32), None, options)
+    labels = np.linspace(0, options.bins - 1, 64).astype(np.float32)[:, None]
+    objective = data.objective_of(np.repeat(labels, len(conditions) or 1, axis=1), None, options, conditions)
     with network.policy(options.precision):
-        core = network.build_core(blueprint, length, objective.outputs, "member_0")
+        core = network.build_core(blueprint, length, objective, "member_0")
         optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
         optimizer.build(core.trainable_variables)
         step = steppers.jax_step(core, optimizer, objective, options.ema)
@@ -155,7 +165,7 @@ def _compiled(
             for each in core.inputs
         ]
         target = jax.ShapeDtypeStruct((rows, objective.outputs), np.float32, sharding=spread)
-        weight = jax.ShapeDtypeStruct((rows,), np.float32, sharding=spread)
+        weight = jax.ShapeDtypeStruct((rows, len(conditions)) if conditions else (rows,), np.float32, sharding=spread)
         number = jax.ShapeDtypeStruct((), np.float32, sharding=whole)
         lowered = jax.jit(step, donate_argnums=0).lower(state, inputs, target, weight, number, number, None)
         try:

@@ -113,7 +113,8 @@ def train(
         of_members = {key: [line[key] for line in best] for key in ("val_loss", "val_r")}
         scores = {key: values[0] for key, values in of_members.items()}
         if len(members) > 1:
-            predicted = model.predict(data.val.tokens, batch_size=PREDICTION_BATCH, verbose=0).mean(axis=1, dtype=np.float64)
+            predicted = model.predict(data.val.tokens, batch_size=PREDICTION_BATCH, verbose=0)
+            predicted = predicted.reshape(len(predicted), len(members), -1).mean(axis=1, dtype=np.float64)
             scores = validation_scores(predicted, data.val.expression, data.variance)
         about = {
             "architecture": blueprint.name,
@@ -121,6 +122,7 @@ def train(
             "sizes": dict(blueprint.sizes),
             "parameters": model.count_params(),
             "members": len(members),
+            **({"conditions": data.conditions} if data.conditions else {}),
             "input": {key: data.val.manifest[key] for key in ("alphabet", "length", "scaffold", "keep", "pad")},
             "label_transform": {"kind": "inside the model", **data.objective.about()},
             "data": {split: entry["sha256"] for split, entry in receipt["splits"].items()},
@@ -234,7 +236,7 @@ def _train_member(
 
     seed = randomness.derive(options.seed, "train_model", *([number] if number else []))
     keras.utils.set_random_seed(seed % 2**32)
-    core = build_core(blueprint, data.length, data.objective.outputs, f"member_{number}")
+    core = build_core(blueprint, data.length, data.objective, f"member_{number}")
     single = serving([core], data.objective, data.length, options.rc_averaging, blueprint.name)
     if options.initial_model:
         warm_start(single, options.initial_model, backend)
@@ -253,14 +255,19 @@ def _train_member(
 def _fit_baseline(data: TrainingData, blueprint: Blueprint, options: Options) -> tuple[Any, list[Member]]:
     """Return the fitted model, and its history as one member."""
     batch = data.table.take(np.arange(data.rows))
-    tokens, expression = batch[SEQUENCE], batch[EXPRESSION][:, 0]
-    weights = None if options.sample_weight == "none" else data.weights(batch)
+    tokens, expression = batch[SEQUENCE], batch[EXPRESSION]
+    weights = data.weights(batch).reshape(expression.shape)
     module = importlib.import_module(registry.describe(blueprint.name).module)
     extra = {"motifs": blueprint.motifs} if registry.describe(blueprint.name).motifs else {}
     seed = randomness.derive(options.seed, "train_model")
-    model = module.fit(tokens, expression, weights, upstream=blueprint.upstream, seed=seed, **extra, **blueprint.sizes)
+    models = []
+    for index, measured in enumerate(np.isfinite(expression).T):
+        own = None if options.sample_weight == "none" else weights[measured, index]
+        labels = expression[measured, index]
+        models.append(module.fit(tokens[measured], labels, own, upstream=blueprint.upstream, seed=seed, **extra, **blueprint.sizes))
+    model = models[0] if len(models) == 1 else _side_by_side(models, data.length)
     fitted, predicted = (
-        model.predict(part, batch_size=PREDICTION_BATCH, verbose=0)[:, 0].astype(np.float64) for part in (tokens, data.val.tokens)
+        model.predict(part, batch_size=PREDICTION_BATCH, verbose=0).astype(np.float64) for part in (tokens, data.val.tokens)
     )
     loss = validation_scores(fitted, expression, data.variance)["val_loss"]
     line = {
@@ -271,6 +278,16 @@ def _fit_baseline(data: TrainingData, blueprint: Blueprint, options: Options) ->
         "restarts": 0,
     }
     return model, [Member([], [], [], [], [line], line, 0.0, 0)]
+
+
+def _side_by_side(models: Sequence[Any], length: int) -> Any:
+    """Return a model with the outputs of one model per condition."""
+    import keras
+
+    tokens = keras.Input((length,), dtype="int32", name="tokens")
+    named = [keras.Model(model.inputs, model.outputs[0], name=f"condition_{number}") for number, model in enumerate(models, start=1)]
+    outputs = keras.layers.Concatenate(name="conditions")([model(tokens) for model in named])
+    return keras.Model(tokens, outputs, name=models[0].name)
 
 
 # Logs

@@ -32,6 +32,7 @@ def build(
     length: int,
     *,
     outputs: int,
+    conditions: int,
     upstream: str,
     motifs: str,
     motif_width: int,
@@ -48,7 +49,10 @@ def build(
     length
         Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
     outputs
-        Must be 1 (expression).
+        Number of outputs: expression in each condition.
+    conditions
+        Number of conditions. They differ in the concentrations of factors, and in the scale of measured expression; what a factor does
+        where it binds is the same in all.
     upstream
         Not used: the scaffold is the same in all promoters.
     motifs
@@ -68,15 +72,15 @@ def build(
     Returns
     -------
     keras.Model
-        Maps ``(batch, length)`` tokens to ``(batch, 1)`` standardised expression.
+        Maps ``(batch, length)`` tokens to ``(batch, conditions)`` standardised expression.
 
     Raises
     ------
     ValueError
-        If ``outputs`` is not 1, or there are no factors.
+        If ``outputs`` is not the number of conditions, or there are no factors.
     """
-    if outputs != 1:
-        raise ValueError(f"the biochemical model has one output, not {outputs}")
+    if outputs != conditions:
+        raise ValueError(f"the biochemical model has one output for each condition ({conditions}), not {outputs}")
     known, known_motifs = scanning.motif_kernel(motifs, motif_width)
     unknown = ops.convert_to_numpy(keras.initializers.RandomNormal(stddev=0.5)((len(known), unknown_factors)))
     kernel = np.concatenate([known, unknown], axis=1)
@@ -94,33 +98,43 @@ def build(
     tokens = keras.Input((length,), dtype="int32", name="tokens")
     one = ops.cast(ops.ones_like(tokens[:, :1]), "float32")  # a dense layer applied to 1 is a vector of free parameters
     scan = layers.Dense(factors, use_bias=False, name="motifs")
-    concentrations = layers.Dense(factors, use_bias=False, name="concentrations")(one)[:, None, :]
-    sites = [ops.exp(ops.minimum(scan(strand) + concentrations, _MOST)) for strand in scanning.windows(tokens, motif_width)]
-    forward, reverse = (scanning.sum_bins(weights, bin_width) for weights in sites)
-    states = 1 + forward + reverse  # statistical weights per bin and factor: unbound, or one site bound
-    bound = 1 - ops.exp(-ops.sum(ops.log(states), axis=1))
-    occupancy = layers.Concatenate(name="occupancy")([forward / states, reverse / states])
-
-    open_promoter = linear("potentiation", activation="sigmoid")(bound)
-    activity = linear("activities")(bound)
-    by_position = layers.Dense(
+    scores = [scan(strand) for strand in scanning.windows(tokens, motif_width)]
+    concentrations = layers.Dense(factors * conditions, use_bias=False, name="concentrations")(one)
+    potentiation, activities = linear("potentiation", activation="sigmoid"), linear("activities")
+    position_activities = layers.Dense(
         1,
         use_bias=False,
         kernel_initializer="zeros",
         kernel_regularizer=keras.regularizers.L2(position_l2) if position_l2 else None,
         name="position_activities",
-    )(layers.Flatten(name="occupancy_flat")(occupancy))
+    )
     basal = layers.Dense(1, use_bias=False, kernel_initializer="zeros", name="basal")(one)
-    saturated = ops.sigmoid(open_promoter * (activity + by_position) + basal)
-    expression = layers.Dense(1, name="expression")(saturated)
+
+    def saturated(concentration):
+        """Return the probability that the promoter is active at the concentrations of a condition, ``(batch, 1)``."""
+        sites = [ops.exp(ops.minimum(score + concentration[:, None, :], _MOST)) for score in scores]
+        forward, reverse = (scanning.sum_bins(weights, bin_width) for weights in sites)
+        states = 1 + forward + reverse  # statistical weights per bin and factor: unbound, or one site bound
+        bound = 1 - ops.exp(-ops.sum(ops.log(states), axis=1))
+        occupancy = layers.Concatenate()([forward / states, reverse / states])
+        return ops.sigmoid(potentiation(bound) * (activities(bound) + position_activities(layers.Flatten()(occupancy))) + basal)
+
+    of_conditions = [saturated(concentrations[:, number * factors : (number + 1) * factors]) for number in range(conditions)]
+    if conditions == 1:
+        expression = layers.Dense(1, name="expression")(of_conditions[0])
+    else:  # a scale and an offset for each condition
+        expression = layers.EinsumDense("bc,c->bc", conditions, bias_axes="c", name="expression")(
+            layers.Concatenate(name="conditions")(of_conditions)
+        )
     # Names are stored as weights, so that the parameter table of a saved model does not need the motif file.
     labels = layers.Embedding(factors, name_bytes, trainable=False, name="factor_names")(ops.zeros_like(tokens[:, :1]))
     model = keras.Model(tokens, expression + 0 * ops.mean(labels, axis=-1), name="biochemical")
 
     model.get_layer("motifs").set_weights([kernel])
     log_concentrations = np.log(initial_concentration) - scanning.best_scores(kernel)
-    model.get_layer("concentrations").set_weights([log_concentrations[None, :]])
-    model.get_layer("expression").set_weights([np.array([[4.0]]), np.array([-2.0])])  # standardised expression between -2 and 2
+    model.get_layer("concentrations").set_weights([np.tile(log_concentrations, conditions)[None, :]])
+    shape = (1, 1) if conditions == 1 else (conditions,)  # standardised expression between -2 and 2
+    model.get_layer("expression").set_weights([np.full(shape, 4.0), np.full(conditions, -2.0)])
     codes = np.zeros((factors, name_bytes), np.float32)
     for row, name in zip(codes, names, strict=True):
         text = name.encode()
@@ -136,8 +150,9 @@ def parameters(model: keras.Model) -> pl.DataFrame:
     -------
     polars.DataFrame
         ``factor``, ``matrix_id`` ("-" without a known motif), ``concentration`` (relative to the dissociation constant of the best
-        site), ``activity`` and ``potentiation`` (at full occupancy), ``position_activity_min`` and ``position_activity_max`` (range of
-        position- and strand-specific changes of the activity), ``consensus`` (the best site).
+        site; with several conditions ``concentration.1``, ``concentration.2`` and so on), ``activity`` and
+        ``potentiation`` (at full occupancy), ``position_activity_min`` and ``position_activity_max`` (range of position- and
+        strand-specific changes of the activity), ``consensus`` (the best site).
     """
     (kernel,) = model.get_layer("motifs").get_weights()
     (log_concentrations,) = model.get_layer("concentrations").get_weights()
@@ -145,12 +160,14 @@ def parameters(model: keras.Model) -> pl.DataFrame:
     bases = kernel.reshape(-1, BASES, kernel.shape[1])
     letters = np.array(list("ACGT"))[bases.argmax(axis=1)]
     letters[np.ptp(bases, axis=1) < 0.5] = "N"
+    concentrations = np.exp(log_concentrations[0].reshape(-1, kernel.shape[1]).astype(np.float64) + scanning.best_scores(kernel))
+    columns = [f"concentration.{number}" for number in range(1, len(concentrations) + 1)] if len(concentrations) > 1 else ["concentration"]
     names = [bytes(row[row > 0].astype(np.uint8)).decode() for row in model.get_layer("factor_names").get_weights()[0]]
     return pl.DataFrame(
         {
             "factor": [name.split(" ", 1)[1] for name in names],
             "matrix_id": [name.split(" ", 1)[0] for name in names],
-            "concentration": np.exp(log_concentrations[0].astype(np.float64) + scanning.best_scores(kernel)),
+            **dict(zip(columns, concentrations, strict=True)),
             "activity": model.get_layer("activities").get_weights()[0][:, 0],
             "potentiation": model.get_layer("potentiation").get_weights()[0][:, 0],
             "position_activity_min": positions.min(axis=0),

@@ -41,7 +41,7 @@ def build(
     length
         Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
     outputs
-        Number of outputs: 1 for standardised expression, or one logit per bin.
+        Number of outputs: for each condition 1, standardised expression, or one logit per bin.
     upstream
         Not used: the scaffold is the same in all promoters.
     motifs

@@ -38,7 +38,7 @@ def build(
     length
         Promoter window in bp; the input ``tokens`` is ``(batch, length)``, encoded A0 C1 G2 T3 N4, always on the forward strand.
     outputs
-        Number of outputs: 1 for expression, or one logit per bin.
+        Number of outputs: for each condition 1, expression, or one logit per bin.
     upstream
         Plasmid sequence upstream of the promoter, 5' to 3'.
     window

@@ -19,6 +19,7 @@ def build(
     length: int,
     *,
     outputs: int,
+    conditions: int,
     upstream: str,
     window: int,
     first_filters: int,
@@ -37,7 +38,9 @@ def build(
     length
         Promoter window in bp; the input ``tokens`` is ``(batch, length)``, encoded A0 C1 G2 T3 N4, always on the forward strand.
     outputs
-        Number of outputs: 1 for expression, or one logit per bin.
+        Number of outputs: for each condition 1, expression, or one logit per bin.
+    conditions
+        Number of conditions.
     upstream
         Plasmid sequence upstream of the promoter, 5' to 3'.
     window
@@ -72,7 +75,7 @@ def build(
         bilinear_fraction=bilinear_fraction,
         norm_momentum=norm_momentum,
     )
-    if outputs == 1:  # no final SiLU: it is never below -0.28, but standardised expression is
+    if outputs == conditions:  # no final SiLU: it is never below -0.28, but standardised expression is
         return keras.Model(inputs, blocks.mean_and_dense(x, outputs), name="legnet")
     x = layers.Dense(outputs, activation="silu", name="expression")(x)
     return keras.Model(inputs, layers.GlobalAveragePooling1D(name="mean")(x), name="legnet")

@@ -39,7 +39,7 @@ def build(
     length
         Promoter window in bp; the input is ``(batch, length)`` tokens A0 C1 G2 T3 N4.
     outputs
-        Number of outputs: 1 for expression, or one logit per bin.
+        Number of outputs: for each condition 1, expression, or one logit per bin.
     upstream
         Not used: the input is the promoter without plasmid context.
     strand_filters, filters, kernel_size

@@ -1,0 +1,23 @@
+"""The simulated assay of two conditions at its full size: the difference that one model predicts, and that of two models."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_one_model_of_two_conditions_predicts_their_difference_better_than_two_models(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks/conditions.py"), "--folder", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=2900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["n"] > 1500 and 19_000 < found["promoters"] <= 20_000
+    joint, separate = found["joint"]["galactose-glucose"], found["separate"]["galactose-glucose"]
+    assert joint >= 0.8
+    assert joint > separate
+    assert min(found["joint"]["glucose"], found["joint"]["galactose"]) > 0.9
