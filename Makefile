@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-slow | test-tpu | benchmarks | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
+# make setup | run | report | tpu-check | test | test-slow | test-tpu | fuzz | benchmarks | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -11,9 +11,9 @@ COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --q
 RUN = $(shell sed -n "s/^run: *[\"']\{0,1\}\([A-Za-z0-9_.-]*\).*/\1/p" $(CONFIG) | tail -n 1)
 REPORT ?= results/$(RUN)/report.html
 # Snakemake, which resumes a run that was killed; CHECK=0 skips the check of the inputs before a run.
-SNAKEMAKE = $(BIN)/python -m gpraflow.app.run $(if $(filter 0,$(CHECK)),--no-check) --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA))
+SNAKEMAKE = $(BIN)/python -m gpraflow.app.run $(if $(filter 0,$(CHECK)),--no-check) --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config 'data=$(DATA)')
 
-.PHONY: setup run report test test-slow test-tpu benchmarks lint docs images lock tpu-check
+.PHONY: setup run report test test-slow test-tpu fuzz benchmarks lint docs images lock tpu-check
 
 setup: .venv/ready
 
@@ -43,7 +43,7 @@ tpu-check: .venv-tpu/ready
 
 # The report is the last step of a run.
 run report: setup
-	@for file in $(CONFIG); do test -f $$file || { echo "$$file: this config file does not exist"; exit 1; }; done
+	@for file in $(CONFIG); do test -f $$file || { echo "$$file: this config file does not exist (CONFIG names files separated by blanks, so names with blanks cannot be given)"; exit 1; }; done
 	@test -n "$(RUN)" || { echo "$(CONFIG): no key 'run'; give the run a name of its own, for example run: mine"; exit 1; }
 	@$(SNAKEMAKE)
 	@echo "Report: results/$(RUN)/report.html"
@@ -60,6 +60,12 @@ test-slow: setup
 test-tpu: .venv-tpu/ready
 	@$(BIN)/uv pip install --quiet --python .venv-tpu/bin/python --constraints requirements/gpraflow.lock pytest pytest-timeout
 	.venv-tpu/bin/python -m pytest tests/training/test_tpu.py
+
+# Mutated files of every kind that is read: each must be read right or refused with a message. Other inputs with another SEED.
+N ?= 2000
+SEED ?= 1
+fuzz: setup
+	$(BIN)/python -m tests.fuzz $(N) --seed $(SEED) --keep .fuzz
 
 # Every program, at its smallest size: whether it works, not how fast anything is. `make test` does the same.
 benchmarks: setup
@@ -86,7 +92,7 @@ images: setup
 	@command -v dot >/dev/null && command -v chromium >/dev/null || { echo "make images needs graphviz and chromium (apt-get install graphviz chromium)"; exit 1; }
 	@test -f $(REPORT) || { echo "$(REPORT): no such report; run 'make run' first, or set REPORT"; exit 1; }
 	@mkdir -p docs/images
-	@graph="$$($(BIN)/snakemake --cores 1 --configfile $(CONFIG) $(if $(DATA),--config data=$(DATA)) --rulegraph -- results/$(RUN)/report.html)" && \
+	@graph="$$($(BIN)/snakemake --cores 1 --configfile $(CONFIG) $(if $(DATA),--config 'data=$(DATA)') --rulegraph -- results/$(RUN)/report.html)" && \
 		echo "$$graph" | tred 2>/dev/null | dot -Tsvg -Gmargin=0.1 -Granksep=0.3 -o docs/images/rulegraph.svg
 	@chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=960,1180 --virtual-time-budget=5000 \
 		--screenshot=docs/images/report.png "file://$(abspath $(REPORT))" 2>/dev/null

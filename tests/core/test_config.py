@@ -274,7 +274,7 @@ def test_a_sheet_may_be_a_spreadsheet(tmp_path):
             "separated by semicolons, but .* must be separated by tabs; name the file .csv",
         ),
         ("bins.csv", b"bin\tcells\nlow\t1\n", "separated by tabs, but .* must be separated by commas; name the file .tsv"),
-        ("bins.ods", b"PK\x03\x04\xff\xfe", r"not UTF-8 text; save the sheet as tab-separated text \(.tsv\), as CSV UTF-8 .* or as \.xlsx"),
+        ("bins.ods", b"PK\x03\x04\xff\xfe", r"not UTF-8 text; save it as UTF-8 .*as tab-separated text, or as CSV UTF-8"),
         ("bins.csv", b"bin;lower\nlow;0,5\n", r"row 2: lower: '0,5' is not of type number; write a decimal point: 0\.5"),
     ],
 )

@@ -111,3 +111,19 @@ def test_an_error_is_blamed_on_its_cause(tmp_path, error, kind, message):
         raise error
     assert type(caught.value) is kind
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_job_that_is_asked_to_end_leaves_nothing_behind(tmp_path):
+    """SIGTERM, as from Ctrl-C in Snakemake, Slurm or ``kill``."""
+    code = "import sys; from gpraflow.core import logs; logs.log_to(sys.argv.pop(1))" + WRITE_AND_WAIT.replace(
+        'print("writing", flush=True)', 'open(sys.argv[1] + ".begun", "w").close()'
+    )
+    folder = tmp_path / "out"
+    folder.mkdir()
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "job.log"), str(folder / "a.txt")], env=ENVIRONMENT) as process:
+        while not (folder / "a.txt.begun").exists():
+            assert process.poll() is None
+        assert len(list(folder.glob(".partial-*"))) == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert [path.name for path in folder.iterdir()] == ["a.txt.begun"]

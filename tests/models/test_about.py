@@ -8,16 +8,22 @@ from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
 from gpraflow.models import about, directory
 
+BASE = {
+    "architecture": "slides",
+    "parameters": 7,
+    "members": 1,
+    "input": {"alphabet": "ACGTN", "length": 110, "scaffold": "pTpA", "keep": "right", "pad": "left"},
+}
+
 
 def test_training_options_of_version_0_1_appear_under_their_present_names(tmp_path):
-    content = {"architecture": "slides", "training": {"average": 0.99, "average_strands": True, "reverse_complement": False, "guard": 4.0}}
+    content = BASE | {"training": {"average": 0.99, "average_strands": True, "reverse_complement": False, "guard": 4.0}}
     (tmp_path / "model.json").write_text(json.dumps(content | {"restarts": 1}))
-    assert about.read(tmp_path / "model.json") == {
-        "architecture": "slides",
+    assert about.read(tmp_path / "model.json") == BASE | {
         "restarts": 1,
         "training": {"ema": 0.99, "rc_averaging": True, "rc_augmentation": False, "divergence_factor": 4.0},
     }
-    present = {"architecture": "slides", "training": {"ema": 0.9, "epochs": 3}}
+    present = BASE | {"training": {"ema": 0.9, "epochs": 3}}
     (tmp_path / "model.json").write_text(json.dumps(present))
     assert about.read(tmp_path / "model.json") == present
 

@@ -58,6 +58,58 @@ def test_code_in_a_model(tmp_path, monkeypatch, change):
     assert not (tmp_path / "touched").exists()
 
 
+def repacked(path, change, compression=zipfile.ZIP_STORED):
+    """Change the members of a .keras file: name -> content."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda members: members.update({"model.weights.h5": bytes(80 << 20)}), r"model\.weights\.h5 unpacks from .* to 83,886,080 bytes"),
+        (lambda members: members.update({"config.json": b" " * (65 << 20)}), r"config\.json unpacks from .* bytes"),
+        (lambda members: members.update({"assets/x": b"x"}), r"the archive holds 'assets/x', which Keras does not write"),
+        (lambda members: members.pop("config.json"), r"the archive has no config\.json"),
+    ],
+)
+def test_bombs_are_refused_before_they_are_unpacked(tmp_path, change, message):
+    folder = toy.write_model(tmp_path / "model")
+    repacked(folder / "model.keras", change, zipfile.ZIP_DEFLATED)
+    with pytest.raises(InputError, match=rf"model\.keras: not a readable Keras model \({message}"):
+        directory.load(folder)
+
+
+def test_weights_that_are_larger_than_those_of_the_model(tmp_path):
+    folder = toy.write_model(tmp_path / "model")
+    repacked(folder / "model.keras", lambda members: members.update({"model.weights.h5": bytes(65 << 20)}))
+    with pytest.raises(InputError, match=r"model\.weights\.h5 has 68,157,440 bytes, more than those of the 5 parameters"):
+        directory.load(folder)
+
+
+def test_layers_that_are_larger_than_any(tmp_path):
+    folder = toy.write_model(tmp_path / "model")
+
+    def change(config):
+        config["config"]["layers"][1]["config"]["input_dim"] = 10**12
+
+    rewritten(folder / "model.keras", change)
+    with pytest.raises(InputError, match=r"a layer has the size 1,000,000,000,000, more than 10,000,000"):
+        directory.load(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no archive"])
+def test_a_damaged_model_is_not_called_missing(tmp_path, content):
+    folder = toy.write_model(tmp_path / "model")
+    (folder / "model.keras").write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.keras: not a readable Keras model \((?!.*not found)"):
+        directory.load(folder)
+
+
 def test_pickles_in_checkpoints_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.savez(tmp_path / "state.npz", about=np.array([Touch()], dtype=object))

@@ -241,12 +241,37 @@ def test_composition_is_chi_squared_of_3mers():
         (["MKVMKVDDSR"], "number 1: more than a third of 'MKVMKVDDSR' are IUPAC ambiguity codes; if this is a protein"),
         (["ACGU"], r"number 1: the sequence is RNA \(U at position 4\); replace U by T"),
         (["ACGT", ""], "number 2: the sequence is empty"),
-        ("ACGT", "expected a list of sequences"),
+        ("ACGT", "expected a list of sequences, such as .*found one string"),
+        (b"ACGT", "expected a list of sequences, such as .*found one string"),
+        (None, "expected a list of sequences, such as .*found NoneType"),
+        (1, "expected a list of sequences, such as .*found int"),
+        ([["ACGT"]], "number 1: expected text such as 'ACGT', found list"),
+        (["ACGT", None], "number 2: expected text such as 'ACGT', found NoneType"),
+        ([b"ACGT"], "number 1: expected text such as 'ACGT', found bytes"),
     ],
 )
 def test_what_is_no_dna_is_refused(predictor, sequences, message):
     with pytest.raises(InputError, match=message):
         predictor.predict(sequences)
+
+
+@pytest.mark.parametrize("reads", ["x", "5", 0, -1, float("nan"), float("inf"), True, [3], b"3"])
+def test_reads_are_a_number(predictor, reads):
+    with pytest.raises(InputError, match="reads: expected a number of at least 1, found "):
+        predictor.predict(["ACGT"], reads=reads)
+
+
+def test_a_parent_of_many_variants_is_predicted_once(predictor, monkeypatch):
+    alternatives = toy.promoters(6, 3)
+    parents = [alternatives[0], alternatives[1], alternatives[0], alternatives[0], alternatives[1], alternatives[2]]
+    sizes = []
+    outputs = predictor.outputs
+    monkeypatch.setattr(predictor, "outputs", lambda tokens: sizes.append(len(tokens)) or outputs(tokens))
+    found = predictor.effects(pl.Series(parents), pl.Series(alternatives))
+    assert sizes == [3, 6]
+    assert found["expression_ref"].to_list() == pytest.approx([toy.said(parent) for parent in parents], abs=1e-5)
+    assert found["expression_alt"].to_list() == pytest.approx([toy.said(sequence) for sequence in alternatives], abs=1e-5)
+    assert found["out_of_distribution_ref"].to_list() == [predictor.out_of_distribution(pl.Series([parent]))[0] for parent in parents]
 
 
 def test_codes_for_several_bases_count_as_n(predictor):
@@ -269,7 +294,7 @@ def test_a_calibration_of_another_model_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"belongs to another model than model\.keras"):
         gpraflow.load(other)
     (other / calibration.FILE).write_text(json.dumps(json.loads(text) | {"quantil": 1}))
-    with pytest.raises(InputError, match="not a calibration of this version"):
+    with pytest.raises(InputError, match=r"'quantil' is not a key; did you mean 'quantiles'.*; make it again: snakemake"):
         gpraflow.load(other)
 
 

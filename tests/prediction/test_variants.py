@@ -3,6 +3,7 @@ import gzip
 import numpy as np
 import polars as pl
 import pytest
+import zstandard
 
 from gpraflow.app import cli
 from gpraflow.core.errors import InputError
@@ -143,3 +144,25 @@ def test_references_whose_first_words_repeat_are_named_by_whole_lines(tmp_path):
     pairs = pl.concat(list(variants.read(tmp_path / "ref.fa", tmp_path / "a.vcf", ledger)))
     assert pairs.select("ref", "alt").rows() == [("CCCCACGT", "GCCCACGT")]
     assert ledger.counts["noted", "references: records named by their whole header line, since several have the same first word"] == 2
+
+
+@pytest.mark.parametrize("name", ["v.vcf", "v.VCF.gz", "v.vcf.bgz", "v.vcf.zst"])
+def test_a_vcf_is_known_by_its_name_however_it_is_packed(tmp_path, name):
+    """Also with a byte order mark, as editors of Windows write it."""
+    (tmp_path / "r.fa").write_text(">p1\nACGTACGT\n")
+    content = b"\xef\xbb\xbf##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\np1\t2\t.\tC\tA\n"
+    if name.endswith(("gz", "bgz")):
+        content = gzip.compress(content)
+    elif name.endswith("zst"):
+        content = zstandard.compress(content)
+    (tmp_path / name).write_bytes(content)
+    (block,) = variants.read(tmp_path / "r.fa", tmp_path / name, Ledger("x", "y"))
+    assert block.rows() == [(3, "p1:2:C>A", "ACGTACGT", "AAGTACGT")]
+
+
+@pytest.mark.parametrize("position", ["²", "٣", "9" * 5000, "0", "-1", "1.0", "9"])
+def test_positions_that_are_none(tmp_path, position):
+    (tmp_path / "r.fa").write_text(">p1\nACGTACGT\n")
+    (tmp_path / "v.vcf").write_text(f"#CHROM\tPOS\tID\tREF\tALT\np1\t{position}\t.\tC\tA\n")
+    with pytest.raises(InputError, match=r"v\.vcf, line 2: POS '.* is not in 'p1', which has 8 bp \(counted from 1\)"):
+        list(variants.read(tmp_path / "r.fa", tmp_path / "v.vcf", Ledger("x", "y")))

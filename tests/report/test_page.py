@@ -45,7 +45,8 @@ ABOUT = {
     "commit": "abc",
     "promoters": {"train": 90, "val": 10},
     "versions": {"keras": "3"},
-    "data": {"train": "00ff"},
+    "data": {"train": "00ff" * 16},
+    "input": {"alphabet": "ACGTN", "length": 110, "scaffold": "pTpA", "keep": "right", "pad": "left"},
     "training": yaml.safe_load((ROOT / "config/config.yaml").read_text())["training"] | {"seed": 5},
 }
 LEDGER = """rule\tdataset\tkind\twhat\trows

@@ -1,6 +1,7 @@
 import csv
 import gzip
 import io
+import re
 import resource
 import subprocess
 import sys
@@ -693,3 +694,50 @@ def test_names_of_fasta_records_from_standard_input(monkeypatch):
     for text, names in ((">p 1\nACGT\n>p 2\nCCCC\n", ["p 1", "p 2"]), (">p 1\nACGT\n>q 2\nCCCC\n", ["p", "q"])):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(text.encode()))))
         assert pl.concat(list(records.records("-", Ledger("predict", ""))))["name"].to_list() == names
+
+
+@pytest.mark.parametrize("name", ["row", "_text"])
+def test_columns_with_names_that_are_used_internally(tmp_path, name):
+    (tmp_path / "a.tsv").write_text(f"sequence\texpression\t{name}\nACGT\t1\t2\n")
+    with pytest.raises(ConfigError, match=rf"a\.tsv: the column '{name}' has a name that is used internally; rename"):
+        tables_ingest.ingest(
+            tmp_path / "a.tsv",
+            scaffold=Scaffold("none", "", ""),
+            policy=Policy(insert_length=(1, 9)),
+            columns={"sequence": "sequence", "expression": "expression"},
+            keep=[name],
+        )
+
+
+@pytest.mark.parametrize(
+    ("role", "values", "message"),
+    [
+        ("bin_cells", [1, 2], "of type Int64; expected lists of numbers, or text"),
+        ("bin_cells", [[[1]], [[2]]], r"of type List.*; expected lists of numbers"),
+        ("expression", pl.Series([1, 2], dtype=pl.Duration("ms")), r"of type Duration\(.*expected text or numbers"),
+        ("expression", pl.Series([1, 2], dtype=pl.Time), "of type Time; expected text or numbers"),
+        ("sequence", [[["A"]], [["C"]]], r"of type List.*; expected text or numbers"),
+        ("name", [{"a": 1}] * 2, r"of type Struct.*; expected text or numbers"),
+    ],
+)
+def test_columns_of_parquet_of_other_types(tmp_path, role, values, message):
+    content = {"sequence": ["ACGT", "CCCC"], "expression": [1.0, 2.0]} | {role: values}
+    pl.DataFrame(content).write_parquet(tmp_path / "a.parquet")
+    columns = {"sequence": "sequence", "expression": "expression", role: role}
+    with pytest.raises(InputError, match=rf"a\.parquet: column '{role}' for {role} is {message}"):
+        tables_ingest.ingest(
+            tmp_path / "a.parquet", scaffold=Scaffold("none", "", ""), policy=Policy(insert_length=(1, 9)), columns=columns
+        )
+
+
+@pytest.mark.parametrize("name", ["a.fa", "a.tsv"])
+def test_lines_and_records_longer_than_any_promoter(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(formats_text, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(records, "LONGEST_LINE", 1000)
+    (tmp_path / name).write_text((">x\n" if name == "a.fa" else "sequence\n") + "ACGT" * 300)
+    with pytest.raises(InputError, match=rf"{re.escape(name)}.*more than 1,000 (bytes|letters)"):
+        records.read_sequences(tmp_path / name)
+    if name == "a.fa":
+        (tmp_path / name).write_text(">x\n" + "ACGT\n" * 300)
+        with pytest.raises(InputError, match=r"a\.fa, line 20\d: a record of more than 1,000 letters; give promoters, not a genome"):
+            records.read_sequences(tmp_path / name)

@@ -72,7 +72,7 @@ def test_equal_values_have_no_ranks(tmp_path):
     with pytest.raises(InputError, match="rank_normal needs at least two different values"):
         transform.fit("rank_normal", None, np.ones(5))
     (tmp_path / "t.json").write_text("{}")
-    with pytest.raises(InputError, match=r"t\.json: not a transform"):
+    with pytest.raises(InputError, match=r"t\.json: it: 'name' is a required property"):
         transform.read(tmp_path / "t.json")
 
 
@@ -82,7 +82,7 @@ def adapter(monkeypatch, folder, text, dataset="library", of_library="", **chang
     (folder / f"{dataset}.tsv").write_text(text)
     roles = dict.fromkeys(promoters.SCHEMA, "auto") | {"sequence": "sequence", "expression": "expression"}
     named = changes.pop("transform", {"name": "log2", "floor": None})
-    reading = {"columns": roles, "expression_range": [0, 100], "positive": named == {"name": "log2", "floor": None}}
+    reading = {"conditions": [], "columns": roles, "expression_range": [0, 100], "positive": named == {"name": "log2", "floor": None}}
     params = {"fetched": {}, "scaffold": "none", "policy": {"insert_length": [50, 50], "duplicates": "mean"}, "measured": []}
     params |= {"transform": named, "parents": ["", ""], "reading": reading | changes.pop("reading", {})} | changes
     output = SimpleNamespace(**{name: folder / f"{dataset}.{name}" for name in ("promoters", "ledger", "transform")})

@@ -28,7 +28,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "learning_curve": set(),
     "measurement_process": set(),
     "neighbours": {"seconds", "peak_rss_mb", "recall", "groups"},
-    "predict": {"raw_per_s", "ours_per_s", "ratio", "explain_per_s", "explain_ratio", "peak_rss_mb"},
+    "predict": {"raw_per_s", "ours_per_s", "ratio", "explain_per_s", "explain_ratio", "variants_per_s", "variants_ratio", "peak_rss_mb"},
     "readers": {"memmap_per_s", "tfdata_per_s", "slides_per_s", "ratio_tfdata_vs_slides", "ratio_memmap_vs_slides"},
     "reads": {"reads_per_s", "peak_rss_mb"},
     "shards": {"rows_per_s", "example_per_s", "slides_per_s", "ratio_vs_example_writer", "ratio_vs_slides_writer", "peak_rss_mb"},

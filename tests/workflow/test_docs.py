@@ -176,3 +176,11 @@ def test_the_tests_that_the_security_page_names_are_there():
     named = {path for row in rows for path in re.findall(r"`([^`]+)`", row)}
     assert len(rows) > 9
     assert [path for path in sorted(named) if not (ROOT / path).is_file()] == []
+
+
+def test_the_table_of_faults_names_tests_that_are_there():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/faults.md").read_text()))
+    defined = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert named <= defined

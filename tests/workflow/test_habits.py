@@ -1,6 +1,7 @@
 """What contributors rely on: hooks, CI, versions and the guide agree with what they speak of."""
 
 import re
+import subprocess
 import tomllib
 
 import pytest
@@ -78,3 +79,10 @@ def test_the_guide_describes_every_package():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     packages = {path.parent.name for path in (ROOT / "scripts/gpraflow").glob("*/__init__.py")}
     assert packages <= set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE))
+
+
+def test_make_passes_a_folder_with_blanks_as_one_word():
+    done = subprocess.run(["make", "-n", "run", "DATA=a folder"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "--config 'data=a folder'" in done.stdout
+    wrong = subprocess.run(["make", "run", "CONFIG=a b.yaml"], cwd=ROOT, capture_output=True, text=True)
+    assert "a: this config file does not exist (CONFIG names files separated by blanks" in wrong.stdout

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from gpraflow import __version__
 from gpraflow.app.check_commands import check_command, init_command
-from gpraflow.core import startup
-from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.core import numbers, startup
+from gpraflow.core.errors import ConfigError, InputError, explained
 from gpraflow.core.urls import redacted
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def explain_command(commands: Any) -> None:
     parser.add_argument(
         "--motif-promoters", type=_positive, default=200, metavar="N", help="search the first N promoters for motifs (default 200)"
     )
-    parser.add_argument("--logos", type=int, default=5, metavar="N", help="draw logos of the first N promoters (default 5)")
+    parser.add_argument("--logos", type=_count, default=5, metavar="N", help="draw logos of the first N promoters (default 5)")
     parser.add_argument(
         "--condition",
         default="",
@@ -167,10 +167,16 @@ def _add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-header", action="store_true", help="the table has no header row")
 
 
+def _count(text: str) -> int:
+    if (number := numbers.parse_count(text)) is None:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found '{text:.50}'")
+    return number
+
+
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text}'")
+    number = numbers.parse_count(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text:.50}'")
     return number
 
 
@@ -178,8 +184,8 @@ def _columns(options: argparse.Namespace) -> dict[str, Any]:
     columns = {"sequence": options.sequence_column, "name": options.name_column}
     if not options.no_header:
         return {"columns": columns, "header": True}
-    numbers = {role: int(column) if column.isdigit() else column for role, column in columns.items()}
-    return {"columns": numbers | ({"sequence": 1} if numbers["sequence"] == "sequence" else {}), "header": False}
+    chosen = {role: column if (number := numbers.parse_count(column)) is None else number for role, column in columns.items()}
+    return {"columns": chosen | ({"sequence": 1} if chosen["sequence"] == "sequence" else {}), "header": False}
 
 
 @contextmanager
@@ -349,12 +355,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output has exited, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except Exception as error:  # noqa: BLE001 (last chance to turn it into a message)
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 (last chance to turn it into a message, also of panics, which are no exceptions)
         if options.traceback:
             print(redacted(traceback.format_exc()), end="", file=sys.stderr)
-        ours = isinstance(error, GpraflowError)
-        message = (
-            str(error) if ours else f"{type(error).__name__}: {error} (a bug in gpraflow; gpraflow --traceback ... prints the traceback)"
+        message = explained(error) or (
+            f"{type(error).__name__}: {error} (a bug in gpraflow; gpraflow --traceback ... prints the traceback)"
         )
         print(f"gpraflow: {redacted(message)}", file=sys.stderr)
         return REFUSED if isinstance(error, (InputError, ConfigError)) else FAILED

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gpraflow.assay import sheet
-from gpraflow.core import conditions, randomness, resources
+from gpraflow.core import conditions, numbers, randomness, resources
 from gpraflow.core import config as configs
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, InputError
@@ -91,12 +91,15 @@ class Plan:
         preset, sizes = registry.choose_sizes(model["name"], model["preset"], model["sizes"])
         configs.check_space(config["tuning"]["space"], config["training"], sizes)
         configs.check_splits(config)
+        configs.check_ranges(config)
         segments.parse(config["scaffold"]["segments"])
         configs.check_transform(config)
         configs.check_urls(config)
         configs.check_umi(config)
         configs.check_counts(config)
+        self._check_paths()
         self.scaffolds = resources.resolve(config["scaffold"]["file"], resources.SCAFFOLDS, "scaffold.file")
+        configs.check_scaffold(self.scaffolds, config["scaffold"]["name"])
         self.independent = self._load_datasets(config["evaluation"]["datasets"])
         configs.check_tables(config, [LIBRARY, *config["split"]["names"], *self.independent])
         self.tables = self._load_tables()
@@ -116,7 +119,7 @@ class Plan:
         self.scored = [conditions.column(dataset, readout) for dataset in self.datasets for readout in self.readouts_of(dataset)]
         if self.from_bins and sheet.by_quantile(self.sheet) and (config["counts"]["scale"], config["plots"]["unit"]) == ("gate", "auto"):
             config["plots"]["unit"] = "SD of the population"
-        self._check_paths()
+        self._check_paths_of_sheets()
         self.bins = self.sheet if self.from_bins else []
         self.columns = [sheet.column_of(row) for row in self.bins]
         self.counts, self.places = self._count_tables()
@@ -260,9 +263,13 @@ class Plan:
     def _load_datasets(self, path: str) -> dict[str, dict[str, Any]]:
         rows = schemas.load_sheet(path, schemas.load("datasets")) if path else []
         inputs = self.config["input"]
+        for row in rows:
+            low, high = (row.get(key, inputs[key]) for key in ("expression_min", "expression_max"))
+            configs.check_range(low, high, f"{path}, row {row.line}: expression_min")
 
         def column(row: Mapping[str, Any], name: str) -> str | int:
-            return int(row[name]) if not row["header"] and row[name].isdigit() else row[name]
+            number = None if row["header"] else numbers.parse_count(row[name])
+            return row[name] if number is None else number
 
         return {
             row["name"]: {
@@ -323,17 +330,23 @@ class Plan:
         return [dict(row) for row in rows]
 
     def _check_paths(self) -> None:
-        """Check all paths of the config and of the sheets for wildcards."""
+        """Check all paths of the config, before any of them is used."""
         paths = {f"{section}.{key}": self.config[section][key] for section, keys in _PATHS.items() for key in keys}
         paths |= {f"input.tables.{name}.table": entry["table"] for name, entry in self.tables.items()}
         paths |= {f"evaluation.dream.{key}": self.config["evaluation"]["dream"][key] for key in ("subsets", "public")}
-        paths |= {f"{self.config['evaluation']['datasets']}, {name}: table": entry["table"] for name, entry in self.independent.items()}
+        for key, path in {"data": self.config["data"], **paths}.items():
+            configs.check_path(self.fill(path), key)
+
+    def _check_paths_of_sheets(self) -> None:
+        """Check all paths of the sheets."""
+        paths = {f"{self.config['evaluation']['datasets']}, {name}: table": entry["table"] for name, entry in self.independent.items()}
         for row in [] if self.from_dna_rna else self.sheet:
             paths |= {
-                f"{self.config['counts']['sample_sheet']}, {sheet.column_of(row)}: {key}": row.get(key, "")
+                f"{self.config['counts']['sample_sheet']}, {sheet.column_of(row)}: {key}": path
                 for key in ("reads", "reads_2", "table")
+                for path in ([row.get(key, "")] if key == "table" else sheet.split_files(row.get(key, "")))
             }
-        for key, path in {"data": self.config["data"], **paths}.items():
+        for key, path in paths.items():
             configs.check_path(self.fill(path), key)
 
     def _count_tables(self) -> tuple[list[str], list[tuple[str, int, str, bool, bool]]]:

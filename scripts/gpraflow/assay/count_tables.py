@@ -9,6 +9,7 @@ import polars as pl
 
 from gpraflow.assay.replicates import Replicate
 from gpraflow.assay.sheet import CountColumn
+from gpraflow.core import numbers
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats.columns import (
@@ -179,9 +180,10 @@ def _column(wanted: CountColumn, names: Sequence[str], header: bool, path: Any, 
     advice = f"write the column of its reads, by name or number, into the column 'column' of {sheet}"
     if header and wanted.column in names:
         return wanted.column
-    if wanted.column.isdigit() and (wanted.own or not header):
-        if 1 <= int(wanted.column) <= len(names):
-            return names[int(wanted.column) - 1]
+    number = numbers.parse_count(wanted.column)
+    if number is not None and (wanted.own or not header):
+        if 1 <= number <= len(names):
+            return names[number - 1]
         raise ConfigError(f"{path}: no column number {wanted.column} for bin {wanted.name}; the first row has {len(names)} columns")
     if not header:
         raise ConfigError(f"{path}: counts.header is false, so bins need numbers of columns, but bin {wanted.name} has none; {advice}")

@@ -6,12 +6,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from gpraflow.core import documents, scaffolds
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, nearest
 from gpraflow.core.urls import SecretUrl, check_bucket, redacted
 
+_LONGEST_PATH, _LONGEST_NAME = 4000, 255  # bytes that Linux allows, less those of temporary names
 EXPRESSION = "results/{run}/expression/promoters.parquet"  # table that is estimated from sorted bins
 
 
@@ -218,18 +218,61 @@ def check_urls(content: Mapping[str, Any]) -> None:
 
 
 def check_path(path: str, where: str) -> None:
-    """Check that a path, with ``{run}`` and ``{data}`` replaced, has no braces, which Snakemake takes as wildcards.
+    """Check that a path, with ``{run}`` and ``{data}`` replaced, has no braces, which Snakemake takes as wildcards, and is not too long.
 
     Raises
     ------
     ConfigError
-        If it has.
+        If not.
     """
+    if len(os.fsencode(path)) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in path.split("/")):
+        raise ConfigError(
+            f"{where}: '{redacted(path):.60}...' is too long: a path has at most {_LONGEST_PATH} bytes, each of its names {_LONGEST_NAME}; "
+            "is this a path?"
+        )
     if "{" in path or "}" in path:
         raise ConfigError(
             f"{where}: '{redacted(path)}' has a brace, which Snakemake takes as a wildcard; rename the file or folder (only {{run}} and "
             "{data} are replaced)"
         )
+
+
+def check_ranges(content: Mapping[str, Any]) -> None:
+    """Check that the minimum of each range is not above its maximum.
+
+    Raises
+    ------
+    ConfigError
+        If it is.
+    """
+    low, high = content["scaffold"]["insert_length"]
+    if low > high:
+        raise ConfigError(f"scaffold.insert_length: [{low}, {high}]: the minimum comes first; write [{high}, {low}]")
+    check_range(content["input"]["expression_min"], content["input"]["expression_max"], "input.expression_min")
+
+
+def check_range(low: float, high: float, where: str) -> None:
+    """Check that the lowest valid expression is below the highest.
+
+    Raises
+    ------
+    ConfigError
+        If it is not.
+    """
+    if low >= high:
+        raise ConfigError(f"{where}: {low:g} is not below expression_max, {high:g}; no expression is valid")
+
+
+def check_scaffold(path: str | os.PathLike, name: str) -> None:
+    """Check that a file of scaffolds, if it is there, has a scaffold, with valid sequences (`scaffolds.entry`).
+
+    Raises
+    ------
+    ConfigError
+        If it has not.
+    """
+    if os.path.exists(path):
+        scaffolds.entry(path, name)
 
 
 def check_umi(content: Mapping[str, Any]) -> None:
@@ -377,9 +420,8 @@ def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], 
 def organism_of(path: str | os.PathLike, name: str) -> str:
     """Return the organism that a file of scaffolds gives for a scaffold; empty if it gives none, or cannot be read yet."""
     try:
-        with open(path, encoding="utf-8") as handle:
-            return str((yaml.safe_load(handle) or {})[name].get("organism", ""))
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return scaffolds.entry(path, name)["organism"]
+    except ConfigError:
         return ""  # the first rule that needs the scaffold names what is wrong with the file
 
 
@@ -391,15 +433,9 @@ def load_registry(path: str | os.PathLike, schema: dict[str, Any]) -> dict[str, 
     ConfigError
         If the file is missing or invalid, or the checksum of a file is neither given nor available from Zenodo.
     """
-    try:
-        with open(path, encoding="utf-8") as handle:
-            content = yaml.safe_load(handle) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"fetch.registry: {path} does not exist") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({redacted(str(error))})") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: not a registry of data sets, which maps names to entries")
+    if not os.path.exists(path):
+        raise ConfigError(f"fetch.registry: {path} does not exist")
+    content = documents.of_yaml(path, str(path), "a registry of data sets, which maps names to entries")
     registry = schemas.validate(content, schema, str(path))
     for dataset, entry in registry.items():
         for role, file in entry["files"].items():

@@ -18,6 +18,7 @@ _ROOT = Path(__file__).parents[1]
 IGNORED_MODULES = {
     "gpraflow": "the version and `load` for notebooks",
     "gpraflow.core.dependencies": "computes fingerprints",
+    "gpraflow.core.documents": "reads YAML and JSON, or refuses them",
     "gpraflow.core.errors": "wording of messages",
     "gpraflow.core.files": "how content reaches the disk, whole or not at all; the content comes from its callers",
     "gpraflow.core.ledger": "counts what other modules decide; `collect_ledger` checks the sums",

@@ -1,11 +1,24 @@
 """Errors that are shown to users as one message without a traceback."""
 
 import difflib
+import errno
+import os
+import re
 from collections.abc import Iterable
+
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # they can change a terminal, or hide what a message says
+_ENDLESS = re.compile(r"\S{400,}")
 
 
 class GpraflowError(Exception):
-    """A problem that the user can solve; the message names the place, what was found, what was expected and what to do."""
+    """A problem that the user can solve; the message names the place, what was found, what was expected and what to do.
+
+    Control characters from files are shown as their codes, and words of hundreds of letters are shortened.
+    """
+
+    def __init__(self, message: str = ""):
+        visible = _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", str(message))
+        super().__init__(_ENDLESS.sub(lambda found: f"{found[0][:100]}... ({len(found[0]):,} characters)", visible))
 
 
 class InputError(GpraflowError):
@@ -22,6 +35,36 @@ class ConflictError(GpraflowError):
 
 class TrainingError(GpraflowError):
     """Training that cannot continue."""
+
+
+_NO_MEMORY = re.compile(
+    r"memory allocation|out of memory|allocate memory|unable to allocate|failed to allocate|RESOURCE_EXHAUSTED|start new thread|bad_alloc",
+    re.IGNORECASE,
+)
+
+
+def explained(error: BaseException) -> str:
+    """Return the message of an error that the user can solve; empty for any other, which is a fault of gpraflow.
+
+    Beside `GpraflowError`, these are files that cannot be read or written, and memory that is used up or limited: Polars, NumPy and JAX
+    raise errors of their own for that, also panics, which are no exceptions in Python's sense.
+    """
+    if isinstance(error, GpraflowError):
+        return str(error)
+    if isinstance(error, MemoryError) or (not isinstance(error, OSError) and _NO_MEMORY.search(str(error))):
+        return str(
+            GpraflowError(
+                f"not enough memory ({type(error).__name__}: {str(error)[:200] or 'no details'}); close other programs, raise the limit "
+                "(ulimit -v, the batch system's memory), use fewer threads or a machine with more memory"
+            )
+        )
+    if isinstance(error, OSError) and isinstance(error.filename, (str, bytes, os.PathLike)):
+        return str(
+            GpraflowError(f"{os.fsdecode(error.filename)}: could not be used ({error.strerror}); check the path and its permissions")
+        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.EIO):
+        return str(GpraflowError(f"{error.strerror}; free space, memory or files, then run again"))
+    return ""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

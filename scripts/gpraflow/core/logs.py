@@ -2,12 +2,14 @@
 
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from gpraflow.core.errors import GpraflowError
+from gpraflow.core.errors import explained
 from gpraflow.core.urls import redacted
 
 
@@ -21,7 +23,8 @@ class _WithoutSecrets(logging.Formatter):
 def log_to(path: str | os.PathLike) -> TextIO:
     """Send file descriptors 1 and 2 of this process to a log file, C++ libraries included; return the terminal that was there.
 
-    Errors end up in the log with their traceback and on the terminal as one message.
+    Errors end up in the log with their traceback and on the terminal as one message. A job that is asked to end (SIGTERM) removes its
+    temporary files first.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
@@ -38,8 +41,10 @@ def log_to(path: str | os.PathLike) -> TextIO:
 
     def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         print(redacted("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr, flush=True)
-        message = str(error) if isinstance(error, GpraflowError) else f"{kind.__name__}: {error} (a bug in gpraflow; traceback in {path})"
+        message = explained(error) or f"{kind.__name__}: {error} (a bug in gpraflow; traceback in {path})"
         terminal.write(f"\ngpraflow: {redacted(message)}\n\n")
 
     sys.excepthook = report
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return terminal

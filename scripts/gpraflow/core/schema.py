@@ -1,4 +1,4 @@
-"""JSON schemas of the config and of sheets: defaults, validation, and typed rows of sheets."""
+"""JSON schemas of the config, of sheets and of JSON files: defaults, validation, and typed rows of sheets."""
 
 import copy
 import os
@@ -9,8 +9,8 @@ from typing import Any
 import jsonschema
 import yaml
 
-from gpraflow.core import names, resources, sheets
-from gpraflow.core.errors import ConfigError, InputError, nearest
+from gpraflow.core import documents, names, numbers, resources, sheets
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError, nearest
 from gpraflow.core.urls import redacted
 
 
@@ -19,6 +19,8 @@ class Row(dict):
 
     line: int
 
+
+_SHOWN, _LISTED = 600, 50  # characters of a message, and messages, that are shown
 
 # The C loader, where PyYAML has it, reads the config's schema in a tenth of the time; each job reads it again.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -40,7 +42,7 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pat
 
 
 def load(name: str) -> dict[str, Any]:
-    """Read a built-in JSON schema, written as YAML: ``config``, ``sample_sheet``, ``datasets`` or ``registry``."""
+    """Read a built-in JSON schema, written as YAML: ``config``, ``sample_sheet``, or of a JSON file, ``files/manifest``."""
     return yaml.load(resources.path_of(f"{name}.schema.yaml", "schemas").read_text(encoding="utf-8"), Loader=_Loader)
 
 
@@ -55,8 +57,10 @@ def fill(content: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     for key, part in schema.get("properties", {}).items():
         if "default" in part and key not in filled:
             filled[key] = copy.deepcopy(part["default"])
-        if part.get("type") == "object" and isinstance(filled.get(key, {} if "properties" in part else None), dict):
-            filled[key] = fill(filled.get(key, {}), part)
+        if part.get("type") == "object" and isinstance(filled.get(key, {}), dict):
+            inner = fill(filled.get(key, {}), part)
+            if inner or key in filled:  # a section that is missing is there if it has defaults
+                filled[key] = inner
     entries = schema.get("additionalProperties")
     if isinstance(entries, dict):
         own = {name: entry for name, entry in filled.items() if name not in schema.get("properties", {}) and isinstance(entry, dict)}
@@ -95,20 +99,78 @@ def _message(error: jsonschema.ValidationError) -> str:
     return f"{key}: {error.message}" if key else error.message
 
 
-def validate(content: dict[str, Any], schema: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Return ``content`` with defaults, validated against ``schema``.
+def _whole_numbers(content: Any, schema: Any) -> Any:
+    """Return ``content`` with numbers such as 3.0 as whole numbers where the schema has these, and not numbers in general."""
+    if not isinstance(schema, dict):
+        return content
+    if isinstance(content, dict):
+        parts, others = schema.get("properties", {}), schema.get("additionalProperties")
+        return {key: _whole_numbers(value, parts.get(key, others)) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_whole_numbers(value, schema.get("items")) for value in content]
+    kinds = schema.get("type", [])
+    if isinstance(content, float) and content.is_integer() and "integer" in kinds and "number" not in kinds:
+        return int(content)
+    return content
+
+
+def validate(
+    content: Any, schema: dict[str, Any], origin: str, error: type[GpraflowError] = ConfigError, advice: str = ""
+) -> dict[str, Any]:
+    """Return ``content`` with defaults, validated against ``schema``; whole numbers may be written as 3.0.
+
+    Infinities are allowed at keys of the highest level that have ``x-infinite``.
 
     Raises
     ------
-    ConfigError
-        With one line for each error: ``origin``, the key, what was found, what is expected.
+    GpraflowError
+        Of the class ``error``, with one line for each error: ``origin``, the key, what was found, what is expected; then ``advice``.
     """
-    filled = fill(content, schema)
-    validator = _Validator(schema)
-    errors = sorted(validator.iter_errors(filled), key=lambda error: list(map(str, error.absolute_path)))
-    if errors:
-        raise ConfigError("\n".join(f"{origin}: {redacted(_message(error))}" for error in errors))
+    infinite = {(key,) for key, part in schema.get("properties", {}).items() if part.get("x-infinite")}
+    messages = list(documents.faults(content, infinite.__contains__))
+    if not messages:
+        filled = _whole_numbers(fill(content, schema) if isinstance(content, dict) else content, schema)
+        errors = _Validator(schema).iter_errors(filled)
+        messages = [_message(found) for found in sorted(errors, key=lambda found: list(map(str, found.absolute_path)))]
+    if messages:
+        shown = [f"{origin}: {redacted(message if len(message) <= _SHOWN else message[:_SHOWN] + '...')}" for message in messages[:_LISTED]]
+        shown += [f"{origin}: {len(messages) - _LISTED} more errors"] if len(messages) > _LISTED else []
+        raise error("\n".join(shown) + (f"; {advice}" if advice else ""))
     return filled
+
+
+def parse(content: bytes | str, name: str, origin: str, advice: str) -> dict[str, Any]:
+    """Return the content of a JSON file, validated against a built-in schema.
+
+    Parameters
+    ----------
+    content
+        The file's content.
+    name
+        Name of the schema in ``workflow/schemas/files/``.
+    origin
+        File, for error messages.
+    advice
+        What to do about a file that is not valid.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or has other keys or values than the schema; with one line for each error, and ``advice``.
+    """
+    schema = load(f"files/{name}")
+    try:
+        found = documents.of_json(content, origin)
+    except InputError as error:
+        raise InputError(f"{error}; {advice}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{origin}: not a {schema['title']}: {documents.kind_of(found)}; {advice}")
+    return validate(found, schema, origin, InputError, advice)
+
+
+def read_json(path: str | os.PathLike, name: str, advice: str) -> dict[str, Any]:
+    """Return the content of a JSON file, as `parse`."""
+    return parse(documents.read_text(path), name, str(path), advice)
 
 
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
@@ -127,11 +189,15 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     known, renamed = schema["properties"], schema.get("x-renamed", {})
     lines = sheets.rows(path, known)
     _, header = next(lines, (0, []))
+    if not header:
+        raise ConfigError(f"{path}: the sheet is empty; its first row names the columns ({', '.join(known)})")
     for column in header:
         if column in renamed:
             raise ConfigError(f"{path}: the column '{column}' was renamed to '{renamed[column]}' in version 0.2")
         if column not in known:
-            raise ConfigError(f"{path}: '{column}' is not a column of this sheet{nearest(column, known)}")
+            raise ConfigError(f"{path}: '{column[:_SHOWN]}' is not a column of this sheet{nearest(column, known)}")
+        if header.count(column) > 1:
+            raise ConfigError(f"{path}: the column '{column}' occurs {header.count(column)} times; delete all but one")
     rows = []
     for number, cells in lines:
         if len(cells) > len(header):
@@ -153,10 +219,7 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
 def _typed(cell: str, part: dict[str, Any]) -> Any:
     """Return the cell of a sheet converted to the type in the schema; unchanged if that fails."""
     if part.get("type") == "number":
-        try:
-            return float(cell)
-        except ValueError:
-            return cell
+        return cell if (number := numbers.parse(cell)) is None else number
     if part.get("type") == "boolean":
         return {"true": True, "false": False}.get(cell.lower(), cell)
     return cell

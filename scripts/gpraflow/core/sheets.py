@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from gpraflow.core import spreadsheet
-from gpraflow.core.errors import ConfigError
+from gpraflow.core import documents, spreadsheet
+from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.separators import separator_of
 
 
@@ -22,7 +22,7 @@ def rows(path: str | os.PathLike, known: Iterable[str]) -> Iterator[tuple[int, l
     ConfigError
         If the file is missing, is not text, or has other separators.
     InputError
-        If a spreadsheet cannot be read.
+        If a spreadsheet cannot be read, or a row is no CSV, such as one with a quote that is never closed.
     """
     if not Path(path).is_file():
         raise ConfigError(f"{path}: this file does not exist")
@@ -31,13 +31,13 @@ def rows(path: str | os.PathLike, known: Iterable[str]) -> Iterator[tuple[int, l
             if not (cells[0] or "").startswith("#"):
                 yield number, [cell or "" for cell in cells]
         return
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: not UTF-8 text; save the sheet as tab-separated text (.tsv), as CSV UTF-8 (.csv) or as .xlsx") from None
-    with io.StringIO(text, newline="") as handle:
+    with io.StringIO(documents.read_text(path, ConfigError), newline="") as handle:
         lines = [(number, line) for number, line in enumerate(handle, start=1) if not line.startswith("#")]
-    reader = csv.reader((line for _, line in lines), delimiter=separator_of(path, lines[0][1] if lines else "", known))
-    for cells in reader:
-        if cells:
-            yield lines[reader.line_num - 1][0], [cell.strip() for cell in cells]
+    reader = csv.reader((line for _, line in lines), delimiter=separator_of(path, lines[0][1] if lines else "", known), strict=True)
+    try:
+        for cells in reader:
+            if cells:
+                yield lines[reader.line_num - 1][0], [cell.strip() for cell in cells]
+    except csv.Error as error:
+        number = lines[min(reader.line_num, len(lines) - 1)][0]
+        raise InputError(f"{path}, row {number}: cannot be read ({error}); is a quote not closed?") from None

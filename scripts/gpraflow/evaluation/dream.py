@@ -21,6 +21,7 @@ import polars as pl
 from gpraflow.core import files
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
+from gpraflow.core.numbers import parse_count
 from gpraflow.evaluation import metrics
 from gpraflow.formats import columns as formats_columns
 
@@ -286,9 +287,9 @@ def read_public(path: str | os.PathLike) -> Subsets:
 
 def _position(cell: str | None, path: Any, file: str, row: int) -> int:
     text = (cell or "").strip().removesuffix(".0")
-    if not text.isdigit():
+    if (position := parse_count(text)) is None:
         raise InputError(f"{path}: {file}, row {row}: position '{cell}' is not a whole number; correct the file")
-    return int(text)
+    return position
 
 
 def _published(path: str | os.PathLike, names: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, str]]:

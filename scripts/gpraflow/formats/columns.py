@@ -209,8 +209,15 @@ def parse_numbers(
 def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) -> pl.DataFrame:
     """Return ``row`` and a column per role. Blank labels become null."""
     for role, name in columns.items():
-        if (rows.schema[name].is_nested() and role.partition(".")[0] != "bin_cells") or rows.schema[name] == pl.Binary:
-            raise InputError(f"{path}: column '{name}' for {role} is of type {rows.schema[name]}; expected text or numbers")
+        dtype = rows.schema[name]
+        cells = role.partition(".")[0] == "bin_cells"
+        if cells and isinstance(dtype, pl.List | pl.Array):
+            if not (dtype.inner.is_numeric() or dtype.inner in (pl.String, pl.Null)):
+                raise InputError(f"{path}: column '{name}' for {role} is of type {dtype}; expected lists of numbers")
+        elif cells and dtype not in (pl.String, pl.Null):
+            raise InputError(f"{path}: column '{name}' for {role} is of type {dtype}; expected lists of numbers, or text such as 1,2,3")
+        elif not (dtype.is_numeric() or dtype in (pl.String, pl.Boolean, pl.Null, pl.Categorical, pl.Enum)):
+            raise InputError(f"{path}: column '{name}' for {role} is of type {dtype}; expected text or numbers")
     rows = rows.select(pl.col(ROW).alias("row"), **{role: cs.by_name(name) for role, name in columns.items()})
     labels = [pl.col(role).cast(pl.String).str.strip_chars() for role in ("name", "group", "split", "source", "barcode") if role in columns]
     rows = rows.with_columns(pl.when(label != "").then(label) for label in labels)

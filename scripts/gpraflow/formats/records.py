@@ -13,7 +13,17 @@ from Bio.SeqIO.FastaIO import SimpleFastaParser
 from gpraflow.core.errors import InputError, and_more
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats.columns import check_sequences, first_row, resolve_columns, select_columns
-from gpraflow.formats.text import FORMAT_OF_SUFFIX, STDIN, decompressed, read_blocks, require_file, split_lines, suffix_of, text_blocks
+from gpraflow.formats.text import (
+    FORMAT_OF_SUFFIX,
+    LONGEST_LINE,
+    STDIN,
+    decompressed,
+    read_blocks,
+    require_file,
+    split_lines,
+    suffix_of,
+    text_blocks,
+)
 
 _FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
 _RECORD = {"row": pl.Int64, "name": pl.String, "sequence": pl.String}
@@ -158,12 +168,17 @@ def _fasta_blocks(stream: Iterable[bytes], path: Path, ledger: Ledger, designs: 
     headers: list[int] = []
 
     def lines() -> Iterator[str]:
+        letters = 0
         for number, line in enumerate(split_lines(stream, path), start=1):
             if line.startswith(">"):
-                headers.append(number)
+                letters = 0
+                if designs:
+                    headers.append(number)
+            elif (letters := letters + len(line)) > LONGEST_LINE:
+                raise InputError(f"{path}, line {number}: a record of more than {LONGEST_LINE:,} letters; give promoters, not a genome")
             yield line
 
-    entries, first, whole = SimpleFastaParser(lines() if designs else split_lines(stream, path)), 1, designs
+    entries, first, whole = SimpleFastaParser(lines()), 1, designs
     if not designs and path.is_file():
         whole = _first_words_repeat(line[1:] for line in split_lines(decompressed(path), path) if line.startswith(">"))
     while block := list(islice(entries, _RECORDS)):

@@ -26,13 +26,16 @@ STDIN = "-"  # as a path: standard input or standard output
 _QUOTED_CELL = re.compile(rb'(^|\t)"[^\t\n]*"(\t|$)', re.MULTILINE)  # in the first lines of a TSV: quotes are taken off, as of CSV
 _BLOCK = 16 << 20
 _PARQUET_ROWS = 200_000
+LONGEST_LINE = 64 << 20  # bytes
+# What Polars raises for damaged Parquet files; panics of its Rust code are no exceptions.
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError)
 
 
 _OLD_MAC = "a line ends with CR only, as in files of classic Mac OS; convert the file with tr '\\r' '\\n' < FILE > NEW"
 
 
 def text_lines(path: str | os.PathLike) -> Iterator[str]:
-    """Yield the lines of a text file (plain, .gz or .zst) or of standard input (``-``), without line endings.
+    """Yield the lines of a text file (plain, .gz or .zst) or of standard input (``-``), without line endings and byte order mark.
 
     Raises
     ------
@@ -40,7 +43,8 @@ def text_lines(path: str | os.PathLike) -> Iterator[str]:
         If the file is missing, empty or corrupt.
     """
     require_file(Path(path))
-    return (line.rstrip("\r\n") for line in split_lines(decompressed(Path(path)), Path(path)))
+    lines = split_lines(decompressed(Path(path)), Path(path))
+    return (line.rstrip("\r\n").removeprefix("\ufeff" if number == 0 else "") for number, line in enumerate(lines))
 
 
 @contextmanager
@@ -133,9 +137,16 @@ def split_lines(stream: Iterable[bytes], path: Path) -> Iterator[str]:
         if text.count(b"\r") > text.count(b"\r\n") + text.endswith(b"\r"):
             raise InputError(f"{path}: {_OLD_MAC}")
         *whole, left = text.split(b"\n")
+        _check_length(left, path)
         yield from (line.decode("utf-8", errors="replace") + "\n" for line in whole)
+    _check_length(left, path)
     if left:
         yield left.decode("utf-8", errors="replace")
+
+
+def _check_length(line: bytes, path: Path) -> None:
+    if len(line) > LONGEST_LINE:
+        raise InputError(f"{path}: a line of more than {LONGEST_LINE:,} bytes; this is no file of promoters")
 
 
 def read_blocks(
@@ -242,8 +253,8 @@ def parquet_blocks(path: Path) -> Iterator[tuple[pl.DataFrame, list[str]]]:
             if rows.height:
                 yield rows.with_columns(pl.int_range(first, first + rows.height, dtype=pl.Int64).alias(ROW)), rows.columns
             first += rows.height
-    except (pl.exceptions.ComputeError, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error})") from error
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]:.300})") from None
 
 
 def excel_blocks(path: Path, header: bool) -> Iterator[tuple[pl.DataFrame, list[str]]]:
@@ -277,7 +288,7 @@ def decompressed(path: Path) -> Iterator[bytes]:
             yield from _decompressed_zst(handle, path)
             return
         try:
-            packed = suffix == ".gz" or start[:2] == b"\x1f\x8b"
+            packed = suffix in (".gz", ".bgz") or start[:2] == b"\x1f\x8b"
             with gzip.open(handle) if packed else nullcontext(handle) as source:
                 while block := source.read(_BLOCK):
                     yield block
@@ -311,6 +322,7 @@ def _lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
         end = block.rfind(b"\n")
         if end < 0:
             left += block
+            _check_length(left, path)
             continue
         text = (left + block[: end + 1]).replace(b"\r\n", b"\n")
         # Empty lines at the end of a block are held back: they are an error only if more lines follow.
@@ -322,6 +334,7 @@ def _lines(stream: Iterable[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
             number += whole.count(b"\n") + 1
         else:
             left = text + block[end + 1 :]
+    _check_length(left, path)
     last = left.replace(b"\r\n", b"\n").rstrip(b"\r\n")
     if last:
         _refuse_empty_line(last, number, path)

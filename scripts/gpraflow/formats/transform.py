@@ -1,17 +1,18 @@
 """Transforms of measured expression: the model is trained and scored on transformed expression, predictions for users are inverted."""
 
-import json
+import itertools
 import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gpraflow.core import files
+from gpraflow.core import documents, files
+from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
 
 LOG2, RANK_NORMAL = "log2", "rank_normal"
+ADVICE = "remove the file and run again"
 _POINTS = 2001  # most values of the library that are stored, evenly spaced in normal scores
 
 
@@ -116,9 +117,21 @@ def fit(name: str, floor: float | None, expression: np.ndarray) -> Transform:
     return Transform(name, None, tuple(values.tolist()), tuple(scores.tolist()))
 
 
-def of_content(content: dict[str, Any]) -> Transform:
-    """Return a transform from its JSON (`write`)."""
-    return Transform(content["name"], content["floor"], tuple(content["values"]), tuple(content["scores"]))
+def of_content(content: dict[str, Any], origin: str, advice: str = ADVICE) -> Transform:
+    """Return a transform from its JSON (`write`).
+
+    Raises
+    ------
+    InputError
+        If it is none; ``origin`` and ``advice`` are for the message.
+    """
+    valid = schemas.validate(content, schemas.load("files/transform"), origin, InputError, advice)
+    values, scores = tuple(valid["values"]), tuple(valid["scores"])
+    ranks = valid["name"] == RANK_NORMAL
+    ascending = all(low < high for each in (values, scores) for low, high in itertools.pairwise(each))
+    if len(values) != len(scores) or not ascending or (len(values) < 2) == ranks or (ranks and valid["floor"] is not None):
+        raise InputError(f"{origin}: values and scores do not fit together, or to '{valid['name']}'; {advice}")
+    return Transform(valid["name"], valid["floor"], values, scores)
 
 
 def write(transform: Transform, path: str | os.PathLike) -> None:
@@ -134,7 +147,4 @@ def read(path: str | os.PathLike) -> Transform:
     InputError
         If the file is damaged.
     """
-    try:
-        return of_content(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a transform ({error}); remove the file and run again") from error
+    return of_content(documents.of_json(documents.read_text(path), str(path)), str(path))

@@ -1,10 +1,9 @@
 """The content of ``model.json``, which describes a trained model."""
 
-import json
 import os
 from typing import Any
 
-from gpraflow.core.errors import InputError
+from gpraflow.core import schema as schemas
 
 # Training options: names in version 0.1 -> names since version 0.2.
 RENAMED = {
@@ -23,13 +22,9 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file is not JSON.
+        If the file is damaged, or has other keys or values than ``workflow/schemas/files/model.schema.yaml``.
     """
-    with open(path, encoding="utf-8") as handle:
-        try:
-            about = json.load(handle)
-        except ValueError as error:
-            raise InputError(f"{path}: damaged ({error}); train the model again") from None
+    about = schemas.read_json(path, "model", "train the model again")
     if "training" in about:
         about["training"] = {RENAMED.get(name, name): value for name, value in about["training"].items()}
     return {"conditions": []} | about

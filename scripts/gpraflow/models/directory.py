@@ -14,6 +14,11 @@ from gpraflow.models import about
 from gpraflow.models.backend import select_backend
 from gpraflow.models.registry import REGISTRY, describe
 
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_FILES = (_CONFIG, _WEIGHTS, "metadata.json")
+_MOST_COMPRESSED, _SMALL = 20, 1 << 20  # times, and bytes that may be more
+_LARGEST_CONFIG, _LARGEST_SIZE = 64 << 20, 10_000_000
+
 
 def _without_draws(config: Any) -> Any:
     """Return a serialised Keras object with all initialisers replaced by zeros."""
@@ -24,18 +29,70 @@ def _without_draws(config: Any) -> Any:
     return [_without_draws(value) for value in config] if isinstance(config, list) else config
 
 
-def read_model(path: Path) -> Any:
-    """Return the model of a ``.keras`` file.
+def _check_sizes(archive: zipfile.ZipFile, parameters: int | None) -> None:
+    """Check the sizes that a ``.keras`` file declares, before anything is unpacked. Keras stores its files uncompressed.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing or there is another one, it unpacks to much more than it takes, or the weights are larger than
+        those of ``parameters``.
+    """
+    entries = archive.infolist()
+    for name in _FILES:
+        if [entry.filename for entry in entries].count(name) != 1:
+            raise ValueError(f"the archive has no {name}, or several")
+    for entry in entries:
+        if entry.filename not in _FILES and not entry.is_dir():
+            raise ValueError(f"the archive holds '{entry.filename}', which Keras does not write for such a model")
+        if entry.file_size > _MOST_COMPRESSED * entry.compress_size + _SMALL:
+            raise ValueError(f"{entry.filename} unpacks from {entry.compress_size:,} to {entry.file_size:,} bytes")
+    if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
+        raise ValueError(f"{_CONFIG} has {archive.getinfo(_CONFIG).file_size:,} bytes, more than {_LARGEST_CONFIG:,}")
+    weights = archive.getinfo(_WEIGHTS).file_size
+    if parameters is not None and weights > 8 * parameters + _LARGEST_CONFIG:  # float64 at most, and what HDF5 adds
+        raise ValueError(f"{_WEIGHTS} has {weights:,} bytes, more than those of the {parameters:,} parameters that model.json gives")
+
+
+def _check_config(config: Any) -> None:
+    """Check that no layer is larger than networks for promoters are, before memory is taken for its weights.
+
+    Raises
+    ------
+    ValueError
+        If a number is larger than any size.
+    """
+    waiting = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            waiting += [value for key, value in part.items() if key not in ("seed", "shared_object_id")]
+        elif isinstance(part, list):
+            waiting += part
+        elif isinstance(part, int) and abs(part) > _LARGEST_SIZE:
+            raise ValueError(f"a layer has the size {part:,}, more than {_LARGEST_SIZE:,}")
+
+
+def read_model(path: Path, parameters: int | None = None) -> Any:
+    """Return the model of a ``.keras`` file; ``parameters`` is their number, if it is known from ``model.json``.
 
     ``keras.saving.load_model`` samples initial weights, which JAX compiles for each shape, and then overwrites them. Building the model
     from its config with zeros as initial weights and then loading the weights takes a fifth of the time.
+
+    Raises
+    ------
+    ValueError
+        If the file declares sizes that such a model cannot have; they are checked before memory is taken for them.
     """
     import keras
 
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
+        _check_sizes(archive, parameters)
+        config = json.loads(archive.read(_CONFIG))
+    _check_config(config)
     model = keras.saving.deserialize_keras_object(_without_draws(config | {"compile_config": None}))
-    model.load_weights(path)
+    if parameters in (None, model.count_params()):  # otherwise `load` says what differs
+        model.load_weights(path)
     return model
 
 
@@ -59,9 +116,10 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
             raise InputError(f"{directory / name}: this file does not exist; a model directory has model.keras and model.json")
     description = about.read(directory / "model.json")
     try:
-        model = read_model(directory / "model.keras")
+        model = read_model(directory / "model.keras", description["parameters"])
     except Exception as error:
-        raise InputError(f"{directory / 'model.keras'}: not a readable Keras model ({error}); train it again") from error
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, (ValueError, zipfile.BadZipFile)) else str(error)
+        raise InputError(f"{directory / 'model.keras'}: not a readable Keras model ({reason[:500]}); train it again") from error
     if model.count_params() != description["parameters"] or model.name != description["architecture"]:
         raise InputError(
             f"{directory / 'model.keras'}: a '{model.name}' model of {model.count_params():,} parameters, but model.json beside it "

@@ -3,7 +3,7 @@
 It is computed once from the validation and training splits, and saved next to the model together with the flanks to add to inserts.
 """
 
-import json
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from gpraflow.core import files
+from gpraflow.core import documents, files
+from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
 from gpraflow.formats.transform import NONE, Transform, of_content
 from gpraflow.prediction import conformal
@@ -26,6 +27,8 @@ COVERAGE = {"dataset": pl.String, "level": pl.Float64, "n": pl.Int64, "inside": 
 UNUSUAL = 0.001  # fraction of training promoters that each criterion classifies as out of distribution
 PAIRS, INDEPENDENT = "pairs", "independent"  # what the interval of an effect rests on
 _KMER = 3
+_SHARES_SUM = 1e-4  # largest difference from 1 of the sum of frequencies, which are rounded in the file
+_LISTS = ("lengths", "kmer_shares", "quantiles", "levels", "level_variances")
 _SAMPLED = 200_000  # training promoters, evenly spaced, that define the training distribution
 _CHUNK = 16_384  # promoters whose k-mers are counted at a time
 
@@ -387,23 +390,52 @@ def load(path: str | os.PathLike, readout: str = "") -> Calibration:
     Raises
     ------
     InputError
-        If it is damaged.
+        If it is damaged, or has other keys or values than ``workflow/schemas/files/calibration.schema.yaml``.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        content = content["readouts"][readout] if readout else content
-        lists = {name: tuple(content[name]) for name in ("lengths", "kmer_shares", "quantiles")}
-        stored: dict[str, Any] = {name: tuple(content[name]) for name in ("levels", "level_variances") if name in content}
-        if "level_quantiles" in content:
-            stored["level_quantiles"] = tuple(tuple(row) for row in content["level_quantiles"])
-        if "transform" in content:  # models before 0.2 have none
-            stored["transform"] = of_content(content["transform"])
-        if content.get("effects"):
-            of_effects = content["effects"]
-            stored["effects"] = of_pairs.Effects(**of_effects | {name: tuple(of_effects[name]) for name in ("edits", "quantiles")})
-        return Calibration(**content | lists | stored)
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: not a calibration of this version ({error}); make it again: {advice(Path(path).parent)}") from error
+    again = f"make it again: {advice(Path(path).parent)}"
+    content = documents.of_json(documents.read_text(path), str(path))
+    where = str(path)
+    if readout:
+        readouts = content.get("readouts") if isinstance(content, dict) and set(content) == {"readouts"} else None
+        if not isinstance(readouts, dict) or readout not in readouts:
+            raise InputError(f"{path}: no calibration of '{readout}'; {again}")
+        content, where = readouts[readout], f"{path}: readouts.{readout}"
+    if not isinstance(content, dict):
+        raise InputError(f"{where}: not a calibration of a model: {documents.kind_of(content)}; {again}")
+    content = schemas.validate(content, schemas.load("files/calibration"), where, InputError, again)
+    stored: dict[str, Any] = {name: tuple(content[name]) for name in _LISTS if name in content}
+    stored["level_quantiles"] = tuple(tuple(row) for row in content.get("level_quantiles", ()))
+    if "transform" in content:  # models before 0.2 have none
+        stored["transform"] = of_content(content["transform"], f"{path}: transform", again)
+    if content.get("effects"):
+        of_effects = content["effects"]
+        stored["effects"] = of_pairs.Effects(**of_effects | {name: tuple(of_effects[name]) for name in ("edits", "quantiles")})
+    found = Calibration(**content | stored)
+    if problem := _disagreement(found):
+        raise InputError(f"{path}: {problem}; {again}")
+    return found
+
+
+def _disagreement(found: Calibration) -> str:
+    """Return which fields of a calibration do not fit together; empty if all do."""
+    sizes = {len(found.levels), len(found.level_variances), *map(len, found.level_quantiles)}
+    if len(sizes) > 1 or len(found.level_quantiles) != (len(LEVELS) if found.levels else 0):
+        return "levels, level_variances and level_quantiles have different numbers of values"
+    if any(low >= high for low, high in itertools.pairwise(found.levels)):
+        return "levels are not ascending"
+    if None in found.quantiles and set(found.quantiles[found.quantiles.index(None) :]) != {None}:
+        return "quantiles: a value is missing between others"
+    for values in (found.quantiles, *zip(*found.level_quantiles, strict=True)):
+        known = [value for value in values if value is not None]
+        if known != sorted(known):
+            return "quantiles of higher levels are smaller"
+    if found.lengths[0] > found.lengths[1]:
+        return f"lengths: {found.lengths[0]} is above {found.lengths[1]}"
+    if found.effects and found.effects.edits[0] > found.effects.edits[1]:
+        return f"effects.edits: {found.effects.edits[0]} is above {found.effects.edits[1]}"
+    if min(found.kmer_shares) <= 0 or abs(sum(found.kmer_shares) - 1) > _SHARES_SUM:
+        return f"kmer_shares add up to {sum(found.kmer_shares):.6g}, not 1, or one is 0"
+    return ""
 
 
 def advice(directory: str | os.PathLike) -> str:

@@ -2,8 +2,10 @@
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Real
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -225,8 +227,12 @@ class Predictor:
             With several conditions, such columns of each, such as ``effect_alt_minus_ref.glucose``, and of each difference, where
             ``difference_ref`` and ``difference_alt`` take the place of expression.
         """
-        tokens = [tokenize(sequences, **self.window) for sequences in (ref, alt)]
-        outputs = [self.outputs(each) for each in tokens]
+        parents = ref.unique(maintain_order=True)  # predicted once each, however many variants they have
+        numbered = parents.to_frame("s").with_row_index("place")
+        place = ref.to_frame("s").join(numbered, on="s", how="left", maintain_order="left")["place"].to_numpy()
+        of_parents = tokenize(parents, **self.window)
+        tokens = [of_parents[place], tokenize(alt, **self.window)]
+        outputs = [self.outputs(of_parents)[place], self.outputs(tokens[1])]
         unseen = (tokens[0] == tokens[1]).all(axis=1) & (ref != alt).to_numpy()
         edits = neighbours.distances(ref, alt, self.window["length"]) if self.calibration is not None else np.zeros(len(ref))
         parts = [self.of(readout)._effects(tokens, outputs, unseen, edits) for readout in self.readouts]
@@ -235,8 +241,8 @@ class Predictor:
             for part, readout in zip(parts, self.readouts, strict=True)
         ]
         if self.calibration is not None:
-            unlike = {f"{OUT_OF_DISTRIBUTION}_{name}": self.out_of_distribution(of) for name, of in (("ref", ref), ("alt", alt))}
-            parts.append(pl.DataFrame(unlike))
+            unlike = (self.out_of_distribution(parents)[place], self.out_of_distribution(alt))
+            parts.append(pl.DataFrame({f"{OUT_OF_DISTRIBUTION}_{name}": of for name, of in zip(("ref", "alt"), unlike, strict=True)}))
         return pl.concat(parts, how="horizontal")
 
     def _effects(self, tokens: list[np.ndarray], outputs: list[np.ndarray], unseen: np.ndarray, edits: np.ndarray) -> pl.DataFrame:
@@ -347,17 +353,27 @@ class Predictor:
         InputError
             If a sequence contains other letters or is empty; the message gives its index from 1.
         """
-        if isinstance(sequences, str):
-            raise InputError("sequences: expected a list of sequences, such as ['ACGT'], found one string")
-        if reads is not None and not reads >= 1:
-            raise InputError(f"reads: expected a number of at least 1, found {reads}")
-        text = pl.Series("sequence", list(sequences), pl.String, strict=True)
+        if reads is not None and (isinstance(reads, (str, bytes, bool)) or not isinstance(reads, Real) or not 1 <= reads < np.inf):
+            raise InputError(f"reads: expected a number of at least 1, found {reads!r:.100}")
+        text = _texts(sequences)
         rows = pl.DataFrame(
             {"row": pl.int_range(1, len(text) + 1, eager=True), "name": "", "sequence": text}, schema_overrides={"name": pl.String}
         )
         ledger = Ledger("predict", "")
         checked = formats_columns.check_sequences(rows, "sequences", ledger, "number", "n")
         return self.records(checked, "sequences", ledger, reads).drop("name")
+
+
+def _texts(sequences: Any) -> pl.Series:
+    """Return sequences as a column of text; raise `InputError` if they are anything else than a list or column of texts."""
+    if isinstance(sequences, (str, bytes)) or not isinstance(sequences, Iterable):
+        found = "one string" if isinstance(sequences, (str, bytes)) else type(sequences).__name__
+        raise InputError(f"sequences: expected a list of sequences, such as ['ACGT'], found {found}")
+    texts = list(sequences)
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise InputError(f"sequences, number {number}: expected text such as 'ACGT', found {type(text).__name__}")
+    return pl.Series("sequence", [str(text) for text in texts], pl.String)
 
 
 def _column_of(name: str, readout: str) -> str:

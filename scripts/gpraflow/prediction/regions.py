@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from gpraflow.core import numbers
 from gpraflow.core.errors import InputError, nearest
 from gpraflow.formats import text
 
@@ -105,8 +106,9 @@ def _region(cells: list[str], where: str) -> tuple[str, Region]:
     if len(cells) < len(_COLUMNS):
         raise InputError(f"{where}: {len(cells)} columns; a BED file with strands has {', '.join(_COLUMNS)}, with tabs between them")
     chromosome, start, end, name, _, strand = (cell.strip() for cell in cells[: len(_COLUMNS)])
-    if not (start.isdigit() and end.isdigit() and int(start) < int(end)):
+    first, last = numbers.parse_count(start), numbers.parse_count(end)
+    if first is None or last is None or first >= last:
         raise InputError(f"{where}: start '{start}' and end '{end}'; expected whole numbers, start (counted from 0) below end")
     if strand not in ("+", "-"):
         raise InputError(f"{where}: strand '{strand}' of '{name}'; expected + or -")
-    return chromosome, Region(int(start), int(end), name, strand == "-")
+    return chromosome, Region(first, last, name, strand == "-")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from gpraflow.core import conditions
+from gpraflow.core import conditions, numbers
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import records, text
@@ -96,7 +96,8 @@ def read(
 
 def is_vcf(path: str | os.PathLike) -> bool:
     """Return whether a file is a VCF, judged by its name."""
-    return Path(path).name.lower().removesuffix(".gz").endswith(".vcf")
+    name = Path(path).name.lower()
+    return any(name.endswith(f".vcf{packed}") for packed in ("", ".gz", ".bgz", ".zst"))
 
 
 def _is_named(alt: str | os.PathLike) -> bool:
@@ -204,21 +205,22 @@ class _Placing:
         """Return the places of the reference allele in constructs, and the number of constructs that hold a part of it only."""
         if not variant.reference:
             raise InputError(f"{variant.where}: REF is empty; write the base before an insertion as REF, as VCF requires")
+        position = numbers.parse_count(variant.position)
         if self.regions:
-            if not variant.position.isdigit() or not int(variant.position):
+            if not position:
                 raise InputError(f"{variant.where}: POS '{variant.position}' is not a position (counted from 1)")
-            begin = int(variant.position) - 1
+            begin = position - 1
             return self.regions.places(variant.chrom, begin, begin + len(variant.reference))
         if variant.chrom not in self.sequences:
             hint = nearest(variant.chrom, self.sequences)
             advice = "" if hint else "; for positions in a genome, give the regions of the sequences with --regions"
             raise InputError(f"{variant.where}: CHROM '{variant.chrom}' is not a name in {self.origin}{hint}{advice}")
         length = len(self.sequences[variant.chrom])
-        if not variant.position.isdigit() or not 1 <= int(variant.position) <= length:
+        if position is None or not 1 <= position <= length:
             raise InputError(
                 f"{variant.where}: POS '{variant.position}' is not in '{variant.chrom}', which has {length} bp (counted from 1)"
             )
-        return [Place(variant.chrom, int(variant.position) - 1, False)], 0
+        return [Place(variant.chrom, position - 1, False)], 0
 
     def _pairs(self, variant: _Variant, place: Place) -> Iterator[tuple[str, str, str, str]]:
         """Yield name, construct, reference and alternative promoter for each alternative allele."""

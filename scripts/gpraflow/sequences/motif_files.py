@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+from gpraflow.core import numbers
 from gpraflow.core.errors import InputError
 
 _FORMATS = (
@@ -85,10 +86,9 @@ def _reader_of(lines: Lines, path: str | os.PathLike) -> Callable[[Lines, str | 
 def _numbers(cells: Sequence[str], where: str) -> list[float]:
     values = []
     for cell in cells:
-        try:
-            value = float(cell)
-        except ValueError:
-            raise InputError(f"{where}: '{cell}' is not a number") from None
+        value = numbers.parse(cell)
+        if value is None:
+            raise InputError(f"{where}: '{cell}' is not a number")
         if not math.isfinite(value) or value < 0:
             raise InputError(f"{where}: '{cell}'; counts and probabilities are finite numbers of 0 or more")
         values.append(value)
@@ -170,7 +170,7 @@ def _no_matrix(path: str | os.PathLike, line: int, name: str) -> InputError:
 
 def _meme_rows(lines: Lines, at: int, header: str, where: str, path: str | os.PathLike) -> list[list[float]]:
     """Return the rows of probabilities from index ``at`` on: as many as ``w=`` says, otherwise all up to the next line of another kind."""
-    stated = {key: int(value) for key, value in re.findall(r"\b(alength|w)\s*=\s*(\d+)", header)}
+    stated = {key: int(value) for key, value in re.findall(r"\b(alength|w)\s*=\s*([0-9]{1,9})", header)}
     if stated.get("alength", 4) != 4:
         raise InputError(f"{where}: alength= {stated['alength']}; motifs of DNA or RNA have 4 letters")
     rows: list[list[float]] = []
@@ -207,7 +207,7 @@ def _transfac(lines: Lines, path: str | os.PathLike) -> Iterator[tuple[int, Matr
             if value.upper().split()[:4] != ["A", "C", "G", "T"]:
                 raise InputError(f"{where}: '{text}'; expected 'P0 A C G T'")
             head = number
-        elif head and key.isdigit():
+        elif head and numbers.parse_count(key) is not None:
             cells = value.split()[:4]
             if len(cells) < 4:
                 raise InputError(f"{where}: '{text}'; expected a position and the counts of A, C, G and T")

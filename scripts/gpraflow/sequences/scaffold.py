@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-import yaml
 
-from gpraflow.core.errors import ConfigError, InputError, nearest
+from gpraflow.core import scaffolds
+from gpraflow.core.errors import InputError
 
 ALPHABET = "ACGTN"  # order of tokens and, without N, of one-hot channels; part of the shard format
 BASES = len(ALPHABET) - 1  # number of one-hot channels; N is encoded as 0000
@@ -46,19 +46,8 @@ def load(path: str | os.PathLike, name: str) -> Scaffold:
     ConfigError
         If the file is missing, lacks this scaffold, or a sequence contains letters other than A, C, G and T.
     """
-    try:
-        with open(path, encoding="utf-8") as handle:
-            scaffolds = yaml.safe_load(handle) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"scaffold.file: {path} does not exist") from None
-    if name not in scaffolds:
-        raise ConfigError(f"scaffold.name: {path} has no scaffold '{name}'{nearest(name, scaffolds)} (it has {', '.join(scaffolds)})")
-    entry = scaffolds[name]
-    constant = {key: entry.get(key, "") for key in ("five_prime", "three_prime", "upstream", "downstream")}
-    for key, text in constant.items():
-        if set(text) - set("ACGT"):
-            raise ConfigError(f"{path}, {name}.{key}: '{text}' may contain A, C, G and T only")
-    return Scaffold(name, **constant)
+    entry = scaffolds.entry(path, name)
+    return Scaffold(name, **{key: text for key, text in entry.items() if key != "organism"})
 
 
 def bytes_matrix(sequences: pl.Series) -> np.ndarray:

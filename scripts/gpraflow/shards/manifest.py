@@ -7,7 +7,7 @@ imported; the output is identical, byte for byte, to that of ``tf.io.TFRecordWri
 
 import gzip
 import hashlib
-import json
+import io
 import re
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from gpraflow.core import files, names
+from gpraflow.core import documents, files, names
+from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
-from gpraflow.sequences.scaffold import ALPHABET
 from gpraflow.shards.records import EXPRESSION, Feature, decode_columns, layout
 
 FORMAT = "gpraflow-shards-1"
 _ENDING = re.compile(r"-[0-9]{5,}-of-[0-9]{5,}\.tfrecord(\.gz)?")
+_MOST_VALUES = 100_000  # of a record
+_MOST_COMPRESSED = 1100  # gzip's highest factor is 1,032
 COMPRESSIONS = {"none": "", "gzip": ".gz"}  # compression -> suffix of a shard's name
 
 
@@ -48,10 +50,10 @@ def named(content: bytes, split: str) -> set[str]:
     Only such objects of a bucket are ours to replace or delete.
     """
     try:
-        manifest = json.loads(content)
+        manifest = documents.of_json(content, "")
         names_of_shards = {shard["name"] for shard in manifest["shards"]} if manifest["format"] == FORMAT else set()
         return {name for name in names_of_shards if is_shard_name(name, split)}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (InputError, KeyError, TypeError, AttributeError):
         return set()
 
 
@@ -63,34 +65,36 @@ def parse_manifest(content: bytes, origin: str) -> dict[str, Any]:
     InputError
         If it is not a manifest of this format, its totals are inconsistent, or a shard has a name that `write` does not give.
     """
-    try:
-        manifest = json.loads(content)
-        if manifest["format"] != FORMAT:
-            raise InputError(f"{origin}: format '{manifest['format']}', expected '{FORMAT}'; write the shards again")
-        for number, shard in enumerate(manifest["shards"], start=1):
-            _check_names(manifest["split"], shard, f"{origin}, shard {number}")
-        record, features = layout(manifest["length"], widths_of(manifest))
-        agree = (
-            manifest["alphabet"] == ALPHABET
-            and widths_of(manifest).get(EXPRESSION) == (len(manifest.get("conditions", [])) or 1)
-            and manifest["compression"] in COMPRESSIONS
-            and manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
-            and manifest["record_bytes"] == len(record)
-            and manifest["features"] == [asdict(feature) for feature in features]
-        )
-        if not agree:
-            raise InputError(f"{origin}: the manifest was changed (alphabet, layout or row counts do not agree); write the shards again")
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{origin}: not a manifest of shards ({type(error).__name__}: {error}); write the shards again") from error
+    advice = "write the shards again"
+    found = documents.of_json(content, origin)
+    if isinstance(found, dict) and found.get("format", FORMAT) != FORMAT:
+        raise InputError(f"{origin}: format {found['format']!r:.100}, expected '{FORMAT}'; {advice}")
+    manifest = schemas.parse(content, "manifest", origin, advice)
+    for number, shard in enumerate(manifest["shards"], start=1):
+        if not is_shard_name(shard["name"], manifest["split"]):
+            raise InputError(
+                f"{origin}, shard {number}, name: '{shard['name']}' is not the name of a shard of split '{manifest['split']}'; {advice}"
+            )
+        if not _fits(shard, manifest):
+            raise InputError(f"{origin}, shard {number}: {shard['rows']:,} records do not fit into {shard['bytes']:,} bytes; {advice}")
+    widths = widths_of(manifest)
+    record, features = layout(manifest["length"], widths) if sum(widths.values()) <= _MOST_VALUES else (b"", [])
+    agree = (
+        widths.get(EXPRESSION) == (len(manifest.get("conditions", [])) or 1)
+        and manifest["rows"] == sum(shard["rows"] for shard in manifest["shards"])
+        and len({shard["name"] for shard in manifest["shards"]}) == len(manifest["shards"])
+        and manifest["record_bytes"] == len(record)
+        and manifest["features"] == [asdict(feature) for feature in features]
+    )
+    if not agree:
+        raise InputError(f"{origin}: the manifest was changed (layout, names or row counts do not agree); {advice}")
     return manifest
 
 
-def _check_names(split: str, shard: Mapping[str, Any], where: str) -> None:
-    """Check name and checksum of a shard, which become parts of paths."""
-    if not is_shard_name(names.check(shard["name"], f"{where}, name"), names.check(split, f"{where}, split")):
-        raise InputError(f"{where}, name: '{shard['name']}' is not the name of a shard of split '{split}'; write the shards again")
-    if not re.fullmatch("[0-9a-f]{8}", shard["crc32c"]):
-        raise InputError(f"{where}, crc32c: {shard['crc32c']!r} is not a CRC32C in hexadecimal; write the shards again")
+def _fits(shard: Mapping[str, Any], manifest: Mapping[str, Any]) -> bool:
+    """Return whether a shard of this size can hold its records; gzip makes them smaller by a factor of at most 1,032."""
+    expected = shard["rows"] * manifest["record_bytes"]
+    return shard["bytes"] == expected if manifest["compression"] == "none" else expected <= _MOST_COMPRESSED * shard["bytes"]
 
 
 def check_digest(size: int, crc32c: str, shard: dict[str, Any], origin: str) -> None:
@@ -113,14 +117,20 @@ def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], orig
     if hashlib.sha256(content).hexdigest() != shard["sha256"]:  # CRC32C alone can be forged
         raise InputError(f"{origin}: its SHA-256 differs from the manifest; the shard was changed")
     if manifest["compression"] == "gzip":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{origin}: not a gzip file ({error}); write the shards again") from error
+        content = _decompressed(content, shard["rows"] * manifest["record_bytes"], origin)
     if len(content) != shard["rows"] * manifest["record_bytes"]:
         expected = f"{shard['rows']} records of {manifest['record_bytes']} bytes"
         raise InputError(f"{origin}: {len(content)} bytes are not {expected}; the manifest was changed, write the shards again")
     return content
+
+
+def _decompressed(content: bytes, expected: int, origin: str) -> bytes:
+    """Return the decompressed shard, or one byte more than is expected of a longer one."""
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as handle:
+            return handle.read(expected + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{origin}: not a gzip file ({error}); write the shards again") from error
 
 
 def decode(records: np.ndarray, manifest: dict[str, Any], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:

@@ -1,13 +1,13 @@
 """Upload of shards to the bucket used for training: ``gs://``, or ``file://`` for a local folder."""
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
-from gpraflow.core import files, names
+from gpraflow.core import files
+from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.progress import Progress, amount
 from gpraflow.shards import manifest as shards_manifest
@@ -271,11 +271,8 @@ def read_receipt(path: str | os.PathLike) -> dict[str, Any]:
         If it is not a receipt, or names other objects than manifests of splits.
     """
     again = "upload again (snakemake --forcerun upload_shards)"
-    try:
-        receipt = json.loads(Path(path).read_text(encoding="utf-8"))
-        for split, entry in receipt["splits"].items():
-            if entry["manifest"] != f"{names.check(split, f'{path}, splits')}/{_MANIFEST}":
-                raise InputError(f"{path}, splits.{split}.manifest: {entry['manifest']!r}, expected '{split}/{_MANIFEST}'; {again}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a receipt of an upload ({type(error).__name__}: {error}); {again}") from error
+    receipt = schemas.read_json(path, "receipt", again)
+    for split, entry in receipt["splits"].items():
+        if entry["manifest"] != f"{split}/{_MANIFEST}":
+            raise InputError(f"{path}, splits.{split}.manifest: {entry['manifest']!r}, expected '{split}/{_MANIFEST}'; {again}")
     return receipt

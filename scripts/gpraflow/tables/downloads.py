@@ -17,7 +17,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from gpraflow.core import files, names
+from gpraflow.core import files, names, numbers
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError, nearest
 from gpraflow.core.progress import Progress, amount
 from gpraflow.core.urls import reason_of, shown_url
@@ -404,7 +404,7 @@ class _Fetch:
             elif response.status_code != (206 if begin else 200):
                 raise _FaultError(f"returned HTTP {response.status_code} {response.reason}")
             length = response.headers.get("Content-Length", "")
-            total = begin + int(length) if length.isdigit() else expected.size
+            total = expected.size if (size := numbers.parse_count(length)) is None else begin + size
             if expected.size is not None and total != expected.size:
                 raise _FaultError(f"offers {total} bytes, expected {expected.size}")
             self._room(handle, begin, total)

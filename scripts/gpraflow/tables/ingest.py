@@ -182,6 +182,8 @@ def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], h
     for name in keep:
         if name in SCHEMA:
             raise ConfigError(f"{path}: '{name}' is a column of the promoter table; rename the column in the file")
+        if name == "row" or name.startswith("_"):
+            raise ConfigError(f"{path}: the column '{name}' has a name that is used internally; rename the column in the file")
         if name not in names:
             raise ConfigError(f"{path}, row 1: no column '{name}' to keep{nearest(name, names)} (the file has {', '.join(names[:12])})")
     return [*dict.fromkeys([*keep, *(name for name in keep_if_there if name in names and name not in SCHEMA)])]
