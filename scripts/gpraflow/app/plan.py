@@ -332,7 +332,7 @@ class Plan:
     def _check_paths(self) -> None:
         """Check all paths of the config, before any of them is used."""
         paths = {f"{section}.{key}": self.config[section][key] for section, keys in _PATHS.items() for key in keys}
-        paths |= {f"input.tables.{name}.table": entry["table"] for name, entry in self.tables.items()}
+        paths |= {f"input.tables.{name}.table": entry["table"] for name, entry in self.config["input"]["tables"].items()}
         paths |= {f"evaluation.dream.{key}": self.config["evaluation"]["dream"][key] for key in ("subsets", "public")}
         for key, path in {"data": self.config["data"], **paths}.items():
             configs.check_path(self.fill(path), key)
