@@ -77,6 +77,45 @@ def test_a_table_as_it_should_be(folder):
     assert "Nothing was found that would stop a run." in report.text()
 
 
+def test_conditions_of_a_table(folder):
+    sequences = promoters(600)
+    rows = [f"{sequence}\t{row % 11 if row % 10 else ''}\t{row % 7 if row % 10 != 5 else ''}" for row, sequence in enumerate(sequences)]
+    (folder / "library.tsv").write_text("\n".join(["sequence\tglu\tgal", *rows[1:]]) + "\n")
+    named = {"glucose": {"expression": "glu"}, "galactose": {"expression": "gal"}}
+    report = checked({"input": {"table": "library.tsv", "conditions": named}})
+    assert report.errors == []
+    assert report.keys == {}
+    assert value_of(report, "conditions") == "glucose, galactose; the first is the reference"
+    assert value_of(report, "columns") == "sequence, expression.glucose = glu, expression.galactose = gal"
+    assert value_of(report, "noted") == "9.8 % not measured in glucose"
+    named["galactose"]["expression"] = "gall"
+    assert "no column 'gall' for expression.galactose" in checked({"input": {"table": "library.tsv", "conditions": named}}).errors[0]
+
+
+def test_conditions_of_a_sample_sheet(folder):
+    names = [f"{condition}_{number}" for condition in ("a", "b") for number in range(3)]
+    counts = np.random.default_rng(2).poisson(4, (600, 6))
+    rows = ["\t".join([sequence, *map(str, row)]) for sequence, row in zip(promoters(600), counts, strict=True)]
+    (folder / "counts.tsv").write_text("\n".join(["\t".join(["sequence", *names]), *rows]) + "\n")
+    lines = [f"{name.partition('_')[0]}\t{name.partition('_')[2]}\t{name}" for name in names]
+    (folder / "sheet.tsv").write_text("\n".join(["condition\tbin\tcolumn", *lines]) + "\n")
+    report = checked({"counts": {"table": "counts.tsv", "sample_sheet": "sheet.tsv", "cells": "reads"}})
+    assert report.errors == []
+    assert value_of(report, "mean bin in b").startswith("0")
+    assert value_of(report, "clusters").startswith("600 among 600 promoters")
+
+
+def test_tables_to_join(folder):
+    first, second = table(promoters(400), name="a.tsv"), table(promoters(600)[200:], name="b.tsv")
+    report = checked({"input": {"tables": {"a": {"table": first}, "b": {"table": second}}}})
+    assert report.errors == []
+    assert [each.title for each in report.inspections][1:3] == ["a.tsv (table a)", "b.tsv (table b)"]
+    assert value_of(report, "clusters").startswith("600 among 600 promoters")
+    assert "b.tsv: this file does not exist" in " ".join(
+        checked({"input": {"tables": {"a": {"table": first}, "b": {"table": "gone/b.tsv"}}}}).errors
+    ).replace("gone/", "")
+
+
 def test_the_first_rows_stand_for_the_table(folder):
     name = table(promoters(3000), name="library.tsv.gz")
     report = checked({"input": {"table": name}}, rows=1000)

@@ -22,11 +22,15 @@ BOTH = ["glucose", "galactose"]
 TRAINED = {"compact": 0.7, "biochemical": 0.3, "baseline_kmer": 0.4}  # least r; the last cannot tell A from T
 
 
+def _expression(gc, a):
+    return 17 * gc, 300 * gc + 200 * a - 30
+
+
 def library(rows, seed):
-    """Expression is the share of G and C in glucose, and that of A in galactose on another scale; a third misses either."""
+    """Expression is the share of G and C in glucose, and in galactose also follows that of A, on another scale; a third misses either."""
     rng = np.random.default_rng(seed)
     bases = rng.integers(0, 4, (rows, 40))
-    glucose, galactose = ((bases == 1) | (bases == 2)).mean(axis=1) * 17, (bases == 0).mean(axis=1) * 400 - 30
+    glucose, galactose = _expression(((bases == 1) | (bases == 2)).mean(axis=1), (bases == 0).mean(axis=1))
     which = rng.integers(0, 3, rows)
     return pl.DataFrame(
         {
@@ -67,7 +71,7 @@ def of_each(tmp_path_factory):
 def both(sequences):
     """What the labels of `library` are."""
     text = sequences.to_list()
-    return np.array([[17 * (s.count("C") + s.count("G")) / 40, 400 * s.count("A") / 40 - 30] for s in text])
+    return np.array([_expression((s.count("C") + s.count("G")) / 40, s.count("A") / 40) for s in text])
 
 
 @pytest.mark.parametrize("name", [name for name in registry.REGISTRY if not registry.describe(name).baseline])
@@ -135,6 +139,36 @@ def test_missing_labels_have_no_weight_and_no_gradient():
     losses = np.asarray(objective.losses(np.zeros((3, 2), "f4"), target))
     assert losses.tolist() == [[1, 0], [0, 4], [0, 0.25]]
     assert np.asarray(objective.expression(target)).tolist() == [[3, 0], [1, 20], [1, 5]]
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber", "bins"])
+def test_losses_of_differences_are_those_of_standardised_errors(loss):
+    rng = np.random.default_rng(2)
+    expression = rng.uniform(0, 3, (50, 3)).astype("f4")
+    expression[:10, 0], expression[5:20, 2] = np.nan, np.nan
+    options = {"loss": loss, "bins": 4, "huber_delta": 0.5, "cells_prior": 1.0}
+    objective = objectives.fit_conditions(expression, None, ["a", "b", "c"], 0.7, **options)
+    plain = objectives.fit_conditions(expression, None, ["a", "b", "c"], 0.0, **options)
+    assert list(objective.spreads) == ["b-a", "c-a", "c-b"]
+    target = objective.targets({"expression": expression})
+    raw = rng.normal(size=target.shape).astype("f4")
+    losses = np.asarray(objective.losses(raw, target))
+    np.testing.assert_allclose(losses[:, :3], np.asarray(plain.losses(raw, target)), rtol=1e-6)
+    predicted, measured = (np.asarray(of) for of in (objective.expression(raw), expression))
+    if loss == "bins":  # of soft labels the mean bin, which outer bins bound
+        parts = np.split(target, 3, axis=1)
+        measured = np.stack([part @ np.arange(4) for part in parts], axis=1)
+    for place, (b, a) in enumerate([(1, 0), (2, 0), (2, 1)], start=3):
+        both = np.isfinite(expression[:, a]) & np.isfinite(expression[:, b])
+        spread = (expression[both, b].astype(float) - expression[both, a]).std()
+        error = np.abs((predicted[:, b] - predicted[:, a]) - (measured[:, b] - measured[:, a])) / spread
+        expected = np.where(error < 0.5, error**2, error - 0.25) if loss == "huber" else error**2
+        np.testing.assert_allclose(losses[both, place], expected[both], rtol=1e-3, atol=1e-4)
+    weights = np.where(np.isfinite(expression), [1.0, 3.0, 2.0], 0).astype("f4")
+    found = objective.weights(weights)
+    both = np.isfinite(expression[:, 0]) & np.isfinite(expression[:, 1])
+    np.testing.assert_allclose(found[:, 3], both * 0.7 * 1.5, rtol=1e-6)  # harmonic mean of 1 and 3
+    assert plain.weights(weights).shape == (50, 3)
 
 
 def test_sample_weights_are_of_each_condition(tmp_path):

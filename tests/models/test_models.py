@@ -122,6 +122,7 @@ OPTIONS = training_options.Options(
     bin_labels="normal",
     bins=18,
     cells_prior=1.0,
+    difference_weight=1.0,
     sample_weight="none",
     reads_half=10.0,
     optimizer="adamw",

@@ -280,6 +280,39 @@ def mprasnakeflow(folder, library, rng):
     write_fasta(folder / "design.fa", library)
 
 
+def shifted(library):
+    """Return the signal in a second condition, which also follows the share of A."""
+    return library.signal + np.array([4 * insert.count("A") / len(insert) - 1 for insert in library.inserts])
+
+
+def in_two_sorts(folder, library, rng):
+    """A tenth of the promoters are missing in either condition."""
+    columns = {"sequence": library.inserts}
+    for seed, (name, signal) in enumerate({"glu": library.signal, "gal": shifted(library)}.items(), start=20):
+        cells = cells_of(library, signal, np.array([-np.inf, 3, 5, np.inf]), seed)
+        cells[seed % 10 :: 10] = 0
+        columns |= {f"{name}_{of}": column for of, column in zip(("low", "mid", "high"), cells.T, strict=True)}
+    write_table(folder / "counts.tsv", columns)
+
+
+def in_two_cell_types(folder, library, rng):
+    dna, rna = (counts.sum(axis=1) for counts in of_rna(library, 2, 5))
+    other = rng.poisson(rna * 2 ** (shifted(library) - library.signal)[:, None])
+    columns = {"sequence": library.inserts}
+    for replicate in (0, 1):
+        columns |= {f"{name}_{replicate + 1}": of[:, replicate] for name, of in {"dna": dna, "K562": rna, "HepG2": other}.items()}
+    write_table(folder / "counts.tsv", columns)
+
+
+def in_two_media(folder, library, rng):
+    columns = {"sequence": library.inserts}
+    for seed, (name, signal) in enumerate({"glu": library.signal, "gal": shifted(library)}.items()):
+        values = (signal + rng.normal(0, 0.5, len(signal))).round(4)
+        columns |= {f"EL_{name}": [None if place % 10 == seed else value for place, value in enumerate(values.tolist())]}
+        columns |= {f"SD_{name}": [None if place % 10 == seed else 0.5 for place in range(len(signal))]}
+    write_table(folder / "expression.tsv", columns)
+
+
 @dataclass(frozen=True)
 class Case:
     """A row of the page: what is measured (``kind``), the library, the function that writes its data, and the number of conditions."""
@@ -312,12 +345,21 @@ CASES = {
     "Designed library, expression": Case("table", "designed", with_names, lambda: designed_library(150)),
     "Barcoded constructs": Case("table", "random", barcoded, lambda: random_library(100)),
     "Mutants of one parent": Case("table", "designed", with_names, mutants),
+    "Several conditions, sorted bins": Case("sorted", "random", in_two_sorts, random_library, 2),
+    "Several conditions, DNA and RNA": Case("dna_rna", "designed", in_two_cell_types, lambda: designed_library(150), 2),
+    "Several conditions, expression": Case("table", "random", in_two_media, random_library, 2),
     "config/ecoli_lac.yaml": Case("sorted", "designed", bacterial, lambda: random_library(75)),
     "config/utr5.yaml": Case("table", "random", of_overlay("utr5.tsv.gz"), lambda: random_library(50)),
     "config/plant_core_promoters.yaml": Case("table", "designed", of_overlay("plant_core_promoters.tsv.gz"), lambda: designed_library(170)),
     "config/human_mpra_230.yaml": Case("table", "designed", of_overlay("human_mpra.tsv.gz"), lambda: designed_library(200)),
     "config/human_mpra_200.yaml": Case("table", "designed", of_overlay("human_mpra.tsv.gz"), lambda: designed_library(200)),
     "config/mprasnakeflow.yaml": Case("dna_rna", "designed", mprasnakeflow, lambda: designed_library(200)),
+}
+# Cells of the matrix that have no row of their own: the config of a section, and another library
+OTHERS = {
+    "Several conditions, sorted bins": Case("sorted", "designed", in_two_sorts, designed_library, 2),
+    "Several conditions, DNA and RNA": Case("dna_rna", "random", in_two_cell_types, lambda: random_library(150), 2),
+    "Several conditions, expression": Case("table", "designed", in_two_media, designed_library, 2),
 }
 OF_READS = ["Sorted bins, reads", "Pairs without overlap", "Reads with UMIs", "Designed library, reads"]
 
@@ -329,9 +371,9 @@ def sections() -> dict[str, dict[str, str]]:
     return {title: dict(files) for title, files in blocks.items()}
 
 
-def write(folder, name) -> tuple[str, Library, np.ndarray | None]:
+def write(folder, name, case=None) -> tuple[str, Library, np.ndarray | None]:
     """Write config, sheet and made-up data of a case; return the config, the library, and the counts that are to be found, if any."""
-    case = CASES[name]
+    case = case or CASES[name]
     copy_workflow(folder)
     (folder / "data").mkdir()
     for path, text in sections().get(name, {}).items():
@@ -363,9 +405,8 @@ def test_every_row_of_the_page_is_a_case_and_every_case_a_row():
 
 
 def test_the_matrix_of_assays_and_libraries_is_complete():
-    """Two conditions belong here as soon as a run can have them."""
-    needed = set(itertools.product([1], ["sorted", "dna_rna", "table"], ["random", "designed"]))
-    assert needed <= {case.cell for case in CASES.values()}
+    needed = set(itertools.product([1, 2], ["sorted", "dna_rna", "table"], ["random", "designed"]))
+    assert needed <= {case.cell for case in [*CASES.values(), *OTHERS.values()]}
 
 
 @pytest.mark.parametrize("name", sections())
@@ -382,6 +423,7 @@ def test_a_config_of_the_page_is_ten_lines_and_is_understood(tmp_path, monkeypat
     assert plan.from_reads == (name in OF_READS)
     assert not plan.from_simulation
     assert plan.independent == {}
+    assert len(plan.conditions) == (case.conditions if case.conditions > 1 else 0)
 
 
 def table_of(plan):
@@ -394,9 +436,9 @@ def table_of(plan):
         labels, reads = count_tables.read(plan.counts, places, plan.count_columns, ledger, empty=counts["empty"])
         labels, reads = expression.in_input(labels, reads, places, counts["minimum_input_reads"], ledger)
         method = {key: counts[key] for key in ("method", "read_dispersion", "prior")}
-        estimates = expression.estimate(reads, replicates, **method, origin="sheet", ledger=ledger)
         filters = {key: counts[key] for key in ("minimum_reads", "minimum_cells", "singletons", "singleton_weight")}
-        table = expression.to_table(labels, reads, replicates, *estimates, **filters, ledger=ledger)
+        options = {"method": method, "filters": filters, "origin": "sheet", "ledger": ledger}
+        table = expression.expression_table(labels, reads, replicates, **options)
     elif plan.from_dna_rna:
         table = dna_rna.expression_table(plan.counts[0], plan.sheet, plan.count_columns, plan.dna_rna_options, ledger, **plan.dna_rna_files)
     if plan.from_counts:
@@ -417,6 +459,14 @@ def check(table, plan, library):
     inserts = [text.removeprefix(constant.five_prime).removesuffix(constant.three_prime) for text in table["sequence"]]
     signal = dict(zip(library.inserts, library.signal, strict=True))
     assert np.corrcoef([signal[insert] for insert in inserts], table["expression"])[0, 1] > 0.7
+    if plan.conditions:
+        second = dict(zip(library.inserts, shifted(library), strict=True))
+        both = table.with_columns(change=pl.Series([second[insert] - signal[insert] for insert in inserts]))
+        both = both.with_columns(found=pl.col(f"expression.{plan.conditions[1]}") - pl.col(f"expression.{plan.conditions[0]}")).drop_nulls(
+            "found"
+        )
+        assert 0.7 * PROMOTERS <= both.height <= PROMOTERS
+        assert np.corrcoef(both["change"], both["found"])[0, 1] > 0.4
     if library.regions != library.names and "group" in table.columns:
         assert set(table["group"].drop_nulls()) <= set(library.regions)
 
@@ -449,6 +499,20 @@ def test_reads_are_counted_without_loss(tmp_path, name):
         assert dict(table.select("sequence", "name").rows()).items() <= dict(zip(promoter, library.names, strict=True)).items()
 
 
+def test_two_conditions_give_scores_of_each_and_of_their_difference(tmp_path):
+    config, _, _ = write(tmp_path / "copy", "Several conditions, expression")
+    results = run(tmp_path / "copy", config, "--", "results/mine/figures/predictions/test.galactose-glucose.svg")
+    scores = json.loads((results / "metrics.json").read_text())["datasets"]
+    assert set(scores) == {"test.glucose", "test.galactose", "test.galactose-glucose"}
+    assert scores["test.glucose"]["n"] < scores["test.galactose-glucose"]["n"] + 20
+    assert min(scores["test.glucose"]["r"], scores["test.galactose"]["r"]) > 0.6
+    ceiling = scores["test.galactose-glucose"]["ceiling"]
+    assert ceiling["r"] < scores["test.glucose"]["ceiling"]["r"]
+    assert (results / "figures/predictions/test.galactose-glucose.svg").is_file()
+    table = pl.read_parquet(results / "predictions/test.parquet")
+    assert {"predicted.glucose", "predicted_low.galactose-glucose", "expression_sd.galactose"} <= set(table.columns)
+
+
 def test_dna_and_rna_counts_give_scores(tmp_path):
     name = "DNA and RNA counts of barcodes"
     config, library, _ = write(tmp_path / "copy", name)
@@ -462,19 +526,20 @@ def test_dna_and_rna_counts_give_scores(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-def test_a_row_of_the_page_gives_a_report(tmp_path, monkeypatch, name):
-    case = CASES[name]
-    config, library, _ = write(tmp_path / "copy", name)
+@pytest.mark.parametrize(("name", "case"), [*CASES.items(), *OTHERS.items()])
+def test_a_row_of_the_page_gives_a_report(tmp_path, monkeypatch, name, case):
+    config, library, _ = write(tmp_path / "copy", name, case)
     results = run(tmp_path / "copy", config)
     monkeypatch.chdir(tmp_path / "copy")
     check(
         formats_promoters.read(results / "tables/library.parquet"), Plan(yaml.safe_load((tmp_path / "copy" / config).read_text())), library
     )
-    scores = json.loads((results / "metrics.json").read_text())["datasets"]["test"]
-    assert scores["n"] >= 10
-    if case.made is not mutants:
-        assert scores["r"] > 0.6
+    datasets = json.loads((results / "metrics.json").read_text())["datasets"]
+    assert len(datasets) == {1: 1, 2: 3}[case.conditions]
+    for dataset, scores in datasets.items():
+        assert scores["n"] >= 10
+        if case.made is not mutants and "-" not in dataset:
+            assert scores["r"] > 0.6
     captions = " ".join(re.findall(r"<figcaption.*?</figcaption>", (results / "report.html").read_text(), flags=re.DOTALL))
     assert captions
     assert bool(re.search(r"\bbins\b", captions)) == (case.kind == "sorted")

@@ -22,7 +22,8 @@ from gpraflow.app.plan import LIBRARY, SIMULATED, Plan
 from gpraflow.assay import count_tables, dna_rna, expression, inserts, matching, sheet
 from gpraflow.assay import counts as assay_counts
 from gpraflow.assay import inspection as assay_inspection
-from gpraflow.core import files, resources
+from gpraflow.assay.replicates import of_condition
+from gpraflow.core import conditions, files, resources
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.inspection import Inspection, Proposal, about, percent
 from gpraflow.core.ledger import Ledger
@@ -224,7 +225,7 @@ class _Checker:
         elif plan.from_counts:
             library = self._counts()
         else:
-            library = self._table(LIBRARY)
+            library = self._joined([self._table(name) for name in plan.sources])
         for dataset in plan.independent:
             self._table(dataset)
         if library is not None:
@@ -273,6 +274,14 @@ class _Checker:
     def _scaffold(self, plan: Plan) -> Scaffold:
         return scaffolds.load(plan.scaffolds, plan.config["scaffold"]["name"])
 
+    def _joined(self, libraries: Sequence[_Library | None]) -> _Library | None:
+        """Return the promoters of all tables of the library; None if one of them cannot be read."""
+        there = [library for library in libraries if library is not None]
+        if len(there) < len(libraries) or len(there) == 1:
+            return there[0] if there and len(there) == len(libraries) else None
+        table = pl.concat([library.table for library in there], how="diagonal_relaxed").unique("sequence", maintain_order=True)
+        return _Library(table, sum(library.total for library in there), all(library.complete for library in there))
+
     def _config(self) -> None:
         plan, config = self.plan, self.plan.config
         found = self._begin("config")
@@ -287,6 +296,8 @@ class _Checker:
         found.say("scaffold", f"{config['scaffold']['name']}, window {config['scaffold']['length']} bp")
         found.say("model", f"{config['model']['name']}, preset {plan.model['preset']}")
         found.say("unit", plan.unit)
+        if plan.conditions:
+            found.say("conditions", f"{', '.join(plan.conditions)}; the first is the reference")
         try:
             self._scaffold(plan)
         except GpraflowError as error:
@@ -318,7 +329,9 @@ class _Checker:
     def _table(self, dataset: str) -> _Library | None:
         """Check the table of the library or of an independent data set."""
         plan, path = self.plan, self.plan.fill(self.plan.table_of(dataset)["table"])
-        found = self._begin(f"{path} ({'library' if dataset == LIBRARY else f'independent data set {dataset}'})")
+        of_library = dataset in plan.sources
+        kind = "library" if dataset == LIBRARY else f"{'table' if of_library else 'independent data set'} {dataset}"
+        found = self._begin(f"{path} ({kind})")
         if self._is_simulated(path):
             found.say("simulated", "written by the run; not there yet")
             return None
@@ -335,12 +348,12 @@ class _Checker:
             found.errors.append(str(error))
             return None
         excerpt = self._cells(found, dataset, excerpt)
-        if dataset == LIBRARY:
+        if of_library:
             self._accept(found)
         else:
             self._advise(found, dataset)
         table = self._ingest(found, dataset, excerpt)
-        if dataset != LIBRARY:
+        if not of_library:
             if table is not None:
                 self.independent[dataset] = table
             return None
@@ -366,14 +379,14 @@ class _Checker:
                 f"rows have one cell, '{names[0][:60]}', with input.separator: {reading['separator']}", {"input.separator": "auto"}
             )
             return excerpt
-        of_transform = plan.transform if dataset == LIBRARY else {"name": "rank_normal"}
+        of_transform = plan.transform if dataset in plan.sources else {"name": "rank_normal"}
         sequences = tables_inspection.inspect_cells(found, rows, names, reading, of_transform, excerpt.complete)
         taken = {role: next((name for name in names if name == reading["columns"].get(role)), "") for role in ("sequence", "expression")}
         if all(taken.values()) and len(sequences):
             values = inspection.numbers(rows, taken["expression"], reading["decimal"])
             raw = pl.DataFrame({"sequence": rows[taken["sequence"]].cast(pl.String).str.to_uppercase(), "expression": values})
             tables_inspection.inspect_duplicates(found, raw, plan.table_of(dataset)["duplicates"])
-        if dataset == LIBRARY:
+        if dataset in plan.sources:
             self._sequences(found, sequences)
         return excerpt
 
@@ -452,9 +465,10 @@ class _Checker:
         try:
             policy, scaffold = self._policy(plan, dataset), self._scaffold(plan)
             table = ingest.ingest(excerpt.path, scaffold=scaffold, policy=policy, ledger=ledger, **plan.reading_of(dataset))
-            if dataset == LIBRARY:
-                fitted = transform.fit(**plan.transform, expression=table["expression"].to_numpy())
-                table = ingest.transformed(table, fitted, excerpt.path, ledger)
+            if dataset in plan.sources:
+                measured_in = plan.measured_conditions(dataset)
+                fitted = transform.fit(**plan.transform_of(dataset), expression=ingest.expression_of(table, measured_in))
+                table = ingest.transformed(table, fitted, excerpt.path, ledger, conditions=measured_in)
         except GpraflowError as error:
             return None, ledger, excerpt.restored(str(error))
         return table, ledger, ""
@@ -597,20 +611,24 @@ class _Checker:
         except GpraflowError as error:
             if complete:
                 found.errors.append(str(error))
-        values = np.concatenate([each.values for each in replicates])
-        reads = counts.sum(axis=1)
-        mean = counts @ values / np.maximum(reads, 1)
-        kept = reads >= max(1, config["minimum_reads"])
-        if config["singletons"] == "drop":
-            kept &= (counts > 0).sum(axis=1) > 1
-        if kept.any():
-            found.say(
-                "mean bin",
-                f"{mean[kept].min():.3g} to {mean[kept].max():.3g}, median {np.median(mean[kept]):.3g} (of reads, not estimated)",
-            )
-        if not kept.all():
-            found.say("dropped", f"{percent(float(1 - kept.mean()))} by counts.minimum_reads and counts.singletons")
-        return labels.with_columns(expression=pl.Series(mean)).filter(pl.Series(kept))
+        means, there = {}, np.zeros(len(counts), bool)
+        for condition in self.plan.conditions or [""]:
+            columns, bins = of_condition(replicates, condition)
+            own = counts[:, columns]
+            reads = own.sum(axis=1)
+            mean = own @ np.concatenate([each.values for each in bins]) / np.maximum(reads, 1)
+            kept = reads >= max(1, config["minimum_reads"])
+            if config["singletons"] == "drop":
+                kept &= (own > 0).sum(axis=1) > 1
+            where = f" in {condition}" if condition else ""
+            if kept.any():
+                text = f"{mean[kept].min():.3g} to {mean[kept].max():.3g}, median {np.median(mean[kept]):.3g} (of reads, not estimated)"
+                found.say(f"mean bin{where}", text)
+            if not kept.all():
+                found.say("dropped", f"{percent(float(1 - kept.mean()))} by counts.minimum_reads and counts.singletons{where}")
+            means[conditions.column("expression", condition)] = pl.Series(np.where(kept, mean, np.nan)).fill_nan(None)
+            there |= kept
+        return labels.with_columns(**means).filter(pl.Series(there))
 
     def _from_estimates(self, found: Inspection, table: pl.DataFrame, total: int, complete: bool, **others: int) -> _Library | None:
         """Ingest estimated promoters as the run does with the table that it writes."""

@@ -160,7 +160,7 @@ class Plan:
             found = conditions.of_rows(self.sheet, sheet_path)
         of_sheet = [entry["condition"] for entry in self.independent.values()]
         configs.check_conditions(self.config, found, dict(zip(self.independent, of_sheet, strict=True)))
-        if self.from_counts and self.fill(self.config["counts"]["cells"]).startswith(self.fill(SIMULATED)):
+        if self.from_bins and self.fill(self.config["counts"]["cells"]).startswith(self.fill(SIMULATED)):
             configs.check_simulated_conditions(self.config["simulate"]["conditions"], found, sheet_path)
         return found
 

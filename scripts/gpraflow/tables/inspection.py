@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from gpraflow.core.conditions import column
 from gpraflow.core.inspection import Inspection, percent, span
 from gpraflow.formats.columns import missing_cells
 from gpraflow.formats.inspection import inspect_columns, inspect_header, inspect_letters, numbers, rounded_range
@@ -48,9 +49,12 @@ def inspect_cells(
     """
     if not inspect_header(found, rows, names, reading["header"], "input"):
         return pl.Series([], dtype=pl.String)
-    taken = inspect_columns(found, rows, names, reading["columns"], REQUIRED, "input")
-    if "expression" in taken:
-        inspect_expression(found, rows, taken["expression"], reading, transform, complete)
+    measured = [column("expression", name) for name in reading["conditions"]]
+    taken = inspect_columns(found, rows, names, reading["columns"], REQUIRED[:1] if measured else REQUIRED, "input")
+    for role in measured or ["expression"]:
+        if role in taken:  # promoters may be missing in some conditions
+            missing = {"missing": "drop"} if measured else {}
+            inspect_expression(found, rows, taken[role], {**reading, **missing}, transform, complete)
     if "sequence" not in taken:
         return pl.Series([], dtype=pl.String)
     return inspect_letters(found, rows[taken["sequence"]], reading["ambiguous"])

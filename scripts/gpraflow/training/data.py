@@ -63,6 +63,8 @@ class TrainingData:
                 reverse[:, 0] = shards_batches.strands(batch_size, seed, epoch, step)[process * size : (process + 1) * size]
             features = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
             weight = (self.weights(batch) / self.mean_weight).astype(np.float32)
+            if isinstance(self.objective, objectives.Objectives):
+                weight = self.objective.weights(weight)
             yield [features[name] for name in self.inputs], self.objective.targets(batch), weight
 
 
@@ -74,6 +76,7 @@ def objective_of(
         expression,
         cells,
         conditions,
+        options.difference_weight,
         loss=options.loss,
         bins=options.bins,
         huber_delta=options.huber_delta,

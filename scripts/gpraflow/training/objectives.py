@@ -7,12 +7,13 @@ the loss is the Kullback-Leibler divergence.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from scipy.special import ndtr
 
+from gpraflow.core.conditions import differences
 from gpraflow.core.errors import TrainingError
 from gpraflow.shards.records import EXPRESSION
 
@@ -70,8 +71,14 @@ class Objective:
         if self.loss == "bins":
             likelihood = ops.sum(target * ops.log_softmax(raw, axis=-1), axis=-1)
             return ops.sum(target * ops.log(ops.maximum(target, 1e-12)), axis=-1) - likelihood
-        error = ops.abs(raw - target)[:, 0]
-        if self.loss == "mse":
+        return self.penalty((raw - target)[:, 0])
+
+    def penalty(self, error: Any) -> Any:
+        """Return the losses of standardised errors as backend tensors: their squares or, for ``huber``, Huber's loss."""
+        from keras import ops
+
+        error = ops.abs(error)
+        if self.loss != "huber":
             return ops.square(error)
         linear = self.huber_delta * (2 * error - self.huber_delta)
         return ops.where(error < self.huber_delta, ops.square(error), linear)
@@ -81,10 +88,15 @@ class Objective:
         from keras import ops
 
         raw = ops.cast(raw, "float32")
+        return self.measured(ops.softmax(raw, axis=-1) if self.loss == "bins" else raw)
+
+    def measured(self, target: Any) -> Any:
+        """Convert targets to ``(rows, 1)`` expression, as backend tensors: of soft labels the mean bin."""
+        from keras import ops
+
         if self.loss == "bins":
-            bins = np.arange(self.outputs, dtype=np.float32)
-            raw = ops.sum(ops.softmax(raw, axis=-1) * bins, axis=-1, keepdims=True)
-        return raw * self.scale + self.offset
+            target = ops.sum(target * np.arange(self.outputs, dtype=np.float32), axis=-1, keepdims=True)
+        return target * self.scale + self.offset
 
     def about(self) -> dict[str, Any]:
         """Return the description of the objective for ``model.json``."""
@@ -93,15 +105,31 @@ class Objective:
 
 @dataclass(frozen=True)
 class Objectives:
-    """The objectives of several conditions. Raw outputs of the network are those of all conditions, one after the other.
+    """The objectives of several conditions, and of the differences between them.
+
+    Raw outputs of the network are those of all conditions, one after the other. The loss of a difference is that of its standardised error,
+    so that a difference counts as much as expression although it varies less.
 
     Attributes
     ----------
     parts
         Condition -> its objective, with its own scale.
+    spreads
+        Difference -> standard deviation of the measured difference in training; differences without one have no loss.
+    difference_weight
+        Weight of the losses of differences; 0 for none.
     """
 
     parts: Mapping[str, Objective]
+    spreads: Mapping[str, float] = field(default_factory=dict)
+    difference_weight: float = 0.0
+
+    @property
+    def _pairs(self) -> list[tuple[int, int, float]]:
+        """Indices of the two conditions of each difference that has a loss, and its spread."""
+        names = list(self.parts)
+        pairs = {name: [names.index(each) for each in pair] for name, pair in differences(names).items() if self.difference_weight}
+        return [(plus, minus, self.spreads[name]) for name, (plus, minus) in pairs.items() if name in self.spreads]
 
     @property
     def outputs(self) -> int:
@@ -117,11 +145,29 @@ class Objectives:
             found.append(np.where(there, part.targets(features), 0).astype(np.float32))
         return np.concatenate(found, axis=1)
 
+    def weights(self, weights: np.ndarray) -> np.ndarray:
+        """Return the weights of the losses, ``(rows, conditions + differences)``, from those of conditions, ``(rows, conditions)``.
+
+        That of a difference is the harmonic mean of its conditions' weights, times ``difference_weight``: 0 if either was not measured.
+        """
+        columns = [weights]
+        for plus, minus, _ in self._pairs:
+            a, b = weights[:, plus], weights[:, minus]
+            both = 2 * a * b / np.maximum(a + b, np.float32(1e-12))
+            columns.append((self.difference_weight * both)[:, None].astype(np.float32))
+        return np.concatenate(columns, axis=1)
+
     def losses(self, raw: Any, target: Any) -> Any:
-        """Return the ``(rows, conditions)`` losses of raw outputs as backend tensors."""
+        """Return the ``(rows, conditions + differences)`` losses of raw outputs as backend tensors."""
         from keras import ops
 
-        return ops.stack([part.losses(*pair) for part, *pair in self._split(raw, target)], axis=-1)
+        parts = self._split(raw, target)
+        found = [part.losses(*pair) for part, *pair in parts]
+        predicted, measured = [part.expression(of) for part, of, _ in parts], [part.measured(of) for part, _, of in parts]
+        for plus, minus, spread in self._pairs:
+            error = ((predicted[plus] - predicted[minus]) - (measured[plus] - measured[minus])) / spread
+            found.append(parts[plus][0].penalty(error[:, 0]))
+        return ops.stack(found, axis=-1)
 
     def expression(self, raw: Any) -> Any:
         """Convert raw outputs to ``(rows, conditions)`` expression in the units of the promoter table, as backend tensors."""
@@ -131,7 +177,8 @@ class Objectives:
 
     def about(self) -> dict[str, Any]:
         """Return the description of the objectives for ``model.json``."""
-        return {"conditions": {name: part.about() for name, part in self.parts.items()}}
+        about = {"conditions": {name: part.about() for name, part in self.parts.items()}}
+        return about | {"spreads": dict(self.spreads), "difference_weight": self.difference_weight}
 
     def _split(self, *tensors: Any) -> list[tuple[Any, ...]]:
         """Return the objective of each condition with its part of tensors ``(rows, outputs)``."""
@@ -152,7 +199,9 @@ def soft_labels(expression: np.ndarray, bins: int) -> np.ndarray:
     return np.diff(below, axis=1, prepend=0.0, append=1.0).astype(np.float32)
 
 
-def fit_conditions(expression: np.ndarray, cells: np.ndarray | None, conditions: Sequence[str], **options: Any) -> AnyObjective:
+def fit_conditions(
+    expression: np.ndarray, cells: np.ndarray | None, conditions: Sequence[str], difference_weight: float = 0.0, **options: Any
+) -> AnyObjective:
     """Return the objective of one condition, or those of several, each fitted to the promoters that were measured in it.
 
     Parameters
@@ -161,6 +210,8 @@ def fit_conditions(expression: np.ndarray, cells: np.ndarray | None, conditions:
         As for `fit`, ``(rows, conditions)`` with NaN where a promoter was not measured, and ``(rows, conditions x bins)``.
     conditions
         Names of the conditions; empty for one.
+    difference_weight
+        See `Objectives`.
     options
         Keywords of `fit`.
 
@@ -181,7 +232,13 @@ def fit_conditions(expression: np.ndarray, cells: np.ndarray | None, conditions:
             parts[name] = fit(expression[there, index], of_bins, **options)
         except TrainingError as error:
             raise TrainingError(f"condition '{name}': {error}") from None
-    return Objectives(parts)
+    spreads = {}
+    for name, pair in differences(conditions).items():
+        plus, minus = (expression[:, list(conditions).index(each)].astype(np.float64) for each in pair)
+        both = np.isfinite(plus) & np.isfinite(minus)
+        if both.sum() > 1 and (spread := float((plus - minus)[both].std())) > 0:
+            spreads[name] = spread
+    return Objectives(parts, spreads, difference_weight)
 
 
 def fit(

@@ -22,6 +22,7 @@ class Options:
     bin_labels: Literal["normal", "cells"]
     bins: int
     cells_prior: float
+    difference_weight: float
     sample_weight: Literal["none", "weight", "n_reads"]
     reads_half: float
     optimizer: Literal["adam", "adamw", "rmsprop", "lion"]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gpraflow.core.conditions import readouts
 from gpraflow.core.errors import ConfigError, TrainingError, nearest
 from gpraflow.models import backend, registry
 from gpraflow.training import data, network, steppers
@@ -165,7 +166,8 @@ def _compiled(
             for each in core.inputs
         ]
         target = jax.ShapeDtypeStruct((rows, objective.outputs), np.float32, sharding=spread)
-        weight = jax.ShapeDtypeStruct((rows, len(conditions)) if conditions else (rows,), np.float32, sharding=spread)
+        losses = len(readouts(conditions)) if options.difference_weight else len(conditions)
+        weight = jax.ShapeDtypeStruct((rows, losses) if conditions else (rows,), np.float32, sharding=spread)
         number = jax.ShapeDtypeStruct((), np.float32, sharding=whole)
         lowered = jax.jit(step, donate_argnums=0).lower(state, inputs, target, weight, number, number, None)
         try:
