@@ -216,6 +216,7 @@ CHANGES = {
             "bin_labels": "cells",
             "bins": 20,
             "cells_prior": 2.0,
+            "difference_weight": 0.5,
             "reads_half": 5.0,
             "ema": 0.9,
             "rc_averaging": True,
@@ -269,6 +270,7 @@ CHANGES |= {  # no public data sets here
 # Keys that name things rather than decide results: another run is another folder; {data} is not in the sample's paths.
 UNTESTED = {
     "reads.umi": "`merge_counts` and all that follows; to or from `ignore` also `count_reads`",
+    "simulate.conditions": "`simulate_assay` and all that follows, with another sample sheet",
     "counts.table": "`estimate_expression` and all that follows",
     "counts.kind": "`estimate_expression` and all that follows",
     **{

@@ -11,7 +11,7 @@ wildcard_constraints:
     split="|".join(PLAN.config["split"]["names"]),
     dataset="|".join(map(re.escape, [*PLAN.sources, *PLAN.datasets])),
     scored="|".join(map(re.escape, PLAN.scored)),
-    # With several conditions a folder for each, such as "/glucose"; empty with one.
+    # With several conditions a slash and the condition or difference; empty with one.
     folder="|".join(map(re.escape, PLAN.folders(filter(None, PLAN.readouts)))) or "()",
     joined=LIBRARY if PLAN.tables else "there/is/nothing/to/join",
     column="|".join(map(re.escape, PLAN.columns)) or "there/are/no/bins",
