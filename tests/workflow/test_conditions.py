@@ -1,4 +1,4 @@
-"""The simulated assay of two conditions at its full size: the difference that one model predicts, and that of two models."""
+"""The simulated assay of two conditions at its full size: the difference that one model predicts."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_one_model_of_two_conditions_predicts_their_difference_better_than_two_models(tmp_path):
+def test_one_model_of_two_conditions_predicts_their_difference(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks/conditions.py"), "--folder", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=2900)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -20,5 +20,6 @@ def test_one_model_of_two_conditions_predicts_their_difference_better_than_two_m
     assert found["promoters"] == 20_000
     joint, separate = found["joint"]["galactose-glucose"], found["separate"]["galactose-glucose"]
     assert joint >= 0.8
-    assert joint > separate
+    assert joint > found["labels"]["galactose-glucose"]
+    assert joint > separate - 0.02  # as good as two models, but not better (docs/experiments.md)
     assert min(found["joint"]["glucose"], found["joint"]["galactose"]) > 0.9
