@@ -41,7 +41,8 @@ def simulated(promoters, tests, seed):
     motifs = resources.resolve("jaspar2026_yeast", resources.MOTIFS, "")
     assay = simulated_library.Assay(promoters=promoters, independent=tests)
     library = simulated_library.make_library(flanks, motifs, np.linspace(-4, 4, 17), assay, seed)
-    expression = 10 + 3 * (library.signal - library.signal.mean()) / library.signal.std()
+    (signal,) = library.signal
+    expression = 10 + 3 * (signal - signal.mean()) / signal.std()
     return (library.sequences[:promoters], expression[:promoters]), (library.sequences[promoters:], expression[promoters:])
 
 

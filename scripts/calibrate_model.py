@@ -14,18 +14,16 @@ def main(job):
     params, model = job.params, predictor.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size)
     known = scaffold.load(job.input.scaffolds, params.scaffold)
     measured = [pairs.measured(promoters.read(path), of) for path, of in zip(job.input.pairs, params.parent_expression, strict=True)]
+    splits = promoters.scan(job.input.train), promoters.read(job.input.validation)
     fitted = calibrate.calibrate(
         model,
-        promoters.scan(job.input.train),
-        promoters.read(job.input.validation),
+        *splits,
         measured,
         inserts=partial(flanks.inserts, scaffold=known, max_edits=params.flanks["max_flank_edits"]),
         threads=job.threads,
         transform=transform.read(job.input.transform),
-        scaffold=known,
-        model=job.input.model,
-        **params.flanks,
-        **params.window,
+        **{"scaffold": known, "model": job.input.model},
+        **{**params.flanks, **params.window},
     )
     calibration.write(fitted, job.output.calibration)
 

@@ -10,11 +10,7 @@ def main(job):
     params = job.params
     content, parts, compared = evaluate.evaluate_all(
         dict(zip(params.datasets, job.input.predictions, strict=True)),
-        sources=params.sources,
-        run=params.run,
-        independent=params.independent,
-        titles=params.titles,
-        extras=params.extras,
+        **{key: getattr(params, key) for key in ("sources", "run", "independent", "titles", "extras")},
         nearest=job.input.nearest,
         audit=job.input.audit,
         split_method=params.split_method,

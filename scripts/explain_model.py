@@ -19,8 +19,7 @@ def main(job):
         model,
         promoters.read(job.input.predictions),
         motifs.load(job.input.motifs) if job.input.motifs else [],
-        number=job.params.promoters,
-        seed=job.params.seed,
+        **{"number": job.params.promoters, "seed": job.params.seed},
         truth=explain.truth_of(activities, model.readout, model.conditions) if activities is not None else None,
     )
     for name in ("promoters", "seqlets", "sites", "motifs"):

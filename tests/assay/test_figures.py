@@ -440,7 +440,12 @@ def test_replicates_without_common_promoters_can_be_drawn(tmp_path):
 
 def job(folder, inputs, outputs, **params):
     output = SimpleNamespace(**{f"{name}_{kind}": folder / f"{name}.{kind}" for name in outputs for kind in ("png", "svg")})
-    return SimpleNamespace(log=[folder / "log"], input=SimpleNamespace(**inputs), output=output, params=SimpleNamespace(**params))
+    return SimpleNamespace(
+        log=[folder / "log"],
+        input=SimpleNamespace(**inputs),
+        output=output,
+        params=SimpleNamespace(**{"condition": "", "conditions": []} | params),
+    )
 
 
 def adapter(name, monkeypatch, job):

@@ -83,6 +83,12 @@ rule select_condition:
         "results/{run}/logs/select_condition.{scored}.log",
     benchmark:
         "results/{run}/benchmarks/select_condition.{scored}.tsv"
+    wildcard_constraints:
+        scored=(
+            "|".join(map(re.escape, PLAN.scored))
+            if PLAN.conditions
+            else "there/are/no/conditions"
+        ),
     conda:
         "../../envs/tables.yaml"
     threads: 1

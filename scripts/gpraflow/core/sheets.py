@@ -37,7 +37,7 @@ def rows(path: str | os.PathLike, known: Iterable[str]) -> Iterator[tuple[int, l
     try:
         for cells in reader:
             if cells:
-                yield lines[reader.line_num - 1][0], [cell.strip() for cell in cells]
+                yield lines[reader.line_num - 1][0], [cell.strip(" \t") for cell in cells]
     except csv.Error as error:
         number = lines[min(reader.line_num, len(lines) - 1)][0]
         raise InputError(f"{path}, row {number}: cannot be read ({error}); is a quote not closed?") from None

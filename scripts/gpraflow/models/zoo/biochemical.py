@@ -116,7 +116,7 @@ def build(
         forward, reverse = (scanning.sum_bins(weights, bin_width) for weights in sites)
         states = 1 + forward + reverse  # statistical weights per bin and factor: unbound, or one site bound
         bound = 1 - ops.exp(-ops.sum(ops.log(states), axis=1))
-        occupancy = layers.Concatenate()([forward / states, reverse / states])
+        occupancy = layers.Concatenate(name="occupancy" if conditions == 1 else None)([forward / states, reverse / states])
         return ops.sigmoid(potentiation(bound) * (activities(bound) + position_activities(layers.Flatten()(occupancy))) + basal)
 
     of_conditions = [saturated(concentrations[:, number * factors : (number + 1) * factors]) for number in range(conditions)]
