@@ -1,29 +1,27 @@
 """Calibrate the intervals of predictions and of variant effects, and describe the training distribution."""
 
-from functools import partial
 from pathlib import Path
 
 from gpraflow.core import logs
 from gpraflow.formats import promoters, transform
 from gpraflow.prediction import calibrate, calibration, pairs, predictor
-from gpraflow.sequences import flanks, scaffold
+from gpraflow.sequences import scaffold
 
 
 def main(job):
     logs.log_to(job.log[0])
     params, model = job.params, predictor.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size)
-    known = scaffold.load(job.input.scaffolds, params.scaffold)
     measured = [pairs.measured(promoters.read(path), of) for path, of in zip(job.input.pairs, params.parent_expression, strict=True)]
-    splits = promoters.scan(job.input.train), promoters.read(job.input.validation)
     fitted = calibrate.calibrate(
         model,
-        *splits,
+        promoters.scan(job.input.train),
+        promoters.read(job.input.validation),
         measured,
-        inserts=partial(flanks.inserts, scaffold=known, max_edits=params.flanks["max_flank_edits"]),
+        scaffold=scaffold.load(job.input.scaffolds, params.scaffold),
         threads=job.threads,
         transform=transform.read(job.input.transform),
-        **{"scaffold": known, "model": job.input.model},
-        **{**params.flanks, **params.window},
+        **params.flanks,
+        **params.window,
     )
     calibration.write(fitted, job.output.calibration)
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import polars as pl
-
 from gpraflow.core import files, logs
 from gpraflow.explanation import explain
 from gpraflow.formats import promoters
@@ -13,14 +11,14 @@ from gpraflow.sequences import motifs
 
 def main(job):
     logs.log_to(job.log[0])
-    activities = pl.read_csv(job.input.activities, separator="\t", glob=False) if job.input.activities else None
     model = predictor.Predictor(Path(job.input.model).parent, job.params.backend, job.params.batch_size).of(job.params.readout)
     explanation = explain.explain_some(
         model,
         promoters.read(job.input.predictions),
         motifs.load(job.input.motifs) if job.input.motifs else [],
-        **{"number": job.params.promoters, "seed": job.params.seed},
-        truth=explain.truth_of(activities, model.readout, model.conditions) if activities is not None else None,
+        number=job.params.promoters,
+        seed=job.params.seed,
+        truth=explain.read_truth(job.input.activities, model.readout, model.conditions) if job.input.activities else None,
     )
     for name in ("promoters", "seqlets", "sites", "motifs"):
         files.write_text(job.output[name], getattr(explanation, name).write_csv(separator="\t", float_precision=6))

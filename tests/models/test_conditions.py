@@ -14,9 +14,9 @@ from gpraflow.models import registry
 from gpraflow.prediction import calibrate, calibration, predictor
 from gpraflow.sequences.scaffold import Scaffold, tokenize
 from gpraflow.shards import upload as shards_upload
-from gpraflow.shards import write
 from gpraflow.training import network, objectives
 from tests.models.test_models import OPTIONS, blueprint, train
+from tests.models.test_models import upload as upload_tables
 
 BOTH = ["glucose", "galactose"]
 TRAINED = {"compact": 0.7, "biochemical": 0.3, "baseline_kmer": 0.4}  # least r; the last cannot tell A from T
@@ -46,13 +46,7 @@ def library(rows, seed):
 
 
 def upload(folder, extra_features=("singleton",), **tables):
-    for split, table in tables.items():
-        window = {"scaffold": "none", "length": 40, "keep": "right", "pad": "left"}
-        options = window | {"rows_per_shard": 100, "extra_features": extra_features, "seed": 1, "conditions": BOTH}
-        write.write(table, folder / split / "manifest.json", split=split, **options)
-    manifests = {split: folder / split / "manifest.json" for split in tables}
-    shards_upload.upload(manifests, f"file://{folder}/bucket", folder / "upload.json")
-    return folder / "upload.json"
+    return upload_tables(folder, extra_features, BOTH, **tables)
 
 
 @pytest.fixture(scope="module")
@@ -197,11 +191,8 @@ def test_a_condition_without_promoters_or_without_variation_is_named(tmp_path):
 def calibrated(folder):
     rows = library(400, 4)
     window = {"length": 40, "keep": "right", "pad": "left"}
-    known = {"scaffold": Scaffold("none", "", ""), "damaged_flanks": "keep", "max_flank_edits": 1}
-    fitted = calibrate.calibrate(
-        predictor.Predictor(folder), rows.lazy(), rows, [], inserts=lambda sequences: sequences, transform=calibration.NONE,
-        model=folder / "model.keras", **known, **window,
-    )  # fmt: skip
+    known = {"scaffold": Scaffold("none", "", ""), "damaged_flanks": "keep", "max_flank_edits": 1, "transform": calibration.NONE}
+    fitted = calibrate.calibrate(predictor.Predictor(folder), rows.lazy(), rows, [], **known, **window)
     calibration.write(fitted, folder / calibration.FILE)
     return fitted
 
@@ -221,7 +212,7 @@ def test_predictions_effects_and_explanations_are_of_each_condition_and_differen
     assert found.columns == ["sequence", *expected, "out_of_distribution"]
     assert (found["difference_low.galactose-glucose"] < found["difference.galactose-glucose"]).all()
     # coverage of the calibration set itself: 95 % intervals of the difference
-    rows = conditions.select(model.all_readouts(library(400, 4)), "galactose-glucose", BOTH)
+    rows = conditions.select(model.table(library(400, 4)), "galactose-glucose", BOTH)
     covered = rows["expression"].is_between(rows["predicted_low"], rows["predicted_high"]).mean()
     assert 0.9 < covered < 0.99
 

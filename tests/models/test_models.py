@@ -157,7 +157,7 @@ def library(rows, seed, expression=None):
     )
 
 
-def upload(folder, extra_features=("singleton",), **tables):
+def upload(folder, extra_features=("singleton",), conditions=(), **tables):
     for split, table in tables.items():
         write.write(
             table,
@@ -170,6 +170,7 @@ def upload(folder, extra_features=("singleton",), **tables):
             rows_per_shard=100,
             extra_features=extra_features,
             seed=1,
+            conditions=conditions,
         )
     manifests = {split: folder / split / "manifest.json" for split in tables}
     shards_upload.upload(manifests, f"file://{folder}/bucket", folder / "upload.json")

@@ -226,7 +226,7 @@ def test_the_rule_takes_pairs_of_independent_data_sets_and_their_parents(tmp_pat
             transform=tmp_path / "transform.json",
         )
         calibrate_model.main(job)
-        found[name] = calibration.read(folder)
+        found[name] = calibration.read(folder)[""]
     assert found["none"].effects is found["rows"].effects is None
     assert (found["parents"].effects.pairs, found["parents"].effects.edits) == (200, (1, 1))
     half = found["parents"].effects.half_width(np.zeros(1), np.zeros(1), np.ones(1, int))

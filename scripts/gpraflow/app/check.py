@@ -277,8 +277,10 @@ class _Checker:
     def _joined(self, libraries: Sequence[_Library | None]) -> _Library | None:
         """Return the promoters of all tables of the library; None if one of them cannot be read."""
         there = [library for library in libraries if library is not None]
-        if len(there) < len(libraries) or len(there) == 1:
-            return there[0] if there and len(there) == len(libraries) else None
+        if len(there) < len(libraries):
+            return None
+        if len(there) == 1:
+            return there[0]
         table = pl.concat([library.table for library in there], how="diagonal_relaxed").unique("sequence", maintain_order=True)
         return _Library(table, sum(library.total for library in there), all(library.complete for library in there))
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-REFUSED = 2
+from gpraflow.core.errors import REFUSED
 
 
 def check_command(commands: Any) -> None:

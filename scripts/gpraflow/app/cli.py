@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gpraflow import __version__
 from gpraflow.app.check_commands import check_command, init_command
 from gpraflow.core import numbers, startup
-from gpraflow.core.errors import ConfigError, InputError, explained
+from gpraflow.core.errors import REFUSED, ConfigError, InputError, explained
 from gpraflow.core.urls import redacted
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gpraflow.core.ledger import Ledger
     from gpraflow.prediction.predictor import Predictor
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, INTERRUPTED = 0, 1, 130
 _FORMATS = "output file; the extension selects TSV, CSV (also .gz) or Parquet; - is TSV on standard output (default)"
 
 

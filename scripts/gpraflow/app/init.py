@@ -14,7 +14,7 @@ import polars as pl
 
 from gpraflow.app import check, overlays
 from gpraflow.core import files, names
-from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.core.errors import REFUSED, ConfigError, GpraflowError, InputError
 from gpraflow.core.inspection import Inspection
 from gpraflow.formats import excerpts, inspection
 from gpraflow.formats import text as formats_text
@@ -32,7 +32,6 @@ _CELLS = (
     "read counts as one cell."
 )
 _ROLES = {"name": ("name", "id", "tag"), "expression_sd": ("sd", "se", "stderr"), "group": ("family", "cluster", "group")}
-REFUSED = 2
 _DNA, _RNA = re.compile("dna|plasmid", re.IGNORECASE), re.compile("rna|cdna", re.IGNORECASE)
 
 

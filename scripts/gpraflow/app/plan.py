@@ -473,7 +473,7 @@ class Plan:
     def title_of(self, dataset: str) -> str:
         """Return the title of a data set, or of one of ``scored``, in figures."""
         if dataset in self.scored and self.conditions:
-            return f"{self.title_of(self.dataset_of(dataset))}, {self.readout_of(dataset).replace('-', ' - ')}"
+            return conditions.shown(self.title_of(self.dataset_of(dataset)), self.readout_of(dataset))
         return self.independent[dataset]["title"] if dataset in self.independent else f"{dataset} split"
 
     def promoters_of(self, dataset: str, results: str) -> str:

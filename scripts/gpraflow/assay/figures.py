@@ -13,7 +13,7 @@ from matplotlib import pyplot as plt
 from gpraflow.assay.estimators import expected_profile
 from gpraflow.assay.replicates import Replicate, reads_per_population_cell
 from gpraflow.assay.sheet import replicate_of
-from gpraflow.core.drawing import STYLE, count_bar
+from gpraflow.core.drawing import STYLE, shared_count_bar
 from gpraflow.sequences.scaffold import Scaffold
 
 # Colour-blind-safe palette of Okabe and Ito
@@ -596,11 +596,7 @@ def replicates(estimates: Mapping[str, np.ndarray], n_reads: Mapping[str, np.nda
             )
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(ticker.MaxNLocator(5, steps=_STEP))
-        if drawn:
-            fullest = max(drawn, key=lambda cells: cells.get_array().max())
-            for cells in drawn:
-                cells.set_clim(1, max(fullest.get_array().max(), 2))
-            count_bar(figure, panels, fullest)
+        shared_count_bar(figure, panels, drawn)
     return figure
 
 
@@ -640,11 +636,7 @@ def dna_rna_counts(dna: np.ndarray, rna: np.ndarray, barcodes: np.ndarray, error
         left.text(0, 1.02, f"n = {len(dna):,} promoters, {without:.3g} % without RNA", transform=left.transAxes, fontsize=_SMALL)
         median = float(np.median(barcodes)) if len(barcodes) else float("nan")
         right.text(0, 1.02, f"median {median:,.4g} barcodes", transform=right.transAxes, fontsize=_SMALL)
-        if drawn:
-            fullest = max(drawn, key=lambda cells: cells.get_array().max())
-            for cells in drawn:
-                cells.set_clim(1, max(fullest.get_array().max(), 2))
-            count_bar(figure, [left, right], fullest)
+        shared_count_bar(figure, [left, right], drawn)
     return figure
 
 

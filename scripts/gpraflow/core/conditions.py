@@ -30,6 +30,11 @@ def readouts(conditions: Sequence[str]) -> list[str]:
     return [*conditions, *differences(conditions)]
 
 
+def shown(title: str, readout: str) -> str:
+    """Return a title with the readout that it is of, such as ``test split, galactose - glucose``."""
+    return f"{title}, {readout.replace('-', ' - ')}" if readout else title
+
+
 def weights(readout: str, conditions: Sequence[str]) -> list[float]:
     """Return the weight of each condition in a readout: 1 for a condition; 1 and -1 for those of a difference; 1 without conditions."""
     if not conditions:

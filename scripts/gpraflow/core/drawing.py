@@ -1,6 +1,7 @@
 """Saving of figures as PNG and SVG; equal data give equal bytes."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,16 @@ def save(figure: Any, png: str | os.PathLike, svg: str | os.PathLike) -> None:
         with files.whole(path) as temporary, plt.rc_context(STYLE):
             figure.savefig(temporary, metadata=metadata, format=Path(path).suffix[1:], bbox_inches="tight")
     plt.close(figure)
+
+
+def shared_count_bar(figure: Any, axes: Any, drawn: Sequence[Any]) -> None:
+    """Give the hexagons of several panels one scale of colours, and add its bar (`count_bar`); nothing is drawn without hexagons."""
+    if not drawn:
+        return
+    fullest = max(drawn, key=lambda cells: cells.get_array().max())
+    for cells in drawn:
+        cells.set_clim(1, max(fullest.get_array().max(), 2))
+    count_bar(figure, axes, fullest)
 
 
 def count_bar(figure: Any, axes: Any, cells: Any) -> None:

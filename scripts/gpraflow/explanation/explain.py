@@ -1,7 +1,9 @@
 """Model interpretation for a data set: in-silico mutagenesis (ISM) of selected promoters, and known motifs that explain the effects."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -87,16 +89,18 @@ def explain_some(
     return Explanation(some, _contributions_table(some, effects, estimated, begin), seqlets, sites, motifs, summary)
 
 
-def truth_of(activities: pl.DataFrame, readout: str, conditions: Sequence[str]) -> pl.DataFrame:
+def read_truth(path: str | os.PathLike, readout: str, conditions: Sequence[str]) -> pl.DataFrame:
     """Return the factors of a simulated assay that determine a readout: all, or those whose concentration differs between two conditions.
 
     Parameters
     ----------
-    activities
-        ``matrix``, ``activity``, and ``log_concentration`` of the first condition, ``log_concentration_2`` of the second, and so on.
+    path
+        Table with ``matrix``, ``activity``, and ``log_concentration`` of the first condition, ``log_concentration_2`` of the second, and so
+        on.
     readout, conditions
         Readout, and all conditions in order; empty for one.
     """
+    activities = pl.read_csv(Path(path), separator="\t", glob=False)
     pair = differences(conditions).get(readout)
     if pair is None:
         return activities

@@ -1,6 +1,7 @@
 """Calibration of all conditions of a model, and of the differences between them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -10,6 +11,8 @@ from gpraflow.formats import conditions
 from gpraflow.formats.transform import NONE, Transform
 from gpraflow.prediction import calibration, pairs
 from gpraflow.prediction.predictor import Predictor
+from gpraflow.sequences import flanks
+from gpraflow.sequences.scaffold import Scaffold
 
 
 def calibrate(
@@ -18,7 +21,8 @@ def calibrate(
     validation: pl.DataFrame,
     measured: Sequence[pl.DataFrame],
     *,
-    inserts: Callable[[pl.Series], pl.Series],
+    scaffold: Scaffold,
+    max_flank_edits: int,
     transform: Transform,
     threads: int = 1,
     **options: Any,
@@ -33,17 +37,21 @@ def calibrate(
         Promoter tables of the two splits.
     measured
         Further tables (`pairs.measured`) whose pairs of similar promoters calibrate variant effects; only with one condition.
-    inserts, threads
-        As for `pairs.differences`.
+    scaffold, max_flank_edits
+        As used to process the library.
+    threads
+        Number of threads for comparing sequences.
     transform
         Transform of expression. A difference is one of transformed expression.
     options
         Further keywords of `calibration.fit`.
     """
-    predicted, fitted = predictor.all_readouts(validation), {}
+    predicted, fitted = predictor.table(validation), {}
+    inserts = partial(flanks.inserts, scaffold=scaffold, max_edits=max_flank_edits)
+    options |= {"scaffold": scaffold, "max_flank_edits": max_flank_edits, "model": predictor.directory / "model.keras"}
     for readout in predictor.readouts:
         own = conditions.select(predicted, readout, predictor.conditions) if readout else predicted
-        tables = [own, *map(predictor.of(readout).table, measured)]
+        tables = [own, *map(predictor.table, measured)]
         found = pairs.differences(tables, inserts, threads)
         kind = NONE if readout in differences(predictor.conditions) else transform
         fitted[readout] = calibration.fit(train, own, differences=found, transform=kind, **options)

@@ -5,7 +5,7 @@ It is computed once from the validation and training splits, and saved next to t
 
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -360,15 +360,15 @@ def write(calibrations: Mapping[str, Calibration], path: str | os.PathLike) -> N
     files.write_json(path, content.get("", {"readouts": content}))
 
 
-def read(directory: str | os.PathLike, readout: str = "") -> Calibration | None:
-    """Return the calibration of a model directory, or None if it has none.
+def read(directory: str | os.PathLike, readouts: Sequence[str] = ("",)) -> dict[str, Calibration]:
+    """Return the calibration of each readout of a model directory; empty if it has none.
 
     Parameters
     ----------
     directory
         Model directory.
-    readout
-        A condition or a difference; empty if the model has one condition.
+    readouts
+        Conditions and differences of the model; one empty name if it has one condition.
 
     Raises
     ------
@@ -377,9 +377,10 @@ def read(directory: str | os.PathLike, readout: str = "") -> Calibration | None:
     """
     path = Path(directory) / FILE
     if not path.is_file():
-        return None
-    found = load(path, readout)
-    if found.model_sha256 != files.digests(Path(directory) / "model.keras")["sha256"]:
+        return {}
+    found = {readout: load(path, readout) for readout in readouts}
+    digest = files.digests(Path(directory) / "model.keras")["sha256"]
+    if any(known.model_sha256 != digest for known in found.values()):
         raise InputError(f"{path}: belongs to another model than model.keras in the same folder; make it again: {advice(directory)}")
     return found
 

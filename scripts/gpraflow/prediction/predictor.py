@@ -62,6 +62,7 @@ class Predictor:
 
         self.model = cpu.faster(model)
         self.conditions: list[str] = self.about["conditions"]
+        self._calibrations = calibration.read(directory, self.readouts)
         self._choose(self.readouts[0])
 
     @property
@@ -86,7 +87,7 @@ class Predictor:
 
     def _choose(self, readout: str) -> None:
         self.readout, self.weights = readout, np.array(conditions.weights(readout, self.conditions))
-        self.calibration = calibration.read(self.directory, readout)
+        self.calibration = self._calibrations.get(readout)
 
     @property
     def output_weights(self) -> np.ndarray:
@@ -104,7 +105,7 @@ class Predictor:
         ``outputs`` are those of the model (`outputs`), if they are known already.
         """
         outputs = self.outputs(tokens) if outputs is None else outputs
-        return outputs[:, :, 0] if not self.conditions else outputs @ self.weights
+        return outputs @ self.weights
 
     def outputs(self, tokens: np.ndarray) -> np.ndarray:
         """Return the model's outputs for ``(promoters, length)`` tokens, ``(promoters, members, conditions)`` float64.
@@ -147,17 +148,10 @@ class Predictor:
         return pl.DataFrame(columns)
 
     def table(self, table: pl.DataFrame) -> pl.DataFrame:
-        """Return a promoter table with the columns of `promoters`; intervals are for measurements with each promoter's ``n_reads``."""
-        reads = table["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy() if "n_reads" in table.columns else None
-        return pl.concat([table, self.promoters(table["sequence"], reads)], how="horizontal")
+        """Return a promoter table with the columns of `promoters`; intervals are for measurements with each promoter's ``n_reads``.
 
-    def all_readouts(self, table: pl.DataFrame) -> pl.DataFrame:
-        """Return a promoter table with the columns of `promoters` for each condition and difference, such as ``predicted.glucose``.
-
-        With one condition it is `table`.
+        With several conditions, there are such columns of each condition and difference, such as ``predicted.glucose``.
         """
-        if not self.conditions:
-            return self.table(table)
         outputs, parts = self.outputs(tokenize(table["sequence"], **self.window)), [table]
         for readout in self.readouts:
             reads = formats_conditions.reads(table, readout, self.conditions)
@@ -414,7 +408,7 @@ def predict(
     ledger.read(table.height)
     predictor = Predictor(model_directory, backend, batch_size)
     ledger.note_window(table["sequence"], **predictor.window)
-    found = predictor.all_readouts(table)
+    found = predictor.table(table)
     for of_readout in map(predictor.of, predictor.readouts):
         if plasmid is not None:
             probed = of_readout.probe(table["sequence"], *plasmid)

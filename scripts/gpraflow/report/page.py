@@ -133,7 +133,7 @@ def sections(
     for path in sorted(figures, key=lambda path: _place(path, results, titles)):
         kind, dataset, readout = _parts(path, drawn, FIGURES)
         section, title, text = FIGURES[kind]
-        title = _in_condition(renamed.get(title, title) or titles[dataset], readout)
+        title = conditions.shown(renamed.get(title, title) or titles[dataset], readout)
         of_figure = {"title": titles.get(dataset or conditions.column(explained, readout), "")}
         if section == "assay":  # drawn before the transform
             of_figure["unit"] = configs.input_unit(config)
@@ -142,7 +142,7 @@ def sections(
     for path in sorted(tables, key=lambda path: list(TABLES).index(_parts(path, results, TABLES)[0])):
         kind, _, readout = _parts(path, results, TABLES)
         section, title, text, unfolded = TABLES[kind]
-        title = _in_condition(title, readout)
+        title = conditions.shown(title, readout)
         above = caption(captions[text], **values)
         made = table(path, folder=results, run=run, title=title, caption=above, unfolded=unfolded)
         if made.total:
@@ -161,10 +161,6 @@ def _parts(path: str, folder: str | os.PathLike, known: Iterable[str]) -> tuple[
         return of_condition, "", name.parent.name
     kind, _, dataset = name.as_posix().partition("/")
     return kind, dataset, ""
-
-
-def _in_condition(title: str, readout: str) -> str:
-    return f"{title}, {readout.replace('-', ' - ')}" if readout else title
 
 
 def _place(path: str, results: str | os.PathLike, titles: Mapping[str, str]) -> tuple[int, int]:

@@ -198,13 +198,14 @@ def _values(
         end = begin + block.height
         values[SEQUENCE][begin:end] = tokenize(block[SEQUENCE], *window)
         for name, size in widths.items():
-            parts = {each: _matrix(block[each], size // len(columns_of(name, conditions))) for each in columns_of(name, conditions)}
-            for each, part in parts.items():
-                there = block[each.replace(name, EXPRESSION, 1) if len(parts) > 1 else EXPRESSION].is_not_null().to_numpy()
-                if np.isnan(part[there]).any():
+            columns = columns_of(name, conditions)
+            measured = columns_of(EXPRESSION, conditions) if len(columns) > 1 else [EXPRESSION]
+            parts = [_matrix(block[each], size // len(columns)) for each in columns]
+            for each, part, expression in zip(columns, parts, measured, strict=True):
+                if np.isnan(part[block[expression].is_not_null().to_numpy()]).any():
                     where = f"split '{split}', promoters {begin + 1} to {end}"
                     raise InputError(f"shards.extra_features: column '{each}' has empty cells ({where}); leave it out")
-            values[name][begin:end] = np.concatenate(list(parts.values()), axis=1)
+            values[name][begin:end] = np.concatenate(parts, axis=1)
 
     begin = 0
     filling: deque[Future] = deque()

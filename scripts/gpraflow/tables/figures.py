@@ -8,7 +8,7 @@ import polars as pl
 from matplotlib import pyplot as plt
 from matplotlib import ticker
 
-from gpraflow.core.drawing import BLUE, STYLE, VERMILION, count_bar
+from gpraflow.core.drawing import BLUE, STYLE, VERMILION, shared_count_bar
 
 _SMALL = 7.5
 _MOST = 5  # pairs of tables that are drawn
@@ -58,11 +58,7 @@ def joined(tables: Mapping[str, pl.DataFrame], maps: Mapping[str, Any], unit: st
         for axes in grid.flat[:panels]:
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(ticker.MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        if hexagons:
-            fullest = max(hexagons, key=lambda cells: cells.get_array().max())
-            for cells in hexagons:
-                cells.set_clim(1, max(fullest.get_array().max(), 2))
-            count_bar(figure, grid, fullest)
+        shared_count_bar(figure, grid, hexagons)
     return figure
 
 

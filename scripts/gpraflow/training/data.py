@@ -43,12 +43,12 @@ class TrainingData:
         self.val = shards_batches.load(receipt, "val")
 
     def weights(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the sample weights of a batch, float32: 1, the column ``weight``, or n / (n + reads_half) for n reads.
+        """Return the sample weights of a batch, ``(rows, conditions)`` float32; 0 where a promoter was not measured.
 
-        ``(rows,)``, or with several conditions ``(rows, conditions)``, 0 where a promoter was not measured.
+        They are 1, the column ``weight``, or n / (n + reads_half) for n reads.
         """
         weights = sample_weights(batch, self.options.sample_weight, self.options.reads_half)
-        return np.where(np.isfinite(batch[EXPRESSION]), weights, np.float32(0)) if self.conditions else weights[:, 0]
+        return np.where(np.isfinite(batch[EXPRESSION]), weights, np.float32(0))
 
     def batches(self, batch_size: int, seed: int, epoch: int, start: int) -> Iterator[tuple[list[np.ndarray], np.ndarray, np.ndarray]]:
         """Yield inputs, targets and weights (mean 1) of this process's part of an epoch's batches, starting at batch ``start``."""
@@ -63,9 +63,7 @@ class TrainingData:
                 reverse[:, 0] = shards_batches.strands(batch_size, seed, epoch, step)[process * size : (process + 1) * size]
             features = batch | {"tokens": batch[SEQUENCE], "reverse": reverse}
             weight = (self.weights(batch) / self.mean_weight).astype(np.float32)
-            if isinstance(self.objective, objectives.Objectives):
-                weight = self.objective.weights(weight)
-            yield [features[name] for name in self.inputs], self.objective.targets(batch), weight
+            yield [features[name] for name in self.inputs], self.objective.targets(batch), self.objective.weights(weight)
 
 
 def objective_of(

@@ -74,9 +74,8 @@ def build_core(blueprint: Blueprint, length: int, objective: objectives.AnyObjec
     """Return a network with the raw outputs of an objective, named ``name``."""
     import keras
 
-    conditions = len(objective.parts) if isinstance(objective, objectives.Objectives) else 1
     inputs = {"upstream": blueprint.upstream, "motifs": blueprint.motifs}
-    core = build.build(blueprint.name, length, dict(blueprint.sizes), outputs=objective.outputs, conditions=conditions, **inputs)
+    core = build.build(blueprint.name, length, dict(blueprint.sizes), outputs=objective.outputs, conditions=objective.conditions, **inputs)
     return keras.Model(core.inputs, core.outputs[0], name=name)
 
 

@@ -55,6 +55,15 @@ class Objective:
     cells_prior: float = 0.0
     prior: tuple[float, ...] = ()
 
+    @property
+    def conditions(self) -> int:
+        """Number of conditions."""
+        return 1
+
+    def weights(self, weights: np.ndarray) -> np.ndarray:
+        """Return the weights of the losses, ``(rows,)``, from sample weights, ``(rows, 1)``."""
+        return weights[:, 0]
+
     def targets(self, batch: dict[str, np.ndarray]) -> np.ndarray:
         """Return ``(rows, outputs)`` float32 targets of a batch of features."""
         if self.loss != "bins":
@@ -123,6 +132,11 @@ class Objectives:
     parts: Mapping[str, Objective]
     spreads: Mapping[str, float] = field(default_factory=dict)
     difference_weight: float = 0.0
+
+    @property
+    def conditions(self) -> int:
+        """Number of conditions."""
+        return len(self.parts)
 
     @property
     def _pairs(self) -> list[tuple[int, int, float]]:

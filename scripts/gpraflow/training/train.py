@@ -256,7 +256,7 @@ def _fit_baseline(data: TrainingData, blueprint: Blueprint, options: Options) ->
     """Return the fitted model, and its history as one member."""
     batch = data.table.take(np.arange(data.rows))
     tokens, expression = batch[SEQUENCE], batch[EXPRESSION]
-    weights = data.weights(batch).reshape(expression.shape)
+    weights = data.weights(batch)
     module = importlib.import_module(registry.describe(blueprint.name).module)
     extra = {"motifs": blueprint.motifs} if registry.describe(blueprint.name).motifs else {}
     seed = randomness.derive(options.seed, "train_model")
