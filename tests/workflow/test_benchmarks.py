@@ -18,6 +18,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "check": {"table_seconds", "reads_seconds", "counts_seconds", "peak_rss_mb"},
     "conditions": {"n", "promoters"},
     "dream_cnn_pytorch": {"ours_train_per_s", "ours_parameters"},
+    "evolution": {"chains", "linked", "gain_r", "gain_slope", "step_r", "same_first", "mutants_per_s", "their_gain_r"},
     "expression": {
         *("r_deep", "rmse_ratio_ml_vs_mean", "rmse_ratio_bound", "coverage_95", "rows_per_s", "peak_rss_mb"),
         *("coverage_95_at_4", "coverage_95_at_4_weighted_mean"),

@@ -25,7 +25,7 @@ from gpraflow.formats.text import (
     text_blocks,
 )
 
-_FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
+FASTA_SUFFIXES = (".fa", ".fasta", ".fna")
 _RECORD = {"row": pl.Int64, "name": pl.String, "sequence": pl.String}
 WHOLE_LINES = "records named by their whole header line, since several have the same first word"
 _RECORDS = 50_000  # FASTA records per block
@@ -77,7 +77,7 @@ def records(
     blocks: Iterable[pl.DataFrame]
     if fasta:
         blocks = _fasta_blocks(stream, named, ledger, designs)
-    elif suffix_of(path) in _FASTA_SUFFIXES:
+    elif suffix_of(path) in FASTA_SUFFIXES:
         raise InputError(f"{named}: no FASTA record found (a line that starts with > before each sequence)")
     elif not start:
         raise InputError(f"{named}: the file is empty; give at least one sequence")
