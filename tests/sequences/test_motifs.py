@@ -138,6 +138,10 @@ BAD = {
     "short line": (jaspar().replace("94 ", ""), r"line 1: the lines of the motif 'M00001 boxA' have 4 \(A\), 3 \(C\), 4 \(G\), 4 \(T\)"),
     "three lines": (jaspar().rsplit("T [", 1)[0], r"line 1: the motif 'M00001 boxA' has 3 lines of counts, not four"),
     "five lines": (jaspar() + "T [ 1 1 1 1 ]\n", r"line 6: more than one line for T"),
+    "homer, rows are positions": (
+        ">ACGTA\tx\t6.5\n" + "0.7 0.1 0.1 0.1\n" * 5,
+        r"line 6: more than one line .* HOMER .* MEME format",
+    ),
     "no counts": (">x\n>y\n", r"line 1: the motif 'x' has 0 lines"),
     "fasta": (">p1\nACGTACGT\n", r"line 2: 'ACGTACGT' is not a number"),
     "twice": (jaspar() + jaspar(), r"line 6: the motif 'M00001' is also on line 1"),

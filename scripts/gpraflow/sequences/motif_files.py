@@ -18,6 +18,9 @@ _FORMATS = (
     "convert other formats with Biopython's Bio.motifs"
 )
 _SUM = 0.05  # largest difference from 1 of the sum of a column of probabilities, which are rounded in files
+_ROWS_ARE_POSITIONS = (
+    "if each line is a position, as HOMER and HOCOMOCO (PCM, PWM) write them, give the collection in MEME format, or convert it"
+)
 _MATRIX = "letter-probability matrix:"
 _TRANSFAC_KEY = re.compile(r"[A-Z][A-Z0-9]$")
 
@@ -112,7 +115,10 @@ def _jaspar(lines: Lines, path: str | os.PathLike) -> Iterator[tuple[int, Matrix
             cells = re.sub(r"[\[\]]", " ", text).split()
             base = cells.pop(0) if cells and cells[0] in tuple("ACGT") else "ACGT"[len(rows)] if len(rows) < 4 else ""
             if not base or base in rows:
-                raise InputError(f"{where}: more than one line for {base or 'a base'} in the motif '{name}'; a motif has A, C, G and T")
+                advice = f"; {_ROWS_ARE_POSITIONS}" if len(cells) == 4 and numbers.parse(cells[0]) is not None else ""
+                raise InputError(
+                    f"{where}: more than one line for {base or 'a base'} in the motif '{name}'; a motif has A, C, G and T{advice}"
+                )
             rows[base] = number, _numbers(cells, where)
 
 
