@@ -386,7 +386,7 @@ def test_dna_and_rna(folder):
 
 
 def test_an_unsorted_sample(folder):
-    counts = np.random.default_rng(1).poisson(3, (600, 3))
+    counts = np.random.default_rng(1).poisson(3, (600, 3)) + 1
     counts[:60, 2], counts[60:, 2] = 0, 5
     pl.DataFrame({"sequence": inserts(600)} | {f"b{k}": counts[:, k] for k in range(3)}).write_csv("counts.tsv", separator="\t")
     (folder / "bins.csv").write_text("bin,kind\nb0,\nb1,\nb2,unsorted\n")
@@ -394,6 +394,7 @@ def test_an_unsorted_sample(folder):
     config |= {"scaffold": {"name": "none", "length": 80}}
     report = checked(config)
     assert report.errors == []
+    assert value_of(report, "bins") == "2; unsorted samples: 1"
     assert value_of(report, "dropped") == "10 % by counts.minimum_input_reads in the unsorted samples"
     assert value_of(report, "clusters").startswith("540 among 540 promoters")
     config["counts"]["minimum_input_reads"] = 9

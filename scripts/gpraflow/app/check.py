@@ -482,8 +482,11 @@ class _Checker:
         plan = self.plan
         path = plan.fill(plan.config["counts"]["sample_sheet"])
         found = self._begin(f"{path} (sample sheet)")
-        names = list(dict.fromkeys(row.get("replicate", "") for row in plan.bins))
-        found.say("bins", f"{len(plan.bins)}" + (f" in {len(names)} replicates ({', '.join(names[:8])})" if len(names) > 1 else ""))
+        of_bins = [row for row in plan.bins if not sheet.is_unsorted(row)]
+        names = list(dict.fromkeys(row.get("replicate", "") for row in of_bins))
+        text = f" in {len(names)} replicates ({', '.join(names[:8])})" if len(names) > 1 else ""
+        others = len(plan.bins) - len(of_bins)
+        found.say("bins", f"{len(of_bins)}{text}" + (f"; unsorted samples: {others}" if others else ""))
         cells_table, rows = plan.cells, plan.bins
         try:
             if isinstance(cells_table, str) and self._is_simulated(cells_table):
@@ -492,8 +495,8 @@ class _Checker:
             if isinstance(cells_table, str):
                 rows = expression.with_cells(rows, cells_table)
             origin = cells_table or path
-            options = (plan.config["counts"][key] for key in ("scale", "cells"))
-            replicates = expression.check_bins(rows, *options, origin, plan.config["counts"]["overlap"])  # type: ignore[arg-type]
+            counts = plan.config["counts"]
+            replicates = expression.check_bins(rows, counts["scale"], counts["cells"], origin, counts["overlap"])  # type: ignore[arg-type]
         except GpraflowError as error:
             found.errors.append(str(error))
             return found, {}, None

@@ -129,11 +129,17 @@ def _jaspar_matrix(name: str, rows: dict[str, tuple[int, list[float]]], where: s
     if len(set(widths.values())) > 1 or not widths["A"]:
         raise InputError(f"{where}: the lines of the motif '{name}' have {', '.join(f'{widths[base]} ({base})' for base in 'ACGT')} counts")
     columns = [list(column) for column in zip(*(rows[base][1] for base in "ACGT"), strict=True)]
+    if len(columns) == 4 and _are_probabilities([values for _, values in rows.values()]) and not _are_probabilities(columns):
+        raise InputError(f"{where}: the lines of the motif '{name}' add up to 1, not the positions; {_ROWS_ARE_POSITIONS}")
     for position, column in enumerate(columns, start=1):
         if not sum(column):
             raise InputError(f"{where}: position {position} of the motif '{name}' has no counts (0 0 0 0)")
     words = name.split()
     return Matrix(words[0], words[1] if len(words) > 1 else words[0], columns)
+
+
+def _are_probabilities(rows: Sequence[Sequence[float]]) -> bool:
+    return all(abs(sum(row) - 1) <= _SUM for row in rows)
 
 
 # MEME, minimal format; also what MEME itself writes as text
@@ -166,7 +172,7 @@ def _meme(lines: Lines, path: str | os.PathLike) -> Iterator[tuple[int, Matrix]]
 
 def _is_nucleic(text: str) -> bool:
     """Return whether a line ALPHABET of a MEME file is of DNA or RNA."""
-    value = text.removeprefix("ALPHABET").removeprefix("=").strip()
+    value = text.removeprefix("ALPHABET").strip().removeprefix("=").strip()
     return value in ("ACGT", "ACGU") or re.match(r'"?[DR]NA\b', value) is not None
 
 
