@@ -88,8 +88,19 @@ def test_conditions_of_a_table(folder):
     assert value_of(report, "conditions") == "glucose, galactose; the first is the reference"
     assert value_of(report, "columns") == "sequence, expression.glucose = glu, expression.galactose = gal"
     assert value_of(report, "noted") == "9.8 % not measured in glucose"
+    assert value_of(report, "expression").endswith("in glucose")
+    missing = [value for each in report.inspections for name, value in each.lines if name == "missing"]
+    assert missing == ["59 of 599 rows have no expression in glucose", "60 of 599 rows have no expression in galactose"]
     named["galactose"]["expression"] = "gall"
     assert "no column 'gall' for expression.galactose" in checked({"input": {"table": "library.tsv", "conditions": named}}).errors[0]
+
+
+def test_two_conditions_of_one_column(folder):
+    """Such as of a table with a row for each promoter and condition, of which half the rows would be lost as duplicates."""
+    same = {"glucose": {"expression": "expression"}, "galactose": {"expression": "expression"}}
+    (error,) = checked({"input": {"table": table(promoters(100)), "conditions": same}}).errors
+    assert "input.conditions: glucose and galactose have the same column of expression, 'expression'" in error
+    assert "pivoted" in error
 
 
 def test_conditions_of_a_sample_sheet(folder):
@@ -346,6 +357,20 @@ def test_counts(folder):
     assert "cells of bin 'b0' are missing" in check.check(again.config).errors[0]
 
 
+def test_gates_that_overlap(folder):
+    """What counts.overlap allows in a run must not stop it in the check."""
+    counts = np.random.default_rng(1).poisson(3, (600, 3))
+    pl.DataFrame({"sequence": inserts(600)} | {f"b{k}": counts[:, k] for k in range(3)}).write_csv("counts.tsv", separator="\t")
+    (folder / "bins.csv").write_text("bin,lower_quantile,upper_quantile\nb0,0,.5\nb1,.45,.8\nb2,.75,1\n")
+    config = {"counts": {"table": "counts.tsv", "sample_sheet": "bins.csv", "cells": "reads", "scale": "gate"}}
+    config |= {"scaffold": {"name": "none", "length": 80}}
+    assert "set counts.overlap" in checked(config).errors[0]
+    config["counts"]["overlap"] = "divided"
+    report = checked(config)
+    assert report.errors == []
+    assert value_of(report, "gates") == "given as quantiles of the population; counts.scale: gate"
+
+
 def test_dna_and_rna(folder):
     rng = np.random.default_rng(0)
     dna = rng.poisson(50, 600)
@@ -356,9 +381,55 @@ def test_dna_and_rna(folder):
     assert report.errors == []
     assert value_of(report, "promoters") == "600 in these rows"
     assert value_of(report, "expression").startswith("log2(RNA/DNA)")
+    (folder / "replicates.tsv").write_text("replicate\trna\n1\trna_1\n")
+    assert "replicates.tsv: no column 'dna'; a " in checked(config).errors[0]
+
+
+def test_an_unsorted_sample(folder):
+    counts = np.random.default_rng(1).poisson(3, (600, 3)) + 1
+    counts[:60, 2], counts[60:, 2] = 0, 5
+    pl.DataFrame({"sequence": inserts(600)} | {f"b{k}": counts[:, k] for k in range(3)}).write_csv("counts.tsv", separator="\t")
+    (folder / "bins.csv").write_text("bin,kind\nb0,\nb1,\nb2,unsorted\n")
+    config = {"counts": {"table": "counts.tsv", "sample_sheet": "bins.csv", "cells": "reads"}}
+    config |= {"scaffold": {"name": "none", "length": 80}}
+    report = checked(config)
+    assert report.errors == []
+    assert value_of(report, "bins") == "2; unsorted samples: 1"
+    assert value_of(report, "dropped") == "10 % by counts.minimum_input_reads in the unsorted samples"
+    assert value_of(report, "clusters").startswith("540 among 540 promoters")
+    config["counts"]["minimum_input_reads"] = 9
+    assert "no promoter has 9 reads in the unsorted sample 'b2'" in checked(config).errors[0]
+
+
+def test_barcodes_are_not_proposed_as_promoters_that_the_design_has(folder):
+    (folder / "design.fa").write_text("".join(f">p{row}\n{sequence}\n" for row, sequence in enumerate(inserts(300))))
+    counts = np.random.default_rng(0).poisson(30, (600, 2))
+    names = {"barcode": inserts(600, 15, seed=3), "oligo_name": [f"p{row // 2}" for row in range(600)]}
+    pl.DataFrame(names | {"dna_1": counts[:, 0], "rna_1": counts[:, 1]}).write_csv("counts.tsv", separator="\t")
+    (folder / "replicates.tsv").write_text("replicate\tdna\trna\n1\tdna_1\trna_1\n")
+    given = {"table": "counts.tsv", "sample_sheet": "replicates.tsv", "design": "design.fa", "columns": {"name": "oligo_name"}}
+    report = checked({"counts": {"kind": "dna_rna"} | given, "scaffold": {"name": "none", "length": 80}, "input": {"expression_min": -15}})
+    assert report.errors == []
+    assert set(report.keys) <= {"split.fractions"}
+    assert value_of(report, "promoters") == "300 in these rows"
 
 
 # Reads
+
+
+def test_reads_of_several_conditions(folder):
+    rng, sheet = np.random.default_rng(0), ["condition,bin,reads"]
+    for name in ("glu_low", "glu_high", "gal_low", "gal_high"):
+        drawn = rng.choice(promoters(200), 400)
+        records = [f"@r{row}\nACGTA{sequence}\n+\n{'I' * (len(sequence) + 5)}\n" for row, sequence in enumerate(drawn)]
+        with gzip.open(f"{name}.fastq.gz", "wt") as handle:
+            handle.write("".join(records))
+        sheet.append(f"{name.replace('_', ',')},{name}.fastq.gz")
+    (folder / "sheet.csv").write_text("\n".join(sheet) + "\n")
+    report = checked({"counts": {"sample_sheet": "sheet.csv", "cells": "reads"}})
+    assert report.errors == []
+    assert value_of(report, "conditions").startswith("glu, gal;")
+    assert value_of(report, "promoters").startswith("200 distinct inserts")
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,8 @@ def test_what_cannot_be_used(folder, capsys, monkeypatch):
     assert "none.tsv: this file does not exist" in refused("none.tsv")
     (folder / "words.tsv").write_text("a\tb\nx\ty\n")
     assert "no column holds DNA sequences (the file has a, b)" in refused("words.tsv")
+    (folder / "mpra.tsv").write_text("barcode\toligo_name\tdna_count_1\trna_count_1\nACGTACGTACGTACG\tx\t3\t4\n")
+    assert "mpra.tsv: the only sequences are barcodes (column 'barcode')" in refused("mpra.tsv")
     (folder / "a_1.fq").write_text("@r\nA\n+\nI\n")
     assert "one bin only, 'a_1'" in refused("a_1.fq")
     assert "give either FASTQ files or a table" in refused("a_1.fq", "words.tsv")

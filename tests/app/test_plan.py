@@ -276,6 +276,16 @@ def test_a_simulation_needs_motifs():
         Plan({"run": "mine", "counts": {"sample_sheet": str(ROOT / "config/sample_sheet.tsv")}, "simulate": {"motifs": ""}})
 
 
+def test_motifs_of_a_simulation_concern_only_runs_that_simulate():
+    """A run from a table has the sample's sheet of bins by default, but simulates nothing."""
+    table = TABLE | {"counts": {"sample_sheet": str(ROOT / "config/sample_sheet.tsv")}, "scaffold": {"name": "none"}}
+    assert Plan(table).simulated_reads
+    assert Plan(table).foreign_motifs == ["explain.motifs"]
+    assert Plan(table | {"simulate": {"motifs": ""}}).sections_with_motifs == ["explain"]
+    sample = Plan({"run": "mine", "counts": {"sample_sheet": str(ROOT / "config/sample_sheet.tsv")}, "scaffold": {"name": "none"}})
+    assert sample.foreign_motifs == ["simulate.motifs", "model.motifs", "explain.motifs"]
+
+
 def test_yeast_motifs_with_a_scaffold_of_another_organism_are_named(tmp_path):
     (tmp_path / "scaffolds.yaml").write_text(
         "mine: {five_prime: AC, three_prime: GT, organism: human}\nyeast: {five_prime: AC, organism: yeast}\nbare: {five_prime: AC}\n"

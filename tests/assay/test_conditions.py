@@ -6,7 +6,7 @@ import pytest
 
 from gpraflow.app.plan import Plan
 from gpraflow.assay import dna_rna, expression, replicates, sheet, simulated_library
-from gpraflow.core.errors import ConfigError
+from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.sequences import scaffold
 from tests.conftest import ROOT
@@ -101,6 +101,18 @@ def test_dna_and_rna_of_several_conditions_may_share_their_dna(tmp_path):
         difference - difference[0], np.log2(table["rna_b"] / table["rna_a"]) - np.log2(table["rna_b"][0] / table["rna_a"][0]), atol=0.1
     )
     ledger.lines(found.height)
+    long = pl.DataFrame(table).unpivot(["rna_a", "rna_b"], index=["sequence", "dna"], variable_name="medium", value_name="rna")
+    long.with_columns(pl.col("medium").str.replace("rna_", "")).write_csv(tmp_path / "long.tsv", separator="\t")
+    of_sheet = [row | {"rna": "rna"} for row in of_sheet]
+    own = Ledger("estimate_expression", "library")
+    columns |= {"condition": "medium"}
+    assert dna_rna.expression_table(tmp_path / "long.tsv", of_sheet, columns, options, own).equals(found)
+    assert own.counts["noted", "a: of another condition"] == own.counts["noted", "b: of another condition"] == 60
+    assert own.counts["dropped", "of another condition"] == 60
+    assert own.counts.get(("dropped", "in no condition's table"), 0) == 0
+    own.lines(found.height)
+    with pytest.raises(InputError, match=r"long\.tsv: no row of condition 'c', which the sample sheet has \(the file has a, b\)"):
+        dna_rna.expression_table(tmp_path / "long.tsv", [*of_sheet, of_sheet[0] | {"condition": "c"}], columns, options, own)
 
 
 def test_the_simulated_conditions_differ_by_concentrations_and_one_condition_is_as_before():

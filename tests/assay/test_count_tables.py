@@ -106,6 +106,25 @@ def test_long_tables_with_replicates(tmp_path):
     assert read(tmp_path, {"c.csv": text.replace("rep", "replicate", 1)}, rows, LONG | {"replicate": "auto"})[0] == expected
 
 
+def test_long_tables_with_conditions(tmp_path):
+    rows = [{"bin": name, "condition": condition, "replicate": "1"} for condition in ("glu", "gal") for name in ("low", "high")]
+    rows += [{"bin": "input", "kind": "unsorted"}]
+    text = "sequence,medium,replicate,gate,n\nACGT,glu,1,low,1\nACGT,gal,1,low,2\nACGT,gal,1,high,3\nCCCC,glu,1,high,4\nACGT,,,input,5\n"
+    columns = LONG | {"replicate": "auto", "condition": "medium"}
+    assert read(tmp_path, {"c.csv": text}, rows, columns)[0] == {"ACGT": (1, 0, 2, 3, 5), "CCCC": (0, 4, 0, 0, 0)}
+    without = [{key: cell for key, cell in row.items() if key != "replicate"} for row in rows]
+    assert read(tmp_path, {"c.csv": text}, without, columns | {"replicate": ""})[0] == {"ACGT": (1, 0, 2, 3, 5), "CCCC": (0, 4, 0, 0, 0)}
+
+
+def test_a_column_of_conditions_counts_only_with_several_conditions(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    counts = {"table": "c.csv", "sample_sheet": "bins.csv", "cells": "reads", "columns": {"bin": "bin", "count": "n"}}
+    config = {"run": "mine", "counts": counts, "evaluation": {"datasets": ""}}
+    for text, there in (("bin\nlow\nhigh\n", False), ("condition,bin\na,low\na,high\nb,low\nb,high\n", True)):
+        (tmp_path / "bins.csv").write_text(text)
+        assert ("condition" in Plan(config).count_columns) == there
+
+
 def test_no_header(tmp_path):
     text = "ACGT\t1\t2\nCCCC\t3\t4\n"
     rows = [{"bin": "low", "column": "3"}, {"bin": "high", "column": "2"}]
@@ -134,6 +153,19 @@ def test_row_names_of_r(tmp_path):
     """The header of R's write.table has one cell less than the rows."""
     text = '"low"\t"high"\n"ACGT"\t0\t6\n"CCCC"\t1\t2\n'
     assert read(tmp_path, {"c.tsv": text}, TWO, {"sequence": 1})[0] == {"ACGT": (0, 6), "CCCC": (1, 2)}
+
+
+@pytest.mark.parametrize("cell", ["1,234", "0,1667", "12,5"])
+def test_commas_in_counts_are_not_advised_to_be_decimal_signs(tmp_path, cell):
+    text = f"sequence\tlow\thigh\nACGT\t1\t2\nCCCC\t3\t{cell}\n"
+    with pytest.raises(InputError, match=rf"c\.tsv, row 3: bin high '{cell}' has a comma; .* such as 1234\. .* raw read counts") as error:
+        read(tmp_path, {"c.tsv": text}, TWO)
+    assert "input.decimal" not in str(error.value)
+
+
+def test_percentages_are_no_counts(tmp_path):
+    with pytest.raises(InputError, match=r"row 2: bin low '12 %' must be a whole number: raw read counts are needed"):
+        read(tmp_path, {"c.tsv": "sequence\tlow\thigh\nACGT\t12 %\t2 %\n"}, TWO)
 
 
 @pytest.mark.parametrize("block", [5, 16 << 20])

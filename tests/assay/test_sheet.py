@@ -69,3 +69,14 @@ def test_a_bin_may_be_there_once_in_each_replicate(root, tmp_path):
     path.write_text("bin\treplicate\na/b\tx\n")
     with pytest.raises(ConfigError, match="row 2: bin"):
         schemas.load_sheet(path, schema)
+
+
+def test_infinite_gates_are_open(tmp_path):
+    """As exported by R and Python; an infinity on the wrong side is an error."""
+    path = tmp_path / "s.csv"
+    path.write_text("bin,lower,upper\na,-inf,1\nb,1,2\nc,2,Inf\n")
+    rows = schemas.load_sheet(path, schemas.load("sample_sheet"))
+    assert [(row.get("lower"), row.get("upper")) for row in rows] == [(None, 1), (1, 2), (2, None)]
+    path.write_text("bin,lower,upper\na,,1\nb,inf,2\n")
+    with pytest.raises(ConfigError, match=r"s\.csv, row 3: lower: inf is not a finite number"):
+        schemas.load_sheet(path, schemas.load("sample_sheet"))

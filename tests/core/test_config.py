@@ -74,6 +74,10 @@ def test_overlays_are_valid(root, schema):
         ({"training": {"epochs": 0}}, r"training\.epochs: 0 is less than"),
         ({"training": {"epochs": None}}, r"training\.epochs: None is not of type integer"),
         ({"training": None}, r"training: None is not of type object"),
+        (
+            {"input": {"conditions": {"a": "EL_a"}}},
+            r"conditions\.a: 'EL_a' is not of type object; write .*, such as \{expression: \.\.\.\}",
+        ),
         ({"input": {"header": "yes"}}, r"input\.header: 'yes' is not of type boolean"),
         ({"split": {"names": ["train", "test"]}}, r"split\.names: "),
         ({"run": "../up"}, r"run: "),
@@ -234,6 +238,23 @@ def test_a_sheet_may_be_csv(tmp_path, separator):
     assert [row.line for row in rows] == [3, 4]
 
 
+def test_empty_columns_and_rows_at_the_end_of_a_csv_sheet_are_left_out(tmp_path):
+    """As spreadsheets export cells that were formatted or cleared."""
+    path, schema = tmp_path / "bins.csv", schemas.load("sample_sheet")
+    path.write_text("bin,lower,,\nlow,,,\nhigh,1,,\n,,,\n,,,\n")
+    rows = schemas.load_sheet(path, schema)
+    assert (rows, [row.line for row in rows]) == ([{"bin": "low"}, {"bin": "high", "lower": 1}], [2, 3])
+    path.write_text("bin,lower,,\nlow,,,\nhigh,1,,x\n")
+    with pytest.raises(InputError, match=r"bins\.csv, row 3: more cells than the header has columns"):
+        schemas.load_sheet(path, schema)
+    path.write_text("bin,,lower\nlow,,\n")
+    with pytest.raises(ConfigError, match="'' is not a column of this sheet"):
+        schemas.load_sheet(path, schema)
+    path.write_text(",,\n")
+    with pytest.raises(ConfigError, match="the sheet is empty"):
+        schemas.load_sheet(path, schema)
+
+
 def test_a_sheet_may_be_a_spreadsheet(tmp_path):
     """Cells are those of the same sheet as text; whole numbers have no decimals, and rows are those of the spreadsheet."""
     pytest.importorskip("fastexcel")
@@ -255,7 +276,7 @@ def test_a_sheet_may_be_a_spreadsheet(tmp_path):
     for changed, error, message in (
         ([*rows[:3], [1, "low"]], ConfigError, r"bins\.xlsx, row 4: lower: 'low' is not of type number"),
         ([["bin", "reeds"], ["a"]], ConfigError, r"bins\.xlsx: 'reeds' is not a column of this sheet; did you mean 'reads'\?"),
-        ([["bin"], ["a", "b"]], ConfigError, r"bins\.xlsx: '' is not a column of this sheet"),
+        ([["bin"], ["a", "b"]], InputError, r"bins\.xlsx, row 2: more cells than the header has columns"),
         ([["bin"], [], ["a"]], InputError, r"bins\.xlsx, row 2: the line is empty; delete it"),
         ([], InputError, r"bins\.xlsx: the file is empty"),
     ):

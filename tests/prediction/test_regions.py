@@ -186,6 +186,12 @@ def test_what_is_wrong_with_a_region_is_named_with_its_line(tmp_path, bed, messa
         read(tmp_path)
 
 
+def test_variants_that_all_reach_beyond_the_ends_of_constructs(tmp_path):
+    write(tmp_path, [("chr1", 120, ".", GENOME["chr1"][119] + "A", "C")])
+    with pytest.raises(InputError, match=r"v\.vcf: none of 1 variants lies in a construct as a whole; all reach beyond"):
+        read(tmp_path)
+
+
 def test_positions_and_other_files(tmp_path):
     write(tmp_path, [("chr1", 0, ".", "A", "C")])
     with pytest.raises(InputError, match=r"v\.vcf, line 2: POS '0' is not a position \(counted from 1\)"):

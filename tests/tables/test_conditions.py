@@ -53,6 +53,18 @@ def test_a_condition_that_cannot_be_part_of_a_column_is_refused(bad):
         names.check(["fine"], "input.conditions")
 
 
+def test_a_missing_column_is_named_with_the_key_of_its_condition(table):
+    path = table("ACGT\t1\t.5\t10\t3\t2")
+    for column in ("EL_gall", ""):
+        with pytest.raises(ConfigError, match=r"input\.conditions\.galactose\.expression "):
+            read(path, columns=COLUMNS | {"expression.galactose": column})
+
+
+def test_a_condition_in_which_nothing_was_measured_is_an_error(table):
+    with pytest.raises(InputError, match=r"table\.tsv: no promoter has expression in the condition 'galactose'; correct its column"):
+        read(table("ACGT\t1\t.5\t10\t\t2", "CCCC\t4\t\t7\tNA\t"))
+
+
 def test_each_condition_has_its_own_columns_and_the_others_are_means_of_what_was_measured(table):
     found = read(table("ACGT\t1\t.5\t10\t3\t2", "CCCC\t4\t\t7\t\t", "GGGG\t\t\t\t6\t1"))
     assert found["expression.glucose"].to_list() == [1, 4, None]

@@ -206,6 +206,9 @@ BAD = {
     "empty line": (TSV.replace("\n", "\n\n", 2), r"row 2: the line is empty"),
     "too many cells": (line(3, expression="1\t2"), r"row 3: 3 cells, expected 2"),
     "too few cells": (TSV + promoter() + "\n", r"row 5: 1 cells, expected 2"),
+    "typographic minus": (line(3, expression="\N{MINUS SIGN}1.5"), r"row 3: expression .* is not a number; its minus sign .* U\+2212"),
+    "comment within the table": (TSV + "# plate 2\n", r"row 5: '# plate 2' is a comment within the table; .*: delete it"),
+    "thousands": (line(3, expression="1,000.5"), r"row 3: expression '1,000\.5' is not a number; write numbers without separators of"),
     "column twice": (TSV.replace("sequence", "expression"), r"row 1: the column 'expression' occurs 2 times"),
     "duplicates": (TSV + f"{ROWS[0][0]}\t4\n", r"rows 2 and 5: the same sequence with expression 3\.5 and 4 .*input\.duplicates"),
     "optional cells missing": (
@@ -562,7 +565,7 @@ def test_decimal_commas(tmp_path):
     assert table["own"].to_list() == [1.25, None]
     assert table["expression_sd"].to_list() == [pytest.approx(0.1), None]
     (tmp_path / "a.csv").write_text("sequence;expression\nACGT;1.234,5\n")
-    with pytest.raises(InputError, match=r"row 2: expression '1\.234,5' is not a number; give a number with a decimal comma, or set"):
+    with pytest.raises(InputError, match=r"row 2: expression '1\.234,5' is not a number; write numbers without separators of thou"):
         ingest(tmp_path / "a.csv", short, NONE, decimal=",", high=np.inf)
     (tmp_path / "a.csv").write_text("sequence;expression;bin_cells\nACGT;1,5;1,2\n")
     with pytest.raises(ConfigError, match=r"bin_cells are numbers separated by commas, so input\.decimal must be '\.'"):
@@ -624,10 +627,56 @@ def test_rows_with_an_extra_cell_at_their_end_are_not_row_names(tmp_path):
         ingest(tmp_path / "a.tsv")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"sequence" "expression" "name"\n"1" "ACGT" 1.5 "a b"\n"2" "CCCC" 2 "c"\n',  # write.table
+        '"sequence" "expression" "name"\n"ACGT" 1.5 "a b"\n"CCCC" 2 "c"\n',  # row.names = FALSE
+        "sequence expression name\nACGT 1.5 x\nCCCC 2 c\n",  # quote = FALSE
+    ],
+)
+def test_blanks_separate_cells_as_of_rs_write_table(tmp_path, text):
+    (tmp_path / "a.txt").write_text(text)
+    table = ingest(tmp_path / "a.txt", Policy(insert_length=(4, 4)), NONE)
+    assert shown(table) == [("ACGT", 1.5), ("CCCC", 2)]
+    assert table["name"].to_list() == ["x" if " x\n" in text else "a b", "c"]
+
+
+def test_a_blank_in_a_name_is_no_separator(tmp_path):
+    (tmp_path / "a.tsv").write_text("my sequence\nACGT\nCCCC\n")
+    assert shown_names(tmp_path / "a.tsv") == ["my sequence"]
+    (tmp_path / "a.tsv").write_text("my sequence\texpression of a\nACGT\t1 2\n")
+    assert shown_names(tmp_path / "a.tsv") == ["my sequence", "expression of a"]
+    (tmp_path / "a.tsv").write_text("sequence expression\nACGT\t1 2\n")  # a header with blanks, and rows with tabs
+    assert "sequence" not in shown_names(tmp_path / "a.tsv")
+
+
+def shown_names(path):
+    return next(names for _, names in formats_text.read_blocks(path, "auto", True))
+
+
+def test_a_sequence_in_the_header_line_of_a_fasta_record_is_named(tmp_path):
+    (tmp_path / "a.fa").write_text(">p0 ACGTACGTACGT\n>p1 CCCCCCCCCCCC\n")
+    with pytest.raises(InputError, match=r"record 1 \('p0'\): the sequence stands behind a blank in the header line; .* tr ' ' '\\n'"):
+        records.read_sequences(tmp_path / "a.fa")
+    (tmp_path / "a.fa").write_text(">p0 of yeast\n>p1\nCCCCCCCCCCCC\n")
+    with pytest.raises(InputError, match=r"record 1 \('p0'\): the sequence is empty"):
+        records.read_sequences(tmp_path / "a.fa")
+
+
 def test_unicode_text_of_excel_is_named(tmp_path):
     (tmp_path / "a.txt").write_bytes("sequence\texpression\nACGT\t1\n".encode("utf-16"))
     with pytest.raises(InputError, match=r"a\.txt, row 1: not UTF-8 text; this is UTF-16, which Excel calls Unicode text; save"):
         ingest(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("row", [1, 2, 7])
+def test_text_in_the_encoding_of_windows_is_named_with_its_row(tmp_path, row):
+    lines = ["name\tsequence\texpression", *(f"p{number}\tACGT\t1" for number in range(9))]
+    lines[row - 1] = lines[row - 1].replace("name", "m\N{LATIN SMALL LETTER U WITH DIAERESIS}").replace("p", "\N{MICRO SIGN}")
+    (tmp_path / "a.txt").write_bytes("\n".join(lines).encode("windows-1252"))
+    with pytest.raises(InputError, match=rf"a\.txt, row {row}: not UTF-8 text; save the table as CSV UTF-8, or convert it, .* iconv"):
+        ingest(tmp_path / "a.txt", Policy(insert_length=(4, 4)), NONE)
 
 
 def test_a_spreadsheet(tmp_path):
@@ -653,6 +702,7 @@ def test_a_spreadsheet(tmp_path):
     for sheets, message in (
         ({"data": rows, "notes": [["x"]]}, r"the file has 2 sheets \(data, notes\), and only one .* in a file of its own, or as CSV UTF-8"),
         ({"data": [*rows[:4], [], *rows[4:]]}, "row 5: the line is empty; delete it"),
+        ({"data": [["Table S1"], [], *rows[2:]]}, "row 2: the line is empty; delete it, and the lines above it if they are a title"),
         ({"data": []}, "the file is empty"),
         ({"data": rows[:3]}, "the table has no rows"),
     ):

@@ -58,6 +58,16 @@ def test_fewer_than_50_promoters_are_a_warning():
     assert rows["test"]["text"].endswith("results for splits with fewer than 50 promoters are imprecise")
 
 
+def test_fewer_than_50_promoters_of_a_condition_are_a_warning():
+    glucose = pl.Series("expression.glucose", np.linspace(0, 1, 1000))
+    galactose = pl.Series("expression.galactose", [1.0 if row % 4 == 0 else None for row in range(1000)])
+    parts, rows = check(library(random_sequences(1000)).with_columns(glucose, galactose))
+    assert [rows[name]["verdict"] for name in NAMES] == ["ok", "warning", "warning"]
+    measured = parts["test"]["expression.galactose"].count()
+    assert measured < 50 < parts["test"].height
+    assert rows["test"]["text"].endswith(f"fewer than 50 were measured in galactose ({measured}), so that results there are imprecise")
+
+
 @pytest.mark.parametrize(
     ("sizes", "warned"),
     [

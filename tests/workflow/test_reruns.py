@@ -274,6 +274,7 @@ UNTESTED = {
     "simulate.conditions": "`simulate_assay` and all that follows, with another sample sheet",
     "counts.table": "`estimate_expression` and all that follows",
     "counts.kind": "`estimate_expression` and all that follows",
+    "counts.columns.condition": "with several conditions, `estimate_expression` and all that follows",
     **{
         f"counts.{key}": "with `counts.kind: dna_rna`, `estimate_expression` and all that follows"
         for key in ["columns.barcode", "barcodes", "design", "minimum_dna", "barcode_dispersion"]

@@ -15,6 +15,8 @@ import polars as pl
 import pytest
 import yaml
 
+from gpraflow.app import check as app_check
+from gpraflow.app import overlays
 from gpraflow.app.plan import Plan
 from gpraflow.assay import count_tables, dna_rna, expression
 from gpraflow.core.ledger import Ledger
@@ -452,6 +454,11 @@ def table_of(plan):
     ), ledger
 
 
+def errors_of_check(config):
+    """Return what `gpraflow check`, with which `make run` begins, would stop a run with."""
+    return app_check.check(overlays.read([config, "cheap.yaml"], [])).errors
+
+
 def check(table, plan, library):
     """Check that a promoter table holds the promoters of a made-up library, with expression that follows their signal."""
     assert 0.9 * PROMOTERS <= table.height <= len(library.inserts)
@@ -477,6 +484,7 @@ def test_the_data_of_a_row_become_its_promoter_table(tmp_path, monkeypatch, name
     monkeypatch.chdir(tmp_path / "copy")
     plan = Plan(yaml.safe_load((tmp_path / "copy" / config).read_text()))
     (tmp_path / "copy/results" / plan.config["run"] / "expression").mkdir(parents=True)
+    assert errors_of_check(config) == []
     table, ledger = table_of(plan)
     check(table, plan, library)
     if name == "Gates as quantiles, and an input sample":
@@ -487,9 +495,11 @@ def test_the_data_of_a_row_become_its_promoter_table(tmp_path, monkeypatch, name
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in OF_READS[1:3] else pytest.mark.slow) for name in OF_READS])
-def test_reads_are_counted_without_loss(tmp_path, name):
+def test_reads_are_counted_without_loss(tmp_path, monkeypatch, name):
     """The counts per bin are those of the cells, or molecules, that were sequenced."""
     config, library, expected = write(tmp_path / "copy", name)
+    monkeypatch.chdir(tmp_path / "copy")
+    assert errors_of_check(config) == []
     results = run(tmp_path / "copy", config, "--until", "merge_counts")
     table = pl.read_parquet(results / "counts/counts.parquet")
     found = dict(zip(table["sequence"], table.select("1", "2", "3", "4").rows(), strict=True))

@@ -482,8 +482,11 @@ class _Checker:
         plan = self.plan
         path = plan.fill(plan.config["counts"]["sample_sheet"])
         found = self._begin(f"{path} (sample sheet)")
-        names = list(dict.fromkeys(row.get("replicate", "") for row in plan.bins))
-        found.say("bins", f"{len(plan.bins)}" + (f" in {len(names)} replicates ({', '.join(names[:8])})" if len(names) > 1 else ""))
+        of_bins = [row for row in plan.bins if not sheet.is_unsorted(row)]
+        names = list(dict.fromkeys(row.get("replicate", "") for row in of_bins))
+        text = f" in {len(names)} replicates ({', '.join(names[:8])})" if len(names) > 1 else ""
+        others = len(plan.bins) - len(of_bins)
+        found.say("bins", f"{len(of_bins)}{text}" + (f"; unsorted samples: {others}" if others else ""))
         cells_table, rows = plan.cells, plan.bins
         try:
             if isinstance(cells_table, str) and self._is_simulated(cells_table):
@@ -492,14 +495,14 @@ class _Checker:
             if isinstance(cells_table, str):
                 rows = expression.with_cells(rows, cells_table)
             origin = cells_table or path
-            replicates = expression.check_bins(rows, plan.config["counts"]["scale"], plan.config["counts"]["cells"], origin)  # type: ignore[arg-type]
+            counts = plan.config["counts"]
+            replicates = expression.check_bins(rows, counts["scale"], counts["cells"], origin, counts["overlap"])  # type: ignore[arg-type]
         except GpraflowError as error:
             found.errors.append(str(error))
             return found, {}, None
         with_gates = any("lower" in row or "upper" in row for row in rows)
-        found.say(
-            "gates", f"given; counts.scale: {plan.config['counts']['scale']}" if with_gates else "not given; bins count as equally wide"
-        )
+        given = "given as quantiles of the population" if sheet.by_quantile(rows) else "given" if with_gates else ""
+        found.say("gates", f"{given}; counts.scale: {plan.config['counts']['scale']}" if given else "not given; bins count as equally wide")
         cells = (
             {}
             if plan.config["counts"]["cells"] == "reads"
@@ -546,7 +549,7 @@ class _Checker:
         read = self._read_counts(found, parts, replicates)
         if read is None:
             return None
-        labels, counts = read
+        labels, counts = self._in_input(found, *read, replicates)
         columns = [column for each in replicates for column in each.columns]
         assay_inspection.inspect_counts(found, counts, columns, cells)
         complete = all(each.complete for each in parts)
@@ -564,8 +567,8 @@ class _Checker:
         if not inspection.inspect_header(found, rows, names, config["header"], "counts"):
             return None
         roles = ["sequence"] if "sequence" in self.plan.count_columns else []
-        if self.plan.from_dna_rna and "name" in names:
-            roles = []
+        if self.plan.dna_rna_files and self.plan.count_columns["sequence"] not in names:
+            roles = []  # sequences are those of names or barcodes
         of_bins = [place[2] for place in self.plan.places if place[2] in names]
         of_bins += [row[kind] for row in self.plan.sheet for kind in ("dna", "rna") if self.plan.from_dna_rna]
         taken = inspection.inspect_columns(found, rows, names, self.plan.count_columns, roles, "counts", of_bins)
@@ -601,6 +604,21 @@ class _Checker:
                     return None
                 found.errors.append(message if plan is self.plan else f"with the proposals: {message}")
         return None
+
+    def _in_input(
+        self, found: Inspection, labels: pl.DataFrame, counts: np.ndarray, replicates: Sequence[Any]
+    ) -> tuple[pl.DataFrame, np.ndarray]:
+        """Return the promoters that the unsorted samples hold, if there are any, and their reads in sorted bins."""
+        ledger = Ledger("estimate_expression", "library")
+        bins = count_tables.in_order(self.plan.places, replicates)
+        try:
+            kept, reads = expression.in_input(labels, counts, bins, self.plan.config["counts"]["minimum_input_reads"], ledger)
+        except GpraflowError as error:
+            found.errors.append(str(error))
+            kept, reads = expression.in_input(labels, counts, bins, 0, ledger)
+        if lost := labels.height - kept.height:
+            found.say("dropped", f"{percent(lost / labels.height)} by counts.minimum_input_reads in the unsorted samples")
+        return kept, reads
 
     def _estimated(
         self, found: Inspection, labels: pl.DataFrame, counts: np.ndarray, replicates: Sequence[Any], complete: bool
@@ -649,7 +667,7 @@ class _Checker:
         plan = self.plan
         path = plan.fill(plan.config["counts"]["sample_sheet"])
         found = self._begin(f"{path} (sample sheet)")
-        found.say("replicates", f"{len(plan.sheet)} ({', '.join(str(row['replicate']) for row in plan.sheet[:8])})")
+        found.say("replicates", f"{len(plan.sheet)} ({', '.join(map(sheet.replicate_of, plan.sheet[:8]))})")
         found = self._begin(f"{plan.counts[0]} (DNA and RNA counts)")
         try:
             excerpt = excerpts.of_table(plan.counts[0], self.folder, self.rows)
@@ -891,7 +909,8 @@ class _Checker:
         found.say("promoters", f"{merged.height:,} distinct inserts in these reads; at least about {about(distinct)} in all (Chao1)")
         limits = self.trial.table_of(LIBRARY)
         value = float(np.clip(0.0, limits["expression_min"], limits["expression_max"]))
-        table = merged.select("sequence", *(["name"] if "name" in merged.columns else []), expression=pl.lit(value))
+        measured = {conditions.column("expression", name): pl.lit(value) for name in self.trial.conditions or [""]}
+        table = merged.select("sequence", *(["name"] if "name" in merged.columns else []), **measured)
         complete = all(each.complete for each in bins) and keep == 1
         expected = max(distinct, merged.height)
         return self._from_estimates(found, table, expected, complete, reads=total, distinct=expected)

@@ -247,6 +247,11 @@ def of_table(path: str, sheet: str) -> Draft:
     dna = inspection.dna_columns(rows)
     if not dna:
         raise InputError(f"{path}: no column holds DNA sequences (the file has {', '.join(columns[:12])}); give a table with sequences")
+    if dna[0].lower() in ("barcode", "barcodes", "bc"):
+        raise InputError(
+            f"{path}: the only sequences are barcodes (column '{dna[0]}'), and those of promoters are in another file; start from "
+            "config/mprasnakeflow.yaml, or set counts.design, or counts.barcodes, as config/README.md describes"
+        )
     number = {name: place for place, name in enumerate(columns, start=1)}
     sequence: str | int = dna[0] if header and not dna[0].startswith("column ") else number[dna[0]]
     values = inspection.number_columns(rows)

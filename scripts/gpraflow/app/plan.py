@@ -202,6 +202,12 @@ class Plan:
         own = self.independent.get(dataset, {}).get("condition", "")
         return [own] if own else self.conditions
 
+    @property
+    def simulates(self) -> bool:
+        """Return True if this run reads a file of the simulated assay."""
+        paths = [file["path"] for file in self.input_files()] + ([self.cells] if self.from_bins and isinstance(self.cells, str) else [])
+        return any(path.startswith(self.fill(SIMULATED)) for path in paths)
+
     # Motif files
 
     def motif_file(self, section: str) -> str:
@@ -217,7 +223,7 @@ class Plan:
     @property
     def sections_with_motifs(self) -> list[str]:
         """Return the sections of the config whose motif files this run reads."""
-        used = {"simulate": bool(self.simulated_reads), "model": bool(self.motifs), "explain": self.with_motifs}
+        used = {"simulate": self.simulates, "model": bool(self.motifs), "explain": self.with_motifs}
         return [section for section, is_used in used.items() if is_used]
 
     @property
@@ -243,7 +249,7 @@ class Plan:
                 raise InputError(f"{section}.motifs: {error}") from None
 
     def _check_needed_motifs(self) -> None:
-        if self.simulated_reads and not self.motif_file("simulate"):
+        if self.simulates and not self.motif_file("simulate"):
             raise ConfigError("simulate.motifs: the simulation needs motifs; give a motif file or jaspar2026_yeast")
         if not self.architecture.motifs or self.motifs:
             return
@@ -375,8 +381,8 @@ class Plan:
 
     @property
     def count_columns(self) -> dict[str, str | int]:
-        """Return role -> column of the tables of counts, without the roles of the other kind of counts."""
-        others = ("bin", "count") if self.from_dna_rna else ("barcode",)
+        """Return role -> column of the tables of counts, without roles that only the other kind of counts or several conditions have."""
+        others = (*(("bin", "count") if self.from_dna_rna else ("barcode",)), *(() if self.conditions else ("condition",)))
         return {role: column for role, column in self.config["counts"]["columns"].items() if role not in others}
 
     @property

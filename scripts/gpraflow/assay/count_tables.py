@@ -25,6 +25,7 @@ from gpraflow.formats.columns import (
 from gpraflow.formats.text import read_blocks
 
 LABELS = ("name", "group", "split", "source")
+OUTER = ("condition", "replicate")  # roles that name bins of a long table together with ``bin``, in this order
 _NORMALISED = (
     "raw read counts are needed, because the error of expression follows from them. Fractions, CPM and other normalised counts cannot be "
     "used: give the table of raw counts, or the FASTQ files of sorted bins as reads in the sample sheet. If CPM and each bin's total reads "
@@ -61,8 +62,8 @@ def read(
         The place of each bin's reads, from `sheet.count_columns`.
     columns
         ``sequence``, ``name``, ``group``, ``split``, ``source`` -> column, as for `tables.ingest`. For long tables also ``bin`` and
-        ``count``, and ``replicate`` or ``""``: a row then holds the reads of one sequence in the bin that `CountColumn.column` names, or
-        in ``replicate.bin``.
+        ``count``, and ``condition`` and ``replicate`` or ``""``: a row then holds the reads of one sequence in the bin that
+        `CountColumn.column` names, such as ``replicate.bin`` or ``condition.replicate.bin``.
     ledger
         Records the row counts.
     header
@@ -142,11 +143,11 @@ def _long(path: str | os.PathLike, bins: Sequence[CountColumn], options: _Option
         cell = pl.col("bin").cast(pl.String).str.strip_chars()
         if hit := first_row(part, cell.is_null() | (cell == "")):
             raise InputError(f"{path}, row {hit[0]}: the bin is empty{and_more(hit[2])}; name the bin or delete the row")
-        if "replicate" in roles:
-            cell = pl.concat_str(pl.col("replicate").cast(pl.String).str.strip_chars(), cell, separator=".")
+        if outer := [role for role in OUTER if role in roles]:
+            cell = pl.concat_str(*(_label(role) for role in outer), cell, separator=".", ignore_nulls=True)
         part = part.with_columns(bin=cell.replace_strict(role_of, default=None), _cell=cell)
         others.update(part.filter(pl.col("bin").is_null())["_cell"].drop_nulls().unique())
-        part = part.filter(pl.col("bin").is_not_null()).drop("_cell", "replicate", strict=False)
+        part = part.filter(pl.col("bin").is_not_null()).drop("_cell", *OUTER, strict=False)
         ledger.drop("of a bin that the sample sheet lacks", rows.height - part.height)
         part = check_sequences(part, path, ledger, ambiguous=ambiguous, key="input.ambiguous")
         parts.append(whole_numbers(part, "count", path, header, gaps))
@@ -168,6 +169,12 @@ def _long(path: str | os.PathLike, bins: Sequence[CountColumn], options: _Option
     wide = cells.pivot("bin", index="sequence", values="count").select("sequence", *names).with_columns(pl.col(names).fill_null(0))
     labels = _distinct(table.drop("bin", "count"), [], path, ledger, "same sequence in another bin, joined")
     return labels.join(wide, on="sequence", how="left", maintain_order="left")
+
+
+def _label(role: str) -> pl.Expr:
+    """Return the cells of a role without surrounding blanks; empty ones are null."""
+    text = pl.col(role).cast(pl.String).str.strip_chars()
+    return pl.when(text != "").then(text)
 
 
 def _role(each: CountColumn) -> str:
@@ -226,8 +233,13 @@ def whole_numbers(rows: pl.DataFrame, role: str, path: str | os.PathLike, header
         if rows.height and not numbers.null_count() and numbers.min() >= 0 and numbers.max() <= 2**53:  # type: ignore[operator]
             return rows.with_columns(numbers)
     text = pl.col(role).cast(pl.String).str.strip_chars()
+    if hit := first_row(rows, text.str.contains(r"^[-+]?\d+(,\d+)+$")):
+        raise InputError(
+            f"{path}, row {hit[0]}: {role} '{str(hit[1][role]).strip()}' has a comma{and_more(hit[2])}; write whole numbers without "
+            f"separators of thousands, such as 1234. If the comma is a decimal sign: {_NORMALISED}"
+        )
     value = pl.when(~missing_cells(text)).then(text).cast(pl.Float64, strict=False)
-    if hit := first_row(rows, value.is_finite() & (value >= 0) & (value % 1 != 0)):
+    if hit := first_row(rows, (value.is_finite() & (value >= 0) & (value % 1 != 0)) | text.str.contains(r"\d\s*%$")):
         raise InputError(
             f"{path}, row {hit[0]}: {role} '{str(hit[1][role]).strip()}' must be a whole number{and_more(hit[2])}: {_NORMALISED}"
         )

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from gpraflow.assay import by_condition, dna_rna_model
-from gpraflow.assay.count_tables import LABELS, EmptyCounts, whole_numbers
+from gpraflow.assay.count_tables import LABELS, OUTER, EmptyCounts, whole_numbers
 from gpraflow.assay.dna_rna_model import Activity
 from gpraflow.assay.expression import training_weights
 from gpraflow.assay.sheet import Row
@@ -68,7 +68,8 @@ def read_counts(
         ``replicate``, ``dna`` and ``rna``: names of the columns with the counts of each replicate. If the table has a column of replicates
         (``columns["replicate"]``), each of its rows holds one replicate.
     columns
-        ``sequence``, ``name``, ``barcode``, ``replicate``, ``group``, ``split``, ``source`` -> column, as for `tables.ingest`.
+        ``sequence``, ``name``, ``barcode``, ``condition``, ``replicate``, ``group``, ``split``, ``source`` -> column, as for
+        `tables.ingest`. ``condition`` is given only if ``sheet`` has one condition of several, whose rows are read.
     barcodes
         Table with the promoter of each barcode: columns ``barcode`` and ``name`` (or ``oligo_name``, ``oligoName``, ``element``) or
         ``sequence``; or two columns without a header, barcode and name. None if the table of counts names promoters itself.
@@ -102,11 +103,11 @@ def read_counts(
             block = formats_columns.check_sequences(block, path, ledger, ambiguous=ambiguous, key="input.ambiguous")
         for name in named:
             block = whole_numbers(block, f"count {name}", path, True, gaps)
-        parts.append(block.with_columns(pl.col(name).cast(pl.String).str.strip_chars() for name in ("replicate",) if name in wanted))
+        parts.append(block.with_columns(pl.col(name).cast(pl.String).str.strip_chars() for name in OUTER if name in wanted))
     if not parts:
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
     gaps.finish(ledger)
-    table, libraries = _by_replicate(pl.concat(parts), sheet, path, ledger)
+    table, libraries = _by_replicate(_of_condition(pl.concat(parts), sheet, path, ledger), sheet, path, ledger)
     table = _with_sequences(table, path, barcodes, design, ambiguous, ledger)
     dna = [f"dna {number}" for number in range(max(libraries) + 1)]
     rna = [f"rna {number}" for number in range(len(sheet))]
@@ -125,7 +126,7 @@ def read_counts(
     labels = _labels(kept, path, ledger)
     of_sequence = labels.select("sequence").with_row_index("promoter")
     kept = kept.join(of_sequence, on="sequence", maintain_order="left").sort("promoter", maintain_order=True)
-    ledger.drop("further barcode of a promoter, counts combined", kept.height - labels.height)
+    ledger.drop(by_condition.BARCODE, kept.height - labels.height)
     counts = kept.select(dna).to_numpy(), kept.select(rna).to_numpy()
     return Counts(labels, *counts, [row["replicate"] for row in sheet], libraries, kept["promoter"].to_numpy().astype(np.int64))
 
@@ -151,6 +152,19 @@ def _roles(columns: Mapping[str, str | int], names: list[str], barcodes: Any, de
     if "sequence" not in wanted and not barcodes and "name" not in wanted:
         raise ConfigError(f"{path}: no column of sequences or names; set counts.columns.name ({formats_columns.listed(names)})")
     return wanted
+
+
+def _of_condition(rows: pl.DataFrame, sheet: Sequence[Row], path: Any, ledger: Ledger) -> pl.DataFrame:
+    """Return the rows of the condition of ``sheet``, if the table has a column of conditions."""
+    if "condition" not in rows.columns:
+        return rows
+    name = sheet[0]["condition"]
+    own = rows.filter(pl.col("condition") == name)
+    if own.is_empty():
+        there = ", ".join(rows["condition"].drop_nulls().unique(maintain_order=True).head(8))
+        raise InputError(f"{path}: no row of condition '{name}', which the sample sheet has (the file has {there}); correct one of them")
+    ledger.drop(by_condition.OTHER, rows.height - own.height)
+    return own.drop("condition")
 
 
 def _by_replicate(rows: pl.DataFrame, sheet: Sequence[Row], path: Any, ledger: Ledger) -> tuple[pl.DataFrame, list[int]]:
@@ -184,7 +198,7 @@ def _by_replicate(rows: pl.DataFrame, sheet: Sequence[Row], path: Any, ledger: L
     rows = rows.with_columns(**counts).select(pl.exclude("^count .*$", "replicate")).with_columns(pl.col(keys).fill_null(""))
     first = [pl.col(name).first() for name in rows.columns if name not in {*keys, *counts}]
     joined = rows.group_by(keys, maintain_order=True).agg(*first, pl.col(list(counts)).sum())
-    ledger.drop("further replicate of a row, joined", rows.height - joined.height)
+    ledger.drop(by_condition.REPLICATE, rows.height - joined.height)
     blank = [pl.when(pl.col(key) != "").then(pl.col(key)).alias(key) for key in keys]
     return joined.with_columns(blank), list(range(len(sheet)))
 

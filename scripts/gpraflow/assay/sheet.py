@@ -251,7 +251,10 @@ def gates_of(numbered: Sequence[tuple[int, Row]], path: str | os.PathLike, overl
         for side, is_open in (("lower", before[0] == unlimited[0]), ("upper", after[1] == unlimited[1])):
             at_end = place == (0 if side == "lower" else len(numbered) - 1)
             if f"{side}{end}" not in row and not at_end and (overlap == "error" or not is_open):
-                raise ConfigError(f"{where} has no {side} gate; only the {'first' if side == 'lower' else 'last'} bin may be open-ended")
+                which = "first" if side == "lower" else "last"
+                raise ConfigError(
+                    f"{where} has no {side} gate; only the {which} bin may be open-ended, and rows go from low to high signal"
+                )
         if not lower < upper:
             raise ConfigError(f"{where}: lower gate {lower:g} is not below upper gate {upper:g}")
         if place and lower < before[1] and overlap == "error":

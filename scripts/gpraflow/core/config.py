@@ -174,6 +174,14 @@ def check_conditions(content: Mapping[str, Any], conditions: Sequence[str], data
     ConfigError
         If a data set has an unknown condition, or a key needs a single condition.
     """
+    taken: dict[str, str] = {}
+    for name, entry in content["input"]["conditions"].items():
+        of_expression = str(entry["expression"])
+        if of_expression != "auto" and (other := taken.setdefault(of_expression, name)) != name:
+            raise ConfigError(
+                f"input.conditions: {other} and {name} have the same column of expression, '{of_expression}'; name a column for each "
+                "condition. A table with a row for each promoter and condition must be pivoted first, so that each condition has a column"
+            )
     sheet = content["evaluation"]["datasets"]
     for name, condition in datasets.items():
         if condition and condition not in conditions:

@@ -91,6 +91,8 @@ def _message(error: jsonschema.ValidationError) -> str:
         types = error.validator_value
         types = " or ".join(types) if isinstance(types, list) else types
         hint = ""
+        if types == "object" and (required := error.schema.get("required")):  # type: ignore[union-attr]
+            hint = f"; write keys and values, such as {{{required[0]}: ...}}"
         if "number" in str(types) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", error.instance):
             hint = f" (text in YAML); write {re.sub('[eE]', '.0e', error.instance)}"
         if "number" in str(types) and isinstance(error.instance, str) and re.fullmatch(r"[-+]?\d+,\d+", error.instance):
@@ -176,7 +178,7 @@ def read_json(path: str | os.PathLike, name: str, advice: str) -> dict[str, Any]
 def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     """Read a sheet; each row is validated against ``schema``, and empty cells take the schema's default.
 
-    `sheets.rows` lists the formats.
+    `sheets.rows` lists the formats. The value ``x-open`` of a column, an infinity, is the same as an empty cell.
     Values of the first required column, which names rows, must be unique, or unique within the values of the columns ``x-unique-within``.
 
     Raises
@@ -188,21 +190,26 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
     """
     known, renamed = schema["properties"], schema.get("x-renamed", {})
     lines = sheets.rows(path, known)
-    _, header = next(lines, (0, []))
+    header = _without_empty_end(next(lines, (0, []))[1])
     if not header:
         raise ConfigError(f"{path}: the sheet is empty; its first row names the columns ({', '.join(known)})")
     for column in header:
         if column in renamed:
             raise ConfigError(f"{path}: the column '{column}' was renamed to '{renamed[column]}' in version 0.2")
         if column not in known:
-            raise ConfigError(f"{path}: '{column[:_SHOWN]}' is not a column of this sheet{nearest(column, known)}")
+            hint = nearest(column, known) or f"; it can have {', '.join(known)}"
+            raise ConfigError(f"{path}: '{column[:_SHOWN]}' is not a column of this sheet{hint}")
         if header.count(column) > 1:
             raise ConfigError(f"{path}: the column '{column}' occurs {header.count(column)} times; delete all but one")
+    if absent := [name for name in schema["required"] if name not in header]:
+        raise ConfigError(f"{path}: no column '{absent[0]}'; a {schema['title']} needs {', '.join(schema['required'])}")
     rows = []
-    for number, cells in lines:
+    for number, row_cells in lines:
+        cells = _without_empty_end(row_cells) if len(row_cells) > len(header) else row_cells
         if len(cells) > len(header):
             raise InputError(f"{path}, row {number}: more cells than the header has columns")
         typed = {name: _typed(cell, known[name]) for name, cell in zip(header, cells, strict=False) if cell}
+        typed = {name: value for name, value in typed.items() if known[name].get("x-open") != value}
         row = Row(validate(typed, schema, f"{path}, row {number}"))
         row.line = number
         rows.append(row)
@@ -214,6 +221,12 @@ def load_sheet(path: str | os.PathLike, schema: dict[str, Any]) -> list[Row]:
             where = "".join(f" of {column} '{value}'" for column, value in zip(within, outer, strict=True) if value)
             raise ConfigError(f"{path}: the {key} '{name}'{where} is listed {times} times; each may be listed once")
     return rows
+
+
+def _without_empty_end(cells: list[str]) -> list[str]:
+    """Return cells without the empty ones at their end, which spreadsheets export."""
+    filled = [place for place, cell in enumerate(cells, start=1) if cell]
+    return cells[: filled[-1]] if filled else []
 
 
 def _typed(cell: str, part: dict[str, Any]) -> Any:

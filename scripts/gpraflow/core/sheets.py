@@ -14,8 +14,8 @@ from gpraflow.core.separators import separator_of
 def rows(path: str | os.PathLike, known: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield the rows of a sheet, the header first: the number of the line or spreadsheet row, and its cells without surrounding blanks.
 
-    The sheet is tab-separated, CSV with commas or semicolons if its name ends in .csv, or a spreadsheet (.xlsx). Comments (``#``) and
-    empty lines are left out. ``known`` are columns that it may have.
+    The sheet is tab-separated, CSV with commas or semicolons if its name ends in .csv, or a spreadsheet (.xlsx). Comments (``#``), empty
+    lines and lines of empty cells, as spreadsheets export them, are left out. ``known`` are columns that it may have.
 
     Raises
     ------
@@ -36,8 +36,9 @@ def rows(path: str | os.PathLike, known: Iterable[str]) -> Iterator[tuple[int, l
     reader = csv.reader((line for _, line in lines), delimiter=separator_of(path, lines[0][1] if lines else "", known), strict=True)
     try:
         for cells in reader:
-            if cells:
-                yield lines[reader.line_num - 1][0], [cell.strip(" \t") for cell in cells]
+            cells = [cell.strip(" \t") for cell in cells]
+            if any(cells):
+                yield lines[reader.line_num - 1][0], cells
     except csv.Error as error:
         number = lines[min(reader.line_num, len(lines) - 1)][0]
         raise InputError(f"{path}, row {number}: cannot be read ({error}); is a quote not closed?") from None

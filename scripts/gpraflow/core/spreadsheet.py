@@ -58,5 +58,8 @@ def read(path: str | os.PathLike) -> "pl.DataFrame":
     if not cells.height:
         raise InputError(f"{path}: the file is empty")
     if (empty := cells.filter(~some)).height:
-        raise InputError(f"{path}, row {empty[ROW][0]}: the line is empty; delete it")
+        before = cells.filter(pl.col(ROW) < empty[ROW][0]).drop(ROW)
+        title = sum(column.null_count() < before.height for column in before) == 1 < cells.width - 1
+        advice = "delete it, and the lines above it if they are a title and not the table" if title else "delete it"
+        raise InputError(f"{path}, row {empty[ROW][0]}: the line is empty; {advice}")
     return cells.select(ROW, *[column.name for column in cells.drop(ROW) if column.null_count() < cells.height])

@@ -17,6 +17,7 @@ from gpraflow.sequences.scaffold import ALPHABET
 
 _MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none")  # cells without a value, in lower case
 SEVERAL_NAMES = "sequences with several names, the first kept"
+_WITH_THOUSANDS = {".": r"[-+]?\d{1,3}((,\d{3}){2,}|(,\d{3})+\.\d+)", ",": r"[-+]?\d{1,3}(\.\d{3})+,\d+|[-+]?\d{1,3}(\.\d{3}){2,}"}
 _AMBIGUOUS = "RYSWKMBDHV"  # IUPAC codes for several possible bases
 _AMINO_ACIDS = "EFILPQ"  # amino-acid letters that are not IUPAC base codes
 _MOST_AMBIGUOUS = 1 / 3  # maximum share of ambiguous bases; a sequence with more is probably a protein
@@ -86,22 +87,28 @@ def resolve_columns(
                 raise ConfigError(f"{path}: no column number {column} for {role}; the first row has {len(names)} columns")
             resolved[role] = names[column - 1]
         elif not header:
-            key = f"{section}.header is false, so {section}.columns.{role}" if section else f"without a header --{role}-column"
+            key = f"{section}.header is false, so {_key(role, section)}" if section else f"without a header --{role}-column"
             raise ConfigError(f"{path}: {key} must be a number from 1, not '{column}'")
         elif column not in names:
             advice = f"give --{role}-column, or --no-header if there is no header"
             if section is None:
                 advice = f"the first row must name the columns {', '.join(map(str, columns.values()))}"
             elif section:
-                advice = f"set {section}.columns.{role} to a column's name or its number, or {section}.header: false if there is no header"
+                advice = f"set {_key(role, section)} to a column's name or its number, or {section}.header: false if there is no header"
             advice = _other_separator(names, section) or advice
             raise ConfigError(f"{path}, row 1: no column '{column}' for {role}{nearest(column, names)} ({listed(names)}); {advice}")
         else:
             resolved[role] = column
     for role in required:
         if role not in resolved:
-            raise ConfigError(f"{path}: {section}.columns.{role} must name a column or give its number, from 1 ({listed(names)})")
+            raise ConfigError(f"{path}: {_key(role, section)} must name a column or give its number, from 1 ({listed(names)})")
     return resolved
+
+
+def _key(role: str, section: str | None) -> str:
+    """Return the config key of a role's column: of ``expression.glucose`` that of the condition."""
+    measured, _, condition = role.partition(".")
+    return f"{section}.conditions.{condition}.{measured}" if condition else f"{section}.columns.{role}"
 
 
 def listed(names: Sequence[str]) -> str:
@@ -185,6 +192,10 @@ def parse_numbers(
         row, cells, count = hit
         if row == 1 and not header:
             hint = f"this looks like a header: set {section}.header: true"
+        elif "\N{MINUS SIGN}" in cells["_text"]:
+            hint = "its minus sign is the character U+2212, as text programs write it; replace it by -"
+        elif re.fullmatch(_WITH_THOUSANDS[decimal], cells["_text"]):
+            hint = "write numbers without separators of thousands"
         elif decimal == ",":
             hint = "give a number with a decimal comma, or set input.decimal: '.'"
         elif re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", cells["_text"]):

@@ -1,6 +1,7 @@
 """Read named sequences from FASTA files or tables, in blocks."""
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
@@ -159,6 +160,11 @@ def _first_word(title: str) -> str:
     return title.split(maxsplit=1)[0] if title.strip() else ""
 
 
+def _before_sequence(title: str) -> str:
+    """Return the tab, or the blank before a sequence, that a header line without a sequence below it has; empty if it has neither."""
+    return "\t" if "\t" in title else " " if re.search(r" [ACGTNacgtn]{8,}$", title) else ""
+
+
 def _fasta_blocks(stream: Iterable[bytes], path: Path, ledger: Ledger, designs: bool) -> Iterator[pl.DataFrame]:
     """Yield ``row`` (number of the record, from 1), ``name`` and ``sequence``.
 
@@ -190,10 +196,11 @@ def _fasta_blocks(stream: Iterable[bytes], path: Path, ledger: Ledger, designs: 
         last = first + len(block)
         names = [title.strip() if whole else _first_word(title) for title in titles]
         for number, (title, sequence) in enumerate(block, start=first):
-            if not sequence and "\t" in title.strip():
+            if not sequence and (sign := _before_sequence(title.strip())):
+                word, shown = ("a tab", "\\t") if sign == "\t" else ("a blank", sign)
                 raise InputError(
-                    f"{path}, record {number} ('{_first_word(title)}'): the sequence stands behind a tab in the header line; give it a "
-                    "line of its own, such as with tr '\\t' '\\n' < FILE > NEW"
+                    f"{path}, record {number} ('{_first_word(title)}'): the sequence stands behind {word} in the header line; give it a "
+                    f"line of its own, such as with tr '{shown}' '\\n' < FILE > NEW"
                 )
         numbers = headers[first - 1 : last - 1] if designs else range(first, last)
         yield pl.DataFrame({"row": numbers, "name": names, "sequence": sequences}, schema=_RECORD)

@@ -183,14 +183,14 @@ def text_blocks(
     path
         For error messages.
     separator
-        ``tab``, ``comma``, ``semicolon``, or ``auto``: that of ``kind`` if the first row has it, else the one that it has.
+        ``tab``, ``comma``, ``semicolon``, or ``auto``: that of ``kind`` if the first row has it, else the one that it has, or blanks.
     """
     blocks = _lines(stream, path)
     first, text, comment = _without_comments(blocks)
     if not text:
         raise InputError(f"{path}: the file is empty")
-    sign = _separator(text.partition(b"\n")[0], kind, separator)
     sample = b"\n".join(text.split(b"\n", 3)[:3])
+    sign = _separator(sample.split(b"\n"), kind, separator)
     top = [_cells(line, sign, row, path) for row, line in enumerate(sample.split(b"\n"), start=first) if line]
     if header and _is_header(commented := _cells(comment.lstrip(b"# ").decode(errors="replace").encode(), sign, first, path), top[0]):
         names = _names(commented, top, first - 1, path)
@@ -221,11 +221,14 @@ def _without_comments(blocks: Iterator[tuple[int, bytes]]) -> tuple[int, bytes, 
     return first, text, comment
 
 
-def _separator(line: bytes, kind: str, separator: str) -> str:
+def _separator(lines: list[bytes], kind: str, separator: str) -> str:
+    """Return the separator of cells: as set, or found in the first line; or blanks, as of R's ``write.table``."""
     if separator != "auto":
         return separators.SEPARATORS[separator]
-    bare = re.sub('"[^"]*"', "", line.decode("utf-8", errors="replace"))
-    return next((sign for sign in [SEPARATORS[kind], "\t", ";", ","] if sign in bare), SEPARATORS[kind])
+    first, *others = (re.sub('"[^"]*"', "", line.decode("utf-8", errors="replace")) for line in lines[:2])
+    found = next((sign for sign in [SEPARATORS[kind], "\t", ";", ","] if sign in first), "")
+    with_blanks = not found and all(" " in line and not set(line) & set(separators.NAMES) for line in [first, *others])
+    return " " if with_blanks else found or SEPARATORS[kind]
 
 
 def _cells(line: bytes, separator: str, row: int, path: Path) -> list[str]:
@@ -235,10 +238,17 @@ def _cells(line: bytes, separator: str, row: int, path: Path) -> list[str]:
     except csv.Error:
         raise InputError(f"{path}, row {row}: {_OLD_MAC}") from None
     except UnicodeDecodeError:
+        raise _not_utf8(line, row, path) from None
+
+
+def _not_utf8(line: bytes, row: int, path: Path) -> InputError:
+    """Return the error for a line that is not UTF-8."""
+    advice = "save the table as CSV UTF-8, or convert it, such as with iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+        advice = "this is UTF-16, which Excel calls Unicode text; save the table as CSV UTF-8"
+    elif b"\0" in line:
         advice = "is this a plain TSV or CSV file?"
-        if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-            advice = "this is UTF-16, which Excel calls Unicode text; save the table as CSV UTF-8"
-        raise InputError(f"{path}, row {row}: not UTF-8 text; {advice}") from None
+    return InputError(f"{path}, row {row}: not UTF-8 text; {advice}")
 
 
 def _is_header(comment: list[str], cells: list[str]) -> bool:
@@ -360,6 +370,11 @@ def _parse(text: bytes, first: int, names: list[str], separator: str, quoted: bo
             schema=dict.fromkeys(names, pl.String),
         )
     except pl.exceptions.PolarsError as error:
+        for number, line in enumerate(text.split(b"\n"), start=first):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                raise _not_utf8(line, number, path) from None
         _check_cells(text, first, len(names), separator, quoted, path, thorough=True)
         raise InputError(f"{path}, rows from {first}: cannot be read as a table ({error})") from error
     lines = text.count(b"\n")
@@ -374,5 +389,9 @@ def _check_cells(text: bytes, first: int, expected: int, separator: str, quoted:
         return  # a short row can be masked by a long one here, but Polars rejects the long one
     for number, line in enumerate(text.decode(errors="replace").removesuffix("\n").split("\n"), start=first):
         cells = len(next(csv.reader([line], delimiter=separator))) if quoted else line.count(separator) + 1
+        if cells != expected and line.startswith("#"):
+            raise InputError(
+                f"{path}, row {number}: '{line[:40]}' is a comment within the table; comments may stand before it only: delete it"
+            )
         if cells != expected:
             raise InputError(f"{path}, row {number}: {cells} cells, expected {expected}")

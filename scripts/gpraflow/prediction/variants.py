@@ -193,6 +193,8 @@ class _Placing:
             self.ledger.note("variants skipped because their REF differs from the sequence", len(self.mismatches))
         if not used and self.mismatches:
             raise InputError(f"{path}: no variant is left; REF differs from {self.origin} in all of {len(self.mismatches):,}")
+        if not used and not chromosome:
+            raise InputError(f"{path}: none of {read:,} variants lies in a construct as a whole; all reach beyond the ends of constructs")
         if not used:
             there = ", ".join(self.regions.chromosomes[:5]) if self.regions else ""
             raise InputError(f"{path}: none of {read:,} variants is in a region; regions are on {there}, the first variant on {chromosome}")

@@ -18,6 +18,9 @@ _FORMATS = (
     "convert other formats with Biopython's Bio.motifs"
 )
 _SUM = 0.05  # largest difference from 1 of the sum of a column of probabilities, which are rounded in files
+_ROWS_ARE_POSITIONS = (
+    "if each line is a position, as HOMER and HOCOMOCO (PCM, PWM) write them, give the collection in MEME format, or convert it"
+)
 _MATRIX = "letter-probability matrix:"
 _TRANSFAC_KEY = re.compile(r"[A-Z][A-Z0-9]$")
 
@@ -112,7 +115,10 @@ def _jaspar(lines: Lines, path: str | os.PathLike) -> Iterator[tuple[int, Matrix
             cells = re.sub(r"[\[\]]", " ", text).split()
             base = cells.pop(0) if cells and cells[0] in tuple("ACGT") else "ACGT"[len(rows)] if len(rows) < 4 else ""
             if not base or base in rows:
-                raise InputError(f"{where}: more than one line for {base or 'a base'} in the motif '{name}'; a motif has A, C, G and T")
+                advice = f"; {_ROWS_ARE_POSITIONS}" if len(cells) == 4 and numbers.parse(cells[0]) is not None else ""
+                raise InputError(
+                    f"{where}: more than one line for {base or 'a base'} in the motif '{name}'; a motif has A, C, G and T{advice}"
+                )
             rows[base] = number, _numbers(cells, where)
 
 
@@ -123,11 +129,17 @@ def _jaspar_matrix(name: str, rows: dict[str, tuple[int, list[float]]], where: s
     if len(set(widths.values())) > 1 or not widths["A"]:
         raise InputError(f"{where}: the lines of the motif '{name}' have {', '.join(f'{widths[base]} ({base})' for base in 'ACGT')} counts")
     columns = [list(column) for column in zip(*(rows[base][1] for base in "ACGT"), strict=True)]
+    if len(columns) == 4 and _are_probabilities([values for _, values in rows.values()]) and not _are_probabilities(columns):
+        raise InputError(f"{where}: the lines of the motif '{name}' add up to 1, not the positions; {_ROWS_ARE_POSITIONS}")
     for position, column in enumerate(columns, start=1):
         if not sum(column):
             raise InputError(f"{where}: position {position} of the motif '{name}' has no counts (0 0 0 0)")
     words = name.split()
     return Matrix(words[0], words[1] if len(words) > 1 else words[0], columns)
+
+
+def _are_probabilities(rows: Sequence[Sequence[float]]) -> bool:
+    return all(abs(sum(row) - 1) <= _SUM for row in rows)
 
 
 # MEME, minimal format; also what MEME itself writes as text
@@ -160,7 +172,7 @@ def _meme(lines: Lines, path: str | os.PathLike) -> Iterator[tuple[int, Matrix]]
 
 def _is_nucleic(text: str) -> bool:
     """Return whether a line ALPHABET of a MEME file is of DNA or RNA."""
-    value = text.removeprefix("ALPHABET").removeprefix("=").strip()
+    value = text.removeprefix("ALPHABET").strip().removeprefix("=").strip()
     return value in ("ACGT", "ACGU") or re.match(r'"?[DR]NA\b', value) is not None
 
 

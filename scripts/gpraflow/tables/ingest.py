@@ -108,6 +108,9 @@ def ingest(
     table = _distinct(pl.concat(parts), policy.duplicates, path, ledger, conditions)
     if policy.barcodes == "mean":
         table = barcodes.average(table, path, ledger, conditions)
+    for name in conditions:
+        if table.height and table[column("expression", name)].null_count() == table.height:
+            raise InputError(f"{path}: no promoter has expression in the condition '{name}'; correct its column, or remove the condition")
     if conditions:
         table = formats_conditions.with_means(table, conditions)
     if not table.height:

@@ -49,21 +49,29 @@ def inspect_cells(
     """
     if not inspect_header(found, rows, names, reading["header"], "input"):
         return pl.Series([], dtype=pl.String)
-    measured = [column("expression", name) for name in reading["conditions"]]
+    measured = {column("expression", name): name for name in reading["conditions"]}
     taken = inspect_columns(found, rows, names, reading["columns"], REQUIRED[:1] if measured else REQUIRED, "input")
-    for role in measured or ["expression"]:
-        if role in taken:  # promoters may be missing in some conditions
-            missing = {"missing": "drop"} if measured else {}
-            inspect_expression(found, rows, taken[role], {**reading, **missing}, transform, complete)
+    for role, condition in measured.items() or [("expression", "")]:
+        if role in taken:
+            inspect_expression(found, rows, taken[role], reading, transform, complete, condition)
     if "sequence" not in taken:
         return pl.Series([], dtype=pl.String)
     return inspect_letters(found, rows[taken["sequence"]], reading["ambiguous"])
 
 
 def inspect_expression(
-    found: Inspection, rows: pl.DataFrame, name: str, reading: Mapping[str, Any], transform: Mapping[str, Any], complete: bool
+    found: Inspection,
+    rows: pl.DataFrame,
+    name: str,
+    reading: Mapping[str, Any],
+    transform: Mapping[str, Any],
+    complete: bool,
+    condition: str = "",
 ) -> None:
-    """Say the range of expression; propose the decimal sign, limits, the treatment of missing cells, and a transform."""
+    """Say the range of expression; propose the decimal sign, limits, the treatment of missing cells, and a transform.
+
+    Promoters may be missing in some of several conditions; ``condition`` is empty if there is only one.
+    """
     decimal, other = reading["decimal"], "," if reading["decimal"] == "." else "."
     if numbers(rows, name, other).count() > numbers(rows, name, decimal).count():
         example = next(cell for cell in rows[name] if cell and other in cell)
@@ -75,13 +83,15 @@ def inspect_expression(
     if not len(values):
         return
     missing = int(rows.select(missing_cells(pl.col(name).cast(pl.String).str.strip_chars()).sum()).item())
-    if missing and reading["missing"] == "error":
+    if missing and condition:
+        found.say("missing", f"{missing:,} of {rows.height:,} rows have no expression in {condition}")
+    elif missing and reading["missing"] == "error":
         found.propose(f"{missing:,} of {rows.height:,} rows have no expression (empty, NA or NaN)", {"input.missing": "drop"})
     elif missing:
         found.say("missing", f"{missing:,} of {rows.height:,} rows have no expression and are dropped")
     skew = skewness(values)
-    text = f"{values.min():.4g} to {values.max():.4g}, median {np.median(values):.4g}, skewness {skew:.1f}"
-    found.say("expression", text)
+    where = f" in {condition}" if condition else ""
+    found.say("expression", f"{values.min():.4g} to {values.max():.4g}, median {np.median(values):.4g}, skewness {skew:.1f}{where}")
     low, high = reading["expression_range"]
     keys: dict[str, Any] = {}
     limits = rounded_range(values.min(), values.max(), complete)

@@ -48,9 +48,9 @@ def check(
     Returns
     -------
     list of dict
-        One row per split with the columns `verdicts.COLUMNS`. The verdict is a warning if the split has fewer than `FEW` promoters, or if
-        its share of all promoters in splits is below half or above 1.5 times the share set by ``fractions``, and differs from it
-        by at least 20 promoters.
+        One row per split with the columns `verdicts.COLUMNS`. The verdict is a warning if the split has fewer than `FEW` promoters, or
+        fewer that were measured in one of several conditions; or if its share of all promoters in splits is below half or above 1.5
+        times the share set by ``fractions``, and differs from it by at least 20 promoters.
 
     Raises
     ------
@@ -139,6 +139,12 @@ def _proposal(cluster: pl.Series, names: list[str], seed: int, excluded: np.ndar
     return _NO_FRACTIONS
 
 
+def _few_in_conditions(part: pl.DataFrame) -> str:
+    """Return the conditions in which fewer than `FEW` promoters of a split were measured, with their numbers."""
+    measured = {name.partition(".")[2]: part[name].count() for name in part.columns if name.startswith("expression.")}
+    return ", ".join(f"{name} ({number})" for name, number in measured.items() if number < FEW)
+
+
 def _verdict(
     name: str, parts: Mapping[str, pl.DataFrame], fractions: Mapping[str, float], method: str, largest: str, ledger: Ledger
 ) -> dict[str, Any]:
@@ -156,5 +162,7 @@ def _verdict(
         text += f"; {dropped:,} more were dropped as near-duplicates"
     if size < FEW:
         warnings.append(f"results for splits with fewer than {FEW} promoters are imprecise")
+    elif few := _few_in_conditions(parts[name]):
+        warnings.append(f"fewer than {FEW} were measured in {few}, so that results there are imprecise")
     verdict = "warning" if warnings else "ok"
     return {"dataset": name, "check": "split size", "value": float(size), "verdict": verdict, "text": "; ".join([text, *warnings])}
