@@ -1,5 +1,6 @@
 """Logs of jobs: everything that a job prints, C++ libraries included, and errors as one message on the terminal."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -9,7 +10,9 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
-from gpraflow.core.errors import explained
+from gpraflow.core import limits
+from gpraflow.core.errors import explained, is_no_memory
+from gpraflow.core.files import cause_of, is_disk_fault
 from gpraflow.core.urls import redacted
 
 
@@ -23,12 +26,17 @@ class _WithoutSecrets(logging.Formatter):
 def log_to(path: str | os.PathLike) -> TextIO:
     """Send file descriptors 1 and 2 of this process to a log file, C++ libraries included; return the terminal that was there.
 
-    Errors end up in the log with their traceback and on the terminal as one message. A job that is asked to end (SIGTERM) removes its
-    temporary files first.
+    Errors end up in the log with their traceback and on the terminal as one message; for memory and disks, it names the rule and the
+    limit. A job that is asked to end (SIGTERM) removes its temporary files first. Without a log, as where the results cannot be written,
+    the job ends with a message.
     """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     terminal = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace")
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError as error:
+        terminal.write(f"\ngpraflow: {path}: the log could not be written ({error.strerror}). {limits.disk(limits.rule_of(path))}\n\n")
+        sys.exit(1)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(log, 1)
@@ -40,11 +48,23 @@ def log_to(path: str | os.PathLike) -> TextIO:
     logging.getLogger().addHandler(handler)
 
     def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        print(redacted("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr, flush=True)
-        message = explained(error) or f"{kind.__name__}: {error} (a bug in gpraflow; traceback in {path})"
-        terminal.write(f"\ngpraflow: {redacted(message)}\n\n")
+        with contextlib.suppress(OSError):  # a full disk has no room for the log either
+            print(redacted("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr, flush=True)
+        if kind is KeyboardInterrupt:  # Ctrl-C, of which Snakemake speaks
+            return
+        terminal.write(f"\ngpraflow: {redacted(_message(error, path))}\n\n")
 
     sys.excepthook = report
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     return terminal
+
+
+def _message(error: BaseException, log: str | os.PathLike) -> str:
+    rule, full = limits.rule_of(log), is_disk_fault(error)
+    if is_no_memory(error):
+        return limits.out_of_memory(rule, f"{type(error).__name__}: {str(error)[:200] or 'no details'}")
+    if full and isinstance(error, OSError) and error.filename is None:  # all else is written by `files.whole`
+        error = cause_of(error, log)
+    message = explained(error) or f"{type(error).__name__}: {error} (a bug in gpraflow; traceback in {log})"
+    return f"{message}. {limits.disk(rule)}" if full else message

@@ -1,0 +1,109 @@
+"""Each rule when it is killed or lacks disk or memory: nothing half-written under a final name, one message, the same bytes afterwards."""
+
+import json
+import os
+import re
+
+import pytest
+
+from gpraflow.core import limits
+from gpraflow.core.errors import no_memory
+from tests.conftest import ROOT, copy_finished, snakemake
+from tests.workflow import faulty
+from tests.workflow.test_workflow import digest
+
+SEED = 1
+ENDED = 128 + 15  # exit code after SIGTERM
+TRAINED = {"train_model", "train_permuted", "find_learning_rate", "tune_trial"}
+
+
+def tried(folder, rules, faults, *arguments, seed=SEED):
+    """Run a part of the workflow in which jobs of some rules try the faults; return rule -> attempts.
+
+    Temporary files have no folder of their own: TMPDIR names one that is missing.
+    """
+    faulty.infect(folder, rules)
+    notes = folder / "attempts"
+    notes.mkdir()
+    environment = {"PYTHONPATH": str(ROOT), "FAULTS": str(notes), "FAULTS_SEED": str(seed), "FAULTS_TRIED": ",".join(faults)}
+    done = snakemake(folder, "--configfile", "tiny.yaml", *arguments, env=os.environ | environment | {"TMPDIR": str(folder / "missing")})
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = {rule: [json.loads(line) for line in (notes / f"{rule}.jsonl").read_text().splitlines()] for rule in rules}
+    for rule, attempts in found.items():
+        assert [attempt["fault"] for attempt in attempts] == [*faults, "none"], rule
+        for attempt in attempts:
+            check(rule, attempt)
+    return found
+
+
+def check(rule, attempt):
+    """What holds after each attempt."""
+    fault, code, said, about = attempt["fault"], attempt["code"], attempt["said"], (rule, attempt)
+    if "skipped" in attempt:
+        return
+    assert attempt["differ"] == [], about  # an output under its final name is whole
+    if fault == "none":
+        assert attempt["missing"] == [], about
+        assert attempt["left"] == [], about  # nor are there temporary files of the attempts before
+        return
+    assert not attempt["hung"], about
+    if fault == "kill":
+        assert code in (-9, 0), about
+        return
+    assert "Traceback" not in said, about
+    assert attempt["left"] == [], about
+    if fault == "terminate":
+        assert code in (ENDED, 0, -15), about  # -15: before the job began its log
+        assert said == "", about
+    elif fault == "full disk":
+        assert code == 1, about
+        assert re.search(r"could not be written \((No space left on device|Disk quota exceeded)\)", said), about
+        assert f"Rule {rule} writes below results/ of the working directory, which --directory changes" in said, about
+    elif fault == "read-only":
+        assert code == 1, about
+        assert "could not be written (Read-only file system)" in said, about
+        assert f"Rule {rule} writes below results/" in said, about
+    elif code == 1:
+        assert f"gpraflow: {rule}: not enough memory (" in said, about
+        assert re.search(r"Limits: [\d,.]+ [MG]B per process \(ulimit -v\)", said), about
+        assert limits.MEMORY_KEYS.get(rule, "") in said, about
+    elif code:  # a library ended the process; Snakemake's onerror says the same from the log
+        assert code < 0, about
+        assert no_memory(attempt["words"]), about
+
+
+def test_three_rules_when_killed_and_without_disk_and_memory(finished_once, tmp_path):
+    folder = copy_finished(finished_once, tmp_path / "copy")
+    for path in ("counts/bins/a.1.parquet", "shards/train/manifest.json", "shards/train/train-00000-of-00001.tfrecord"):
+        (folder / "results/tiny" / path).unlink()
+    before = digest(finished_once)
+    rules, targets = ["count_reads", "split_promoters", "shard_tfrecords"], ["counts/bins/a.1.parquet", "shards/train/manifest.json"]
+    found = tried(folder, rules, faulty.FAULTS, "--", *(f"results/tiny/{target}" for target in targets))
+    assert digest(folder) == before
+    assert any(attempt["code"] == -9 for attempts in found.values() for attempt in attempts)
+
+
+def test_jobs_that_are_ended_for_their_memory_are_explained(finished_once, tmp_path):
+    folder = copy_finished(finished_once, tmp_path / "copy", keep=["simulated"])
+    faulty.infect(folder, ["count_reads"], "ended")
+    targets = [f"results/tiny/counts/bins/{column}.parquet" for column in ("a.1", "b.1")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = snakemake(folder, "--configfile", "tiny.yaml", "--keep-going", "--", *targets, env=environment)
+    assert done.returncode == 1
+    messages = re.findall(r"gpraflow: (count_reads: not enough memory .*)", done.stderr)
+    assert len(messages) == 2
+    assert sum("killed by SIGKILL, as the kernel and batch systems do when memory is used up" in message for message in messages) == 1
+    for message in messages:
+        assert re.search(r"Limits: .*[\d,.]+ GB in this machine\. To need less, raise reads\.min_mean_quality", message)
+    assert not any((folder / target).exists() for target in targets)
+
+
+@pytest.mark.slow
+def test_every_rule_when_killed_and_without_disk_and_memory(finished_once, tmp_path):
+    folder = copy_finished(finished_once, tmp_path / "copy", keep=[])
+    rules = sorted({path.name.partition(".")[0] for path in (finished_once / "results/tiny/logs").iterdir()})
+    assert len(rules) > 25
+    found = tried(folder, rules, faulty.FAULTS)
+    assert digest(folder) == digest(finished_once)
+    killed = [rule for rule, attempts in found.items() if any(attempt["code"] == -9 for attempt in attempts)]
+    assert len(killed) > len(rules) / 2
