@@ -65,9 +65,9 @@ def tried(main, job):
             moment = draw.uniform(0, whole["seconds"])
             found = attempt(main, job, send=(moment, signal.SIGKILL if fault == "kill" else signal.SIGTERM))
             note(fault, found, files.digests(), files.left(found["pid"]))
-        elif fault == "memory":
-            found = attempt(main, job, memory=draw.choice([4, 16, 64, 256]) << 20)
-            words = Path(job.log[0]).read_text(errors="replace")[-1500:]
+        elif fault.startswith("memory"):  # "memory 500": so many MiB beside the imports
+            found = attempt(main, job, memory=int(fault.partition(" ")[2] or draw.choice([16, 300, 500, 800])) << 20)
+            words = Path(job.log[0]).read_text(errors="replace")[-4000:]
             note(fault, found | {"words": words}, files.digests(), files.left(found["pid"]))
         else:
             note(fault, *apart(main, job, files, draw.randrange(files.pages) if fault == "full disk" else None))

@@ -3,21 +3,44 @@
 import json
 import os
 import re
+import shutil
 
+import polars as pl
 import pytest
+import yaml
 
 from gpraflow.core import limits
 from gpraflow.core.errors import no_memory
-from tests.conftest import ROOT, copy_finished, snakemake
+from tests.conftest import ROOT, TINY, copy_finished, snakemake
 from tests.workflow import faulty
 from tests.workflow.test_workflow import digest
 
 SEED = 1
 ENDED = 128 + 15  # exit code after SIGTERM
-TRAINED = {"train_model", "train_permuted", "find_learning_rate", "tune_trial"}
+RULES = {path.stem for path in (ROOT / "scripts").glob("*.py")}
+# Rules that the run `tiny` lacks, and the run that has them here.
+OTHERS = {
+    "merge_pairs": "pairs",
+    "join_tables": "tables",
+    "plot_tables": "tables",
+    "train_permuted": "tables",
+    "compare_models": "tables",
+    "plot_comparison": "tables",
+    "find_learning_rate": "tuning",
+    "plot_learning_rate": "tuning",
+    "tune_trial": "tuning",
+    "tune_model": "tuning",
+    "plot_tuning": "tuning",
+    "tabulate_factors": "tuning",
+    "plot_factors": "tuning",
+    "fetch_dataset": "tests/tables/test_downloads.py",
+    "select_condition": "",  # writes one file, as predict_promoters does
+    "score_dream": "",  # writes two small files
+    "check_tpu": "",  # needs libtpu
+}
 
 
-def tried(folder, rules, faults, *arguments, seed=SEED):
+def tried(folder, rules, faults, *arguments, config="tiny.yaml"):
     """Run a part of the workflow in which jobs of some rules try the faults; return rule -> attempts.
 
     Temporary files have no folder of their own: TMPDIR names one that is missing.
@@ -25,8 +48,9 @@ def tried(folder, rules, faults, *arguments, seed=SEED):
     faulty.infect(folder, rules)
     notes = folder / "attempts"
     notes.mkdir()
-    environment = {"PYTHONPATH": str(ROOT), "FAULTS": str(notes), "FAULTS_SEED": str(seed), "FAULTS_TRIED": ",".join(faults)}
-    done = snakemake(folder, "--configfile", "tiny.yaml", *arguments, env=os.environ | environment | {"TMPDIR": str(folder / "missing")})
+    environment = {"PYTHONPATH": str(ROOT), "FAULTS": str(notes), "FAULTS_SEED": str(SEED), "FAULTS_TRIED": ",".join(faults)}
+    environment = os.environ | environment | {"TMPDIR": str(folder / "missing")}
+    done = snakemake(folder, "--configfile", config, *arguments, env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     found = {rule: [json.loads(line) for line in (notes / f"{rule}.jsonl").read_text().splitlines()] for rule in rules}
     for rule, attempts in found.items():
@@ -102,8 +126,66 @@ def test_jobs_that_are_ended_for_their_memory_are_explained(finished_once, tmp_p
 def test_every_rule_when_killed_and_without_disk_and_memory(finished_once, tmp_path):
     folder = copy_finished(finished_once, tmp_path / "copy", keep=[])
     rules = sorted({path.name.partition(".")[0] for path in (finished_once / "results/tiny/logs").iterdir()})
-    assert len(rules) > 25
-    found = tried(folder, rules, faulty.FAULTS)
+    assert set(rules) == RULES - set(OTHERS)
+    found = tried(folder, rules, [*faulty.FAULTS, "memory 16"])
     assert digest(folder) == digest(finished_once)
     killed = [rule for rule, attempts in found.items() if any(attempt["code"] == -9 for attempt in attempts)]
     assert len(killed) > len(rules) / 2
+    for rule, key in {
+        "count_reads": "reads.min_mean_quality",
+        "merge_counts": "reads.collapse_edits",
+        "group_neighbours": "neighbours.max_edits",
+        "train_model": "training.batch_size",
+    }.items():
+        assert any(attempt["fault"].startswith("memory") and key in attempt["said"] for attempt in found[rule]), rule
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", ["pairs", "tables", "tuning"])
+def test_rules_of_other_runs_when_killed_and_without_disk_and_memory(finished_once, tmp_path, run):
+    if run == "pairs" and not shutil.which("fastp"):
+        pytest.skip("fastp is not installed (apt install fastp)")
+    keep = {"pairs": [], "tables": None, "tuning": ["upload.json", "bucket", "shards", "splits", "tables", "neighbours", "ledger"]}[run]
+    folder = copy_finished(finished_once, tmp_path / "copy", keep=keep)
+    config = {"pairs": of_pairs, "tables": of_tables, "tuning": of_tuning}[run](folder)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    targets = {
+        "pairs": ["--until", "merge_pairs"],
+        "tables": ["--", "results/mine/figures/joined.svg", "results/mine/figures/comparison.svg", "results/mine/metrics.json"],
+        "tuning": ["--", *(f"results/tiny/figures/{name}.svg" for name in ("learning_rate", "tuning", "factors"))],
+    }[run]
+    tried(folder, [rule for rule, of in OTHERS.items() if of == run], ["kill", "terminate", "full disk"], *targets, config="mine.yaml")
+
+
+def of_pairs(folder):
+    reads = "results/{run}/simulated/reads"
+    rows = [
+        f"{name}\t{reads}/{name}_1.fastq.gz\t{reads}/{name}_2.fastq.gz\t{low}\t{high}" for name, low, high in (("x", "", 0), ("y", 0, ""))
+    ]
+    (folder / "tiny_bins.tsv").write_text("\n".join(["bin\treads\treads_2\tlower\tupper", *rows]) + "\n")
+    config = yaml.safe_load(TINY)
+    return config | {"simulate": config["simulate"] | {"reads": 3000, "read_length": 100}}
+
+
+def of_tables(folder):
+    """The library as two tables of one condition, a baseline, and a comparison with the run `tiny`."""
+    library = pl.read_parquet(folder / "results/tiny/tables/library.parquet").select("sequence", "expression")
+    library[:400].write_csv(folder / "a.tsv", separator="\t")
+    library[200:].with_columns(pl.col("expression") / 2).write_csv(folder / "b.tsv", separator="\t")
+    return {
+        "run": "mine",
+        "input": {"tables": {"a": {"table": "a.tsv"}, "b": {"table": "b.tsv"}}},
+        "model": {"name": "baseline_kmer"},
+        "evaluation": {"datasets": "", "bootstrap": 100, "permutation_epochs": 1},
+        "split": {"fractions": {"train": 0.8, "val": 0.1, "test": 0.1}},
+        "explain": {"dataset": ""},
+        "comparison": {"runs": ["tiny"]},
+    }
+
+
+def of_tuning(folder):
+    return yaml.safe_load(TINY) | {
+        "model": {"name": "biochemical", "preset": "small"},
+        "range_test": {"steps": 20},
+        "tuning": {"trials": 2, "epochs": 1, "space": [{"key": "training.learning_rate", "low": 0.001, "high": 0.01}]},
+    }

@@ -32,6 +32,7 @@ MEMORY_KEYS = {
 # Where a rule writes, other than below results/ of the working directory.
 DISK_KEYS = {"upload_shards": "bucket.url", "fetch_dataset": "data", "train_model": "bucket.backup"}
 _CGROUPS = Path("/sys/fs/cgroup")
+_FIRST, _PER_CORE = 256 << 20, 16 << 20  # bytes of address space that a job needs beyond its imports, in all and for each core
 _UNLIMITED = 1 << 60  # bytes; cgroups of version 1 show a huge number for no limit
 _WORDS = 4000  # bytes at the end of a log in which its last words are sought
 _FAILED = re.compile(r"^Error in (?:rule|group job) (?:\S+_)?(\w+)\b.*:$")
@@ -83,6 +84,24 @@ def _of_cgroup(process: str | os.PathLike = "/proc/self/cgroup", root: Path = _C
             if limit < _UNLIMITED:
                 found.append((limit, place / name))
     return min(found, default=None)
+
+
+def too_little(rule: str) -> str:
+    """Return a message if the limit of address space (``ulimit -v``) leaves a job too little to begin; otherwise an empty string.
+
+    Polars and JAX start a thread for each core. Where that fails, they may wait for ever for threads that are not there.
+    """
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except (ImportError, OSError):  # not Linux
+        return ""
+    needed = _FIRST + _PER_CORE * len(os.sched_getaffinity(0))
+    if limit == resource.RLIM_INFINITY or limit - used >= needed:
+        return ""
+    return out_of_memory(rule, f"{_amount(max(0, limit - used))} are left when the job begins, {_amount(needed)} is the least")
 
 
 def out_of_memory(rule: str, reason: str) -> str:

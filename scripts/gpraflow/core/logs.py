@@ -54,6 +54,9 @@ def log_to(path: str | os.PathLike) -> TextIO:
             return
         terminal.write(f"\ngpraflow: {redacted(_message(error, path))}\n\n")
 
+    if message := limits.too_little(limits.rule_of(path)):
+        terminal.write(f"\ngpraflow: {message}\n\n")
+        sys.exit(1)
     sys.excepthook = report
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
