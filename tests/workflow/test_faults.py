@@ -77,8 +77,8 @@ def check(rule, attempt):
     assert "Traceback" not in said, about
     assert attempt["left"] == [], about
     if fault == "terminate":
-        assert code in (ENDED, 0, -15), about  # -15: before the job began its log
-        assert said == "", about
+        assert code in (ENDED, 0, 1, -15), about  # -15: before the job began its log; 1: in Polars, which makes an error of the exit
+        assert "gpraflow: " not in said, about
     elif fault == "full disk":
         assert code == 1, about
         assert re.search(r"could not be written \((No space left on device|Disk quota exceeded)\)", said), about
@@ -186,6 +186,6 @@ def of_tables(folder):
 def of_tuning(folder):
     return yaml.safe_load(TINY) | {
         "model": {"name": "biochemical", "preset": "small"},
-        "range_test": {"steps": 20},
+        "range_test": {"steps": 40, "high": 0.01},
         "tuning": {"trials": 2, "epochs": 1, "space": [{"key": "training.learning_rate", "low": 0.001, "high": 0.01}]},
     }

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from gpraflow.app import run
+from tests.conftest import TINY, copy_tiny
+from tests.workflow.test_workflow import STEPS
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 
@@ -120,6 +122,33 @@ def test_a_run_that_was_killed_beside_another_resumes_with_the_same_command(plac
     assert place.output("a") == "whole"
     assert "Nothing to be done" in place.run("b").stderr
     assert not (place.folder / run.RECORDS).exists()
+
+
+@pytest.mark.slow
+def test_two_runs_side_by_side_write_the_bytes_of_a_run_alone(finished_once, tmp_path):
+    folder = copy_tiny(tmp_path / "copy")
+    started = []
+    for name in ("one", "two"):
+        (folder / f"{name}.yaml").write_text(TINY.replace("run: tiny", f"run: {name}"))
+        command = [*MAKE_RUN, "--cores", "1", "--configfile", f"{name}.yaml", "--until", "upload_shards", "evaluate_model"]
+        with open(folder / f"{name}.log", "w") as log:
+            started.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
+    assert [process.wait(800) for process in started] == [0, 0], (folder / "one.log").read_text()[-2000:]
+
+    def content(results, name):
+        paths = [path for part in STEPS for path in (results / part).rglob("*") if path.is_file()]
+        return {str(path.relative_to(results)): path.read_bytes().replace(f"/{name}/".encode(), b"/tiny/") for path in paths}
+
+    alone = content(finished_once / "results/tiny", "tiny")
+    for name in ("one", "two"):
+        found = content(folder / f"results/{name}", name)
+        assert len(found) > 40
+        assert {path for path in found if found[path] != alone[path]} == set()
+        scores = [
+            json.loads((results / "metrics.json").read_text())["datasets"]
+            for results in (folder / f"results/{name}", finished_once / "results/tiny")
+        ]
+        assert scores[0]["test"]["r"] == scores[1]["test"]["r"]
 
 
 def test_processes_that_make_no_files_hold_no_name(place):

@@ -30,6 +30,8 @@ from pathlib import Path
 RECORDS = Path("results/.running")
 # All of Snakemake's but `code`, which compares the times of scripts: the parameter `code` of each rule says whether code has changed.
 TRIGGERS = ("input", "mtime", "params", "software-env")
+# An input that looks newer than an output is compared by its checksum, where Snakemake takes the time alone for more than 1 MB.
+OPTIONS = ("--rerun-triggers", *TRIGGERS, "--rerun-incomplete", "--max-checksum-file-size", "100MB")
 _PROC = Path("/proc")
 NO_CHECK = "--no-check"
 _SCRIPT = re.compile(r"/scripts/tmp\w+\.\w+\.py$")  # Snakemake's copy of a rule's script
@@ -240,7 +242,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"gpraflow: not started; correct what is above, or start without the check ({NO_CHECK}, make run CHECK=0)", file=sys.stderr)
         return _STOPS
     RECORDS.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen([*snakemake, "--rerun-triggers", *TRIGGERS, "--rerun-incomplete", *options, *arguments])
+    process = subprocess.Popen([*snakemake, *OPTIONS, *options, *arguments])
     record = RECORDS / f"{process.pid}.json"
     about = {"host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S"), "run": run, "user": _user()}
     try:

@@ -143,6 +143,16 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
 
 
+def move(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Rename a finished file or folder of the same file system, after an fsync of its content."""
+    source = Path(source)
+    for path in [source] if source.is_file() else source.rglob("*"):
+        if path.is_file():
+            with open(path, "rb+") as handle:
+                os.fsync(handle.fileno())
+    os.replace(source, target)
+
+
 @contextmanager
 def scratch_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Provide a temporary folder next to ``path`` for its parts; it is removed at the end."""

@@ -47,10 +47,16 @@ def log_to(path: str | os.PathLike) -> TextIO:
     handler.setFormatter(_WithoutSecrets())
     logging.getLogger().addHandler(handler)
 
+    asked_to_end = []
+
+    def end(*_: object) -> None:
+        asked_to_end.append(True)  # where a library called Python, it makes an error of its own of the exit
+        sys.exit(128 + signal.SIGTERM)
+
     def report(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         with contextlib.suppress(OSError):  # a full disk has no room for the log either
             print(redacted("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr, flush=True)
-        if kind is KeyboardInterrupt:  # Ctrl-C, of which Snakemake speaks
+        if asked_to_end or kind is KeyboardInterrupt:  # Ctrl-C, of which Snakemake speaks
             return
         terminal.write(f"\ngpraflow: {redacted(_message(error, path))}\n\n")
 
@@ -59,7 +65,7 @@ def log_to(path: str | os.PathLike) -> TextIO:
         sys.exit(1)
     sys.excepthook = report
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        signal.signal(signal.SIGTERM, end)
     return terminal
 
 
@@ -67,7 +73,7 @@ def _message(error: BaseException, log: str | os.PathLike) -> str:
     rule, full = limits.rule_of(log), is_disk_fault(error)
     if is_no_memory(error):
         return limits.out_of_memory(rule, f"{type(error).__name__}: {str(error)[:200] or 'no details'}")
-    if full and isinstance(error, OSError) and error.filename is None:  # all else is written by `files.whole`
-        error = cause_of(error, log)
+    if full and isinstance(error, OSError):  # not from `files.whole`
+        error = cause_of(error, error.filename or log)
     message = explained(error) or f"{type(error).__name__}: {error} (a bug in gpraflow; traceback in {log})"
     return f"{message}. {limits.disk(rule)}" if full else message
