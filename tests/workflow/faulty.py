@@ -136,10 +136,13 @@ class Files:
     def left(self, pid=None):
         """Return temporary files of a process, or of all that have ended, beside the outputs."""
         names = [path.name for folder in self.folders if folder.exists() for path in folder.iterdir()]
-        left = [name for name in names if name.startswith((".partial-", ".parts-", "tmp"))]
+        own = tuple(f"-{path.name}" for path in self.outputs)  # other rules write to the same folders
+        left = [name for name in names if name.startswith((".partial-", ".parts-")) and name.endswith(own)]
         if pid is None:
-            return sorted(name for name in left if name.startswith("tmp") or not Path("/proc", name.split("-")[2]).exists())
-        return sorted(name for name in left if f"-{pid}-" in name or name.startswith("tmp"))
+            left = [name for name in left if not Path("/proc", name.split("-")[2]).exists()]
+        else:
+            left = [name for name in left if f"-{pid}-" in name]
+        return sorted(left + [name for name in names if name.startswith("tmp")])
 
 
 def attempt(main, job, send=None, memory=None):

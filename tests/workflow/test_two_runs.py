@@ -130,7 +130,7 @@ def test_two_runs_side_by_side_write_the_bytes_of_a_run_alone(finished_once, tmp
     started = []
     for name in ("one", "two"):
         (folder / f"{name}.yaml").write_text(TINY.replace("run: tiny", f"run: {name}"))
-        command = [*MAKE_RUN, "--cores", "1", "--configfile", f"{name}.yaml", "--until", "upload_shards", "evaluate_model"]
+        command = [*MAKE_RUN, "--cores", "1", "--configfile", f"{name}.yaml", "--until", "evaluate_model"]
         with open(folder / f"{name}.log", "w") as log:
             started.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
     assert [process.wait(800) for process in started] == [0, 0], (folder / "one.log").read_text()[-2000:]
