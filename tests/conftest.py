@@ -15,6 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # scikit-learn's threads wait bus
 # What JAX compiled is kept between tests and runs of them: most train the same few networks again.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "gpraflow-tests-jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of tiny networks, compilation takes longer than training
 
 ROOT = Path(__file__).parents[1]
 

@@ -35,8 +35,8 @@ class Workflow:
         (self.folder / "cloud.yaml").write_text(yaml.safe_dump(config))
         (self.folder / "setup.sh").write_text(f"export PATH={Path(sys.executable).parent}:$PATH PYTHONPATH=$PWD/scripts\n")
         # The VM starts with an empty environment. OPENBLAS_CORETYPE would choose other kernels here, and so other last bits of the
-        # orthogonal initial weights of the LSTM (their QR decomposition is LAPACK's).
-        others = ("GOOGLE_", "SNAKEMAKE_", "CLOUDSDK", "OPENBLAS_")
+        # orthogonal initial weights of the LSTM (their QR decomposition is LAPACK's). JAX must compile as it does there.
+        others = ("GOOGLE_", "SNAKEMAKE_", "CLOUDSDK", "OPENBLAS_", "JAX_DISABLE_")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(others)}
         path = f"{self.folder / 'scripts'}{os.pathsep}{ROOT / 'src'}"
         self.environment = kept | {"STORAGE_EMULATOR_HOST": emulator, "PYTHONPATH": path}

@@ -112,6 +112,7 @@ TINY = {
     "baseline_kmer": {"kmer": 3},
     "baseline_motif": {},
 }
+NETWORKS = [name for name in registry.REGISTRY if not registry.describe(name).baseline]
 OPTIONS = training_options.Options(
     backend="jax",
     seed=1,
@@ -262,8 +263,10 @@ def test_a_fresh_process_gives_the_same_numbers_on_either_backend(of_each, tmp_p
         assert np.abs(ours - theirs).max() < 1e-5 * np.abs(ours).max(), name
 
 
-@pytest.mark.parametrize("name", [name for name in registry.REGISTRY if not registry.describe(name).baseline])
-@pytest.mark.parametrize("both_strands", [False, True])
+@pytest.mark.parametrize(
+    ("name", "both_strands"),  # both strands: two networks of tokens, and one with three inputs
+    [*((name, False) for name in NETWORKS), *((name, True) for name in ("compact", "slides", "dream_cnn"))],
+)
 def test_gradients_are_those_of_finite_differences(of_each, name, both_strands):
     core = models_directory.load(of_each(name)[0])[0].get_layer("member_0")
     objective = data.objective_of(library(64, 1)["expression"].to_numpy().astype("f4")[:, None], None, OPTIONS)

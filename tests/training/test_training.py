@@ -296,7 +296,7 @@ def saved_weights(folder, backend):
         return [found[key] for key in found.files]
 
 
-@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def test_a_training_killed_in_the_middle_of_an_epoch_ends_with_the_same_weights(receipt, tmp_path, backend):
     whole = drive(backend, receipt, tmp_path / "whole", 0)
     assert whole.returncode == 0, whole.stderr[-2000:]

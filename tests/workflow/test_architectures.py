@@ -12,7 +12,18 @@ from tests.conftest import ROOT, copy_workflow, snakemake
 
 PROMOTERS = 500
 # Left to `make test-slow`: these take a minute or more. tests/models/test_models.py trains, saves and reloads all of them.
-SLOW = ("slides", "compact", "legnet", "dream_cnn", "dream_rnn", "dream_attn", "vaishnav_transformer", "vaishnav_cnn", "baseline_motif")
+SLOW = (
+    "slides",
+    "biochemical",
+    "compact",
+    "legnet",
+    "dream_cnn",
+    "dream_rnn",
+    "dream_attn",
+    "vaishnav_transformer",
+    "vaishnav_cnn",
+    "baseline_motif",
+)
 CONFIG = """\
 run: mine
 input: {table: mine.tsv}

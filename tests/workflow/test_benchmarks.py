@@ -61,7 +61,14 @@ def run(program, folder):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def at_smallest_size():
+    """Return the programs; `conditions` is run at its full size (test_conditions.py)."""
+    dear = ("dream_cnn_pytorch", "expression", "learning_curve", "measurement_process", "startup")
+    marks = dict.fromkeys(dear, pytest.mark.slow)
+    return [pytest.param(path, marks=marks.get(path.stem, ()), id=path.stem) for path in PROGRAMS if path.stem != "conditions"]
+
+
+@pytest.mark.parametrize("program", at_smallest_size())
 def test_program_runs_at_its_smallest_size(program, tmp_path):
     found, name = run(program, tmp_path), program.stem
     assert found["benchmark"] == name

@@ -509,6 +509,7 @@ def test_the_catalogs_standardized_usage():
     assert "workflow" in readme
 
 
+@pytest.mark.slow
 def test_the_test_folder_runs(tmp_path):
     checkout = copy_workflow(tmp_path / "gpraflow")
     shutil.copytree(ROOT / ".test/config", checkout / ".test/config")

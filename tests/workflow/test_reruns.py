@@ -18,6 +18,7 @@ from gpraflow.app import run
 from gpraflow.core import schema as schemas
 from tests.conftest import ROOT, TINY, copy_finished
 
+FORK = multiprocessing.get_context("fork")
 PRELOADED = (snakemake.report, api, script, workflow, jsonschema, smart_open)
 
 ALL = [
@@ -298,11 +299,43 @@ def finished(finished_once, tmp_path_factory):
     return folder
 
 
-def _dry_run(folder, arguments, output):
+@pytest.fixture(scope="module")
+def unedited(finished):
+    """A process that has read the code of the folder once, and forks a dry run for each request."""
+    here, there = FORK.Pipe()
+    process = FORK.Process(target=_serve, args=(finished, there))
+    process.start()
+    yield here
+    here.send(None)
+    process.join(60)
+
+
+def _serve(folder, requests):
+    _use_code_of(folder)
+    from gpraflow.core import dependencies
+
+    for path in sorted(Path("scripts").resolve().glob("*.py")):
+        dependencies.fingerprint(path)
+    while (arguments := requests.recv()) is not None:
+        requests.send(_forked(arguments))
+
+
+def _use_code_of(folder):
     os.chdir(folder)
     for name in [name for name in sys.modules if name.partition(".")[0] == "gpraflow"]:
         del sys.modules[name]  # the folder has its own copy
-    with open(output, "w") as sys.stdout:
+    sys.path.insert(0, str(folder / "scripts"))
+
+
+def _forked(arguments):
+    process = FORK.Process(target=_dry_run, args=(arguments,))
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+def _dry_run(arguments):
+    with open("dry_run.txt", "w") as sys.stdout:
         sys.stderr = sys.stdout
         try:
             cli.main(arguments)
@@ -310,15 +343,27 @@ def _dry_run(folder, arguments, output):
             sys.stdout.flush()
 
 
-def dry_run(folder, *arguments):
-    """Return the rules that would run, from Snakemake itself in a forked process (its import is paid once)."""
-    output = folder / "dry_run.txt"
+def _of_edited_code(folder, arguments):
+    _use_code_of(folder)
+    _dry_run(arguments)
+
+
+def dry_run(folder, *arguments, unedited=None):
+    """Return the rules that would run, from Snakemake itself in a forked process (its import is paid once).
+
+    ``unedited`` is the process that has read the code before; without it, the code is read as it is now.
+    """
     arguments = ["--cores", "2", "--dry-run", "--configfile", "tiny.yaml", *arguments]
-    process = multiprocessing.get_context("fork").Process(target=_dry_run, args=(folder, arguments, output))
-    process.start()
-    process.join(120)
-    text = output.read_text()
-    assert process.exitcode == 0, text[-3000:]
+    if unedited:
+        unedited.send(arguments)
+        exitcode = unedited.recv()
+    else:
+        process = FORK.Process(target=_of_edited_code, args=(folder, arguments))
+        process.start()
+        process.join(120)
+        exitcode = process.exitcode
+    text = (folder / "dry_run.txt").read_text()
+    assert exitcode == 0, text[-3000:]
     found = set(re.findall(r"^(?:local)?rule (\w+):$", text, flags=re.MULTILINE)) - {"all"}
     return [rule for rule in ALL if rule in found]
 
@@ -337,11 +382,11 @@ def merge(base, extra):
 
 
 @pytest.mark.parametrize("key", [key for key, (_, rules) in CHANGES.items() if rules])
-def test_a_changed_key_reruns_what_it_decides(finished, key):
+def test_a_changed_key_reruns_what_it_decides(finished, unedited, key):
     value, expected = CHANGES[key]
     content = merge(yaml.safe_load(TINY), overlay(key, value))
     (finished / "changed.yaml").write_text(yaml.safe_dump(content))
-    assert dry_run(finished, "changed.yaml") == expected
+    assert dry_run(finished, "changed.yaml", unedited=unedited) == expected
 
 
 def test_keys_that_concern_no_rule_of_this_run_rerun_nothing(finished):
