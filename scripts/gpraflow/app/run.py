@@ -27,6 +27,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpraflow.core import files
+
 RECORDS = Path("results/.running")
 # All of Snakemake's but `code`, which compares the times of scripts: the parameter `code` of each rule says whether code has changed.
 TRIGGERS = ("input", "mtime", "params", "software-env")
@@ -246,7 +248,7 @@ def main(arguments: Sequence[str]) -> int:
     record = RECORDS / f"{process.pid}.json"
     about = {"host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S"), "run": run, "user": _user()}
     try:
-        record.write_text(json.dumps(about), encoding="utf-8")
+        files.write_json(record, about)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches Snakemake, which first ends its jobs
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         code = process.wait()
