@@ -36,7 +36,7 @@ def code_with_model(rule):
 
 
 def own_files(*inputs):
-    """Return a param with the identity of each input that no rule made: it reruns the rule if such a file was changed but looks old.
+    """Return a param with the identity of each input that no rule made; it reruns a job if such a file was changed but looks old.
 
     The inputs are paths, or functions of wildcards. Snakemake ignores changes of params that are functions of `input`.
     """

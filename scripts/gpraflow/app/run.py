@@ -212,8 +212,8 @@ def _is_checked(configs: Sequence[str], settings: Sequence[str]) -> bool:
     except ConfigError:
         return False  # the check says what is wrong
     table = Path("results", str(config.get("run", "sample")), "tables", "library.parquet")
-    files = [Path(path) for path in configs] + ([overlays.BASE] if overlays.BASE.is_file() else [])
-    return table.is_file() and table.stat().st_mtime >= max(path.stat().st_mtime for path in files)
+    sources = [Path(path) for path in configs] + ([overlays.BASE] if overlays.BASE.is_file() else [])
+    return table.is_file() and table.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
 
 
 def _check(arguments: Sequence[str]) -> bool:
