@@ -1,15 +1,12 @@
 """Label-permutation control: train on permuted labels (only with evaluation.permutation_epochs) and record r on the val split."""
 
-import tempfile
-from pathlib import Path
-
 from gpraflow.core import files, logs
 from gpraflow.training import options, train
 
 
 def main(job):
     logs.log_to(job.log[0])
-    with tempfile.TemporaryDirectory(dir=Path(job.output.control).parent) as folder:
+    with files.scratch_folder(job.output.control) as folder:
         about = train.train(
             job.input.receipt,
             folder,

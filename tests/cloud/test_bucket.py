@@ -25,6 +25,7 @@ from gpraflow.shards import manifest as shards_manifest
 from gpraflow.shards import upload as shards_upload
 from gpraflow.storage import connect
 from gpraflow.storage import google as storage_google
+from gpraflow.storage.local import FileBucket
 from tests.cloud import conftest, libraries, servers
 from tests.cloud.conftest import content, store
 from tests.cloud.servers import Fault
@@ -696,6 +697,31 @@ def test_objects_of_others_are_never_replaced(local, tmp_path, name):
         upload(local, url, tmp_path / "upload.json", "val")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {name: FOREIGN_OBJECTS[name]}
     assert not (tmp_path / "upload.json").exists()
+
+
+def test_of_two_uploads_to_one_folder_the_later_refuses(local, other, earlier, tmp_path, monkeypatch):
+    """As with a bucket of Google (`test_a_run_does_not_overwrite_what_another_wrote_meanwhile`)."""
+    url, arrived, go, put = f"file://{tmp_path}/bucket", threading.Event(), threading.Event(), FileBucket.put
+    upload(earlier, url, tmp_path / "earlier.json", "val")
+
+    def held(bucket, name, path, *rest):
+        if name == "val/manifest.json" and path.is_relative_to(local):
+            arrived.set()
+            assert go.wait(60)
+        put(bucket, name, path, *rest)
+
+    monkeypatch.setattr(FileBucket, "put", held)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(upload, local, url, tmp_path / "slow.json", "val")
+        assert arrived.wait(60)
+        upload(other, url, tmp_path / "quick.json", "val")
+        go.set()
+        with pytest.raises(GpraflowError, match=seen(FOREIGN)):
+            slow.result()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "bucket/val").iterdir()} == {
+        path.name: path.read_bytes() for path in (other / "val").iterdir()
+    }
+    assert not (tmp_path / "slow.json").exists()
 
 
 def test_checksums_that_cannot_be_forged_are_compared(local, tmp_path):

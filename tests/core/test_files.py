@@ -127,3 +127,34 @@ def test_a_job_that_is_asked_to_end_leaves_nothing_behind(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
     assert [path.name for path in folder.iterdir()] == ["a.txt.begun"]
+
+
+def test_a_job_that_is_asked_to_end_inside_a_library_calls_nobody_to_report_a_bug(tmp_path):
+    """Polars makes a panic of the exit that a signal causes in a function of Python's that it called."""
+    code = (
+        "import os, signal, sys; from gpraflow.core import logs; logs.log_to(sys.argv[1])\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGTERM)\nexcept SystemExit:\n    raise RuntimeError('PyErr: SystemExit(143)') from None\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "job.log")], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert "PyErr: SystemExit(143)" in (tmp_path / "job.log").read_text()
+
+
+def test_ctrl_c_is_no_bug_and_a_full_disk_has_no_room_for_the_log(tmp_path):
+    code = "import sys; from gpraflow.core import logs; logs.log_to(sys.argv[1]); raise {}"
+    log = str(tmp_path / "train_model.log")
+    done = subprocess.run([sys.executable, "-c", code.format("KeyboardInterrupt"), log], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.stderr == ""
+    full = subprocess.run(
+        [sys.executable, "-c", code.format("OSError(28, 'x')"), "/dev/full"], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert "gpraflow: /dev/full: could not be written (x); free space" in full.stderr
+
+
+def test_the_message_of_a_full_disk_says_how_much_is_free(tmp_path):
+    with (
+        pytest.raises(GpraflowError, match=r"could not be written \(No space.*\); free space.* \([\d,]+ of [\d,]+ bytes are free there\)$"),
+        files.whole(tmp_path / "new/out.tsv"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")

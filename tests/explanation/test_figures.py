@@ -67,3 +67,15 @@ def test_the_figure_of_motifs_is_drawn_only_if_motifs_were_searched_for(tmp_path
     assert ("no motif site found" in (tmp_path / "logos.svg").read_text()) == with_motifs
     if with_motifs:
         assert "motifs that explain 0 % of the effects (0)" in (tmp_path / "motifs.svg").read_text()
+
+
+def test_factors_are_drawn_in_the_order_of_the_table():
+    """In one order in equal runs, whose figures are then equal."""
+    names = [f"F{number}" for number in range(24)]
+    values = {
+        name: np.linspace(low, high, 24) for name, low, high in (("activity", -1, 1), ("potentiation", 0, 1), ("concentration", 1, 2))
+    }
+    table = pl.DataFrame({"member": 0, "factor": names, "matrix_id": "MA1"} | values)
+    for axes in figures.factors(table).axes:
+        rows = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "o"]
+        assert rows == list(range(24))

@@ -216,16 +216,33 @@ def test_two_configs_are_two_modules(place):
 
 
 def test_read_only_checkout_runs_in_another_folder(place, tmp_path):
-    folder = project(tmp_path / "elsewhere")
-    before = digest(place / "gpraflow")
-    options = ["--snakefile", str(place / "gpraflow/workflow/Snakefile"), "--directory", str(folder)]
-    done = snakemake(tmp_path, "results/small/upload.json", *options, "--configfile", str(folder / "mine.yaml"))
+    """Also of somebody else, in the locale C, in a folder whose name has an umlaut; root gives up its rights over others' files."""
+    folder = project(tmp_path / "Bäckerhefe")
+    (folder / "Läufe").mkdir()
+    (folder / "promoters.tsv").rename(folder / "Läufe/größe.tsv")
+    (folder / "mine.yaml").write_text(yaml.safe_dump(SMALL | {"input": {"table": "Läufe/größe.tsv"}}, allow_unicode=True), "utf-8")
+    checkout, unprivileged = place / "gpraflow", []
+    if os.geteuid() == 0 and shutil.which("setpriv"):
+        unprivileged = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+        for path in [checkout, *checkout.rglob("*")]:
+            os.chown(path, 12345, 12345)
+        assert subprocess.run([*unprivileged, "touch", str(checkout / "Snakefile")], capture_output=True).returncode
+    before = digest(checkout)
+    options = ["--snakefile", str(checkout / "workflow/Snakefile"), "--directory", folder.name, "--cores", "2"]
+    command = [*unprivileged, sys.executable, "-m", "snakemake", *options, "--configfile", f"{folder.name}/mine.yaml"]
+    locale = {name: value for name, value in os.environ.items() if name not in ("LANG", "PYTHONUTF8") and not name.startswith("LC_")}
+    locale |= {"LC_ALL": "C", "HOME": str(tmp_path / "none")}
+
+    def start(*arguments):
+        return subprocess.run([*command, *arguments], cwd=tmp_path, env=locale, capture_output=True, encoding="utf-8", timeout=600)
+
+    done = start("--", "results/small/upload.json")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert digest(place / "gpraflow") == before
-    assert {path.name for path in folder.iterdir()} == {".snakemake", "mine.yaml", "promoters.tsv", "results"}
+    assert digest(checkout) == before
+    assert {path.name for path in folder.iterdir()} == {".snakemake", "mine.yaml", "Läufe", "results"}
     splits = [pl.read_parquet(path) for path in (folder / "results/small/splits").glob("*.parquet")]
     assert sum(split.height for split in splits) == 300
-    rest = snakemake(tmp_path, *options, "--configfile", str(folder / "mine.yaml"), "-n")
+    rest = start("-n")
     assert rest.returncode == 0, rest.stderr[-2000:]
     assert not {"ingest_table", "split_promoters", "upload_shards"} & jobs(rest.stdout).keys()
     assert jobs(rest.stdout)["train_model"] == 1

@@ -484,6 +484,7 @@ def test_comments_in_scripts_rerun_nothing_with_the_triggers_of_make_run(finishe
         ("core/drawing", [rule for rule in ALL if rule.startswith("plot_")] + ["write_report"]),
         ("core/logs", []),
         ("core/errors", []),
+        ("core/limits", []),
         ("core/ledger", []),
     ],
 )

@@ -54,6 +54,10 @@ rule merge_pairs:
         runtime=120,
     params:
         code=code_of("merge_pairs"),
+        files=own_files(
+            lambda wildcards: PLAN.files_of_bin(wildcards.column, "reads"),
+            lambda wildcards: PLAN.files_of_bin(wildcards.column, "reads_2"),
+        ),
         min_overlap=PLAN.config["reads"]["min_overlap"],
         quality_offset=PLAN.config["reads"]["quality_offset"],
         min_yield=PLAN.config["reads"]["min_yield"],
@@ -82,6 +86,7 @@ rule count_reads:
         runtime=120,
     params:
         code=code_of("count_reads"),
+        files=own_files(reads_to_count, mates_to_count),
         scaffold=PLAN.config["scaffold"]["name"],
         policy=lambda wildcards: {
             "five_prime": PLAN.config["reads"]["five_prime"],
@@ -127,6 +132,7 @@ rule merge_counts:
         runtime=120,
     params:
         code=code_of("merge_counts"),
+        files=own_files(PLAN.design),
         columns=PLAN.columns,
         scaffold=PLAN.config["scaffold"]["name"],
         insert_length=PLAN.config["scaffold"]["insert_length"],
@@ -164,6 +170,7 @@ rule estimate_expression:
         runtime=60,
     params:
         code=code_of("estimate_expression"),
+        files=own_files(PLAN.counts, PLAN.cells, *PLAN.dna_rna_files.values()),
         columns=PLAN.count_columns,
         places=PLAN.places,
         reading={

@@ -1,7 +1,7 @@
 import re
 
 from gpraflow.app.plan import LIBRARY, SIMULATED
-from gpraflow.core import conditions, dependencies, resources
+from gpraflow.core import conditions, dependencies, provenance, resources
 from gpraflow.core.urls import SecretUrl
 
 
@@ -33,6 +33,28 @@ def code_of(rule, *modules):
 def code_with_model(rule):
     """Return the fingerprint of a rule that builds or loads the model."""
     return code_of(rule, PLAN.architecture.module)
+
+
+def own_files(*inputs):
+    """Return a param with the identity of each input that no rule made; it reruns a job if such a file was changed but looks old.
+
+    The inputs are paths, or functions of wildcards. Snakemake ignores changes of params that are functions of `input`.
+    """
+
+    def identities(wildcards):
+        results = f"results/{wildcards.run}/"
+        found = [each(wildcards) if callable(each) else each for each in inputs]
+        paths = [
+            path
+            for each in found
+            for path in ([each] if isinstance(each, str) else each)
+        ]
+        paths = [path.replace("{run}", wildcards.run) for path in map(str, paths)]
+        return {
+            path: provenance.identity(path) for path in paths if results not in path
+        }
+
+    return identities
 
 
 def file_or_receipt(wildcards, name, path):

@@ -55,6 +55,7 @@ rule ingest_table:
         runtime=30,
     params:
         code=code_of("ingest_table"),
+        files=own_files(path_of_table),
         fetched=lambda wildcards: PLAN.fetched(
             wildcards.dataset, PLAN.table_of(wildcards.dataset)["table"]
         ),
@@ -200,6 +201,7 @@ rule find_overlaps:
         runtime=60,
     params:
         code=code_of("find_overlaps"),
+        files=own_files(PLAN.test_sequences),
         datasets=list(PLAN.independent),
         scaffold=PLAN.config["scaffold"]["name"],
         max_flank_edits=PLAN.config["scaffold"]["max_flank_edits"],

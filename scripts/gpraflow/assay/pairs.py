@@ -3,7 +3,6 @@
 import json
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,7 +73,7 @@ def merge(
             "run Snakemake with --software-deployment-method conda), or give merged or single-end reads without reads_2"
         )
     reports, out = [], 0
-    with files.whole(merged) as target, tempfile.TemporaryDirectory(dir=Path(target).parent) as folder, open(target, "wb") as joined:
+    with files.whole(merged) as target, files.scratch_folder(merged) as folder, open(target, "wb") as joined:
         for one, two in zip(first, second, strict=True):
             pairs, mates = fastq.count_records(one), fastq.count_records(two)
             if pairs != mates:

@@ -21,6 +21,7 @@ IGNORED_MODULES = {
     "gpraflow.core.documents": "reads YAML and JSON, or refuses them",
     "gpraflow.core.errors": "wording of messages",
     "gpraflow.core.files": "how content reaches the disk, whole or not at all; the content comes from its callers",
+    "gpraflow.core.limits": "wording of messages",
     "gpraflow.core.ledger": "counts what other modules decide; `collect_ledger` checks the sums",
     "gpraflow.core.logs": "where messages of jobs go",
     "gpraflow.core.names": "refuses names that cannot be part of paths",

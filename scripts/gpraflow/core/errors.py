@@ -38,21 +38,32 @@ class TrainingError(GpraflowError):
     """Training that cannot continue."""
 
 
-_NO_MEMORY = re.compile(
-    r"memory allocation|out of memory|allocate memory|unable to allocate|failed to allocate|RESOURCE_EXHAUSTED|start new thread|bad_alloc",
+_NO_MEMORY = re.compile(  # a thread that cannot be started lacks memory for its stack
+    r"memory allocation|out of memory|allocate memory|unable to allocate|failed to allocate|failed to map segment|RESOURCE_EXHAUSTED"
+    r"|bad_alloc|start new thread|spawn threads?\b|pthread_create(?:\(\))? failed|thread constructor failed"
+    r"|Resource temporarily unavailable",
     re.IGNORECASE,
 )
+
+
+def no_memory(text: str) -> bool:
+    """Return True if a message of a library says that memory was refused."""
+    return bool(_NO_MEMORY.search(text))
+
+
+def is_no_memory(error: BaseException) -> bool:
+    """Return True if memory was refused: Polars, NumPy and JAX raise errors of their own for that, also panics."""
+    return isinstance(error, MemoryError) or (not isinstance(error, (OSError, GpraflowError)) and no_memory(str(error)))
 
 
 def explained(error: BaseException) -> str:
     """Return the message of an error that the user can solve; empty for any other, which is a fault of gpraflow.
 
-    Beside `GpraflowError`, these are files that cannot be read or written, and memory that is used up or limited: Polars, NumPy and JAX
-    raise errors of their own for that, also panics, which are no exceptions in Python's sense.
+    Beside `GpraflowError`, these are files that cannot be read or written, and memory that is used up or limited (`is_no_memory`).
     """
     if isinstance(error, GpraflowError):
         return str(error)
-    if isinstance(error, MemoryError) or (not isinstance(error, OSError) and _NO_MEMORY.search(str(error))):
+    if is_no_memory(error):
         return str(
             GpraflowError(
                 f"not enough memory ({type(error).__name__}: {str(error)[:200] or 'no details'}); close other programs, raise the limit "

@@ -36,6 +36,7 @@ _ADVICE = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOENT: "the folder was removed meanwhile",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _WITHOUT_NAME = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # errors of writes to an open file, which do not name the file
 
 
@@ -65,10 +66,29 @@ def cause_of(error: OSError, target: str | os.PathLike, *written: str | os.PathL
         ours = any(part.startswith((".partial-", ".parts-")) for part in place.parts)
         own = ours or Path(target).is_relative_to(place) or any(place.is_relative_to(path) for path in written)
     if own:
-        return GpraflowError(f"{target}: could not be written ({reason}); {_ADVICE.get(error.errno or 0, 'choose another folder')}")
+        room = _room(target) if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return GpraflowError(f"{target}: could not be written ({reason}); {_ADVICE.get(error.errno or 0, 'choose another folder')}{room}")
     if isinstance(error.filename, (str, os.PathLike)):
         return InputError(f"{error.filename}: could not be read ({reason})")
     return error
+
+
+def _room(target: str | os.PathLike) -> str:
+    """Return how much room the file system of ``target`` has, for a message."""
+    for folder in Path(target).absolute().parents:
+        with suppress(OSError):
+            usage = shutil.disk_usage(folder)
+            return f" ({usage.free:,} of {usage.total:,} bytes are free there)"
+    return ""
+
+
+def is_disk_fault(error: BaseException | None) -> bool:
+    """Return True if an error, or what it was raised from, is of a disk that is full, limited or read-only."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _leftovers(path: Path, kind: str = "partial") -> Iterator[Path]:
@@ -121,6 +141,16 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the file or its folder does not exist
             temporary.unlink()
+
+
+def move(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Rename a finished file or folder of the same file system, after an fsync of its content."""
+    source = Path(source)
+    for path in [source] if source.is_file() else source.rglob("*"):
+        if path.is_file():
+            with open(path, "rb+") as handle:
+                os.fsync(handle.fileno())
+    os.replace(source, target)
 
 
 @contextmanager

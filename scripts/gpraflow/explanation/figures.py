@@ -40,7 +40,7 @@ def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
         for axes, column in zip(panels, ["activity", "potentiation", *columns], strict=True):
             concentration, condition = column in columns, column.partition(".")[2]
             text = "concentration / K of best site" + (f",\n{condition}" if condition else "") if concentration else column
-            for label, part in known.filter(pl.col("label").is_in(drawn)).group_by("label"):
+            for label, part in known.filter(pl.col("label").is_in(drawn)).group_by("label", maintain_order=True):
                 row, values = row_of[label[0]], part[column].to_numpy()
                 middle = float(np.exp(np.log(values).mean()) if concentration else values.mean())
                 axes.plot([1 if concentration else 0, middle], [row, row], color="0.8", linewidth=3, zorder=1)

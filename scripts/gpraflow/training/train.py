@@ -150,7 +150,7 @@ def train(
         _tensorboard(work / "tensorboard", history)
         # model.keras is moved last, so that a model directory that contains it is complete.
         for file in reversed(MODEL_FILES):
-            os.replace(work / file, directory / file)
+            files.move(work / file, directory / file)
         shutil.rmtree(work)
     keras.utils.clear_session(free_memory=True)
     return about
