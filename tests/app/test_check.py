@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from gpraflow.app.plan import Plan
 from gpraflow.assay import simulate, simulated_library
 from gpraflow.core import resources
 from gpraflow.core.errors import ConfigError
+from gpraflow.core.inspection import Inspection
 from gpraflow.sequences import scaffold
 from gpraflow.sequences.scaffold import Scaffold
 from tests.conftest import ROOT
@@ -615,6 +617,38 @@ def test_a_run_begins_with_the_check(folder, monkeypatch, capfd):
     assert run.main(command) == 0
     assert len(started) == 4
     assert started[0][:3] == [sys.executable, "-m", "snakemake"]
+
+
+BOMBS = {
+    "lists": "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)),
+    "mappings": "a0: &a0 {x: 1}\n"
+    + "".join(f"a{i}: &a{i} {{{', '.join(f'{key}: *a{i - 1}' for key in 'abcdefghi')}}}\n" for i in range(1, 10)),
+    "itself": "a: &a {b: *a}\n",
+    "brackets": f"a: {'[' * 5000}{']' * 5000}\n",
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_anchors_that_stand_for_billions_of_values(folder, monkeypatch, capfd, kind):
+    """They are refused before Snakemake, which writes them all out, sees them; also without the check."""
+    (folder / "mine.yaml").write_text("run: mine\n" + BOMBS[kind])
+    monkeypatch.setattr(run.subprocess, "Popen", lambda *_, **__: pytest.fail("started"))
+    command = ["--cores", "1", "--configfile", "mine.yaml"]
+    for arguments in (command, [*command, run.NO_CHECK], [*command, "-n"]):
+        assert run.main(arguments) == 2
+        error = capfd.readouterr().err
+        assert re.match(r"gpraflow: mine\.yaml: (more values, or deeper nested ones|not valid YAML \(nested too deeply)", error)
+        assert len(error) < 300
+
+
+def test_names_in_files_do_not_control_the_terminal():
+    found = Inspection("a\x1b[2J.tsv")
+    found.say("columns", "\x9b31mred, b\x07")
+    found.propose("the column '\x1b]0;x\x07'", {"input.columns.sequence": "\x1b[31m"})
+    text = check.Report("title", [found]).text()
+    assert r"a\x1b[2J.tsv" in text
+    assert r"\x9b31mred, b\x07" in text
+    assert all(letter == "\n" or letter.isprintable() for letter in text)
 
 
 def test_costs():

@@ -214,7 +214,7 @@ def test_ambiguous_letters_by_policy(tmp_path):
 def test_labels_that_differ_between_tables(tmp_path):
     rows = [{"bin": name, "replicate": name[0], "table": f"{name[0]}.csv"} for name in ("a1", "a2", "b1", "b2")]
     content = {"a.csv": "sequence,a1,a2,group\nACGT,1,2,x\n", "b.csv": "sequence,b1,b2,group\nACGT,1,2,y\n"}
-    with pytest.raises(GpraflowError, match="the same sequence occurs again with another group"):
+    with pytest.raises(GpraflowError, match=r"rows \d+ and \d+: the same sequence with group .*counts\.columns\.group: ''"):
         read(tmp_path, content, rows, table="sheet")
     content["b.csv"] = "sequence,b1,b2\nACGT,1,2\n"
     reads, labels, _ = read(tmp_path, content, rows, table="sheet")

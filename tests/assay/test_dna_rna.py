@@ -295,6 +295,9 @@ def test_a_barcode_map_can_have_sequences(tmp_path):
         read(path, barcodes=write(tmp_path / "m.tsv", "AAAC\n"))
     with pytest.raises(ConfigError, match=r"m\.tsv, row 1: no column for the promoter of a barcode; name it name, oligo_name"):
         read(path, barcodes=write(tmp_path / "m.tsv", "barcode\tx\nAAAC\t1\n"))
+    for header in ("barcode\tname\n", "barcode\tx"):
+        with pytest.raises(InputError, match=r"m\.tsv: a header and no rows"):
+            read(path, barcodes=write(tmp_path / "m.tsv", header))
     with pytest.raises(ConfigError, match=r"counts\.barcodes needs the column of barcodes"):
         read(path, barcodes=write(tmp_path / "m.tsv", "AAAC\tp\n"), columns={"barcode": ""})
 
@@ -309,12 +312,23 @@ def test_a_barcode_map_can_have_sequences(tmp_path):
         ("sequence\tdna\trna\n", ONE, {}, InputError, r"the table has no rows"),
         ("name\tdna\trna\na\t1\t1\n", ONE, {}, ConfigError, r"no column 'sequence' for sequence"),
         ("name\tdna\trna\na\t1\t1\n", ONE, {"columns": {"sequence": ""}}, ConfigError, r"set counts\.design to a FASTA file or table"),
-        ("sequence\tgroup\tdna\trna\nA\tx\t1\t1\nA\ty\t1\t1\n", ONE, {}, InputError, r"row 2: the same sequence .* another group"),
+        (
+            "sequence\tgroup\tdna\trna\nA\tx\t1\t1\nA\ty\t1\t1\n",
+            ONE,
+            {},
+            InputError,
+            r"rows 2 and 3: the same sequence with group 'x' and 'y'",
+        ),
     ],
 )
 def test_faults_are_named(tmp_path, text, rows, options, error, message):
     with pytest.raises(error, match=message):
         read(write(tmp_path / "c.tsv", text), rows, **options)
+
+
+def test_an_empty_label_is_that_of_the_other_rows(tmp_path):
+    text = "sequence\tgroup\tdna\trna\nA\t\t1\t1\nC\t\t1\t1\nA\tx\t1\t1\n"
+    assert read(write(tmp_path / "c.tsv", text)).labels.select("sequence", "group").rows() == [("A", "x"), ("C", None)]
 
 
 def test_names_that_the_design_lacks_stop_the_run(tmp_path):

@@ -964,7 +964,7 @@ def test_parquet_of_any_type_of_numbers(tmp_path, kind):
         ("sequence\ta\tb\nACGT\t\t2\n", r"row 2: bin a is empty"),
         ("sequence\ta\tc\nACGT\t1\t2\n", r"row 1: no column 'b' for bin b"),
         ("sequence\ta\tb\nAC*T\t1\t2\n", r"row 2: letter '\*'"),
-        ("sequence\ta\tb\tsplit\nACGT\t1\t2\ttrain\nACGT\t1\t2\ttest\n", r"the same sequence occurs again with another split"),
+        ("sequence\ta\tb\tsplit\nACGT\t1\t2\ttrain\nACGT\t1\t2\ttest\n", r"rows 2 and 3: the same sequence with split 'train' and 'test'"),
         ("sequence\ta\tb\n", r"the table has no rows"),
     ],
 )

@@ -651,6 +651,20 @@ def test_verify(there, emulator, bucket_name, url, local, capsys):
     assert command(capsys, "verify", f"gs://{bucket_name}/elsewhere")[2].endswith("no shards found; correct the URL or upload first\n")
 
 
+@pytest.mark.parametrize("key", ["shards", "rows", "format", "features"])
+def test_verify_with_a_manifest_that_lacks_a_key(local, tmp_path, capsys, key):
+    url = f"file://{tmp_path}/bucket"
+    upload(local, url, tmp_path / "upload.json", "train", "val")
+    path = tmp_path / "bucket/val/manifest.json"
+    path.write_text(json.dumps({name: value for name, value in json.loads(path.read_text()).items() if name != key}))
+    (next((tmp_path / "bucket/train").glob("train-00001*"))).unlink()
+    status, lines, errors = command(capsys, "verify", url)
+    assert (status, lines) == (2, [])
+    assert f"  {url}/val/manifest.json: it: '{key}' is a required property; write the shards again\n" in errors
+    assert "train-00001-of-" in errors  # of the other split too
+    assert "Traceback" not in errors
+
+
 def test_delete(there, proxy, emulator, bucket_name, url, capsys):
     mine = {
         "val/notes.txt": b"x",

@@ -1,6 +1,8 @@
 """What is fuzzed: a valid file, how it is mutated, the library's reader, and an independent reader of what was accepted."""
 
+import contextlib
 import csv
+import hashlib
 import io
 import json
 import math
@@ -17,7 +19,7 @@ import polars as pl
 import yaml
 
 from gpraflow.app.plan import Plan
-from gpraflow.assay import count_tables, inserts, matching, reads, sheet
+from gpraflow.assay import count_tables, dna_rna, inserts, matching, reads, sheet
 from gpraflow.core import config as configs
 from gpraflow.core import schema as schemas
 from gpraflow.core.ledger import Ledger
@@ -26,9 +28,9 @@ from gpraflow.models import about
 from gpraflow.prediction import calibration, regions, variants
 from gpraflow.sequences import flanks, motif_files, scaffold
 from gpraflow.shards import manifest, upload, write
-from gpraflow.tables import ingest
+from gpraflow.tables import downloads, ingest
 from tests.core.test_documents import CALIBRATION, MODEL, RECEIPT
-from tests.fuzz import mutations
+from tests.fuzz import models, mutations, workbooks
 
 NO_FLANKS = scaffold.Scaffold("none", "", "")
 
@@ -130,6 +132,79 @@ def counts_differ(content: bytes, found: tuple[pl.DataFrame, np.ndarray]) -> str
     return "" if got == dict(expected) else f"{dict(expected)} became {got}"
 
 
+DNA_RNA_SHEET: list[dict[str, Any]] = [{"replicate": name, "dna": f"dna_{name}", "rna": f"rna_{name}"} for name in "ab"]
+DESIGN = {"p1": "ACGTACGTAC", "p2": "TTTTGGGGCC", "p3": "CATCATCATC"}
+BARCODES = {"AAAA": "p1", "CCCC": "p1", "GGGG": "p2", "TTTT": "p3"}
+
+
+def design_beside(path: Path) -> Path:
+    """Write the designed sequences beside a file."""
+    (path.parent / "design.fa").write_text("".join(f">{name}\n{sequence}\n" for name, sequence in DESIGN.items()))
+    return path.parent / "design.fa"
+
+
+def dna_rna_example(rng: random.Random) -> bytes:
+    counts = ["dna_a", "rna_a", "dna_b", "rna_b"]
+    rows = [["barcode", "name", *counts], *([code, name, *(rng.randrange(1, 50) for _ in counts)] for code, name in BARCODES.items())]
+    return joined(rows)
+
+
+def read_dna_rna(path: Path) -> dna_rna.Counts:
+    columns = {"sequence": "sequence", "name": "name", "barcode": "barcode", "replicate": "", "group": "auto"}
+    options: dict[str, Any] = {"barcodes": None, "design": design_beside(path), "empty": "error", "minimum_dna": 1}
+    return dna_rna.read_counts(path, [sheet.Row(row) for row in DNA_RNA_SHEET], columns, **options, ledger=Ledger("x", "y"))
+
+
+def dna_rna_differs(content: bytes, found: dna_rna.Counts) -> str:
+    by_key = {name.replace(" ", "_"): sequence for name, sequence in DESIGN.items()}
+    expected: Counter = Counter()
+    for row in plain_rows(content):
+        dna = [int(float(row[each["dna"]])) for each in DNA_RNA_SHEET]
+        sequence = by_key.get(row["name"].strip())
+        if sequence and sum(dna) >= 1:
+            expected += Counter({(sequence, *dna, *(int(float(row[each["rna"]])) for each in DNA_RNA_SHEET)): 1})
+    sequences = found.labels["sequence"][found.promoter]
+    got = Counter(tuple(row) for row in zip(sequences, *found.dna.T.tolist(), *found.rna.T.tolist(), strict=True))
+    return "" if got == expected else f"{expected} became {got}"
+
+
+def barcodes_differ(content: bytes, found: pl.DataFrame) -> str:
+    text = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\r\n")
+    rows = [[cell.strip().strip('"') for cell in re.split("[\t;,]", line)] for line in text.split("\n") if not line.startswith("#")]
+    of_barcode: dict[str, set[str]] = {}
+    names = rows.pop(0) if any(cell.lower() == "barcode" for cell in rows[0]) else ["barcode", "name"]
+    lower = [name.lower() for name in names]
+    promoter = next(name for name in ("name", "oligo_name", "oligoName", "element", "sequence") if name in names)
+    for row in rows:
+        of_barcode.setdefault(row[lower.index("barcode")], set()).add(row[names.index(promoter)])
+    expected = {barcode: next(iter(of)) for barcode, of in of_barcode.items() if len(of) == 1}
+    got = dict(zip(found["barcode"].fill_null(""), found["name" if promoter != "sequence" else promoter].fill_null(""), strict=True))
+    return "" if got == expected else f"{expected} became {got}"
+
+
+def parquet_differs(content: bytes, found: pl.DataFrame) -> str:
+    """Compare with the values of the file's columns as Python has them; a name or column that is no number or text must be refused."""
+
+    def number(value: Any) -> float | None:
+        if value is None or (isinstance(value, str) and value.strip().lower() in ("", "na", "n/a", "#n/a", "nan", "null", "none")):
+            return None
+        return None if math.isnan(float(value)) else float(np.float32(float(value)))
+
+    expected: dict[Any, Any] = {}
+    for row in pl.read_parquet(io.BytesIO(content)).to_dicts():
+        cells = row.get("bin_cells")
+        cells = [part.strip() for part in cells.split(",")] if isinstance(cells, str) and cells.strip() else cells or None
+        cells = [number(cell) for cell in cells] if cells else None
+        labels = [str(row[key]).strip() or None if row.get(key) is not None else None for key in ("name", "group")]
+        labels = [{"True": "true", "False": "false", "nan": "NaN"}.get(label or "", label) for label in labels]
+        values = (number(row["expression"]), number(row.get("n_reads")), cells, *labels)
+        expected.setdefault(str(row["sequence"]).strip().upper(), values)
+    columns = [found[name].to_list() for name in ("expression", "n_reads", "bin_cells", "name", "group")]
+    got = dict(zip(found["sequence"], zip(*columns, strict=True), strict=True))
+    got = {sequence: (row[0], number(row[1]), row[2] or None, *row[3:]) for sequence, row in got.items()}
+    return "" if got == expected else f"{expected} became {got}"
+
+
 def parquet_example(rng: random.Random) -> bytes:
     columns: dict[str, Any] = {"sequence": [dna(rng) for _ in range(3)], "expression": [1.0, 2.5, 3.0], "bin_cells": [[1.0, 2.0]] * 3}
     role = rng.choice(["sequence", "expression", "bin_cells", "n_reads", "name", "group", "row"])
@@ -190,6 +265,28 @@ def fasta_differs(content: bytes, found: pl.DataFrame) -> str:
         return f"{expected} became {got}"
     named = [(a, b) for (a, _), (b, _) in zip(replaced, got, strict=True) if a and not whole]
     return "" if all(a == b for a, b in named) else f"names {named}"
+
+
+def records_differ(content: bytes, found: pl.DataFrame) -> str:
+    if content.lstrip().startswith((b">", b"\xef\xbb\xbf>")):
+        return fasta_differs(content, found)
+    expected = []
+    for number, row in enumerate(plain_rows(content), start=1):
+        sequence = re.sub("[RYSWKMBDHV]", "N", row["sequence"].strip().upper())
+        expected.append((row.get("name", "").strip() or str(number), sequence))
+    got = list(found.select("name", "sequence").iter_rows())
+    return "" if got == expected else f"{expected} became {got}"
+
+
+def designs_differ(content: bytes, found: pl.DataFrame) -> str:
+    text = content.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+    if not text.lstrip().startswith(">"):
+        expected = [(row["name"].strip(), row["sequence"].strip().upper()) for row in plain_rows(content)]
+    else:
+        parts = [part.partition("\n") for part in re.split("^>", text, flags=re.M)[1:]]
+        expected = [(title.strip(), re.sub(r"\s", "", sequence).upper()) for title, _, sequence in parts]
+    got = list(found.select("name", "insert").iter_rows())
+    return "" if got == expected else f"{expected} became {got}"
 
 
 FIVE, THREE = "TTACATCAGG", "GGTTACGTCA"
@@ -330,6 +427,31 @@ def model_differs(content: bytes, found: Any) -> str:
     return same_json(json.dumps({"conditions": []} | json.loads(content)).encode(), found)
 
 
+def transform_differs(content: bytes, found: transform.Transform) -> str:
+    expected = json.loads(content)
+    return "" if expected == json.loads(json.dumps(asdict(found))) else f"{expected} became {found}"
+
+
+DOWNLOAD = b"sequence\texpression\nACGT\t1\n"
+DOWNLOADED = {"doi": "10.5281/zenodo.1", "file": "a.tsv", "checksum": f"md5:{hashlib.md5(DOWNLOAD).hexdigest()}", "bytes": len(DOWNLOAD)}
+
+
+def read_download(path: Path) -> dict[str, Any]:
+    """Return the receipt of a file that was downloaded before, without network."""
+    (path.parent / "a.tsv").write_bytes(DOWNLOAD)
+    source = downloads.Source("mine", "a.tsv", doi=DOWNLOADED["doi"])
+    with contextlib.redirect_stdout(io.StringIO()):
+        return downloads.fetch(path.parent / "a.tsv", source, downloads.Network(offline=True))
+
+
+def download_differs(content: bytes, found: dict[str, Any]) -> str:
+    """The checksum may be of another algorithm, but must be that of the file."""
+    checksum = json.loads(content)["checksum"]
+    algorithm, _, digest = checksum.lower().partition(":")
+    right = hashlib.new(algorithm, DOWNLOAD).hexdigest() == digest
+    return "" if right and found | {"checksum": ""} == DOWNLOADED | {"checksum": ""} else f"{found} is not {DOWNLOADED}"
+
+
 def calibration_differs(content: bytes, found: calibration.Calibration) -> str:
     expected, got = json.loads(content), json.loads(json.dumps(asdict(found)))
     return next((f"{key}: {value} became {got.get(key)}" for key, value in expected.items() if got.get(key) != value), "")
@@ -436,9 +558,19 @@ def read_sheet(path: Path) -> Any:
     return rows
 
 
+def workbook_differs(content: bytes, found: list[dict[str, Any]]) -> str:
+    """Compare cells; numbers as text may be written in other ways."""
+    found = [{key: f"{float(value):.15g}" if workbooks.is_number(value) else value for key, value in row.items()} for row in found]
+    return rows_differ(workbooks.rows_of(content), found)
+
+
 def sheet_differs(content: bytes, found: list[dict[str, Any]]) -> str:
     lines = [line for line in content.decode("utf-8-sig").replace("\r\n", "\n").split("\n") if not line.startswith("#")]
-    rows = [row for row in csv.reader(lines, delimiter="\t") if row]
+    return rows_differ([row for row in csv.reader(lines, delimiter="\t") if row], found)
+
+
+def rows_differ(rows: list[list[str]], found: list[dict[str, Any]]) -> str:
+    """Compare the rows of a sheet, header first, with what was read of them."""
     header = rows[0]
     for row, got in zip(rows[1:], found, strict=True):
         given = {name: cell.strip() for name, cell in zip(header, row, strict=False) if cell.strip()}
@@ -446,7 +578,8 @@ def sheet_differs(content: bytes, found: list[dict[str, Any]]) -> str:
             if name not in got and {"lower": -math.inf, "upper": math.inf}.get(name) == float(cell):
                 continue  # an open gate
             value = got[name]
-            if (float(cell) if isinstance(value, float) else cell.lower() == "true" if isinstance(value, bool) else cell) != value:
+            as_typed = float(cell) if isinstance(value, float) else cell.lower() == "true" if isinstance(value, bool) else cell
+            if as_typed != value:
                 return f"{name}: {cell!r} became {value!r}"
     return ""
 
@@ -470,10 +603,20 @@ def targets(folder: Path) -> list[Target]:
         Target("table.tsv", table("\t"), text, read_table, table_differs, 3),
         Target("table.csv", table(","), text, read_table, lambda content, found: table_differs(content, found, ","), 2),
         Target("counts.tsv", counts_example, text, read_counts, counts_differ, 2),
-        Target("table.parquet", parquet_example, parquet_mutated, read_table, weight=2),
+        Target("counts_dna_rna.tsv", dna_rna_example, text, read_dna_rna, dna_rna_differs, 2),
+        Target(
+            "barcodes.tsv",
+            lambda rng: joined([*([["barcode", "name"]] if rng.random() < 0.7 else []), *map(list, BARCODES.items())]),
+            text,
+            lambda path: dna_rna.read_barcodes(path, Ledger("x", "y")),
+            barcodes_differ,
+        ),
+        Target("table.parquet", parquet_example, parquet_mutated, read_table, parquet_differs, 2),
         Target("records.fa", fasta_example, text, read_fasta, fasta_differs, 2),
-        Target("records.tsv", lambda rng: joined([["name", "sequence"], ["a", dna(rng)], ["b", dna(rng)]]), text, read_fasta),
-        Target("designs.fa", fasta_example, text, lambda path: matching.load(path, NO_FLANKS, (1, 1000))),
+        Target(
+            "records.tsv", lambda rng: joined([["name", "sequence"], ["a", dna(rng)], ["b", dna(rng)]]), text, read_fasta, records_differ
+        ),
+        Target("designs.fa", fasta_example, text, lambda path: matching.load(path, NO_FLANKS, (1, 1000)), designs_differ),
         Target("reads.fastq", fastq_example, text, read_fastq, fastq_differs, 3),
         Target("variants.vcf", vcf_example, text, read_vcf, vcf_differs, 2),
         Target("regions.bed", bed_example, text, read_bed, bed_differs),
@@ -496,7 +639,9 @@ def targets(folder: Path) -> list[Target]:
             json_of({"name": "rank_normal", "floor": None, "values": [0.5, 1.0], "scores": [-1, 1]}),
             of_json,
             transform.read,
+            transform_differs,
         ),
+        Target("a.tsv.fetched.json", json_of(DOWNLOADED), of_json, read_download, download_differs),
         Target("train.tfrecord", plain, mutations.of_bytes, read_plain, shard_differs(plain)),
         Target("train.tfrecord.gz", packed, mutations.of_bytes, read_packed, shard_differs(packed)),
         Target("scaffolds.yaml", yaml_of(SCAFFOLDS), tree_of_yaml, lambda path: scaffold.load(path, "mine"), scaffolds_differ),
@@ -509,6 +654,7 @@ def targets(folder: Path) -> list[Target]:
         ),
         Target("config.yaml", full_config, changed_config, read_config, config_differs, 3),
         Target("bins.tsv", lambda rng: joined(SHEET), text, read_sheet, sheet_differs, 2),
+        Target("bins.xlsx", lambda rng: workbooks.example(SHEET), workbooks.mutated, read_sheet, workbook_differs, 2),
         Target(
             "datasets.tsv",
             lambda rng: joined(DATASETS),
@@ -516,4 +662,5 @@ def targets(folder: Path) -> list[Target]:
             lambda path: schemas.load_sheet(path, schemas.load("datasets")),
             sheet_differs,
         ),
+        Target("model.keras", models.example_in(folder / "model"), models.mutated, models.read_in(folder / "model"), models.differs),
     ]

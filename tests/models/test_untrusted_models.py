@@ -1,6 +1,7 @@
 """Models and checkpoints of others run no code."""
 
 import json
+import re
 import zipfile
 from types import SimpleNamespace
 
@@ -100,6 +101,58 @@ def test_layers_that_are_larger_than_any(tmp_path):
     rewritten(folder / "model.keras", change)
     with pytest.raises(InputError, match=r"a layer has the size 1,000,000,000,000, more than 10,000,000"):
         directory.load(folder)
+
+
+def test_a_model_of_other_inputs_or_outputs_than_it_says(tmp_path):
+    folder = toy.write_model(tmp_path / "model")
+
+    def change(config):
+        config["config"]["layers"][0]["config"]["batch_shape"] = [None, 39]
+
+    rewritten(folder / "model.keras", change)
+    with pytest.raises(InputError, match=r"model\.keras: a model from \(None, 39\) to \(None, 1\), .* from \(None, 40\) to \(None, 1\)"):
+        directory.load(folder)
+
+
+def test_what_is_no_model(tmp_path):
+    folder = toy.write_model(tmp_path / "model")
+    layer = {"module": "keras.layers", "class_name": "Dropout", "config": {"rate": 0.5}, "registered_name": None}
+    repacked(folder / "model.keras", lambda members: members.update({"config.json": json.dumps(layer).encode()}))
+    with pytest.raises(InputError, match=r"model\.keras: not a readable Keras model \(it holds a Dropout, not a model"):
+        directory.load(folder)
+
+
+def test_equal_models_give_equal_bytes(tmp_path):
+    """Keras writes the date, and the addresses of objects that several layers share."""
+    import keras
+
+    rng, models, shared = np.random.default_rng(0), [], []
+    weights = rng.normal(size=(40, 3)).astype(np.float32), rng.normal(size=(3, 3)).astype(np.float32)
+    for _ in range(2):
+        shared.append(keras.initializers.RandomNormal(seed=1))
+        inputs = keras.Input((40,), name="tokens")
+        inner = keras.layers.Dense(3, use_bias=False, kernel_initializer=shared[-1], name="a")(inputs)
+        models.append(keras.Model(inputs, keras.layers.Dense(3, use_bias=False, kernel_initializer=shared[-1], name="b")(inner), name="m"))
+        models[-1].set_weights(weights)
+    models[0].save(tmp_path / "own.keras")
+    contents = []
+    for number, model in enumerate(models):
+        directory.save(model, tmp_path / f"{number}.keras")
+        contents.append((tmp_path / f"{number}.keras").read_bytes())
+    assert contents[0] == contents[1]
+    tokens = rng.normal(size=(5, 40)).astype(np.float32)
+    found = keras.saving.load_model(tmp_path / "0.keras")
+    np.testing.assert_allclose(found(tokens), models[0](tokens), rtol=1e-6)
+    numbers = []
+    for name in ("own", "0"):
+        with zipfile.ZipFile(tmp_path / f"{name}.keras") as archive:
+            numbers.append(re.findall(r'"shared_object_id": (\d+)', archive.read("config.json").decode()))
+            about = json.loads(archive.read("metadata.json"))
+    given = dict(zip(numbers[0], numbers[1], strict=True))
+    assert [given[number] for number in numbers[0]] == numbers[1]
+    assert list(given.values()) == [str(number) for number in range(1, len(given) + 1)]
+    assert given
+    assert about == {"keras_version": keras.__version__, "date_saved": "1980-01-01@00:00:00"}
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no archive"])

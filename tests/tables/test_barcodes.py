@@ -131,6 +131,12 @@ def test_mean_over_barcodes_keeps_what_cannot_be_averaged(tmp_path):
         ingest(tmp_path, table | {"split": ["train", "test", "train", "train", "val"]}, barcodes="mean", **REGSEQ)
 
 
+def test_an_empty_label_is_that_of_the_other_barcodes(tmp_path):
+    table = {"sequence": CONSTRUCTS[:5], "expression": [2.0, 2.0, 2.0, 2.0, 3.0], "split": [None, "train", None, "train", None]}
+    found = ingest(tmp_path, table, barcodes="mean", **REGSEQ)
+    assert found["split"].to_list() == ["train", None]
+
+
 def split(table, max_edits=0):
     clusters = neighbours.clusters(table, table["sequence"], max_edits)
     names = {"train": 0.6, "val": 0.2, "test": 0.2}

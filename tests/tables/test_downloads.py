@@ -114,6 +114,36 @@ def test_another_file_at_the_place_is_left_alone(server, path, content, said):
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"checksum": 5},
+        {"checksum": "crc:12"},
+        {"checksum": None},
+        {"checksum": "md5:\u00b2"},
+        {"checksum": [1]},
+        {"bytes": "3"},
+        {"bytes": 5},
+    ],
+)
+def test_a_damaged_receipt_of_an_earlier_download(server, path, change):
+    """It is not used: without network the file cannot be checked, with network Zenodo is asked."""
+    about = downloads.fetch(path, source(), network(server))
+    receipt = path.with_name("train.txt.fetched.json")
+    receipt.write_text(json.dumps(about | change))
+    if "checksum" in change:
+        with pytest.raises(GpraflowError, match="checksum is unknown"):
+            downloads.fetch(path, source(), network(server, offline=True))
+    elif change["bytes"] == 5:
+        with pytest.raises(InputError, match="5 bytes"):
+            downloads.fetch(path, source(), network(server, offline=True))
+        return
+    assert downloads.fetch(path, source(), network(server)) == about
+    assert json.loads(receipt.read_text()) == about
+    receipt.write_text("[" * 100_000)
+    assert downloads.fetch(path, source(), network(server)) == about
+
+
 def test_a_fetched_file_that_was_changed_since_is_noticed_without_network(server, path):
     downloads.fetch(path, source(), network(server))
     server.requests.clear()

@@ -30,6 +30,7 @@ MODEL_RULES = {
 }
 DISTRIBUTION = {
     "Bio": "biopython",
+    "PIL": "pillow",
     "yaml": "pyyaml",
     "google": "google-cloud-storage",
     "google_crc32c": "google-crc32c",

@@ -32,6 +32,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "predict": {"raw_per_s", "ours_per_s", "ratio", "explain_per_s", "explain_ratio", "variants_per_s", "variants_ratio", "peak_rss_mb"},
     "readers": {"memmap_per_s", "tfdata_per_s", "slides_per_s", "ratio_tfdata_vs_slides", "ratio_memmap_vs_slides"},
     "reads": {"reads_per_s", "peak_rss_mb"},
+    "report": {"kb_per_dataset", "matplotlib_kb_per_dataset", "ratio", "seconds_per_dataset"},
     "shards": {"rows_per_s", "example_per_s", "slides_per_s", "ratio_vs_example_writer", "ratio_vs_slides_writer", "peak_rss_mb"},
     "sort_estimators": {"rmse_ratio_vs_maude_at_4", "rmse_ratio_vs_maude_at_25"},
     "startup": {"light_import_s", "import_s", "read_s", "keras_read_s", "ratio_import", "ratio_read"},

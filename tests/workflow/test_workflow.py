@@ -198,6 +198,19 @@ def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, 
     assert (results / "metrics.json").exists() == (moment == "training")
 
 
+@pytest.mark.slow
+def test_equal_runs_give_equal_figures_and_models(finished_once, tmp_path):
+    """Byte for byte, but for the figure of times."""
+    again = copy_finished(finished_once, tmp_path / "copy", keep=BEFORE["training"])
+    done = snakemake(again, "--configfile", "tiny.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = [folder / "results/tiny" for folder in (finished_once, again)]
+    names = sorted(path.relative_to(results[0]) for kind in ("svg", "png", "keras") for path in results[0].rglob(f"*.{kind}"))
+    assert len(names) > 40
+    different = [str(name) for name in names if (results[0] / name).read_bytes() != (results[1] / name).read_bytes()]
+    assert different == ["figures/cost.png", "figures/cost.svg"]
+
+
 def lives(pid):
     return Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1][:3]
 

@@ -24,7 +24,7 @@ from gpraflow.assay import counts as assay_counts
 from gpraflow.assay import inspection as assay_inspection
 from gpraflow.assay.replicates import of_condition
 from gpraflow.core import conditions, files, resources
-from gpraflow.core.errors import ConfigError, GpraflowError, InputError
+from gpraflow.core.errors import ConfigError, GpraflowError, InputError, visible
 from gpraflow.core.inspection import Inspection, Proposal, about, percent
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import excerpts, inspection, records, transform
@@ -91,7 +91,7 @@ class Report:
             lines += [f"  {line}" for message in self.errors for line in message.splitlines()]
         else:
             lines += ["", "Nothing was found that would stop a run."]
-        return "\n".join(lines) + "\n"
+        return visible("\n".join(lines) + "\n")
 
     def _proposal(self, number: int, proposal: Proposal) -> list[str]:
         keys = dict(proposal.keys)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from gpraflow.core import documents
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError
 from gpraflow.core.urls import redacted
@@ -41,6 +42,7 @@ def with_base(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load(path: str) -> dict[str, Any]:
+    """Return the content of a config file; `ConfigError` if it is missing, not valid YAML, no mapping, or larger than any config."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except (FileNotFoundError, IsADirectoryError):
@@ -50,13 +52,17 @@ def load(path: str) -> dict[str, Any]:
     content = _parsed(text, path)
     if content is not None and not isinstance(content, dict):
         raise ConfigError(f"{path}: not a config, which maps keys to values")
+    if documents.ENDLESS in documents.faults(content):  # Snakemake would write them all out
+        raise ConfigError(f"{path}: {documents.ENDLESS}")
     return content or {}
 
 
 def _parsed(text: str, origin: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise ConfigError(f"{origin}: not valid YAML (nested too deeply)") from None
+    except (yaml.YAMLError, ValueError) as error:  # also impossible dates
         raise ConfigError(f"{origin}: not valid YAML ({redacted(str(error))})") from None
 
 

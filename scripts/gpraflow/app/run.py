@@ -202,6 +202,19 @@ def _values(arguments: Sequence[str], *names: str) -> list[str]:
     return values
 
 
+def _unreadable(arguments: Sequence[str]) -> str:
+    """Return why a config file cannot be read, or an empty string; Snakemake would write out anchors that refer to each other."""
+    from gpraflow.app import overlays
+    from gpraflow.core.errors import ConfigError
+
+    try:
+        for path in _values(arguments, "--configfile", "--configfiles"):
+            overlays.load(path)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
 def _is_checked(configs: Sequence[str], settings: Sequence[str]) -> bool:
     """Return True if the run has read its library since its config files changed."""
     from gpraflow.app import overlays
@@ -231,7 +244,8 @@ def main(arguments: Sequence[str]) -> int:
     Returns
     -------
     int
-        The exit code of Snakemake; 1 if a killed run cannot be resumed; 2 if the check found what would stop the run.
+        The exit code of Snakemake; 1 if a killed run cannot be resumed; 2 if a config file cannot be read, or the check found what would
+        stop the run.
     """
     checks, arguments = NO_CHECK not in arguments, [argument for argument in arguments if argument != NO_CHECK]
     snakemake = [sys.executable, "-m", "snakemake"]
@@ -240,6 +254,9 @@ def main(arguments: Sequence[str]) -> int:
     if problem:
         print(f"gpraflow: {problem}", file=sys.stderr)
         return 1
+    if problem := _unreadable(arguments):
+        print(f"gpraflow: {problem}", file=sys.stderr)
+        return _STOPS
     if checks and not _check(arguments):
         print(f"gpraflow: not started; correct what is above, or start without the check ({NO_CHECK}, make run CHECK=0)", file=sys.stderr)
         return _STOPS

@@ -14,7 +14,9 @@ from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats.columns import (
     SEVERAL_NAMES,
+    check_labels,
     check_sequences,
+    differing,
     first_row,
     listed,
     missing_cells,
@@ -253,12 +255,9 @@ def _distinct(table: pl.DataFrame, counts: Sequence[str], path: Any, ledger: Led
     labels = [name for name in LABELS if name in table.columns]
     if table["sequence"].n_unique() == table.height:
         return table
-    for name in labels:
-        spread = table.filter(pl.col(name).drop_nulls().n_unique().over("sequence") > 1)
-        if name == "name":
-            ledger.note(SEVERAL_NAMES, spread["sequence"].n_unique())
-        elif spread.height:
-            raise InputError(f"{path}, row {spread['row'][0]}: the same sequence occurs again with another {name}; correct the column")
+    table = check_labels(table, ["sequence"], path, "counts", [name for name in labels if name != "name"])
+    if "name" in labels:
+        ledger.note(SEVERAL_NAMES, differing(table, "name", ["sequence"])["sequence"].n_unique())
     firsts = [pl.col("row").first(), *(pl.col(name).drop_nulls().first() for name in labels)]
     merged = table.group_by("sequence", maintain_order=True).agg(*firsts, pl.col(counts).sum())
     ledger.drop(what, table.height - merged.height)

@@ -23,7 +23,7 @@ from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import columns as formats_columns
 from gpraflow.formats.records import records
-from gpraflow.formats.text import read_blocks
+from gpraflow.formats.text import ROW, read_blocks
 
 _MAP_NAMES = ("name", "oligo_name", "oligoName", "element")  # columns of a barcode map that name the promoter
 _LEAST_NAMED = 0.5  # share of rows whose name must be in the design
@@ -253,9 +253,12 @@ def read_barcodes(path: str | os.PathLike, ledger: Ledger, ambiguous: Literal["e
         If the file cannot be read, or has neither a header with the columns above nor two columns.
     """
     parts = []
-    first = next((names for _, names in read_blocks(path, "auto", False)), [])
+    rows, first = next(read_blocks(path, "auto", False), (pl.DataFrame(), []))
+    cells = [str(cell) for cell in rows.drop(ROW, strict=False).row(0)] if rows.height else []
     first = next((names for _, names in read_blocks(path, "auto", True)), first)  # a file of one line has no header
     header = any(name.lower() == "barcode" for name in first)
+    if not header and any(cell.strip().lower() == "barcode" for cell in cells):
+        raise InputError(f"{path}: a header and no rows; give the promoter of each barcode")
     if not header and len(first) < 2:
         raise ConfigError(f"{path}: one column; a barcode map needs two, barcode and name")
     for rows, names in read_blocks(path, "auto", header):
@@ -291,13 +294,10 @@ def _assign_barcodes(table: pl.DataFrame, barcodes: pl.DataFrame, ledger: Ledger
 def _labels(table: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
     """Return the labels of each promoter, in order of first occurrence."""
     names = [name for name in LABELS if name in table.columns]
-    for name in names:
-        spread = table.filter(pl.col(name).n_unique().over("sequence") > 1)
-        if name == "name":
-            ledger.note(formats_columns.SEVERAL_NAMES, spread["sequence"].n_unique())
-        elif spread.height:
-            raise InputError(f"{path}, row {spread['row'][0]}: the same sequence occurs again with another {name}; correct the column")
-    return table.group_by("sequence", maintain_order=True).agg(pl.col(names).first())
+    table = formats_columns.check_labels(table, ["sequence"], path, "counts", [name for name in names if name != "name"])
+    if "name" in names:
+        ledger.note(formats_columns.SEVERAL_NAMES, formats_columns.differing(table, "name", ["sequence"])["sequence"].n_unique())
+    return table.group_by("sequence", maintain_order=True).agg(pl.col(names).drop_nulls().first())
 
 
 def estimate(

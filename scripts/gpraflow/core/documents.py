@@ -14,6 +14,7 @@ _MOST_BYTES = 256 << 20
 _MOST_VALUES = 300_000  # anchors of YAML that refer to each other stand for any number of values
 _MOST_LETTERS = 1_000_000
 _MOST_DIGITS = 2**63 - 1
+ENDLESS = "more values, or deeper nested ones, than such a file can have; do anchors refer to each other?"
 _PLAIN = (str, bool, int, float, type(None))
 
 
@@ -127,7 +128,7 @@ def faults(content: Any, infinite: Callable[[tuple[str, ...]], bool] = lambda ke
         place, value = waiting.pop()
         visited += 1
         if visited > _MOST_VALUES or len(place) > 100:
-            yield "more values, or deeper nested ones, than such a file can have; do anchors refer to each other?"
+            yield ENDLESS
             return
         if isinstance(value, Mapping):
             for key in value:

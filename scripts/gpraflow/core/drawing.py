@@ -1,6 +1,8 @@
-"""Saving of figures as PNG and SVG; equal data give equal bytes."""
+"""Saving of figures as PNG and SVG, in few bytes, since the report holds them all; equal data give equal bytes."""
 
+import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter
+from PIL import Image
 
 from gpraflow.core import files
 
@@ -18,6 +21,7 @@ matplotlib.use("Agg")
 STYLE: dict[Any, Any] = {
     "figure.dpi": 150,
     "font.size": 9,
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # an SVG repeats them at each text
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titleweight": "bold",
@@ -25,6 +29,8 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "gpraflow",
     "svg.fonttype": "none",
 }
+_GEOMETRY = re.compile(r'(?<=\s)(?:d|x|y|points|transform|width|height)="(?!matrix|scale)[^"]*"')
+_DECIMALS = re.compile(r"-?\d+\.\d{3,}")
 BLUE, VERMILION = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe blue and vermilion
 
 
@@ -38,12 +44,27 @@ def _without_formulas(figure: Any) -> None:
 
 
 def save(figure: Any, png: str | os.PathLike, svg: str | os.PathLike) -> None:
-    """Write a figure as PNG and SVG and close it."""
+    """Write a figure as PNG, of 256 colours, and SVG, with coordinates to a hundredth of a point, and close it."""
     _without_formulas(figure)
     for path, metadata in ((png, {"Software": None}), (svg, {"Date": None, "Creator": None})):
-        with files.whole(path) as temporary, plt.rc_context(STYLE):
-            figure.savefig(temporary, metadata=metadata, format=Path(path).suffix[1:], bbox_inches="tight")
+        content, kind = io.BytesIO(), Path(path).suffix[1:]
+        with plt.rc_context(STYLE):
+            figure.savefig(content, metadata=metadata, format=kind, bbox_inches="tight")
+        with files.whole(path) as temporary:
+            if kind == "png":
+                Image.open(content).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(temporary, "PNG", optimize=True)
+            else:
+                temporary.write_bytes(_shortened(content.getvalue().decode()).encode())
     plt.close(figure)
+
+
+def _shortened(svg: str) -> str:
+    """Return an SVG of Matplotlib without indentation, with coordinates of two decimals."""
+
+    def rounded(number: re.Match[str]) -> str:
+        return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
+
+    return _GEOMETRY.sub(lambda found: _DECIMALS.sub(rounded, found[0]), re.sub(r"\n +<", "\n<", svg))
 
 
 def shared_count_bar(figure: Any, axes: Any, drawn: Sequence[Any]) -> None:

@@ -11,6 +11,11 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # they can change a
 _ENDLESS = re.compile(r"\S{400,}")
 
 
+def visible(text: str) -> str:
+    """Return text of files as a terminal may show it: control characters are shown as their codes."""
+    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
 class GpraflowError(Exception):
     """A problem that the user can solve; the message names the place, what was found, what was expected and what to do.
 
@@ -18,8 +23,7 @@ class GpraflowError(Exception):
     """
 
     def __init__(self, message: str = ""):
-        visible = _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", str(message))
-        super().__init__(_ENDLESS.sub(lambda found: f"{found[0][:100]}... ({len(found[0]):,} characters)", visible))
+        super().__init__(_ENDLESS.sub(lambda found: f"{found[0][:100]}... ({len(found[0]):,} characters)", visible(str(message))))
 
 
 class InputError(GpraflowError):

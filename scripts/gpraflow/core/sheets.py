@@ -27,7 +27,7 @@ def rows(path: str | os.PathLike, known: Iterable[str]) -> Iterator[tuple[int, l
     if not Path(path).is_file():
         raise ConfigError(f"{path}: this file does not exist")
     if Path(path).suffix.lower() == ".xlsx":
-        for number, *cells in spreadsheet.read(path).iter_rows():
+        for number, *cells in spreadsheet.read(path, missing=()).iter_rows():
             if not (cells[0] or "").startswith("#"):
                 yield number, [cell or "" for cell in cells]
         return

@@ -235,6 +235,41 @@ def select_columns(rows: pl.DataFrame, columns: Mapping[str, str], path: Any) ->
     return rows
 
 
+def differing(rows: pl.DataFrame, role: str, key: Sequence[str]) -> pl.DataFrame:
+    """Return the rows of keys that have several labels; an empty label is none."""
+    return rows.filter(pl.col(role).drop_nulls().n_unique().over(key) > 1)
+
+
+def check_labels(rows: pl.DataFrame, key: Sequence[str], path: Any, section: str, roles: Sequence[str]) -> pl.DataFrame:
+    """Return rows whose empty labels are those of the other rows of the same key; in ``roles`` each key may have one label.
+
+    Parameters
+    ----------
+    rows
+        ``row``, ``sequence``, the columns of ``key``, and ``roles`` such as ``split`` and ``group``.
+    key
+        Columns of what is one promoter, or one barcode of it.
+    path, section
+        File, and section of the config that names its columns, for messages.
+    roles
+        Columns of labels.
+
+    Raises
+    ------
+    InputError
+        If rows of the same key have different labels.
+    """
+    for role in roles:
+        if (spread := differing(rows, role, key)).height:
+            of_first = spread.join(spread.head(1).select(key), on=list(key), how="semi", nulls_equal=True, maintain_order="left")
+            pair = of_first.drop_nulls(role).unique(role, keep="first", maintain_order=True)
+            raise InputError(
+                f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
+                f"'{pair[role][1]}'; correct the column, or leave it out ({section}.columns.{role}: '')"
+            )
+    return rows.with_columns(pl.col(role).fill_null(pl.col(role).drop_nulls().first().over(key)) for role in roles)
+
+
 def check_sequences(
     rows: pl.DataFrame, path: Any, ledger: Ledger, unit: str = "row", ambiguous: Literal["error", "n"] = "error", key: str = ""
 ) -> pl.DataFrame:

@@ -36,7 +36,7 @@ def read(path: str | os.PathLike) -> pl.DataFrame:
     Raises
     ------
     InputError
-        If the file is missing or corrupt, or lacks a column of `SCHEMA`.
+        If the file is missing, unreadable or corrupt, or lacks a column of `SCHEMA`.
     """
     return scan(path).collect()
 
@@ -48,6 +48,8 @@ def scan(path: str | os.PathLike) -> pl.LazyFrame:
         schema = table.collect_schema()
     except FileNotFoundError:
         raise InputError(f"{path}: this promoter table does not exist") from None
+    except OSError as error:
+        raise InputError(f"{path}: could not be read ({str(error).splitlines()[0]:.300})") from None
     except pl.exceptions.ComputeError as error:
         raise InputError(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
     for column, dtype in SCHEMA.items():

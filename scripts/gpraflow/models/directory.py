@@ -1,4 +1,4 @@
-"""Loading of model directories, and parameters of interpretable models."""
+"""Writing of models, loading of model directories, and parameters of interpretable models."""
 
 import importlib
 import json
@@ -14,8 +14,9 @@ from gpraflow.models import about
 from gpraflow.models.backend import select_backend
 from gpraflow.models.registry import REGISTRY, describe
 
-_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
-_FILES = (_CONFIG, _WEIGHTS, "metadata.json")
+_CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
+_FILES = (_CONFIG, _WEIGHTS, _METADATA)
+_SHARED = "shared_object_id"
 _MOST_COMPRESSED, _SMALL = 20, 1 << 20  # times, and bytes that may be more
 _LARGEST_CONFIG, _LARGEST_SIZE = 64 << 20, 10_000_000
 
@@ -43,7 +44,7 @@ def _check_sizes(archive: zipfile.ZipFile, parameters: int | None) -> None:
         if [entry.filename for entry in entries].count(name) != 1:
             raise ValueError(f"the archive has no {name}, or several")
     for entry in entries:
-        if entry.filename not in _FILES and not entry.is_dir():
+        if entry.filename not in (*_FILES, "assets/"):
             raise ValueError(f"the archive holds '{entry.filename}', which Keras does not write for such a model")
         if entry.file_size > _MOST_COMPRESSED * entry.compress_size + _SMALL:
             raise ValueError(f"{entry.filename} unpacks from {entry.compress_size:,} to {entry.file_size:,} bytes")
@@ -66,11 +67,38 @@ def _check_config(config: Any) -> None:
     while waiting:
         part = waiting.pop()
         if isinstance(part, dict):
-            waiting += [value for key, value in part.items() if key not in ("seed", "shared_object_id")]
+            waiting += [value for key, value in part.items() if key not in ("seed", _SHARED)]
         elif isinstance(part, list):
             waiting += part
         elif isinstance(part, int) and abs(part) > _LARGEST_SIZE:
             raise ValueError(f"a layer has the size {part:,}, more than {_LARGEST_SIZE:,}")
+
+
+def save(model: Any, path: str | os.PathLike) -> None:
+    """Write a model as ``.keras``, so that equal models give equal bytes.
+
+    Keras writes the date, and as the numbers of shared objects their addresses in memory. Here the date is that of the earliest zip
+    archive, and shared objects are numbered in the order of the config.
+    """
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    config, about = json.loads(parts[_CONFIG]), json.loads(parts[_METADATA])
+    parts[_CONFIG] = json.dumps(_numbered(config, {})).encode()
+    parts[_METADATA] = json.dumps(about | {"date_saved": "1980-01-01@00:00:00"}).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+
+
+def _numbered(config: Any, numbers: dict[int, int]) -> Any:
+    """Return a serialised Keras object whose shared objects are numbered from 1; ``numbers`` are those given so far."""
+    if isinstance(config, dict):
+        return {
+            key: numbers.setdefault(value, len(numbers) + 1) if key == _SHARED else _numbered(value, numbers)
+            for key, value in config.items()
+        }
+    return [_numbered(value, numbers) for value in config] if isinstance(config, list) else config
 
 
 def read_model(path: Path, parameters: int | None = None) -> Any:
@@ -91,6 +119,8 @@ def read_model(path: Path, parameters: int | None = None) -> Any:
         config = json.loads(archive.read(_CONFIG))
     _check_config(config)
     model = keras.saving.deserialize_keras_object(_without_draws(config | {"compile_config": None}))
+    if not isinstance(model, keras.Model):
+        raise ValueError(f"it holds a {type(model).__name__}, not a model")
     if parameters in (None, model.count_params()):  # otherwise `load` says what differs
         model.load_weights(path)
     return model
@@ -124,6 +154,13 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
         raise InputError(
             f"{directory / 'model.keras'}: a '{model.name}' model of {model.count_params():,} parameters, but model.json beside it "
             f"describes '{description['architecture']}' of {description['parameters']:,}; the checkpoint is from another architecture"
+        )
+    outputs = description["members"] * (len(description["conditions"]) or 1)
+    expected, found = [(None, description["input"]["length"]), (None, outputs)], [model.input_shape, model.output_shape]
+    if found != expected:
+        raise InputError(
+            f"{directory / 'model.keras'}: a model from {found[0]} to {found[1]}, but model.json beside it describes one from "
+            f"{expected[0]} to {expected[1]}; train it again"
         )
     return model, description
 

@@ -174,7 +174,8 @@ def verify(url: str, say: Callable[[str], None] = print) -> None:
     Raises
     ------
     InputError
-        If the bucket has no split, or a shard is missing, changed or not listed in a manifest; the message names each.
+        If the bucket has no split, a manifest cannot be read, or a shard is missing, changed or not listed in a manifest; the message
+        names each.
     """
     bucket = connect(url)
     faults = []
@@ -185,7 +186,11 @@ def verify(url: str, say: Callable[[str], None] = print) -> None:
                 faults.append(f"  {split}: {len(names)} shards and no {_MANIFEST}: this upload is incomplete; run it again")
                 continue
             where = f"{bucket.url}/{split}"
-            manifest = shards_manifest.parse_manifest(bucket.get(f"{split}/{_MANIFEST}"), f"{where}/{_MANIFEST}")
+            try:
+                manifest = shards_manifest.parse_manifest(bucket.get(f"{split}/{_MANIFEST}"), f"{where}/{_MANIFEST}")
+            except InputError as error:
+                faults.append(f"  {error}")
+                continue
             expected = {shard["name"]: shard for shard in manifest["shards"]}
             entries = pool.map(lambda name, split=split: bucket.find(f"{split}/{name}"), expected)
             before = len(faults)

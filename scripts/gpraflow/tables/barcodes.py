@@ -8,7 +8,7 @@ import polars as pl
 from gpraflow.core.conditions import column
 from gpraflow.core.errors import InputError, and_more
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats.columns import first_row
+from gpraflow.formats.columns import check_labels, first_row
 from gpraflow.sequences import flanks
 from gpraflow.sequences.flanks import Policy
 from gpraflow.sequences.scaffold import Scaffold
@@ -106,7 +106,7 @@ def average(rows: pl.DataFrame, path: Any, ledger: Ledger, conditions: Sequence[
     barcodes, alone = rows.filter(several), rows.filter(~several).with_columns(barcode=pl.lit(None, pl.String))
     if not barcodes.height:
         return alone
-    check_labels(barcodes, ["sequence"], path)
+    barcodes = check_labels(barcodes, ["sequence"], path, "input", ("split", "group"))
     means: dict[str, pl.Expr] = {"barcode": pl.lit(None, pl.String)}
     weights = []
     for condition in conditions or [""]:
@@ -134,18 +134,6 @@ def average(rows: pl.DataFrame, path: Any, ledger: Ledger, conditions: Sequence[
         barcodes.height - merged.height,
     )
     return pl.concat([alone, merged]).sort("row")
-
-
-def check_labels(duplicates: pl.DataFrame, key: list[str], path: Any) -> None:
-    """Raise `InputError` if rows of the same key have different groups or splits."""
-    for role in ("split", "group"):
-        spread = duplicates.filter(pl.col(role).n_unique().over(key) > 1)
-        if spread.height:
-            pair = spread.filter(pl.col("sequence") == spread["sequence"][0]).unique(role, keep="first", maintain_order=True)
-            raise InputError(
-                f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} '{pair[role][0]}' and "
-                f"'{pair[role][1]}'; correct the column, or leave it out (input.columns.{role}: '')"
-            )
 
 
 def merge(duplicates: pl.DataFrame, key: list[str], means: dict[str, pl.Expr], conditions: Sequence[str] = ()) -> pl.DataFrame:

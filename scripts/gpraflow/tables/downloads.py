@@ -200,8 +200,14 @@ class _Fetch:
     def _recorded(self) -> _Expected | None:
         """Return the size and checksum recorded for this path, if it was the same file of the same DOI."""
         about = _load(self.about)
-        same = about.get("doi") == self.source.doi and about.get("file") == self.source.file and "checksum" in about
-        return _Expected(about["checksum"], about.get("bytes")) if same else None
+        if about.get("doi") != self.source.doi or about.get("file") != self.source.file:
+            return None
+        try:
+            checksum = _checked(str(about.get("checksum")), str(self.about))
+        except ConfigError:
+            self.say(f"{self.about}: damaged; the checksum in it is not used")
+            return None
+        return _Expected(checksum, size if isinstance(size := about.get("bytes"), int) else None)
 
     def _from_zenodo(self) -> tuple[_Expected, str]:
         """Return size and checksum from Zenodo's API, and the URL of the file; the API is queried only once."""
@@ -479,7 +485,7 @@ def _load(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; empty if the file is missing or corrupt."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

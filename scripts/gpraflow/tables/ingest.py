@@ -13,6 +13,7 @@ from gpraflow.core.ledger import Ledger
 from gpraflow.formats import conditions as formats_conditions
 from gpraflow.formats.columns import (
     SEVERAL_NAMES,
+    check_labels,
     check_sequences,
     first_row,
     missing_cells,
@@ -331,7 +332,7 @@ def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger, condit
             f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} {values[0]} and "
             f"{values[1]} ({differing.select(key).n_unique()} such sequences); set input.duplicates to mean or first"
         )
-    barcodes.check_labels(duplicates, key, path)
+    duplicates = check_labels(duplicates, key, path, "input", ("split", "group"))
     if several := duplicates.filter(pl.col("name").n_unique().over(key) > 1).select(key).n_unique():
         ledger.note(SEVERAL_NAMES, several)
     means: dict[str, pl.Expr] = {}

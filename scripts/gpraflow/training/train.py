@@ -18,6 +18,7 @@ import polars as pl
 from gpraflow.core import dependencies, files, provenance, randomness
 from gpraflow.core.errors import GpraflowError, InputError, TrainingError
 from gpraflow.models import backend as models_backend
+from gpraflow.models import directory as models_directory
 from gpraflow.models import registry
 from gpraflow.shards import upload
 from gpraflow.shards.records import EXPRESSION, SEQUENCE
@@ -141,7 +142,7 @@ def train(
             "versions": provenance.versions(("keras", "jax", "tensorflow", "tensorflow-cpu", "numpy")),
             "commit": provenance.commit(),
         }
-        model.save(work / "model.keras")
+        models_directory.save(model, work / "model.keras")
         if architecture.baseline:
             shutil.copyfile(work / "model.keras", work / "last.keras")
         files.write_json(work / "model.json", about)
@@ -215,7 +216,7 @@ def _train_network(
     model = serving(cores, data.objective, data.length, options.rc_averaging, blueprint.name)
     for core, member in zip(cores, members, strict=True):
         assign_weights(core, member.last_weights, member.last_others)
-    model.save(work / "last.keras")
+    models_directory.save(model, work / "last.keras")
     for core, member in zip(cores, members, strict=True):
         assign_weights(core, member.weights, member.others)
     return model, members
