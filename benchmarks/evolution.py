@@ -115,7 +115,7 @@ def main() -> None:
         sign = 1 if found[number][0] == "max" else -1
         best = np.nan_to_num(sign * effects[number], nan=-np.inf).argmax()
         place = int(np.flatnonzero(everything[side[0]] != everything[side[1]])[0])
-        same += int(best == place * BASES + everything[side[1], place])
+        same += int(best == int(place) * BASES + int(everything[side[1], place]))
     measured, gains = table["expression"].to_numpy(), []
     for direction in ("max", "min"):
         of = [side for name, side in found if name == direction]

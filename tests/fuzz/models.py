@@ -61,6 +61,12 @@ def _hostile(config: Any, rng: random.Random) -> Any:
     return config
 
 
+def _without_initializers(config: Any) -> Any:
+    if isinstance(config, dict):
+        return {key: None if str(key).endswith("_initializer") else _without_initializers(value) for key, value in config.items()}
+    return [_without_initializers(value) for value in config] if isinstance(config, list) else config
+
+
 def read_in(folder: Path) -> Callable[[Path], np.ndarray]:
     """Return a reader of a model.keras as that of a model directory that has the other files."""
 
@@ -72,11 +78,14 @@ def read_in(folder: Path) -> Callable[[Path], np.ndarray]:
 
 
 def differs(content: bytes, found: Any) -> str:
-    """Compare outputs with those of the model as Keras loads it, in its safe mode."""
+    """Compare outputs with those of the model as Keras loads it, in its safe mode; initial weights do not matter."""
     import keras
 
     path = Path("keras-own.keras")
-    path.write_bytes(content)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive, zipfile.ZipFile(path, "w") as own:
+        for name in archive.namelist():
+            part = archive.read(name)
+            own.writestr(name, json.dumps(_without_initializers(json.loads(part))) if name == _PARTS[0] else part)
     expected = np.asarray(keras.saving.load_model(path, compile=False)(_TOKENS))
     found = np.asarray(found)
     same = expected.shape == found.shape and np.allclose(expected, found, rtol=1e-5, equal_nan=True)

@@ -84,9 +84,8 @@ def plain_rows(content: bytes, usual: str = "\t") -> list[dict[str, str]]:
     """Return the rows of a text table as the csv module reads them, with the separator that its header has."""
     text = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\r\n")
     lines = text.split("\n")
-    comments = [line for line in lines if line.startswith("#")]
     first = next(i for i, line in enumerate(lines) if not line.startswith("#"))
-    lines = lines[first:]
+    comments, lines = lines[:first], lines[first:]
     bare = re.sub('"[^"]*"', "", lines[0])
     sign = next((sign for sign in (usual, "\t", ";", ",", " ") if sign in bare), usual)
     if comments and "sequence" not in lines[0]:
@@ -170,7 +169,11 @@ def dna_rna_differs(content: bytes, found: dna_rna.Counts) -> str:
 
 def barcodes_differ(content: bytes, found: pl.DataFrame) -> str:
     text = content.decode("utf-8-sig").replace("\r\n", "\n").rstrip("\r\n")
-    rows = [[cell.strip().strip('"') for cell in re.split("[\t;,]", line)] for line in text.split("\n") if not line.startswith("#")]
+    rows = [
+        [re.sub('^"(.*)"$', r"\1", cell.strip()) for cell in re.split("[\t;,]", line)]
+        for line in text.split("\n")
+        if not line.startswith("#")
+    ]
     of_barcode: dict[str, set[str]] = {}
     names = rows.pop(0) if any(cell.lower() == "barcode" for cell in rows[0]) else ["barcode", "name"]
     lower = [name.lower() for name in names]
@@ -560,13 +563,19 @@ def read_sheet(path: Path) -> Any:
 
 def workbook_differs(content: bytes, found: list[dict[str, Any]]) -> str:
     """Compare cells; numbers as text may be written in other ways."""
-    found = [{key: f"{float(value):.15g}" if workbooks.is_number(value) else value for key, value in row.items()} for row in found]
-    return rows_differ(workbooks.rows_of(content), found)
+
+    def as_one(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.15g}")
+        return f"{float(value):.15g}" if workbooks.is_number(value) else value
+
+    found = [{key: as_one(value) for key, value in row.items()} for row in found]
+    return rows_differ([[as_one(cell) for cell in row] for row in workbooks.rows_of(content)], found)
 
 
 def sheet_differs(content: bytes, found: list[dict[str, Any]]) -> str:
     lines = [line for line in content.decode("utf-8-sig").replace("\r\n", "\n").split("\n") if not line.startswith("#")]
-    return rows_differ([row for row in csv.reader(lines, delimiter="\t") if row], found)
+    return rows_differ([row for row in csv.reader(lines, delimiter="\t") if any(cell.strip() for cell in row)], found)
 
 
 def rows_differ(rows: list[list[str]], found: list[dict[str, Any]]) -> str:

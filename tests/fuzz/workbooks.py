@@ -1,5 +1,6 @@
 """Sample sheets as .xlsx: a valid file, mutated cells and bytes, and an independent reader of the cells."""
 
+import contextlib
 import html
 import io
 import random
@@ -103,7 +104,8 @@ def rows_of(content: bytes) -> list[list[str]]:
             number = int(place[2]) if place else number
             text = "".join(part.text or "" for part in cell.iterfind("{*}is//{*}t")) or cell.findtext("{*}v") or ""
             if cell.get("t", "n") == "n" and text:
-                text = f"{float(text):.15g}".replace("nan", "NaN")
+                with contextlib.suppress(ValueError):  # text in a cell for numbers
+                    text = f"{float(text):.15g}".replace("nan", "NaN")
             if cell.get("t") == "b":
                 text = "true" if text == "1" else "false"
             table.setdefault(number, {})[column] = text.strip()

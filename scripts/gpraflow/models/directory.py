@@ -116,6 +116,8 @@ def read_model(path: Path, parameters: int | None = None) -> Any:
 
     with zipfile.ZipFile(path) as archive:
         _check_sizes(archive, parameters)
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} does not have its checksum")
         config = json.loads(archive.read(_CONFIG))
     _check_config(config)
     model = keras.saving.deserialize_keras_object(_without_draws(config | {"compile_config": None}))
