@@ -1,0 +1,1 @@
+"""Design of promoters, their evolution, and the choice of the next library."""
