@@ -11,7 +11,7 @@ tenth of the measured promoters is held out for the error of predictions. With -
 The last line is JSON: curve, means over seeds and their standard deviations, by acquisition and number of measured promoters, of r
 (Pearson, of predictions with the true expression of random test promoters), r_bottom and r_top (within the tenth of the test promoters
 of lowest and highest true expression), rmse (in bins), and strongest (mean true expression in bins of the 100 strongest promoters
-measured); gains, the mean difference of each to random draws in the last round, with its standard error over seeds.
+measured); gains, the mean difference of each to random draws in the last round, with its standard error over seeds (null for one).
 """
 
 import json
@@ -272,8 +272,10 @@ def summarize(table):
         pairs = last.filter(acquisition=acquisition).join(base, on="seed", suffix="_random")
         each = {name: (pairs[name] - pairs[f"{name}_random"]).to_numpy() for name in SCORES}
         if acquisition != "random" and pairs.height:
-            error = {name: values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0 for name, values in each.items()}
-            gains[acquisition] = {name: [round(float(each[name].mean()), 4), round(float(error[name]), 4)] for name in SCORES}
+            error = {name: values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan for name, values in each.items()}
+            gains[acquisition] = {
+                name: [round(float(each[name].mean()), 4), round(float(error[name]), 4) if pairs.height > 1 else None] for name in SCORES
+            }
     return curve, gains
 
 
