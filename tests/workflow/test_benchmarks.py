@@ -30,6 +30,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "measurement_process": set(),
     "neighbours": {"seconds", "peak_rss_mb", "recall", "groups"},
     "predict": {"raw_per_s", "ours_per_s", "ratio", "explain_per_s", "explain_ratio", "variants_per_s", "variants_ratio", "peak_rss_mb"},
+    "propose": set(),
     "readers": {"memmap_per_s", "tfdata_per_s", "slides_per_s", "ratio_tfdata_vs_slides", "ratio_memmap_vs_slides"},
     "reads": {"reads_per_s", "peak_rss_mb"},
     "report": {"kb_per_dataset", "matplotlib_kb_per_dataset", "ratio", "seconds_per_dataset"},
@@ -139,6 +140,18 @@ def check_neighbours(found):
     assert found["recall"] == 1
 
 
+def check_propose(found):
+    curve = {(point["acquisition"], point["promoters"]): point for point in found["curve"]}
+    assert set(curve) == {(name, promoters) for name in ("random", "mixture") for promoters in (200, 300)}
+    scores = ("r", "r_bottom", "r_top", "rmse", "strongest")
+    assert all(curve["random", 200][score] == curve["mixture", 200][score] for score in scores)  # the same first library
+    assert curve["random", 300]["r"] != curve["mixture", 300]["r"]
+    assert all(-1 <= point[score] <= 1 for point in curve.values() for score in scores[:3])
+    for score in scores:
+        gain = curve["mixture", 300][score] - curve["random", 300][score]
+        assert found["gains"]["mixture"][score][0] == pytest.approx(gain, abs=2e-4)
+
+
 def check_sort_estimators(found):
     for at in ("at_4", "at_25"):
         scores = found[at]
@@ -161,6 +174,7 @@ CHECKS = {
     "learning_curve": check_learning_curve,
     "measurement_process": check_measurement_process,
     "neighbours": check_neighbours,
+    "propose": check_propose,
     "reads": check_reads,
     "sort_estimators": check_sort_estimators,
 }
