@@ -18,6 +18,7 @@ LAYERS = (
     ("training", "prediction"),
     ("evaluation",),
     ("explanation",),
+    ("design",),
     ("report",),
     ("app",),
 )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpraflow import __version__
 from gpraflow.app.check_commands import check_command, init_command
+from gpraflow.app.design_commands import design_command
 from gpraflow.core import numbers, startup
 from gpraflow.core.errors import REFUSED, ConfigError, InputError, explained
 from gpraflow.core.urls import redacted
@@ -130,6 +131,7 @@ def bucket_commands(commands: Any) -> None:
 COMMANDS: tuple[Callable[[Any], None], ...] = (
     *(check_command, init_command),
     *(predict_command, variants_command, explain_command, bucket_commands),
+    design_command,
 )
 
 

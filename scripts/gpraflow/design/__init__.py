@@ -1,0 +1,1 @@
+"""Design of promoters: objectives, constraints, searches, and oligo pools."""
