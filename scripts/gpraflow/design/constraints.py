@@ -97,7 +97,7 @@ class ForbiddenSite:
     def violations(self, tokens: np.ndarray) -> np.ndarray:
         """Return the number of matches."""
         bits = bits_of(tokens)
-        return sum(_matches(bits, strand).sum(axis=1) for strand in _strands(pattern_bits(self.pattern)))  # type: ignore[return-value]
+        return sum(_matches(bits, strand).sum(axis=1) for strand in _strands(pattern_bits(self.pattern)))
 
     def impossible(self, bits: np.ndarray) -> str:
         """Return where fixed bases hold the site."""
@@ -193,7 +193,7 @@ class Homopolymers:
 
     def violations(self, tokens: np.ndarray) -> np.ndarray:
         """Return the number of positions at which a longer run begins or continues."""
-        return sum(_matches(bits_of(tokens), run).sum(axis=1) for run in self._runs())  # type: ignore[return-value]
+        return sum(_matches(bits_of(tokens), run).sum(axis=1) for run in self._runs())
 
     def _runs(self) -> list[np.ndarray]:
         return [np.full(self.longest + 1, 1 << base, np.uint8) for base in range(BASES)]
@@ -391,9 +391,10 @@ def enzyme_site(name: str) -> str:
     """
     from Bio import Restriction  # half a second, and rarely needed
 
-    known = {enzyme.__name__.lower(): enzyme for enzyme in Restriction.AllEnzymes}
+    every = list(Restriction.AllEnzymes)  # type: ignore[attr-defined]
+    known = {enzyme.__name__.lower(): enzyme for enzyme in every}
     if name.lower() not in known:
-        names = [enzyme.__name__ for enzyme in Restriction.AllEnzymes]
+        names = [enzyme.__name__ for enzyme in every]
         raise ConfigError(
             f"design: '{name}' is neither an IUPAC pattern in capitals, such as GGTCTC, nor a restriction enzyme{nearest(name, names)}"
         )
