@@ -302,8 +302,9 @@ class Designer:
             rng = randomness.generator(self.options.seed, "design", "pilot", kind)
             space = self.space(self._random(_PILOT, rng))
             space = replace(space, start=searches.repair(space, rng)[0])
+            calls = max(_PILOT_CALLS, self.options.budget)
             pilot = objectives.objective(self.model, [kind] * _PILOT, [None] * _PILOT)
-            reached = searches.search(pilot, space, method=searches.GENETIC, budget=_PILOT_CALLS, rng=rng).predicted
+            reached = searches.search(pilot, space, method=searches.GENETIC, budget=calls, rng=rng).predicted
             best = float((side * reached).max() * side)
             for at in far:
                 if side * targets[at] > side * best + self.tolerance:
@@ -550,13 +551,15 @@ def options_of(keys: Mapping[str, Any], known: Sequence[Motif]) -> Options:
     ConfigError
         If a value is invalid.
     """
-    pool = {"preset": "none", "forward": "", "reverse": "", "with_flanks": True, "max_length": 0} | dict(keys.get("oligos", {}))
+    pool: dict[str, Any] = {"preset": "none", "forward": "", "reverse": "", "with_flanks": True, "max_length": 0} | dict(
+        keys.get("oligos", {})
+    )
     limits = oligos.PRESETS[pool["preset"]]
-    of_rules = {name: keys[name] for name in _OF_RULES if name in keys}
+    of_rules: dict[str, Any] = {name: keys[name] for name in _OF_RULES if name in keys}
     if tuple(of_rules.get("gc", (0, 1))) == (0, 1):
         of_rules["gc"] = limits.gc
     of_rules["max_homopolymer"] = of_rules.get("max_homopolymer") or limits.homopolymer
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in keys.items() if name in _PLAIN}
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in keys.items() if name in _PLAIN}
     return Options(**fields, rules=tuple(rules_of(**of_rules, motifs=known)), pool=oligos.pool_of(**pool))
 
 

@@ -103,6 +103,8 @@ def design_and_compare(
     begun = time.monotonic()
     designer = Designer(predictor, options_of(keys, known), library, given)
     found = designer.run()
+    if found.partial:
+        raise KeyboardInterrupt  # a run has no partial results
     seconds = time.monotonic() - begun
     for note in found.notes:
         print(note)

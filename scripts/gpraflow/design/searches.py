@@ -332,14 +332,15 @@ def _genetic(run: _Run, rng: np.random.Generator, progress: Callable[[int], Any]
         known = np.isfinite(fitness[owners]).sum(axis=1)
         first = known <= 1  # the first generation: mutants of the start, near and far
         parents = np.array([_tournament(fitness[owners], known, rng) for _ in range(2)])
-        child, other = population[owners, parents[0]], population[owners, parents[1]]
-        ends = np.sort(rng.integers(0, child.shape[1] + 1, (2, len(owners))), axis=0)
-        at = np.arange(child.shape[1])
+        parent, other = population[owners, parents[0]], population[owners, parents[1]]
+        ends = np.sort(rng.integers(0, parent.shape[1] + 1, (2, len(owners))), axis=0)
+        at = np.arange(parent.shape[1])
         crossed = (at >= ends[0][:, None]) & (at < ends[1][:, None]) & (rng.random(len(owners)) < 0.7)[:, None]
-        child = np.where(crossed, other, child)
+        child = np.where(crossed, other, parent)
         number = np.where(first, rng.integers(1, np.maximum(most[owners], 1) + 1), 1 + rng.poisson(1.0, len(owners)))
         child = _trimmed(space, mutate(child, allowed[owners], number, rng), owners, rng)
-        good = np.flatnonzero(run.feasible(child, owners))
+        child, meets = _halved(run, child, parent, owners, rng)
+        good = np.flatnonzero(meets & (child != parent).any(axis=1))
         good = good[_within(owners[good], run.budget - run.calls)]
         if not len(good):  # constraints are tight; each design pays for the attempt, so that the search ends
             run.calls[rows] += 1
@@ -364,6 +365,21 @@ def _genetic(run: _Run, rng: np.random.Generator, progress: Callable[[int], Any]
 def _tournament(fitness: np.ndarray, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the better of two random members that have a fitness; these come first, best first."""
     return np.minimum(*(rng.random((2, len(fitness))) * known).astype(np.int64))
+
+
+def _halved(
+    run: _Run, tokens: np.ndarray, before: np.ndarray, owners: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take back half of the changes of constructs that break a constraint, up to 5 times; return them, and which meet all constraints."""
+    meets = run.feasible(tokens, owners)
+    tokens = tokens.copy()
+    for _ in range(5):
+        bad = np.flatnonzero(~meets)
+        if not len(bad):
+            break
+        tokens[bad] = np.where(rng.random(tokens[bad].shape) < 0.5, before[bad], tokens[bad])
+        meets[bad] = run.feasible(tokens[bad], owners[bad])
+    return tokens, meets
 
 
 def _within(owners: np.ndarray, left: np.ndarray) -> np.ndarray:
@@ -462,13 +478,8 @@ def _gradient(run: _Run, rng: np.random.Generator, progress: Callable[[int], Any
             own = np.take_along_axis(noisy, start[:, :, None].astype(np.int64), axis=2)[:, :, 0]
             rank = np.argsort(np.argsort(-(noisy.max(axis=2) - own), axis=1), axis=1)
             drawn = np.where(rank < space.max_edits, drawn, start)
-        good = np.zeros(len(rows), bool)
-        for _ in range(6):  # halve the changes since the last construct until the constraints are met
-            good = run.feasible(drawn, rows)
-            if good.all():
-                break
-            drawn = np.where(~good[:, None] & (rng.random(drawn.shape) < 0.5), current[rows], drawn)
-        drawn = np.where(run.feasible(drawn, rows)[:, None], drawn, current[rows])
+        drawn, meets = _halved(run, drawn, current[rows], rows, rng)
+        drawn = np.where(meets[:, None], drawn, current[rows])
         current[rows] = drawn
         scores = run.evaluate(drawn, rows)
         run.keep(drawn, rows, scores)
