@@ -153,6 +153,20 @@ def test_gradient_of_the_score_is_that_of_finite_differences(kind):
         assert slope[row, at, base] == pytest.approx((score(moved) - score(encoded)) / step, abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["maximize", "minimize"])
+def test_predictions_beyond_those_for_training_promoters_are_not_rewarded(kind):
+    model, _ = additive()
+    objective = objectives.objective(model, [kind] * 2, [None] * 2, distance=1.0, ends=(-2.0, 3.0))
+    found = searches.search(objective, problem(2), method="greedy", budget=400, rng=rng())
+    end, sign = {"maximize": (3.0, 1), "minimize": (-2.0, -1)}[kind]
+    assert found.predicted == pytest.approx([end] * 2, abs=0.3)
+    excess = np.maximum(sign * (found.predicted - end), 0)
+    assert found.score == pytest.approx(sign * found.predicted - 2 * excess)
+    slope = objectives.objective(model, [kind] * 2, [None] * 2).gradient(problem(2).start, np.arange(2))
+    far = objectives.objective(model, [kind] * 2, [None] * 2, distance=1.0, ends=(100.0, -100.0))
+    assert far.gradient(problem(2).start, np.arange(2)) == pytest.approx(-slope)
+
+
 def test_same_seed_same_designs():
     model, _ = additive()
     for method in searches.METHODS:

@@ -21,6 +21,7 @@ from gpraflow.sequences.scaffold import Scaffold, detokenize, tokenize
 
 _BLOCK = 128  # designs searched at a time
 _ROUNDS = 4  # of searches, if designs are lost because they are too near to others
+_TRAINED = 2048  # training promoters, evenly spaced, that show the range of predictions
 _SAMPLE = 512  # random constructs that show which predictions are usual
 _PILOT, _PILOT_CALLS = 8, 600  # designs and model calls of the search for the highest or the lowest prediction
 _LADDER_ENDS = (0.01, 0.99)  # quantiles of the predictions for random constructs between which the targets of a ladder lie
@@ -158,6 +159,7 @@ class Designer:
         self.mine = _Library(self.library, self._inserts(self.library["sequence"])) if self.library is not None else None
         shares = starts.composition(self.mine.inserts) if self.mine is not None else starts.composition_without_flanks(self.known)
         self.shares = shares
+        self.ends = self._ends() if options.distance_weight else (-np.inf, np.inf)
 
     @property
     def has_gradient(self) -> bool:
@@ -285,6 +287,15 @@ class Designer:
             found += [Request(TARGET, float(target), int(number)) for target, number in zip(targets, share, strict=True)]
         return [request for request in found if request.number]
 
+    def _ends(self) -> tuple[float, float]:
+        """Return the lowest and the highest prediction for training promoters or, without them, for random constructs."""
+        if self.mine is None:
+            predicted = self._usual()
+        else:
+            some = self.mine.table["sequence"].gather_every(max(1, -(-self.mine.table.height // _TRAINED)))
+            predicted = self.predictor.members(tokenize(some, **self.predictor.window)).mean(axis=1)
+        return float(predicted.min()), float(predicted.max())
+
     def _transformed(self, targets: Sequence[float]) -> np.ndarray:
         values = np.array(targets, np.float64)
         return values if "-" in self.predictor.readout else self.predictor.transform.forward(values)
@@ -323,6 +334,7 @@ class Designer:
             tolerance=self.tolerance,
             spread=self.spread,
             distance=self.options.distance_weight,
+            ends=self.ends,
         )
 
     # Search

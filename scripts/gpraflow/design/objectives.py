@@ -5,7 +5,9 @@ The score to maximise is, for a construct with ensemble mean m, in units of expr
 - maximize: ``m``, minimize: ``-m``, target t: ``-|m - t|``,
 - less ``spread x`` the standard deviation between ensemble members (a lower confidence bound, as in Bayesian optimisation),
 - less ``distance x e d``, where d is the distance of the construct's 3-mers from those of training promoters, as a share of the limit
-  beyond which `Calibration.out_of_distribution` reports it, and e is the standard deviation of the model's error in validation.
+  beyond which `Calibration.out_of_distribution` reports it, and e is the standard deviation of the model's error in validation,
+- less, for maximize and minimize, twice what m lies beyond the range of predictions for training promoters: no measurement supports a
+  higher or lower promise, and intervals are not calibrated there. Only with a weight ``distance`` above 0.
 """
 
 from collections.abc import Callable
@@ -141,6 +143,8 @@ class Objective:
         Largest difference between prediction and target, in units of expression.
     spread, distance
         Weights of the penalties.
+    ends
+        Lowest and highest prediction for training promoters; used with ``distance`` above 0.
     """
 
     model: Model
@@ -149,13 +153,21 @@ class Objective:
     tolerance: float = 0.0
     spread: float = 0.0
     distance: float = 0.0
+    ends: tuple[float, float] = (-np.inf, np.inf)
+
+    def _beyond(self, mean: np.ndarray, sign: np.ndarray) -> np.ndarray:
+        """Return by how much predictions lie beyond the end that they were driven to; 0 for targets."""
+        if not self.distance:
+            return np.zeros(len(mean))
+        low, high = self.ends
+        return np.where(sign > 0, np.maximum(mean - high, 0), np.where(sign < 0, np.maximum(low - mean, 0), 0))
 
     def __call__(self, tokens: np.ndarray, owners: np.ndarray) -> Scores:
         """Return the scores of ``(constructs, length)`` tokens; ``owners``, ``(constructs,)``, is the design that each is for."""
         members = self.model.members(tokens)
         mean, sign = members.mean(axis=1), self.signs[owners]
         off = np.abs(mean - np.nan_to_num(self.targets[owners]))
-        score = np.where(sign == 0, -off, sign * mean)
+        score = np.where(sign == 0, -off, sign * mean) - 2 * self._beyond(mean, sign)
         if self.spread and members.shape[1] > 1:
             score = score - self.spread * members.std(axis=1, ddof=1)
         if self.distance and self.model.distance is not None:
@@ -170,6 +182,7 @@ class Objective:
         number, mean = members.shape[1], members.mean(axis=1, keepdims=True)
         sign = self.signs[owners]
         slope = np.where(sign == 0, np.sign(np.nan_to_num(self.targets[owners]) - mean[:, 0]), sign)
+        slope = np.where(self._beyond(mean[:, 0], sign) > 0, -slope, slope)
         weights = np.repeat(slope[:, None] / number, number, axis=1)
         if self.spread and number > 1:
             deviation = members.std(axis=1, ddof=1, keepdims=True)
@@ -178,7 +191,7 @@ class Objective:
 
     def of(self, rows: np.ndarray) -> "Objective":
         """Return the objective of some of the designs."""
-        return Objective(self.model, self.signs[rows], self.targets[rows], self.tolerance, self.spread, self.distance)
+        return Objective(self.model, self.signs[rows], self.targets[rows], self.tolerance, self.spread, self.distance, self.ends)
 
 
 def objective(model: Model, kinds: list[str], targets: list[float | None], **options: Any) -> Objective:

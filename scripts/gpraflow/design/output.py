@@ -13,7 +13,7 @@ from gpraflow.core import files
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.design import oligos, searches
-from gpraflow.design.designs import Designer, Designs, given_starts, options_of
+from gpraflow.design.designs import REASONS, Designer, Designs, given_starts, options_of
 from gpraflow.formats import records
 from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences import motifs as sequences_motifs
@@ -117,7 +117,10 @@ def design_and_compare(
 
 
 def compare(designer: Designer, number: int) -> pl.DataFrame:
-    """Design the same objectives from the same starts by each search, with and without the penalties for uncertainty.
+    """Design extremes from the same starts by each search, with and without the penalties for uncertainty.
+
+    Targets are left out, because each search reaches those within the range of the library; without ``maximize`` and ``minimize`` among the
+    objectives, both are compared.
 
     Parameters
     ----------
@@ -131,12 +134,13 @@ def compare(designer: Designer, number: int) -> pl.DataFrame:
     polars.DataFrame
         ``search`` and ``penalty``, then the columns of `designs.Designs.table`.
     """
+    extremes = tuple(kind for kind in designer.options.objectives if kind in REASONS) or tuple(REASONS)
     parts = []
     for method in searches.METHODS:
         if method == searches.GRADIENT and not designer.has_gradient:
             continue
         for penalty in (True, False):
-            changes: dict[str, Any] = {"search": method, "number": number}
+            changes: dict[str, Any] = {"search": method, "number": number, "objectives": extremes}
             if not penalty:
                 changes |= {"spread_weight": 0.0, "distance_weight": 0.0}
             one = Designer(designer.predictor, replace(designer.options, **changes), designer.library, designer.given, designer.progress)
