@@ -51,6 +51,11 @@ def test_the_penalty_keeps_designs_within_the_training_distribution(model, libra
     assert (plain["out_of_distribution"] == "composition").all()
     assert (cautious["out_of_distribution"] == "").sum() >= 3
     assert cautious["predicted"].mean() < plain["predicted"].mean()
+    high = np.quantile(library["expression"].to_numpy(), 0.999)
+    assert cautious["promised"].to_list() == pytest.approx(np.minimum(cautious["predicted"].to_numpy(), high).tolist(), abs=1e-5)
+    width = (cautious["predicted_high"] - cautious["predicted_low"]).to_list()
+    assert (cautious["promised_high"] - cautious["promised_low"]).to_list() == pytest.approx(width, abs=1e-4)
+    assert plain["promised"].equals(plain["predicted"].alias("promised"))
 
 
 @pytest.mark.parametrize("search", ["genetic", "greedy", "gradient"])

@@ -25,6 +25,7 @@ _TRAINED = 2048  # training promoters, evenly spaced, that show the range of pre
 _SAMPLE = 512  # random constructs that show which predictions are usual
 _PILOT, _PILOT_CALLS = 8, 600  # designs and model calls of the search for the highest or the lowest prediction
 _LADDER_ENDS = (0.01, 0.99)  # quantiles of the predictions for random constructs between which the targets of a ladder lie
+_MEASURED_ENDS = (0.001, 0.999)  # quantiles of measured expression of training promoters between which promises lie
 _FAR = 3  # edits within which the search for the nearest training promoter is exhaustive, at least
 REASONS = {"maximize": "highest", "minimize": "lowest"}
 
@@ -105,6 +106,7 @@ class Designs:
     table
         A row per design: ``name``, ``objective``, ``target``, ``insert``, ``sequence`` (with flanks), the prediction columns of
         ``gpraflow predict`` for each condition, ``predicted`` (of the objective, transformed), ``predicted_low``, ``predicted_high``,
+        ``promised``, ``promised_low``, ``promised_high`` (the same, moved into the range of measured training promoters if it is known),
         ``member_1`` and so on for an ensemble, ``score``, ``within_tolerance`` (null without a target), ``start``, ``edits``, ``nearest``
         and ``distance`` (the nearest training promoter; null if unknown), ``search``, ``calls`` and ``reason``.
     trajectory
@@ -383,7 +385,7 @@ class Designer:
 
     def _designs(self, request: Request, number: int, taken: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
         """Search for the designs of one request; ``taken`` are the inserts of earlier ones."""
-        options, kept, steps, notes = self.options, [], [], []
+        options, kept, steps, notes = self.options, list[pl.DataFrame](), list[pl.DataFrame](), list[str]()
         first = missing = 0
         lost: dict[str, int] = {}
         for attempt in range(_ROUNDS):
@@ -424,12 +426,8 @@ class Designer:
                     f"{of}: {table.height - within} of {table.height} designs are not within the tolerance of {self.tolerance:.3g}"
                 )
             reason = pl.Series([f"predicted {value:.3g} from the target of {request.target:.4g}" for value in off], dtype=pl.String)
-        columns = {
-            "objective": pl.lit(request.kind),
-            "target": pl.lit(request.target, pl.Float64),
-            "reason": reason.alias("reason"),
-        }
-        return table.with_columns(**columns), pl.concat(steps), notes
+        kind, target = pl.lit(request.kind).alias("objective"), pl.lit(request.target, pl.Float64).alias("target")
+        return table.with_columns(kind, target, reason.alias("reason")), pl.concat(steps), notes
 
     def _search(self, batch: _Batch, rng: np.random.Generator, key: str) -> tuple[pl.DataFrame, pl.DataFrame, int]:
         space = self.space(batch.inserts)
@@ -498,7 +496,7 @@ class Designer:
         whole = table.with_columns(sequence=five + pl.col("insert") + three)
         outputs = self.predictor.outputs(tokenize(whole["sequence"], **self.predictor.window))
         own = self.predictor.promoters(whole["sequence"], outputs=outputs)
-        predicted = own.select("predicted", "predicted_low", "predicted_high")
+        predicted = own.select("predicted", "predicted_low", "predicted_high").with_columns(**self._promised(own))
         if MEMBERS in own.columns:
             members = own[MEMBERS].to_numpy()
             predicted = predicted.with_columns(
@@ -516,6 +514,15 @@ class Designer:
             whole.select(pl.lit(self.options.search).alias("search"), "calls", "reason"),
         ]
         return pl.concat(parts, how="horizontal")
+
+    def _promised(self, own: pl.DataFrame) -> dict[str, pl.Expr]:
+        """Return predictions and their intervals, moved into the range of measured training promoters: no more is promised."""
+        low, high = -np.inf, np.inf
+        if self.mine is not None and "expression" in self.mine.table.columns and self.options.distance_weight:
+            low, high = np.quantile(self.mine.table["expression"].drop_nulls().to_numpy(), _MEASURED_ENDS)
+        promised = pl.col("predicted").clip(low, high).cast(pl.Float32)
+        ends = {f"promised_{end}": (promised + pl.col(f"predicted_{end}") - pl.col("predicted")) for end in ("low", "high")}
+        return {"promised": promised} | ends
 
     def _nearest(self, inserts: pl.Series) -> tuple[pl.Series, pl.Series]:
         if self.mine is None:
@@ -540,7 +547,7 @@ def _empty() -> pl.DataFrame:
 
 
 def _no_steps() -> pl.DataFrame:
-    return pl.DataFrame(schema={"key": pl.String} | searches.TRAJECTORY)
+    return pl.DataFrame(schema={"key": pl.String, **searches.TRAJECTORY})
 
 
 def _split(request: Request, inserts: np.ndarray, names: list[str]) -> Iterator[_Batch]:

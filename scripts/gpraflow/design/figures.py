@@ -128,7 +128,7 @@ def truth(table: pl.DataFrame, rows: pl.DataFrame, ends: np.ndarray, judge: str,
         figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.9), layout="constrained", width_ratios=[1, 1.15])
         for kind in [kind for kind in _COLOURS if kind in set(table["objective"])]:
             part = table.filter(objective=kind)
-            left.plot(part["predicted"], part["true"], "o", color=_COLOURS[kind], markersize=3.5, alpha=0.7, label=_NAMES[kind])
+            left.plot(part["promised"], part["true"], "o", color=_COLOURS[kind], markersize=3.5, alpha=0.7, label=_NAMES[kind])
         diagonal = [min(left.get_xlim()[0], left.get_ylim()[0]), max(left.get_xlim()[1], left.get_ylim()[1])]
         left.plot(diagonal, diagonal, color="0.6", linewidth=0.8, zorder=0)
         for quantile in ends:
@@ -150,7 +150,7 @@ def truth_of_run(measured: str, rows: str, summary: str, unit: str) -> Any:
 
 def _optimism(axes: Any, rows: pl.DataFrame, unit: str) -> None:
     extreme = rows.filter(pl.col("optimism").is_not_null())
-    labels, at = [], 0
+    labels, at = [], 0.0
     for (search, objective), part in extreme.group_by("search", "objective", maintain_order=True):
         for row in part.iter_rows(named=True):
             axes.barh(at, row["optimism"], color=_COLOURS[str(objective)], alpha=0.9 if row["penalty"] else 0.4, height=0.8)

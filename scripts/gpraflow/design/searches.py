@@ -313,7 +313,10 @@ def search(
         Called with the number of model calls after each step.
     """
     run = _Run(objective, space, budget, (space.start if begin is None else begin).copy())
-    {GENETIC: _genetic, GREEDY: _beam, GRADIENT: _gradient}[method](run, rng, progress, **({"beam": beam} if method == GREEDY else {}))
+    if method == GREEDY:
+        _beam(run, rng, progress, beam)
+    else:
+        (_genetic if method == GENETIC else _gradient)(run, rng, progress)
     return run.found()
 
 

@@ -29,7 +29,7 @@ ROWS = {
 _ENDS = (0.01, 0.99)  # quantiles of the library that extreme designs must pass
 
 
-def rows_of(table: pl.DataFrame, library: np.ndarray, intervals: tuple[str, str] = ("predicted_low", "predicted_high")) -> pl.DataFrame:
+def rows_of(table: pl.DataFrame, library: np.ndarray) -> pl.DataFrame:
     """Return promised against true expression for each search, with and without penalty, and each objective.
 
     Parameters
@@ -52,9 +52,9 @@ def rows_of(table: pl.DataFrame, library: np.ndarray, intervals: tuple[str, str]
     low_end, high_end = np.quantile(library, _ENDS)
     found = []
     for (search, penalty, objective), part in table.group_by("search", "penalty", "objective", maintain_order=True):
-        promised, true = (part[name].to_numpy().astype(np.float64) for name in ("predicted", "true"))
+        promised, true = (part[name].to_numpy().astype(np.float64) for name in ("promised", "true"))
         measured = part["measured"].to_numpy() if "measured" in part.columns else true
-        low, high = (part[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in intervals)
+        low, high = (part[name].cast(pl.Float64).fill_null(np.nan).to_numpy() for name in ("promised_low", "promised_high"))
         sign = {"maximize": 1.0, "minimize": -1.0}.get(str(objective))
         wanted = part["target"].to_numpy() if sign is None else promised
         r = metrics.pearson(wanted, true) if part.height > 2 and np.ptp(wanted) > 0 and np.ptp(true) > 0 else np.nan
@@ -112,7 +112,19 @@ def summarise(table: pl.DataFrame, library: np.ndarray, judged_by: str, seconds:
 
 def in_order(columns: Sequence[str]) -> list[str]:
     """Return the columns that the tables of measured designs begin with, of those that exist."""
-    first = ("name", "search", "penalty", "objective", "target", "predicted", "predicted_low", "predicted_high", "true", "measured")
+    first = (
+        "name",
+        "search",
+        "penalty",
+        "objective",
+        "target",
+        "predicted",
+        "promised",
+        "promised_low",
+        "promised_high",
+        "true",
+        "measured",
+    )
     return [name for name in first if name in columns]
 
 
