@@ -63,6 +63,7 @@ model:
           attention_blocks: 1, attention_heads: 2, lstm_layers: 1, lstm_units: 2, dense_units: [4]}
 training: {epochs: 1, batch_size: 64}
 evaluation: {bootstrap: 100}
+design: {number: 2, compared: 0, budget: 40, ladder: 2}
 split: {fractions: {train: 0.8, val: 0.1, test: 0.1}}
 """
 TINY_BINS = "bin\treads\tlower\tupper\treplicate\n" + "".join(

@@ -34,6 +34,45 @@ def test_a_table_is_the_shortest_run():
     assert plan.promoters_of("test", "results/mine") == "results/mine/splits/test.parquet"
 
 
+def test_designs_are_asked_for_and_every_key_is_theirs():
+    assert not Plan(TABLE).designs
+    assert not [name for name in Plan(TABLE).report_figures if name.startswith("design")]
+    plan = Plan(TABLE | {"design": {"number": 5}})
+    assert (plan.designs, plan.judged, plan.design_options["compared"]) == (5, "", 0)
+    assert "design/designs" in plan.report_figures
+    assert "design/truth" not in plan.report_figures
+    judged = Plan(TABLE | {"design": {"number": 5, "judge": "results/other/model"}})
+    assert judged.judged == "judge"
+    assert judged.judge_files == ["results/other/model/model.keras", "results/other/model/model.json"]
+    assert judged.design_options == plan.design_options
+    assert {"design/designs", "design/truth"} <= set(judged.report_tables)
+    others = {"judge", "motifs", "condition", "starts"}  # files, and a condition that there is none of
+    changed = {
+        **{"objectives": ["ladder"], "targets": [2.0], "ladder": 3, "ladder_range": [1, 2], "tolerance": 1.0, "spread_weight": 0.0},
+        **{"distance_weight": 0.0, "search": "greedy", "budget": 7, "beam": 2, "length": 60, "template": "N", "protect": ["1"]},
+        **{"max_edits": 4, "min_distance": 5, "forbid_sites": ["BsaI"], "require_sites": ["TATA"], "gc": [0.1, 0.9], "gc_window": 9},
+        **{"gc_window_range": [0.1, 0.9], "max_homopolymer": 9, "repeat_kmer": 9, "forbid_motifs": ["REB1"], "require_motifs": ["RAP1"]},
+        **{"motif_score": 0.9, "number": 6, "compared": 2, "seed": 1, "oligos": {"forward": "A", "max_length": 200}},
+    }
+    assert set(changed) == set(plan.config["design"]) - others
+    for key, value in changed.items():
+        assert Plan(TABLE | {"design": {"number": 5, key: value}}).design_options != plan.design_options, key
+    assert Plan(TABLE | {"design": {"number": 5, "starts": "mine.fa"}}).design_starts == "mine.fa"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"objectives": ["target"]}, "design.targets: the objective target needs at least one target"),
+        ({"ladder_range": [3, 1]}, r"design.ladder_range: found \[3, 1\]"),
+        ({"condition": "glucose"}, "design.condition: 'glucose' is no condition"),
+    ],
+)
+def test_designs_that_do_not_fit(keys, message):
+    with pytest.raises(ConfigError, match=message):
+        Plan(TABLE | {"design": keys})
+
+
 def test_no_motif_file_is_no_figure_of_motifs():
     plan = Plan(TABLE | {"explain": {"motifs": ""}})
     assert plan.explained == "test"

@@ -20,6 +20,7 @@ WITHOUT_CODE = {"fetch_dataset"}  # what it brings is decided by the checksum
 MODEL_RULES = {
     "calibrate_model",
     "check_tpu",
+    "design_promoters",
     "explain_model",
     "find_learning_rate",
     "predict_promoters",

@@ -17,6 +17,10 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "bootstrap": {"seconds", "ratio", "peak_rss_mb"},
     "check": {"table_seconds", "reads_seconds", "counts_seconds", "peak_rss_mb"},
     "conditions": {"n", "promoters"},
+    "design": {
+        *(f"{search}_{figure}" for search in ("genetic", "greedy") for figure in ("best", "mean", "calls", "seconds")),
+        *("ladder_seconds", "ladder_designs", "ladder_within", "peak_rss_mb"),
+    },
     "dream_cnn_pytorch": {"ours_train_per_s", "ours_parameters"},
     "evolution": {"chains", "linked", "gain_r", "gain_slope", "step_r", "same_first", "mutants_per_s", "their_gain_r"},
     "expression": {
@@ -47,7 +51,7 @@ COMPARED = {  # figures of the comparison with what need not be installed
     "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
     "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
 }
-ALONE = {"check", "full_scale", "learning_curve"}  # compared with nothing
+ALONE = {"check", "design", "full_scale", "learning_curve"}  # compared with nothing
 
 
 def is_number(value):

@@ -42,6 +42,9 @@ ALL = [
     "predict_promoters",
     "explain_model",
     "plot_motifs",
+    "design_promoters",
+    "measure_designs",
+    "plot_designs",
     "train_permuted",
     "evaluate_model",
     "plot_training",
@@ -64,7 +67,8 @@ PAGE = ["plot_cost", "write_report"]
 SCORED = ["evaluate_model", "plot_predictions", "plot_subgroups"]
 SCORING = [*SCORED, "plot_scores", "plot_leak", *PAGE]
 EXPLANATION = ["explain_model", "plot_motifs"]
-AFTER_PREDICTION = ["predict_promoters", *EXPLANATION, *SCORED, "collect_ledger", "plot_scores", "plot_leak", "plot_ledger", *PAGE]
+DESIGN = ["design_promoters", "measure_designs", "plot_designs"]
+AFTER_PREDICTION = ["predict_promoters", *EXPLANATION, *DESIGN, *SCORED, "collect_ledger", "plot_scores", "plot_leak", "plot_ledger", *PAGE]
 
 # key -> (another value, rules that rerun)
 CHANGES = {
@@ -247,18 +251,24 @@ CHANGES = {
     "evaluation.bootstrap": (200, SCORING),
     "evaluation.seed": (1, ["demonstrate_leak", *SCORING]),
     "evaluation.permutation_epochs": (1, ["train_permuted", *SCORING]),
-    "evaluation.splits": (["test", "val"], ["find_nearest", *[rule for rule in AFTER_PREDICTION if rule not in EXPLANATION]]),
+    "evaluation.splits": (["test", "val"], ["find_nearest", *[rule for rule in AFTER_PREDICTION if rule not in [*EXPLANATION, *DESIGN]]]),
     "evaluation.datasets": ("", FROM["find_overlaps"]),
     "explain.dataset": ("simulated_independent", [*EXPLANATION, *PAGE]),
     "explain.promoters": (9, [*EXPLANATION, *PAGE]),
     "explain.motifs": ("other.jaspar", [*EXPLANATION, *PAGE]),
     "explain.logos": (2, ["plot_motifs", *PAGE]),
     "explain.seed": (1, [*EXPLANATION, *PAGE]),
+    "design.number": (3, [*DESIGN, *PAGE]),
+    "design.compared": (1, [*DESIGN, *PAGE]),
+    "design.motifs": ("other.jaspar", [*DESIGN, *PAGE]),
+    "design.judge": ("other", []),  # the truth is known here
+    "design.oligos.preset": ("pool_200", [*DESIGN, *PAGE]),
+    "design.seed": (1, [*DESIGN, *PAGE]),
     "comparison.runs": ([], []),  # others need their results
     "evaluation.dream.dataset": ("", []),  # another than none needs its files
     "evaluation.dream.subsets": ("other", []),
     "evaluation.dream.public": ("other", []),
-    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_predictions", "plot_subgroups", *PAGE]),
+    "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_designs", "plot_predictions", "plot_subgroups", *PAGE]),
     "plots.hexagons": (20, ["plot_predictions", *PAGE]),
 }
 CHANGES |= {  # no public data sets here
@@ -283,6 +293,16 @@ UNTESTED = {
     "input.tables": "`ingest_table` for each changed table, `join_tables` and all that follows",
     **{f"input.{key}": "with `input.tables`, `join_tables` and all that follows" for key in ["join", "min_shared"]},
     "counts.sample_sheet": "what reads the files of the bins, or `estimate_expression` if only gates or cells differ, and all that follows",
+    **{  # all are one parameter of the rule (tests/app/test_plan.py)
+        f"design.{key}": "`design_promoters` and what follows"
+        for key in [
+            *("objectives", "condition", "targets", "ladder", "ladder_range", "tolerance", "spread_weight", "distance_weight"),
+            *("search", "budget", "beam", "starts", "length", "template", "protect", "max_edits", "min_distance"),
+            *("forbid_sites", "require_sites", "gc", "gc_window", "gc_window_range", "max_homopolymer", "repeat_kmer"),
+            *("forbid_motifs", "require_motifs", "motif_score"),
+            *("oligos.forward", "oligos.reverse", "oligos.with_flanks", "oligos.max_length"),
+        ]
+    },
     "run": "everything, under another results folder",
     "data": "what reads from {data}",
     "fetch.registry": "`fetch_dataset`; with another DOI, checksum or name of a file `ingest_table` and all that follows",
@@ -470,7 +490,9 @@ def test_comments_in_scripts_rerun_nothing_with_the_triggers_of_make_run(finishe
         ("prediction/pairs", ["calibrate_model", *AFTER_PREDICTION]),
         ("prediction/predictor", ["calibrate_model", *AFTER_PREDICTION]),
         ("explanation/sites", [*EXPLANATION, *PAGE]),
-        ("evaluation/metrics", ["demonstrate_leak", *EXPLANATION, *SCORING]),
+        ("evaluation/metrics", ["demonstrate_leak", *EXPLANATION, "measure_designs", "plot_designs", *SCORING]),
+        ("design/searches", [*DESIGN, *PAGE]),
+        ("design/truth", ["measure_designs", "plot_designs", *PAGE]),
         ("evaluation/evaluate", SCORING),
         ("evaluation/subgroups", SCORING),
         ("evaluation/checks", SCORING),

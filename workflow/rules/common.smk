@@ -227,3 +227,30 @@ def motif_table(path):
         caption="../report/motifs_table.rst",
         category="Model interpretation",
     )
+
+
+def judged_files(by, plain=False):
+    """Return the outputs that say how designs truly do, of the rule that this run uses; the other rule has names that nothing asks for."""
+    folder = "design" if by == PLAN.judged else f"design/{by}"
+    truth = f"results/{{run}}/{folder}/truth.tsv"
+    marked = report(truth, caption="../report/truth_table.rst", category="Designs")
+    return {
+        "measured": f"results/{{run}}/{folder}/measured.parquet",
+        "truth": truth if plain else marked,
+        "summary": f"results/{{run}}/{folder}/summary.json",
+    }
+
+
+def truth_figures():
+    """Return the outputs of the figure of promised and true expression, if the truth is known or there is a judge."""
+    if not PLAN.judged:
+        return {}
+    return {
+        "truth_png": "results/{run}/figures/design/truth.png",
+        "truth_svg": report(
+            "results/{run}/figures/design/truth.svg",
+            caption="../report/truth.rst",
+            category="Designs",
+            labels={"figure": "promised and true expression"},
+        ),
+    }

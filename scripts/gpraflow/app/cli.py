@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from gpraflow import __version__
 from gpraflow.app.check_commands import check_command, init_command
+from gpraflow.app.design_commands import design_command
 from gpraflow.app.evolve_commands import ecc_command, evolve_command
 from gpraflow.app.propose_commands import propose_command
 from gpraflow.core import numbers, startup
@@ -132,7 +133,7 @@ def bucket_commands(commands: Any) -> None:
 COMMANDS: tuple[Callable[[Any], None], ...] = (
     *(check_command, init_command),
     *(predict_command, variants_command, explain_command, bucket_commands),
-    *(evolve_command, ecc_command, propose_command),
+    *(design_command, evolve_command, ecc_command, propose_command),
 )
 
 

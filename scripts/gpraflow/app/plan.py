@@ -21,6 +21,7 @@ SIMULATED = "results/{run}/simulated/"
 LIBRARY = "library"
 COLUMNS = ("sequence", "expression", "expression_sd", "n_reads", "group")  # columns that a sheet of independent data sets can name
 
+_DESIGNS, _COMPARED = 20, 4  # designs of each objective in the simulated sample, and those with which searches are compared
 
 _PATHS = {  # section -> keys with a path or a bucket
     "fetch": ["registry"],
@@ -35,6 +36,7 @@ _PATHS = {  # section -> keys with a path or a bucket
     "training": ["initial_model"],
     "evaluation": ["datasets"],
     "explain": ["motifs"],
+    "design": ["motifs", "judge"],
 }
 
 
@@ -135,6 +137,7 @@ class Plan:
         self.model = {"name": model["name"], "preset": preset, "sizes": sizes, "scaffold": config["scaffold"]["name"]}
         self.motifs: str | list[str] = (self.motif_file("model") or []) if self.architecture.motifs else []
         self._check_needed_motifs()
+        configs.check_design(config, self.readouts)
 
     def fill(self, text: str) -> str:
         """Return a path or URL of the config with {run} and {data} replaced."""
@@ -224,6 +227,7 @@ class Plan:
     def sections_with_motifs(self) -> list[str]:
         """Return the sections of the config whose motif files this run reads."""
         used = {"simulate": self.simulates, "model": bool(self.motifs), "explain": self.with_motifs}
+        used |= {"design": bool(self.designs and self.motif_file("design"))}
         return [section for section, is_used in used.items() if is_used]
 
     @property
@@ -536,6 +540,47 @@ class Plan:
         ]
         return [{"what": name, "path": self.fill(path), **self.fetched(name, path)} for name, path in files]
 
+    # Designs
+
+    @property
+    def designs(self) -> int:
+        """Return the number of designs of each objective; 0 if there are none."""
+        number = self.config["design"]["number"]
+        return (_DESIGNS if self.from_simulation else 0) if number == "auto" else number
+
+    @property
+    def design_options(self) -> dict[str, Any]:
+        """Return the config section ``design`` as `output.design_and_compare` takes it: without what other rules decide."""
+        section, compared = self.config["design"], self.config["design"]["compared"]
+        compared = (_COMPARED if self.from_simulation else 0) if compared == "auto" else compared
+        others = ("judge", "motifs")
+        own = {key: value for key, value in section.items() if key not in others}
+        return own | {"number": self.designs, "compared": compared, "seed": self.seed_of("design")}
+
+    @property
+    def design_starts(self) -> str | list[str]:
+        """Return the file of given starts, if there is one."""
+        starts = self.fill(self.config["design"]["starts"])
+        return [] if starts in ("random", "library") else starts
+
+    @property
+    def design_readout(self) -> str:
+        """Return the condition or difference that is designed; empty with one condition."""
+        return self.config["design"]["condition"] or self.readouts[0]
+
+    @property
+    def judge_files(self) -> list[str]:
+        """Return the files of the model that judges designs; none without one."""
+        judge = self.fill(self.config["design"]["judge"])
+        return [f"{judge}/{name}" for name in ("model.keras", "model.json")] if judge else []
+
+    @property
+    def judged(self) -> str:
+        """Return what says how designs truly do: ``truth`` (simulated), ``judge`` (a second model), or empty."""
+        if not self.designs:
+            return ""
+        return "truth" if self.from_simulation else "judge" if self.config["design"]["judge"] else ""
+
     # Training
 
     @property
@@ -608,6 +653,8 @@ class Plan:
             *(["factors"] if self.architecture.parameters and self.motifs else []),  # the table also has factors without a known motif
             *(f"explain{folder}/motifs" for folder in self.folders(self.readouts_explained) if self.with_motifs),
             *(f"explain{folder}/logos" for folder in self.folders(self.readouts_explained) if self.explained),
+            *(["design/designs"] if self.designs else []),
+            *(["design/truth"] if self.judged else []),
         ]
 
     @property
@@ -621,4 +668,6 @@ class Plan:
             *(["dream"] if self.dream else []),
             *(["factors"] if self.architecture.parameters else []),
             *(f"explain{folder}/motifs" for folder in self.folders(self.readouts_explained) if self.with_motifs),
+            *(["design/designs"] if self.designs else []),
+            *(["design/truth"] if self.judged else []),
         ]

@@ -1,7 +1,9 @@
 """Simulate a sorted promoter library, from sequence to FASTQ, with known true expression; for the sample run and for tests."""
 
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -121,6 +123,71 @@ def write(
         files.write_gzip(paths[name], table.write_csv(separator="\t").encode())
     cells_sorted, own = truth["cells"].sum(), truth["reads"].sum()
     print(f"{count:,} promoters, {cells_sorted:,} cells sorted; {sum(totals):,} reads, {own:,} of them from the library")
+
+
+def measure(
+    sequences: pl.Series,
+    scaffold: Scaffold,
+    motif_file: str,
+    sheet: Sequence[Row],
+    assay: Assay,
+    seed: int,
+    readout: str = "",
+    gate_scale: bool = False,
+) -> pl.DataFrame:
+    """Express and measure promoters in the simulated cells of a library: the truth about designs.
+
+    Parameters
+    ----------
+    sequences
+        Whole promoters.
+    scaffold, motif_file, sheet, assay, seed
+        As in `write`; the same cells follow from the same values.
+    readout
+        Condition, or difference between two; empty if there is only one condition.
+    gate_scale
+        Whether expression is in the unit of the gates, log2 YFP/RFP; otherwise in bins.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``true``: expression without noise; ``measured``: mean bin of ``independent_cells`` sorted cells, as of the independent set. It is
+        null with ``gate_scale``.
+    """
+    sorted_rows = [row for row in sheet if not is_unsorted(row)]
+    inner = next(iter(replicate_gates(sorted_rows).values()))
+    cell = make_library(scaffold, motif_file, inner, assay, seed).cell
+    weights = np.array(conditions.weights(readout, conditions.of_rows(sheet, "sample sheet")))
+    signal = cell.signal(sequences)
+    rng = randomness.generator(seed, "measure_designs")
+    cell_sd = np.hypot(assay.yfp_sd, assay.rfp_sd) * np.exp(rng.normal(0, assay.sd_spread, len(sequences)))
+    cells = np.full(len(sequences), assay.independent_cells)
+    measured = [
+        sort_cells(each, cell_sd, cells, inner, assay.sorting_errors, rng).reshape(len(sequences), -1).mean(axis=1) for each in signal
+    ]
+    true = weights @ (signal if gate_scale else bin_units(signal, inner))
+    return pl.DataFrame({"true": true, "measured": [None] * len(true) if gate_scale else weights @ np.array(measured)}, _MEASURED)
+
+
+_MEASURED = {"true": pl.Float64, "measured": pl.Float64}
+
+
+def true_expression(path: str | os.PathLike, readout: str, names: Sequence[str], gate_scale: bool) -> np.ndarray:
+    """Return the true expression of the library from the table ``truth`` of `write`, in one condition or as a difference.
+
+    Parameters
+    ----------
+    path
+        Table of the truth.
+    readout, names
+        Readout, and all conditions in order; empty for one.
+    gate_scale
+        As in `measure`.
+    """
+    table = pl.read_csv(Path(path), separator="\t", glob=False)
+    role = "mean_signal" if gate_scale else "mean_bin"
+    values = np.array([table[conditions.column(role, name)].to_numpy() for name in names or [""]])
+    return np.array(conditions.weights(readout, names)) @ values
 
 
 def independent(library: Library, signals: Mapping[str, np.ndarray], inner: np.ndarray, assay: Assay, seed: int) -> pl.DataFrame:

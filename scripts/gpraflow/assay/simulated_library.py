@@ -1,6 +1,6 @@
 """Simulate a library and its sort: promoters, true expression, and cells per bin."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -90,12 +90,57 @@ class Assay:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """What determines the expression of a promoter in the simulated cells, in each condition.
+
+    Attributes
+    ----------
+    factors
+        Motifs of the active factors.
+    activity, log_concentrations
+        ``(factors,)`` activity, and ``(conditions, factors)`` log concentration.
+    mean, sd
+        Mean and standard deviation, over the library in the first condition, of the strength of promoters.
+    middle, half
+        Middle of the reporter's floor and ceiling and half the distance between them, in log2 YFP/RFP.
+    signal_sd
+        See `Assay`.
+    """
+
+    factors: Sequence[motifs.Motif]
+    activity: np.ndarray
+    log_concentrations: np.ndarray
+    mean: float
+    sd: float
+    middle: float
+    half: float
+    signal_sd: float
+
+    def signal(self, sequences: pl.Series) -> np.ndarray:
+        """Return the mean log2 YFP/RFP of whole promoters in each condition, ``(conditions, promoters)``."""
+        return self.saturated(strengths(sequences, self.factors, self.activity, self.log_concentrations))
+
+    def saturated(self, strength: np.ndarray) -> np.ndarray:
+        """Return the signal of promoters of known strength, of the same shape."""
+        return self.middle + self.half * np.tanh(self.signal_sd * ((strength - self.mean) / self.sd) / self.half)
+
+
+def strengths(
+    sequences: pl.Series, factors: Sequence[motifs.Motif], activity: np.ndarray, log_concentrations: Iterable[np.ndarray]
+) -> np.ndarray:
+    """Return the strength of whole promoters in each condition, the sum of activity times occupancy, ``(conditions, promoters)``."""
+    tokens = tokenize(sequences, int(sequences.str.len_bytes().max()))  # type: ignore[arg-type]
+    return np.stack([np.einsum("pf,f->p", motifs.occupancies(tokens, factors, each), activity) for each in log_concentrations])
+
+
+@dataclass(frozen=True)
 class Library:
     """Promoters and the distribution of their signal; the independent set follows the library.
 
     ``inserts`` are ``(promoters, bp)`` tokens, of which the first ``lengths`` are valid. ``signal``, ``(conditions, promoters)``, and
     ``cell_sd``, ``(promoters,)``, are the mean and standard deviation of log2 YFP/RFP over a promoter's cells. ``activities`` has columns
-    factor, matrix, activity, log_concentration, and with several conditions log_concentration_2 and so on.
+    factor, matrix, activity, log_concentration, and with several conditions log_concentration_2 and so on. ``cell`` gives the signal of any
+    promoter.
     """
 
     inserts: np.ndarray
@@ -104,6 +149,7 @@ class Library:
     signal: np.ndarray
     cell_sd: np.ndarray
     activities: pl.DataFrame
+    cell: Cell
 
 
 def replicate_gates(sheet: Sequence[Row]) -> dict[str, np.ndarray]:
@@ -183,9 +229,19 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
         of_condition = randomness.generator(seed, "simulate_assay", "condition", number)
         changed = of_condition.random(len(chosen)) < _CHANGED
         concentrations.append(log_concentration + changed * of_condition.choice([-_CHANGE, _CHANGE], len(chosen)))
-    tokens = tokenize(sequences, int(sequences.str.len_bytes().max()))  # type: ignore[arg-type]
-    strength = np.stack([np.einsum("pf,f->p", motifs.occupancies(tokens, chosen, each), activity) for each in concentrations])
-    standard = (strength - strength[0, : assay.promoters].mean()) / strength[0, : assay.promoters].std()
+    strength = strengths(sequences, chosen, activity, concentrations)
+    of_library = strength[0, : assay.promoters]
+    half = (inner[-1] - inner[0]) / 2 or 2 * assay.signal_sd  # two open bins: one gate only
+    cell = Cell(
+        chosen,
+        activity,
+        np.array(concentrations),
+        mean=of_library.mean(),
+        sd=of_library.std(),
+        middle=(inner[0] + inner[-1]) / 2,
+        half=half,
+        signal_sd=assay.signal_sd,
+    )
     factors = {
         "factor": [m.factor for m in chosen],
         "matrix": [m.matrix_id for m in chosen],
@@ -193,14 +249,14 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
         "log_concentration": log_concentration.round(6),
         **{f"log_concentration_{number}": each.round(6) for number, each in enumerate(concentrations[1:], start=2)},
     }
-    half = (inner[-1] - inner[0]) / 2 or 2 * assay.signal_sd  # two open bins: one gate only
     return Library(
         inserts,
         lengths,
         sequences,
-        signal=(inner[0] + inner[-1]) / 2 + half * np.tanh(assay.signal_sd * standard / half),
+        signal=cell.saturated(strength),
         cell_sd=cell_sd,
         activities=pl.DataFrame(factors),
+        cell=cell,
     )
 
 

@@ -403,6 +403,32 @@ def check_dream(dream: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
         raise ConfigError("evaluation.dream.subsets: give the folder or .tar.gz of the challenge's test_subset_ids")
 
 
+def check_design(content: Mapping[str, Any], readouts: Sequence[str]) -> None:
+    """Check the keys of ``design`` that the schema cannot: targets, the range of a ladder, and the condition.
+
+    Parameters
+    ----------
+    content
+        The config.
+    readouts
+        Conditions and differences of the run; one empty name without conditions.
+
+    Raises
+    ------
+    ConfigError
+        If one does not fit.
+    """
+    design = content["design"]
+    if "target" in design["objectives"] and not design["targets"]:
+        raise ConfigError("design.targets: the objective target needs at least one target; give expression, such as [4, 8, 12]")
+    ends = design["ladder_range"]
+    if len(ends) == 1 or (ends and ends[0] >= ends[1]):
+        raise ConfigError(f"design.ladder_range: found {ends}, expected lowest and highest target, or [] for the range of predictions")
+    if design["condition"] and design["condition"] not in readouts:
+        there = ", ".join(filter(None, readouts)) or "one condition, without a name"
+        raise ConfigError(f"design.condition: '{design['condition']}' is no condition{nearest(design['condition'], readouts)} (of {there})")
+
+
 def check_space(space: Sequence[Mapping[str, Any]], options: Mapping[str, Any], sizes: Mapping[str, Any]) -> None:
     """Check the keys and ranges of ``tuning.space``.
 

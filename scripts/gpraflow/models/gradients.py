@@ -27,9 +27,28 @@ def gradient_of(model: keras.Model, weights: np.ndarray) -> Callable[[np.ndarray
     Returns
     -------
     callable or None
-        Maps ``(batch, length)`` tokens to ``(batch, length, 4)`` float32: derivatives of the weighted sum of outputs with respect
-        to the channels A, C, G and T, 5' to 3' on the forward strand. Derivatives also exist at N, which is encoded as 0000. None for
-        models that do not one-hot encode promoters, such as the baselines.
+        Maps ``(batch, length)`` tokens to ``(batch, length, 4)`` float32, see `weighted_gradient_of`.
+    """
+    gradient = weighted_gradient_of(model)
+    if gradient is None:
+        return None
+    return lambda tokens: gradient(tokens, np.broadcast_to(weights, (len(tokens), len(weights))))
+
+
+def weighted_gradient_of(model: keras.Model) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """Return a function that computes gradients with weights of the outputs that differ between promoters.
+
+    Parameters
+    ----------
+    model
+        As in `gradient_of`.
+
+    Returns
+    -------
+    callable or None
+        Maps ``(batch, length)`` tokens and ``(batch, outputs)`` weights to ``(batch, length, 4)`` float32: derivatives of the weighted sum
+        of outputs with respect to the channels A, C, G and T, 5' to 3' on the forward strand. Derivatives also exist at N, which is
+        encoded as 0000. None for models that do not one-hot encode promoters, such as the baselines.
     """
     change = _Change()
     tokens = keras.Input(model.input_shape[1:], dtype="int32", name="tokens")
@@ -45,10 +64,10 @@ def gradient_of(model: keras.Model, weights: np.ndarray) -> Callable[[np.ndarray
     changed = _clone(model, call, tokens)
     if not change.places:
         return None
-    differentiate = {"jax": _with_jax, "tensorflow": _with_tensorflow}[keras.backend.backend()](changed, change, weights.astype(np.float32))
+    differentiate = {"jax": _with_jax, "tensorflow": _with_tensorflow}[keras.backend.backend()](changed, change)
 
-    def gradient(tokens: np.ndarray) -> np.ndarray:
-        return differentiate(tokens.astype(np.int32), np.zeros((*tokens.shape, BASES), np.float32))
+    def gradient(tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return differentiate(tokens.astype(np.int32), np.zeros((*tokens.shape, BASES), np.float32), weights.astype(np.float32))
 
     return gradient
 
@@ -115,31 +134,31 @@ class _Oriented(layers.Layer):
         return self.core.compute_output_shape(shape)
 
 
-def _with_jax(model: Any, change: _Change, weights: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _with_jax(model: Any, change: _Change) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     import jax
 
-    def total(value: Any, trainable: Sequence[Any], others: Sequence[Any], tokens: Any) -> Any:
+    def total(value: Any, trainable: Sequence[Any], others: Sequence[Any], tokens: Any, weights: Any) -> Any:
         change.value = value
         try:
-            return model.stateless_call(trainable, others, tokens, training=False)[0].astype("float32").sum(axis=0) @ weights
+            return (model.stateless_call(trainable, others, tokens, training=False)[0].astype("float32") * weights).sum()
         finally:
             change.value = None
 
     gradient = jax.jit(jax.grad(total))
     groups = (model.trainable_variables, model.non_trainable_variables)
 
-    def at(tokens: np.ndarray, zeros: np.ndarray) -> np.ndarray:
+    def at(tokens: np.ndarray, zeros: np.ndarray, weights: np.ndarray) -> np.ndarray:
         state = [[variable.value for variable in group] for group in groups]  # read at each call: Keras's predict replaces the arrays
-        return np.asarray(gradient(zeros, *state, tokens))
+        return np.asarray(gradient(zeros, *state, tokens, weights))
 
     return at
 
 
-def _with_tensorflow(model: Any, change: _Change, weights: np.ndarray) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _with_tensorflow(model: Any, change: _Change) -> Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]:
     import tensorflow as tf
 
     @tf.function
-    def gradient(value: Any, tokens: Any) -> Any:
+    def gradient(value: Any, tokens: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(value)
             change.value = value
@@ -149,4 +168,4 @@ def _with_tensorflow(model: Any, change: _Change, weights: np.ndarray) -> Callab
                 change.value = None
         return tape.gradient(total, value)
 
-    return lambda tokens, zeros: gradient(tf.constant(zeros), tf.constant(tokens)).numpy()
+    return lambda tokens, zeros, weights: gradient(tf.constant(zeros), tf.constant(tokens), tf.constant(weights)).numpy()

@@ -34,6 +34,7 @@ SECTIONS = {
     "comparison": "Comparison with other models",
     "intervals": "Calibration of prediction intervals",
     "explanation": "Model interpretation",
+    "design": "Designs",
     "factors": "Factors",
     "cost": "Cost",
 }
@@ -60,6 +61,8 @@ FIGURES = {
     "intervals": ("intervals", "Coverage of prediction intervals", "intervals"),
     "explain/motifs": ("explanation", "Motifs that explain the predictions", "motifs"),
     "explain/logos": ("explanation", "Contributions of bases", "logos"),
+    "design/designs": ("design", "Designs and the library", "designs"),
+    "design/truth": ("design", "Promised and true expression", "truth"),
     "factors": ("factors", "Parameters of the factors", "factors"),
     "cost": ("cost", "CPU time", "cost"),
 }
@@ -85,6 +88,8 @@ TABLES = {
     "dream.tsv": ("comparison", "Score of the DREAM challenge 2022", "dream", True),
     "intervals.tsv": ("intervals", "Coverage of prediction intervals, table", "intervals", False),
     "explain/motifs.tsv": ("explanation", "Motifs that explain the predictions, table", "motifs_table", False),
+    "design/truth.tsv": ("design", "Promised and true expression of each search", "truth_table", True),
+    "design/designs.tsv": ("design", "Designs", "designs_table", False),
     "factors.tsv": ("factors", "Parameters of all factors", "factors", False),
     "cost.tsv": ("cost", "Cost per rule", "cost", False),
 }

@@ -1,0 +1,100 @@
+"""The searches of `gpraflow design`: what each reaches for how many model calls, and designs per minute.
+
+python benchmarks/design.py MODEL [--library splits/train.parquet] [--designs 50] [--budget 1000] [--ladder 1000] [--turns 1]
+MODEL is a model directory of a run; --smallest makes one of a few parameters, which has no gradient.
+Each search maximises expression from the same starts with the same budget, under the same constraints (no BsaI and BamHI sites, GC of 25 to
+65 %, homopolymers of at most 10 bp, 3 edits between designs), without penalties, so that what they reach can be compared. Then --ladder
+designs at 10 targets with the default search and the default penalties; 0 for none.
+
+Nothing else is compared: Ledidi (doi:10.1101/2020.05.21.109686), which edits sequences by gradients, needs PyTorch, whose wheel brings
+gigabytes of CUDA libraries, and knows no constraints.
+
+The last line is JSON: for each search best (highest prediction, mean over designs of the best), mean, calls and seconds per design, such as
+genetic_mean; ladder_seconds, ladder_designs, ladder_within (share of the designs within the tolerance, by the model) and ladder_broken
+(designs that break a constraint); peak_rss_mb.
+"""
+
+import tempfile
+from pathlib import Path
+
+import common
+import numpy as np
+import polars as pl
+
+from gpraflow.core import startup
+
+if __name__ == "__main__":
+    startup.restart_prepared()  # as the command has them
+
+from gpraflow.core import randomness
+from gpraflow.design import constraints, designs, searches
+from gpraflow.prediction import predictor as prediction_predictor
+from gpraflow.sequences.scaffold import tokenize
+
+
+def rules():
+    """Return the constraints of all designs."""
+    return tuple(constraints.rules_of(forbid_sites=["BsaI", "BamHI"], gc=[0.25, 0.65], max_homopolymer=10))
+
+
+def compare(predictor, library, options):
+    """Return the figures of each search, from the same starts."""
+    base = designs.Options(number=options.designs, budget=options.budget, rules=rules(), spread_weight=0.0, distance_weight=0.0, seed=1)
+    designer = designs.Designer(predictor, base, library)
+    rng = randomness.generator(1, "benchmark", "starts")
+    space = designer.space(designer._random(options.designs, rng))
+    begin, left = searches.repair(space, rng)
+    assert not left.any()
+    (request,) = designer.requests()
+    figures = {}
+    for method in searches.METHODS:
+        if method == searches.GRADIENT and not designer.has_gradient:
+            continue
+        objective = designer.objective(request, options.designs)
+        found, seconds = None, []
+        for _ in range(options.turns):
+            with common.timed() as lap:
+                rng = randomness.generator(1, "benchmark", method)
+                found = searches.search(objective, space, begin=begin, method=method, budget=options.budget, rng=rng)
+            seconds.append(lap.seconds)
+        assert not space.violations(found.tokens, np.arange(options.designs)).any()
+        figures |= {
+            f"{method}_best": float(found.predicted.max()),
+            f"{method}_mean": float(found.predicted.mean()),
+            f"{method}_calls": float(found.calls.mean()),
+            f"{method}_seconds": min(seconds) / options.designs,
+        }
+    return figures
+
+
+def ladder(predictor, library, options):
+    """Return the figures of the ladder with default search and penalties."""
+    with common.timed() as lap:
+        wanted = designs.Options(number=options.ladder, objectives=("ladder",), budget=options.budget, rules=rules(), seed=1)
+        table = designs.design(predictor, wanted, library).table
+    tokens = [tokenize(pl.Series([sequence]), len(sequence)) for sequence in table["sequence"]]
+    broken = sum(bool(constraints.violations(rules(), one)[0]) for one in tokens)
+    within = float(table["within_tolerance"].mean())
+    return {"ladder_seconds": lap.seconds, "ladder_designs": table.height, "ladder_within": within, "ladder_broken": broken}
+
+
+if __name__ == "__main__":
+    parser = common.parser(__doc__)
+    parser.add_argument("model", nargs="?", type=Path)
+    parser.add_argument("--library", type=Path)
+    parser.add_argument("--designs", type=int, default=50)
+    parser.add_argument("--budget", type=int, default=1000)
+    parser.add_argument("--ladder", type=int, default=1000)
+    parser.add_argument("--turns", type=int, default=1)
+    options = common.parse(parser, designs=3, budget=120, ladder=10)
+    with tempfile.TemporaryDirectory() as folder:
+        if not options.model:
+            from tests import toy
+
+            options.model = toy.write_whole(Path(folder) / "model")
+        model = prediction_predictor.Predictor(options.model)
+        trained = pl.read_parquet(options.library) if options.library else None
+        found = compare(model, trained, options)
+        found |= ladder(model, trained, options) if options.ladder else {}
+        skipped = "Ledidi needs PyTorch, which is not installed"
+        common.finish(options, None, skipped, **found, peak_rss_mb=common.peak_rss_mb())

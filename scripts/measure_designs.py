@@ -1,0 +1,22 @@
+"""Express and measure designs in the simulated cells of the library, and compare promised with true expression."""
+
+from gpraflow.assay import simulate, simulated_library
+from gpraflow.core import logs
+from gpraflow.design import truth
+from gpraflow.sequences import scaffold
+
+
+def main(job):
+    logs.log_to(job.log[0])
+    params = job.params
+
+    def measure(sequences):
+        flanks, assay = scaffold.load(job.input.scaffolds, params.scaffold), simulated_library.Assay(**params.library)
+        return simulate.measure(sequences, flanks, job.input.motifs, params.sheet, assay, params.seed, params.readout, params.gate_scale)
+
+    library = simulate.true_expression(job.input.truth, params.readout, params.conditions, params.gate_scale)
+    truth.judge(job.input, job.output, measure, library, truth.TRUTH, job.input.transform)
+
+
+if __name__ == "__main__":
+    main(snakemake)  # noqa: F821
