@@ -179,6 +179,7 @@ def test_long_tables_that_cannot_be_drafted(folder):
         ("glu_rep1_low glu_rep1_high gal_rep1_low gal_rep1_high", "glu/1/low glu/1/high gal/1/low gal/1/high"),
         ("bin_0 bin_1 bin_2 bin_10", ""),
         ("low mid high", ""),
+        ("low_1 high_1 low_2 high_2", "/1/low /1/high /2/low /2/high"),
         ("glu_low glu_high", ""),
         ("glu_low glu_high gal_low", ""),
         ("P1 P2 P3 P4", ""),

@@ -362,7 +362,11 @@ def bins_by_condition(names: Sequence[str]) -> dict[str, tuple[str, str, str]]:
     usable = len(groups) > 1 and min(map(len, groups.values())) >= _LEAST_BINS and sum(map(len, groups.values())) == len(found)
     usable = usable and (len(conditions) == 1 or ("" not in conditions and not any(is_bin(each) for each in conditions)))
     usable = usable and len({bool(replicate) for _, replicate in groups}) == 1
-    return {name: (condition if len(conditions) > 1 else "", *rest) for name, (condition, *rest) in found.items()} if usable else {}  # type: ignore[misc]
+    if not usable:
+        return {}
+    if all(condition.isdigit() and not replicate for condition, replicate in groups):  # numbers are those of replicates
+        return {name: ("", number, of_bin) for name, (number, _, of_bin) in found.items()}
+    return {name: (condition if len(conditions) > 1 else "", *rest) for name, (condition, *rest) in found.items()}  # type: ignore[misc]
 
 
 def _is_bin(word: str) -> bool:
