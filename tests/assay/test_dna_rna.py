@@ -280,9 +280,62 @@ def test_a_barcode_map_names_promoters(tmp_path, text):
     counts = read(path, barcodes=write(tmp_path / "m.tsv", text), design=design, ledger=ledger)
     assert counts.labels.rows() == [("ACGT", "p1"), ("TTTT", "p2")]
     assert counts.dna[:, 0].tolist() == [3, 1]
-    assert ledger.counts["dropped", "barcode not in the map"] == 2
+    assert ledger.counts["dropped", "barcode not in the map"] == 1
+    assert ledger.counts["dropped", "barcode of several promoters"] == 1
     assert ledger.counts["noted", "barcodes of several promoters in the map, not used"] == 1
     ledger.lines(2)
+
+
+def test_barcodes_of_several_promoters_are_not_used(tmp_path):
+    """The same barcodes and counts give the same result from a table with sequences and from a map."""
+    rows = [
+        ("AA", "ACGT", 3, 4),
+        ("CC", "TTTT", 5, 2),
+        ("GG", "ACGT", 7, 9),
+        ("GG", "TTTT", 1, 8),
+        ("TT", "acgt", 2, 1),
+        ("CC", "tttt", 1, 1),
+    ]
+    text = "".join(f"{barcode}\t{sequence}\t{dna}\t{rna}\n" for barcode, sequence, dna, rna in rows)
+    ledger = Ledger("x", "x")
+    counts = read(write(tmp_path / "c.tsv", f"barcode\tsequence\tdna\trna\n{text}"), ledger=ledger)
+    assert counts.labels["sequence"].to_list() == ["ACGT", "TTTT"]
+    assert (counts.dna[:, 0].tolist(), counts.rna[:, 0].tolist()) == ([3, 2, 5, 1], [4, 1, 2, 1])
+    assert ledger.counts["dropped", "barcode of several promoters"] == 2
+    ledger.lines(2)
+    pairs = "".join(f"{barcode}\t{sequence}\n" for barcode, sequence, _, _ in rows)
+    without = "".join(f"{barcode}\t{dna}\t{rna}\n" for barcode, _, dna, rna in rows)
+    mapped, of_map = Ledger("x", "x"), write(tmp_path / "m.tsv", f"barcode\tsequence\n{pairs}")
+    same = read(write(tmp_path / "b.tsv", f"barcode\tdna\trna\n{without}"), barcodes=of_map, ledger=mapped)
+    assert (same.dna.tolist(), same.rna.tolist()) == (counts.dna.tolist(), counts.rna.tolist())
+    assert mapped.counts["dropped", "barcode of several promoters"] == 2
+
+
+def test_barcodes_that_most_promoters_share_are_an_error(tmp_path):
+    path = write(tmp_path / "c.tsv", "barcode\tsequence\tdna\trna\nA\tACGT\t3\t4\nA\tTTTT\t5\t2\nC\tCCCC\t5\t2\n\tGGGG\t1\t1\n")
+    assert read(path, columns={"barcode": ""}).dna[:, 0].tolist() == [3, 5, 5, 1]
+    assert read(path).dna[:, 0].tolist() == [5, 1]  # a row without a barcode is used
+    path.write_text(path.read_text() + "C\tAAAA\t1\t1\n")
+    with pytest.raises(
+        InputError, match=r"c\.tsv: 4 of 5 rows have a barcode that several promoters share; .*counts\.columns\.barcode: ''"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["name", "oligo_name", "oligoName", "element"])
+def test_names_of_columns_in_versions_of_mprasnakeflow(tmp_path, name):
+    design = write(tmp_path / "d.fa", DESIGN)
+    text = BARCODE.replace("barcode", "Barcode").replace("oligo_name", name)
+    counts = read(write(tmp_path / "b.tsv", text), TWO, design=design, empty="zero")
+    assert counts.labels.rows() == [("ACGTACGT", "p1"), ("TTTTACGT", "p_2")]
+    of_map = write(tmp_path / "m.tsv", "AAAC\tp1\nCCCA\tp_2\nCCCG\tp1\n")
+    assert read(tmp_path / "b.tsv", TWO, design=design, barcodes=of_map, empty="zero").dna.tolist() == [[3, 5], [1, 1], [7, 1]]
+    if name != "name":
+        other = "element" if name != "element" else "oligo_name"
+        header, *lines = text.splitlines()
+        ambiguous = write(tmp_path / "two.tsv", "".join(f"{line}\n" for line in [f"{header}\t{other}", *(f"{line}\tz" for line in lines)]))
+        with pytest.raises(ConfigError, match=r"no column of sequences or names; set counts\.columns\.name"):
+            read(ambiguous, TWO, design=design, empty="zero")
 
 
 def test_a_barcode_map_can_have_sequences(tmp_path):

@@ -72,6 +72,7 @@ AS_FILES = {
     "meme without statistics": "MEME version 5.5.2\n" + meme_motif(PROBABILITIES, statistics=""),
     "meme, one strand, few sites": MEME.replace("+ -", "+") + meme_motif(PROBABILITIES, statistics="alength=4 w={} nsites=3.5"),
     "meme with a blank": MEME.replace("ALPHABET=", "ALPHABET =") + meme_motif(PROBABILITIES),
+    "meme without alphabet": MEME.replace("ALPHABET= ACGT\n", "") + meme_motif(PROBABILITIES),
     "meme of RNA": MEME.replace("ACGT", "ACGU") + meme_motif(PROBABILITIES),
     "transfac": TRANSFAC,
     "transfac with tabs": TRANSFAC.replace("P0", "PO").replace("      ", "\t").removesuffix("//\n"),

@@ -571,7 +571,9 @@ class _Checker:
             roles = []  # sequences are those of names or barcodes
         of_bins = [place[2] for place in self.plan.places if place[2] in names]
         of_bins += [row[kind] for row in self.plan.sheet for kind in ("dna", "rna") if self.plan.from_dna_rna]
-        taken = inspection.inspect_columns(found, rows, names, self.plan.count_columns, roles, "counts", of_bins)
+        columns = self.plan.count_columns
+        columns = dna_rna.with_names(columns, names) if self.plan.from_dna_rna else columns
+        taken = inspection.inspect_columns(found, rows, names, columns, roles, "counts", of_bins)
         gaps = sum(
             int(rows.select(missing_cells(pl.col(name).cast(pl.String).str.strip_chars()).sum()).item())
             for name in set(of_bins) & set(names)

@@ -14,11 +14,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from gpraflow import __version__
+from gpraflow.app import arguments
 from gpraflow.app.check_commands import check_command, init_command
 from gpraflow.app.design_commands import design_command
 from gpraflow.app.evolve_commands import ecc_command, evolve_command
 from gpraflow.app.propose_commands import propose_command
-from gpraflow.core import numbers, startup
+from gpraflow.core import startup
 from gpraflow.core.errors import REFUSED, ConfigError, InputError, explained
 from gpraflow.core.urls import redacted
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from gpraflow.prediction.predictor import Predictor
 
 DONE, FAILED, INTERRUPTED = 0, 1, 130
-_FORMATS = "output file; the extension selects TSV, CSV (also .gz) or Parquet; - is TSV on standard output (default)"
 
 
 def predict_command(commands: Any) -> None:
@@ -41,11 +41,13 @@ def predict_command(commands: Any) -> None:
         "the unit of the training table (in each condition, and the difference between conditions, if the model has several), and "
         "why a promoter is out of distribution (empty if it is not). docs/using.md describes them.",
     )
-    _add_model(parser)
-    _add_input(parser)
-    _add_output(parser)
-    _add_columns(parser)
-    parser.add_argument("--reads", type=_positive, help="reads per measurement that intervals assume (default: median in validation)")
+    arguments.add_model(parser)
+    arguments.add_input(parser)
+    arguments.add_output(parser)
+    arguments.add_columns(parser)
+    parser.add_argument(
+        "--reads", type=arguments.positive, help="reads per measurement that intervals assume (default: median in validation)"
+    )
     parser.set_defaults(run=_predict)
 
 
@@ -57,7 +59,7 @@ def variants_command(commands: Any) -> None:
         description="Predict variant effects: the expression of the alternative promoter minus that of the reference. Variants with "
         "positive effects raise expression. If the model was trained on log2 of expression, effects are log2 fold changes.",
     )
-    _add_model(parser)
+    arguments.add_model(parser)
     parser.add_argument("ref", metavar="REF", help="reference promoters: FASTA or table, as for predict")
     parser.add_argument(
         "alt",
@@ -74,8 +76,8 @@ def variants_command(commands: Any) -> None:
         default="stop",
         help="a REF allele that differs from the sequence: stop (default), or skip and list it in OUT.mismatches.tsv",
     )
-    _add_output(parser)
-    _add_columns(parser)
+    arguments.add_output(parser)
+    arguments.add_columns(parser)
     parser.set_defaults(run=_variants)
 
 
@@ -87,12 +89,12 @@ def explain_command(commands: Any) -> None:
         description="Predict all single substitutions in each insert (in-silico mutagenesis, ISM), draw contribution logos, and find known "
         "motifs that explain the effects.",
     )
-    _add_model(parser)
-    _add_input(parser)
+    arguments.add_model(parser)
+    arguments.add_input(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="FOLDER", help="output folder for effects.tsv.gz, motifs.tsv, sites.tsv and logos"
     )
-    _add_quiet(parser)
+    arguments.add_quiet(parser)
     parser.add_argument(
         "--gradients", action="store_true", help="approximate effects by gradients: much faster than predicting mutants, less accurate"
     )
@@ -100,16 +102,11 @@ def explain_command(commands: Any) -> None:
         "--motifs", default="", metavar="FILE", help="known motifs: a JASPAR, MEME or TRANSFAC file (default: jaspar2026_yeast)"
     )
     parser.add_argument(
-        "--motif-promoters", type=_positive, default=200, metavar="N", help="search the first N promoters for motifs (default 200)"
+        "--motif-promoters", type=arguments.positive, default=200, metavar="N", help="search the first N promoters for motifs (default 200)"
     )
-    parser.add_argument("--logos", type=_count, default=5, metavar="N", help="draw logos of the first N promoters (default 5)")
-    parser.add_argument(
-        "--condition",
-        default="",
-        metavar="NAME",
-        help="for a model of several conditions: condition, or difference such as galactose-glucose (default: the first condition)",
-    )
-    _add_columns(parser)
+    parser.add_argument("--logos", type=arguments.count, default=5, metavar="N", help="draw logos of the first N promoters (default 5)")
+    arguments.add_condition(parser)
+    arguments.add_columns(parser)
     parser.set_defaults(run=_explain)
 
 
@@ -135,61 +132,6 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     *(predict_command, variants_command, explain_command, bucket_commands),
     *(design_command, evolve_command, ecc_command, propose_command),
 )
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="model directory, such as results/sample/model")
-    parser.add_argument(
-        "--backend", default="auto", choices=["auto", "jax", "tensorflow"], help="Keras backend (default: JAX if installed)"
-    )
-    parser.add_argument("--batch-size", type=_positive, default=1024, help="promoters per batch (default 1024)")
-
-
-def _add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "input", metavar="INPUT", help="promoters or inserts: FASTA, TSV, CSV (.gz, .zst), Parquet, or - for standard input"
-    )
-
-
-def _add_quiet(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--quiet", action="store_true", help="print errors only, no progress and no summary")
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", default="-", metavar="OUT", help=_FORMATS)
-    _add_quiet(parser)
-
-
-def _add_columns(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sequence-column",
-        default="sequence",
-        metavar="COLUMN",
-        help="column with sequences (default sequence); with --no-header its number from 1",
-    )
-    parser.add_argument("--name-column", default="auto", metavar="COLUMN", help="column with names (default: name, if it exists)")
-    parser.add_argument("--no-header", action="store_true", help="the table has no header row")
-
-
-def _count(text: str) -> int:
-    if (number := numbers.parse_count(text)) is None:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found '{text:.50}'")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = numbers.parse_count(text)
-    if not number:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text:.50}'")
-    return number
-
-
-def _columns(options: argparse.Namespace) -> dict[str, Any]:
-    columns = {"sequence": options.sequence_column, "name": options.name_column}
-    if not options.no_header:
-        return {"columns": columns, "header": True}
-    chosen = {role: column if (number := numbers.parse_count(column)) is None else number for role, column in columns.items()}
-    return {"columns": chosen | ({"sequence": 1} if chosen["sequence"] == "sequence" else {}), "header": False}
 
 
 @contextmanager
@@ -224,7 +166,7 @@ def _predict(options: argparse.Namespace) -> None:
     from gpraflow.formats import text as formats_text
 
     ledger, repeated = Ledger("predict", ""), records.RepeatedNames()
-    blocks = records.regroup(records.records(options.input, ledger, **_columns(options), ambiguous="n"), options.batch_size)
+    blocks = records.regroup(records.records(options.input, ledger, **arguments.columns(options), ambiguous="n"), options.batch_size)
     with formats_text.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
         for rows in counted:
             repeated.add(rows["name"])
@@ -244,7 +186,7 @@ def _variants(options: argparse.Namespace) -> None:
     mismatches: list[tuple[Any, ...]] | None = [] if options.on_mismatch == "skip" else None
     if mismatches is not None and options.output == formats_text.STDIN:
         raise ConfigError("--on-mismatch skip: give an output file with -o; the mismatches are listed beside it")
-    blocks = variants.read(options.ref, options.alt, ledger, **_columns(options), regions=options.regions, mismatches=mismatches)
+    blocks = variants.read(options.ref, options.alt, ledger, **arguments.columns(options), regions=options.regions, mismatches=mismatches)
 
     def list_mismatches() -> None:
         table = pl.DataFrame(mismatches, schema=variants.MISMATCHES, orient="row")
@@ -281,7 +223,7 @@ def _explain(options: argparse.Namespace) -> None:
     known = motifs.load(resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs"))
     folder, ledger, repeated = Path(options.output), Ledger("explain", ""), records.RepeatedNames()
     first: list[tuple[Any, ...]] = []  # promoters used for the motif search
-    blocks = records.records(options.input, ledger, **_columns(options), ambiguous="n")
+    blocks = records.records(options.input, ledger, **arguments.columns(options), ambiguous="n")
     with formats_text.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
         predictor = predictor.of(options.condition) if options.condition else predictor
         if options.gradients and not mutagenesis.has_gradient(predictor):
@@ -346,10 +288,10 @@ def parser() -> argparse.ArgumentParser:
     return main_parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; messages go to standard error."""
-    options = parser().parse_args(arguments)
-    if arguments is None and "model" in options:
+    options = parser().parse_args(given)
+    if given is None and "model" in options:
         startup.restart_prepared()
     try:
         return options.run(options) or DONE  # `check` returns REFUSED if a run would stop

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpraflow.core import numbers
+from gpraflow.app import arguments
 from gpraflow.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -33,15 +33,15 @@ def design_command(commands: Any) -> None:
         "summary.json and a figure. All constraints are checked on the whole construct, with its flanks, and on both strands. "
         "docs/design.md explains objectives, searches and columns.",
     )
-    parser.add_argument("model", metavar="MODEL", help="model directory, such as results/sample/model")
+    arguments.add_model(parser)
     parser.add_argument("-o", "--output", required=True, metavar="FOLDER", help="output folder")
     aims = parser.add_argument_group("objectives")
     aims.add_argument(
         "--objective", nargs="+", choices=_KINDS, default=["maximize"], metavar="KIND", help=f"{', '.join(_KINDS)} (default maximize)"
     )
-    aims.add_argument("--number", type=_positive, default=100, metavar="N", help="designs of each objective (default 100)")
+    aims.add_argument("--number", type=arguments.positive, default=100, metavar="N", help="designs of each objective (default 100)")
     aims.add_argument("--target", nargs="+", type=float, default=[], metavar="X", help="target: expression, in the training table's unit")
-    aims.add_argument("--ladder", type=_positive, default=10, metavar="N", help="ladder: number of targets (default 10)")
+    aims.add_argument("--ladder", type=arguments.positive, default=10, metavar="N", help="ladder: number of targets (default 10)")
     aims.add_argument(
         "--ladder-range",
         nargs=2,
@@ -68,21 +68,27 @@ def design_command(commands: Any) -> None:
     start = parser.add_argument_group("starts")
     start.add_argument("--library", default="", metavar="FILE", help="training promoters, such as results/sample/splits/train.parquet")
     start.add_argument("--starts", default="random", metavar="KIND", help="random (default), library (its best), or a FASTA file or table")
-    start.add_argument("--length", type=_count, default=0, metavar="BP", help="length of random inserts (default: the usual one)")
+    start.add_argument("--length", type=arguments.count, default=0, metavar="BP", help="length of random inserts (default: the usual one)")
     start.add_argument("--template", default="", metavar="DNA", help="insert in IUPAC codes, N where it may change: NNNNTATAAANNNN")
     start.add_argument("--protect", nargs="+", default=[], metavar="A-B", help="positions of the insert, from 1, that stay as they are")
-    start.add_argument("--max-edits", type=_count, default=0, metavar="N", help="largest number of substitutions from the start (0: any)")
+    start.add_argument(
+        "--max-edits", type=arguments.count, default=0, metavar="N", help="largest number of substitutions from the start (0: any)"
+    )
     rules = parser.add_argument_group("constraints")
     rules.add_argument(
-        "--min-distance", type=_count, default=3, metavar="N", help="least edits from each training promoter and other design (default 3)"
+        "--min-distance",
+        type=arguments.count,
+        default=3,
+        metavar="N",
+        help="least edits from each training promoter and other design (default 3)",
     )
     rules.add_argument("--forbid-site", nargs="+", default=[], metavar="SITE", help="restriction enzyme (BsaI) or IUPAC site (GGTCTC)")
     rules.add_argument("--require-site", nargs="+", default=[], metavar="SITE", help="site that each design has")
     rules.add_argument("--gc", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="share of G and C")
-    rules.add_argument("--gc-window", type=_count, default=0, metavar="BP", help="windows for --gc-window-range")
+    rules.add_argument("--gc-window", type=arguments.count, default=0, metavar="BP", help="windows for --gc-window-range")
     rules.add_argument("--gc-window-range", nargs=2, type=float, default=[0.0, 1.0], metavar=("LOW", "HIGH"), help="GC of each window")
-    rules.add_argument("--max-homopolymer", type=_count, default=0, metavar="BP", help="longest run of one base (0: any)")
-    rules.add_argument("--repeat-kmer", type=_count, default=0, metavar="K", help="no k-mer of this length occurs twice (0: may)")
+    rules.add_argument("--max-homopolymer", type=arguments.count, default=0, metavar="BP", help="longest run of one base (0: any)")
+    rules.add_argument("--repeat-kmer", type=arguments.count, default=0, metavar="K", help="no k-mer of this length occurs twice (0: may)")
     rules.add_argument("--forbid-motif", nargs="+", default=[], metavar="NAME", help="factor or matrix without any site")
     rules.add_argument("--require-motif", nargs="+", default=[], metavar="NAME", help="factor or matrix with at least one site")
     rules.add_argument(
@@ -94,28 +100,14 @@ def design_command(commands: Any) -> None:
     pool.add_argument("--forward-primer", default="", metavar="DNA", help="primer site before the design")
     pool.add_argument("--reverse-primer", default="", metavar="DNA", help="primer site behind the design, on the same strand")
     pool.add_argument("--without-flanks", action="store_true", help="oligos hold the insert only")
-    pool.add_argument("--max-oligo", type=_count, default=0, metavar="BP", help="longest oligo (default: that of --pool)")
+    pool.add_argument("--max-oligo", type=arguments.count, default=0, metavar="BP", help="longest oligo (default: that of --pool)")
     how = parser.add_argument_group("search")
     how.add_argument("--search", choices=_METHODS, default="genetic", help="search (default genetic)")
-    how.add_argument("--budget", type=_positive, default=1000, metavar="N", help="model calls per design (default 1000)")
-    how.add_argument("--beam", type=_positive, default=1, metavar="N", help="greedy: width of the beam (default 1)")
-    how.add_argument("--seed", type=_count, default=0, metavar="N", help="random seed (default 0)")
-    how.add_argument("--backend", default="auto", choices=["auto", "jax", "tensorflow"], help="Keras backend")
-    how.add_argument("--batch-size", type=_positive, default=1024, help="promoters per batch (default 1024)")
-    how.add_argument("--quiet", action="store_true", help="print errors only, no progress and no summary")
+    how.add_argument("--budget", type=arguments.positive, default=1000, metavar="N", help="model calls per design (default 1000)")
+    how.add_argument("--beam", type=arguments.positive, default=1, metavar="N", help="greedy: width of the beam (default 1)")
+    how.add_argument("--seed", type=arguments.count, default=0, metavar="N", help="random seed (default 0)")
+    arguments.add_quiet(parser)
     parser.set_defaults(run=_design)
-
-
-def _count(text: str) -> int:
-    if (number := numbers.parse_count(text)) is None:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found '{text:.50}'")
-    return number
-
-
-def _positive(text: str) -> int:
-    if not (number := _count(text)):
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text:.50}'")
-    return number
 
 
 def _number_or_auto(text: str) -> float | str:

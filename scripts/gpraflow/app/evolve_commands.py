@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpraflow.core import numbers
+from gpraflow.app import arguments
 
 if TYPE_CHECKING:
     from gpraflow.core.ledger import Ledger
@@ -36,20 +36,24 @@ def evolve_command(commands: Any) -> None:
         "stabilising: random mutations, accepted within --bound; robustness: mutational robustness and evolvability vectors, with "
         "--epsilon (default: drift up down)",
     )
-    parser.add_argument("--generations", type=_positive, default=10, metavar="N", help="generations (default 10)")
+    parser.add_argument("--generations", type=arguments.positive, default=10, metavar="N", help="generations (default 10)")
     parser.add_argument(
-        "--replicates", type=_positive, default=1, metavar="N", help="trajectories per promoter of drift and stabilising (default 1)"
+        "--replicates",
+        type=arguments.positive,
+        default=1,
+        metavar="N",
+        help="trajectories per promoter of drift and stabilising (default 1)",
     )
     parser.add_argument(
-        "--bound", type=_above_0, metavar="X", help="stabilising: largest difference of predicted expression from the ancestor"
+        "--bound", type=arguments.above_0, metavar="X", help="stabilising: largest difference of predicted expression from the ancestor"
     )
     parser.add_argument(
-        "--epsilon", type=_above_0, metavar="X", help="robustness: differences of predicted expression below X count as no change"
+        "--epsilon", type=arguments.above_0, metavar="X", help="robustness: differences of predicted expression below X count as no change"
     )
     _add_seed(parser)
     parser.add_argument("--format", choices=["tsv", "parquet"], default="tsv", help="format of long tables (default tsv: .tsv.gz)")
-    _add_sequence_column(parser)
-    parser.add_argument("--name-column", default="auto", metavar="COLUMN", help="column with names (default: name, if it exists)")
+    arguments.add_sequence_column(parser)
+    arguments.add_name_column(parser)
     parser.set_defaults(run=_evolve)
 
 
@@ -73,54 +77,26 @@ def ecc_command(commands: Any) -> None:
         help="column with the number of isolates that have the ortholog (default: isolates, if it exists; otherwise 1 each)",
     )
     parser.add_argument(
-        "--draws", type=_positive, default=1, metavar="N", help="draws of random mutants to average over (default 1, as in the paper)"
+        "--draws",
+        type=arguments.positive,
+        default=1,
+        metavar="N",
+        help="draws of random mutants to average over (default 1, as in the paper)",
     )
     _add_seed(parser)
-    _add_sequence_column(parser)
+    arguments.add_sequence_column(parser)
     parser.set_defaults(run=_ecc)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="model directory, such as results/sample/model")
-    parser.add_argument(
-        "--backend", default="auto", choices=["auto", "jax", "tensorflow"], help="Keras backend (default: JAX if installed)"
-    )
-    parser.add_argument("--batch-size", type=_positive, default=1024, help="promoters per batch (default 1024)")
-    parser.add_argument(
-        "--condition",
-        default="",
-        metavar="NAME",
-        help="for a model of several conditions: condition, or difference such as galactose-glucose (default: the first condition)",
-    )
-    parser.add_argument("--quiet", action="store_true", help="print errors only, no progress and no summary")
+    arguments.add_model(parser)
+    arguments.add_condition(parser)
+    arguments.add_quiet(parser)
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=_count, default=1, metavar="N", help="seed of random mutations (default 1): same seed, same result")
-
-
-def _add_sequence_column(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sequence-column", default="sequence", metavar="COLUMN", help="column with sequences (default sequence)")
-
-
-def _count(text: str) -> int:
-    if (number := numbers.parse_count(text)) is None:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found '{text:.50}'")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = numbers.parse_count(text)
-    if not number:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text:.50}'")
-    return number
-
-
-def _above_0(text: str) -> float:
-    number = numbers.parse(text)
-    if number is None or not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, found '{text:.50}'")
-    return number
+    help_text = "seed of random mutations (default 1): same seed, same result"
+    parser.add_argument("--seed", type=arguments.count, default=1, metavar="N", help=help_text)
 
 
 def _load(options: argparse.Namespace) -> "Predictor":

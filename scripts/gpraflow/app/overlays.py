@@ -134,11 +134,27 @@ def text(config: Mapping[str, Any], comments: Mapping[str, str], heading: Sequen
     schema = schemas.load("config")
     defaults = schemas.defaults(schema)
     content = _updated(changes(config, defaults), changes(config, schemas.fill(with_base({}), schema)))
+    content = _without_defaults(content, schema)
     content = _updated(content, {"evaluation": {"datasets": config["evaluation"]["datasets"]}})
     content = {"run": config["run"], **{key: value for key, value in content.items() if key != "run"}}
     lines = [f"# {line}" for line in heading]
     lines += _lines(content, schema, comments, "", 0)
     return "\n".join(lines) + "\n"
+
+
+def _without_defaults(content: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without the defaults in entries whose names are free, such as those of ``input.conditions``."""
+    result = dict(content)
+    for key, value in content.items():
+        part = schema.get("properties", {}).get(key, {})
+        if not isinstance(value, Mapping):
+            continue
+        if isinstance(entries := part.get("additionalProperties"), dict) and "properties" in entries:
+            defaults = schemas.defaults(entries)
+            result[key] = {name: changes(entry, defaults) if isinstance(entry, Mapping) else entry for name, entry in value.items()}
+        else:
+            result[key] = _without_defaults(value, part)
+    return result
 
 
 def _lines(content: Mapping[str, Any], schema: Mapping[str, Any], comments: Mapping[str, str], prefix: str, depth: int) -> list[str]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gpraflow.app import arguments
 from gpraflow.core import numbers
 from gpraflow.core.errors import ConfigError
 
@@ -18,15 +19,15 @@ def propose_command(commands: Any) -> None:
         "columns: rank, name, sequence with flanks, expression and its 95 % interval, spread between ensemble members, acquisition and its "
         "value, and the reason. docs/proposals.md describes the acquisitions.",
     )
-    parser.add_argument("model", metavar="MODEL", help="model directory, such as results/sample/model")
+    arguments.add_model(parser)
     parser.add_argument("pool", metavar="POOL", nargs="?", default="", help="promoters or inserts to choose from, as INPUT of predict")
     parser.add_argument(
-        "--random", type=_positive, metavar="N", help="instead of POOL: choose from N random promoters of the model's scaffold"
+        "--random", type=arguments.positive, metavar="N", help="instead of POOL: choose from N random promoters of the model's scaffold"
     )
     parser.add_argument(
-        "--insert-length", type=_positive, metavar="BP", help="with --random: length of inserts (default: fills the window)"
+        "--insert-length", type=arguments.positive, metavar="BP", help="with --random: length of inserts (default: fills the window)"
     )
-    parser.add_argument("-n", "--number", type=_positive, required=True, metavar="N", help="promoters to choose")
+    parser.add_argument("-n", "--number", type=arguments.positive, required=True, metavar="N", help="promoters to choose")
     parser.add_argument(
         "--acquisition",
         default="range",
@@ -46,33 +47,16 @@ def propose_command(commands: Any) -> None:
         "--best", type=_number, metavar="X", help="improvement: expression to exceed (default: highest prediction measured)"
     )
     parser.add_argument("--duplicates", choices=["error", "first"], default="error", help="promoters that POOL has twice (default error)")
-    parser.add_argument("--condition", default="", metavar="NAME", help="for a model of several conditions: condition or difference")
-    parser.add_argument("--seed", type=_count, default=0, help="random seed; the same seed gives the same choice (default 0)")
+    arguments.add_condition(parser)
+    parser.add_argument("--seed", type=arguments.count, default=0, help="random seed; the same seed gives the same choice (default 0)")
     parser.add_argument(
         "-o", "--output", default="-", metavar="OUT", help="table: .tsv, .csv (also .gz) or .parquet; - is TSV on standard output (default)"
     )
     parser.add_argument("--fasta", default="", metavar="FILE", help="also write the chosen promoters as FASTA")
-    parser.add_argument("--quiet", action="store_true", help="print errors only, no summary")
-    parser.add_argument("--sequence-column", default="sequence", metavar="COLUMN", help="column with sequences (default sequence)")
-    parser.add_argument("--name-column", default="auto", metavar="COLUMN", help="column with names (default: name, if it exists)")
-    parser.add_argument(
-        "--backend", default="auto", choices=["auto", "jax", "tensorflow"], help="Keras backend (default: JAX if installed)"
-    )
-    parser.add_argument("--batch-size", type=_positive, default=1024, help="promoters per prediction batch (default 1024)")
+    arguments.add_quiet(parser)
+    arguments.add_sequence_column(parser)
+    arguments.add_name_column(parser)
     parser.set_defaults(run=_propose)
-
-
-def _positive(text: str) -> int:
-    number = numbers.parse_count(text)
-    if not number:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text:.50}'")
-    return number
-
-
-def _count(text: str) -> int:
-    if (number := numbers.parse_count(text)) is None:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found '{text:.50}'")
-    return number
 
 
 def _number(text: str) -> float:

@@ -26,7 +26,8 @@ from gpraflow.formats.records import records
 from gpraflow.formats.text import ROW, read_blocks
 
 _MAP_NAMES = ("name", "oligo_name", "oligoName", "element")  # columns of a barcode map that name the promoter
-_LEAST_NAMED = 0.5  # share of rows whose name must be in the design
+_LEAST_NAMED = 0.5  # share of rows whose name must be in the design, and whose barcode may not be that of several promoters
+_SEVERAL = "barcode of several promoters"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def read_counts(
     ------
     InputError
         If a count is empty, negative or not an integer, a replicate is unknown or missing, less than half of the rows can be assigned to a
-        sequence, no barcode has enough DNA, or rows of one promoter differ in ``group``, ``split`` or ``source``; with file and row.
+        sequence, more than half of them have a barcode of several promoters, no barcode has enough DNA, or rows of one promoter differ in
+        ``group``, ``split`` or ``source``; with file and row.
     ConfigError
         If a column is missing, or nothing says which sequence a row belongs to.
     """
@@ -109,6 +111,7 @@ def read_counts(
     gaps.finish(ledger)
     table, libraries = _by_replicate(_of_condition(pl.concat(parts), sheet, path, ledger), sheet, path, ledger)
     table = _with_sequences(table, path, barcodes, design, ambiguous, ledger)
+    table = _without_shared_barcodes(table, path, ledger)
     dna = [f"dna {number}" for number in range(max(libraries) + 1)]
     rna = [f"rna {number}" for number in range(len(sheet))]
     kept = table.filter(pl.sum_horizontal(dna) >= minimum_dna)
@@ -146,12 +149,19 @@ def _roles(columns: Mapping[str, str | int], names: list[str], barcodes: Any, de
     """Return role -> column of the table, and check that they say which sequence a row belongs to."""
     if "sequence" not in names and (barcodes or design) and columns["sequence"] == "sequence":
         columns = {**columns, "sequence": ""}
-    wanted = formats_columns.resolve_columns(columns, names, True, path, "counts", ())
+    wanted = formats_columns.resolve_columns(with_names(columns, names), names, True, path, "counts", ())
     if barcodes and "barcode" not in wanted:
         raise ConfigError(f"{path}: counts.barcodes needs the column of barcodes; set counts.columns.barcode")
     if "sequence" not in wanted and not barcodes and "name" not in wanted:
         raise ConfigError(f"{path}: no column of sequences or names; set counts.columns.name ({formats_columns.listed(names)})")
     return wanted
+
+
+def with_names(columns: Mapping[str, str | int], names: Sequence[str]) -> dict[str, str | int]:
+    """Return columns in which ``auto`` of barcodes and names also takes what versions of MPRAsnakeflow call them, if only one is there."""
+    others = {"barcode": [name for name in names if name.lower() == "barcode"], "name": [name for name in _MAP_NAMES if name in names]}
+    found = {role: there[0] for role, there in others.items() if columns.get(role) == "auto" and role not in names and len(there) == 1}
+    return {**columns, **found}
 
 
 def _of_condition(rows: pl.DataFrame, sheet: Sequence[Row], path: Any, ledger: Ledger) -> pl.DataFrame:
@@ -236,7 +246,7 @@ def _name_key(column: str) -> pl.Expr:
 def read_barcodes(path: str | os.PathLike, ledger: Ledger, ambiguous: Literal["error", "n"] = "error") -> pl.DataFrame:
     """Read the map from barcodes to promoters: columns ``barcode``, and ``name``, ``sequence`` or both.
 
-    Barcodes of several promoters are left out.
+    Barcodes of several promoters have a row for each, and are noted in the ledger.
 
     Parameters
     ----------
@@ -278,15 +288,44 @@ def read_barcodes(path: str | os.PathLike, ledger: Ledger, ambiguous: Literal["e
             block = formats_columns.check_sequences(block, path, ledger, ambiguous=ambiguous, key="input.ambiguous")
         parts.append(block)
     pairs = pl.concat(parts).drop("row").unique(maintain_order=True)
-    several = pairs.filter(pl.col("barcode").is_duplicated())["barcode"].n_unique()
-    ledger.note("barcodes of several promoters in the map, not used", several)
-    return pairs.filter(~pl.col("barcode").is_duplicated())
+    ledger.note("barcodes of several promoters in the map, not used", len(_shared(pairs)))
+    return pairs
+
+
+def _shared(rows: pl.DataFrame) -> pl.Series:
+    """Return the barcodes of several promoters: of several sequences or, where these are not known, of several names."""
+    promoter = "sequence" if "sequence" in rows.columns else "name"
+    pairs = rows.select("barcode", promoter).drop_nulls().unique()
+    return pairs.filter(pl.col("barcode").is_duplicated())["barcode"].unique()
+
+
+def _without(table: pl.DataFrame, shared: pl.Series, ledger: Ledger) -> pl.DataFrame:
+    """Return the rows of other barcodes than the shared ones."""
+    kept = table.filter(~pl.col("barcode").is_in(shared.to_list()).fill_null(False))
+    ledger.drop(_SEVERAL, table.height - kept.height)
+    return kept
+
+
+def _without_shared_barcodes(table: pl.DataFrame, path: Any, ledger: Ledger) -> pl.DataFrame:
+    """Return the rows of a table whose barcode is that of one promoter, or which have none."""
+    if "barcode" not in table.columns:
+        return table
+    kept = _without(table, _shared(table), ledger)
+    if kept.height < _LEAST_NAMED * table.height:
+        raise InputError(
+            f"{path}: {table.height - kept.height:,} of {table.height:,} rows have a barcode that several promoters share; such barcodes "
+            "cannot be used. If the column holds no barcodes of promoters, set counts.columns.barcode: ''"
+        )
+    return kept
 
 
 def _assign_barcodes(table: pl.DataFrame, barcodes: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
-    """Return the rows whose barcode is in the map, with its name and sequence."""
+    """Return the rows whose barcode is in the map and that of one promoter, with its name and sequence."""
     own = [name for name in barcodes.columns if name != "barcode"]
-    joined = table.drop(own, strict=False).join(barcodes, on="barcode", how="inner", maintain_order="left")
+    shared = _shared(barcodes)
+    table = _without(table, shared, ledger)
+    of_one = barcodes.filter(~pl.col("barcode").is_in(shared.to_list())).unique("barcode", keep="first", maintain_order=True)
+    joined = table.drop(own, strict=False).join(of_one, on="barcode", how="inner", maintain_order="left")
     ledger.drop("barcode not in the map", table.height - joined.height)
     return joined
 

@@ -1,0 +1,94 @@
+"""Arguments that several commands share: types of numbers, the model, its inputs and outputs."""
+
+import argparse
+from typing import Any
+
+from gpraflow.core import numbers
+
+_FORMATS = "output file; the extension selects TSV, CSV (also .gz) or Parquet; - is TSV on standard output (default)"
+
+
+def count(text: str) -> int:
+    """Return a whole number of at least 0; `argparse.ArgumentTypeError` for other text."""
+    if (number := numbers.parse_count(text)) is None:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, found '{text:.50}'")
+    return number
+
+
+def positive(text: str) -> int:
+    """Return a whole number of at least 1; `argparse.ArgumentTypeError` for other text."""
+    number = numbers.parse_count(text)
+    if not number:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found '{text:.50}'")
+    return number
+
+
+def above_0(text: str) -> float:
+    """Return a finite number above 0; `argparse.ArgumentTypeError` for other text."""
+    number = numbers.parse(text)
+    if number is None or not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found '{text:.50}'")
+    return number
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add MODEL, ``--backend`` and ``--batch-size``."""
+    parser.add_argument("model", metavar="MODEL", help="model directory, such as results/sample/model")
+    parser.add_argument(
+        "--backend", default="auto", choices=["auto", "jax", "tensorflow"], help="Keras backend (default: JAX if installed)"
+    )
+    parser.add_argument("--batch-size", type=positive, default=1024, help="promoters per batch (default 1024)")
+
+
+def add_condition(parser: argparse.ArgumentParser) -> None:
+    """Add ``--condition``."""
+    parser.add_argument(
+        "--condition",
+        default="",
+        metavar="NAME",
+        help="for a model of several conditions: condition, or difference such as galactose-glucose (default: the first condition)",
+    )
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """Add INPUT."""
+    parser.add_argument(
+        "input", metavar="INPUT", help="promoters or inserts: FASTA, TSV, CSV (.gz, .zst), Parquet, or - for standard input"
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add ``--output`` for a table, and ``--quiet``."""
+    parser.add_argument("-o", "--output", default="-", metavar="OUT", help=_FORMATS)
+    add_quiet(parser)
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add ``--quiet``."""
+    parser.add_argument("--quiet", action="store_true", help="print errors only, no progress and no summary")
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Add ``--sequence-column``, ``--name-column`` and ``--no-header``, which `columns` reads."""
+    add_sequence_column(parser, "; with --no-header its number from 1")
+    add_name_column(parser)
+    parser.add_argument("--no-header", action="store_true", help="the table has no header row")
+
+
+def add_sequence_column(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add ``--sequence-column``; ``more`` is appended to its help."""
+    parser.add_argument("--sequence-column", default="sequence", metavar="COLUMN", help=f"column with sequences (default sequence){more}")
+
+
+def add_name_column(parser: argparse.ArgumentParser) -> None:
+    """Add ``--name-column``."""
+    parser.add_argument("--name-column", default="auto", metavar="COLUMN", help="column with names (default: name, if it exists)")
+
+
+def columns(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `add_columns` as ``columns`` and ``header`` of `formats.records.records`."""
+    of_roles = {"sequence": options.sequence_column, "name": options.name_column}
+    if not options.no_header:
+        return {"columns": of_roles, "header": True}
+    chosen = {role: column if (number := numbers.parse_count(column)) is None else number for role, column in of_roles.items()}
+    return {"columns": chosen | ({"sequence": 1} if chosen["sequence"] == "sequence" else {}), "header": False}
