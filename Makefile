@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-slow | test-tpu | fuzz | benchmarks | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
+# make setup | run | report | tpu-check | test | test-slow | test-long | test-tpu | fuzz | benchmarks | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -13,7 +13,7 @@ REPORT ?= results/$(RUN)/report.html
 # Snakemake, which resumes a run that was killed; CHECK=0 skips the check of the inputs before a run.
 SNAKEMAKE = $(BIN)/python -m gpraflow.app.run $(if $(filter 0,$(CHECK)),--no-check) --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config 'data=$(DATA)')
 
-.PHONY: setup run report test test-slow test-tpu fuzz benchmarks lint docs images lock tpu-check
+.PHONY: setup run report test test-slow test-long test-tpu fuzz benchmarks lint docs images lock tpu-check
 
 setup: .venv/ready
 
@@ -52,9 +52,13 @@ run report: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses $(TESTS) --dist loadfile
 
-# What takes minutes a test; `make test` leaves it out.
+# What takes a minute or more a test; `make test` leaves it out.
 test-slow: setup
 	$(BIN)/python -m pytest -m slow --numprocesses $(TESTS) --dist worksteal
+
+# Every rule with every fault, every row of the page "Your assay", two conditions at full size: before a release.
+test-long: setup
+	$(BIN)/python -m pytest -m long --numprocesses $(TESTS) --dist worksteal
 
 # What is tested with libtpu, in the environment that has it.
 test-tpu: .venv-tpu/ready

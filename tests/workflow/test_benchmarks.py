@@ -69,10 +69,10 @@ def run(program, folder):
 
 
 def at_smallest_size():
-    """Return the programs; `conditions` is run at its full size (test_conditions.py)."""
-    dear = ("dream_cnn_pytorch", "expression", "learning_curve", "measurement_process", "startup")
+    """Return the programs; those that take longer are left to the slow tests."""
+    dear = ("conditions", "dream_cnn_pytorch", "expression", "learning_curve", "measurement_process", "startup")
     marks = dict.fromkeys(dear, pytest.mark.slow)
-    return [pytest.param(path, marks=marks.get(path.stem, ()), id=path.stem) for path in PROGRAMS if path.stem != "conditions"]
+    return [pytest.param(path, marks=marks.get(path.stem, ()), id=path.stem) for path in PROGRAMS]
 
 
 @pytest.mark.parametrize("program", at_smallest_size())

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3000)
 def test_one_model_of_two_conditions_predicts_their_difference(tmp_path):
     command = [sys.executable, str(ROOT / "benchmarks/conditions.py"), "--folder", str(tmp_path)]

@@ -39,6 +39,7 @@ OTHERS = {
     "plot_factors": "tuning",
     "fetch_dataset": "tests/tables/test_downloads.py",
     "select_condition": "",  # writes one file, as predict_promoters does
+    "judge_designs": "",  # writes one small table
     "score_dream": "",  # writes two small files
     "check_tpu": "",  # needs libtpu
 }
@@ -149,7 +150,7 @@ def small_group():
     pytest.skip("no control group can be made here")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_training_that_the_kernel_kills_for_its_memory_is_explained(finished_once, tmp_path, small_group):
     folder = copy_finished(finished_once, tmp_path / "copy")
     shutil.rmtree(folder / "results/tiny/model")
@@ -165,7 +166,7 @@ def test_a_training_that_the_kernel_kills_for_its_memory_is_explained(finished_o
     assert not (folder / "results/tiny/model/model.keras").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_rule_when_killed_and_without_disk_and_memory(finished_once, tmp_path):
     folder = copy_finished(finished_once, tmp_path / "copy", keep=[])
     rules = sorted({path.name.partition(".")[0] for path in (finished_once / "results/tiny/logs").iterdir()})
@@ -182,7 +183,7 @@ def test_every_rule_when_killed_and_without_disk_and_memory(finished_once, tmp_p
         assert any(attempt["fault"].startswith("memory") and key in attempt["said"] for attempt in found[rule]), rule
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("run", ["pairs", "tables", "tuning"])
 def test_rules_of_other_runs_when_killed_and_without_disk_and_memory(finished_once, tmp_path, run):
     if run == "pairs" and not shutil.which("fastp"):

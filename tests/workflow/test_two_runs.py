@@ -124,7 +124,7 @@ def test_a_run_that_was_killed_beside_another_resumes_with_the_same_command(plac
     assert not (place.folder / run.RECORDS).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_runs_side_by_side_write_the_bytes_of_a_run_alone(finished_once, tmp_path):
     folder = copy_tiny(tmp_path / "copy")
     started = []

@@ -198,7 +198,7 @@ def test_killed_run_finishes_with_the_same_command_and_the_same_bytes(finished, 
     assert (results / "metrics.json").exists() == (moment == "training")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_equal_runs_give_equal_figures_and_models(finished_once, tmp_path):
     """Byte for byte, but for the figure of times."""
     again = copy_finished(finished_once, tmp_path / "copy", keep=BEFORE["training"])

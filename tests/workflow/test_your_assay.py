@@ -513,7 +513,7 @@ def test_reads_are_counted_without_loss(tmp_path, monkeypatch, name):
 TO_REPORT = {case.cell: name for name, case in reversed(CASES.items())}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", [name for name in CASES if name not in TO_REPORT.values()])
 def test_a_row_of_the_page_gives_scores(tmp_path, monkeypatch, name):
     config, library, _ = write(tmp_path / "copy", name)
