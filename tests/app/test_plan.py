@@ -322,7 +322,7 @@ def test_motifs_of_a_simulation_concern_only_runs_that_simulate():
     assert Plan(table).foreign_motifs == ["explain.motifs"]
     assert Plan(table | {"simulate": {"motifs": ""}}).sections_with_motifs == ["explain"]
     sample = Plan({"run": "mine", "counts": {"sample_sheet": str(ROOT / "config/sample_sheet.tsv")}, "scaffold": {"name": "none"}})
-    assert sample.foreign_motifs == ["simulate.motifs", "model.motifs", "explain.motifs"]
+    assert sample.foreign_motifs == ["simulate.motifs", "model.motifs", "explain.motifs", "design.motifs"]
 
 
 def test_yeast_motifs_with_a_scaffold_of_another_organism_are_named(tmp_path):

@@ -167,7 +167,7 @@ def test_commands_in_the_documentation_are_accepted(path, parser):
 
 
 def test_the_tutorial_has_commands_to_check():
-    assert len(list(commands_of((ROOT / "docs/tutorial.md").read_text()))) == 3
+    assert len(list(commands_of((ROOT / "docs/tutorial.md").read_text()))) == 4
 
 
 def test_the_tests_that_the_security_page_names_are_there():

@@ -139,7 +139,7 @@ rule plot_designs:
         runtime=10,
     params:
         code=code_of("plot_designs"),
-        unit=PLAN.unit,
+        unit=lambda wildcards: PLAN.unit,
         readout=PLAN.design_readout,
     script:
         "../../scripts/plot_designs.py"
