@@ -153,3 +153,11 @@ def test_processes_that_make_no_files_hold_no_name(place):
     assert not run._makes_files(["less", ".snakemake/log/x.snakemake.log"])
     assert not run._makes_files(["python", "-m", "snakemake", "-n"])
     assert not run._makes_files(["python", "-m", "snakemake", "--report=x.html"])
+
+
+def test_a_record_that_is_being_written_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run.RECORDS.mkdir(parents=True)
+    (run.RECORDS / ".partial-host-1-2.json").write_text("{")
+    (run.RECORDS / "7.json").write_text('{"host": "elsewhere", "since": "now", "run": "mine"}')
+    assert [path.name for path in run._Folder().elsewhere] == ["7.json"]

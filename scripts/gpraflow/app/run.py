@@ -91,6 +91,16 @@ def name_of(arguments: Sequence[str]) -> str:
     return str(config.get("run", "sample"))
 
 
+def _records() -> dict[Path, dict[str, str]]:
+    """Return the records of runs; a record that another process is writing, or has just removed, is none."""
+    found = {}
+    for path in sorted(RECORDS.glob("*.json")):
+        if path.stem.isdigit():
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
 class _Folder:
     """What runs in the working directory, and what was killed there.
 
@@ -107,7 +117,7 @@ class _Folder:
     """
 
     def __init__(self) -> None:
-        records = {path: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))}
+        records = _records()
         alive = _workers(Path.cwd()) if _PROC.is_dir() else {}
         self.elsewhere = {path: record for path, record in records.items() if record["host"] != socket.gethostname()}
         here = {int(path.stem): record for path, record in records.items() if path not in self.elsewhere}
