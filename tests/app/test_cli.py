@@ -14,6 +14,7 @@ from gpraflow.core import files
 from gpraflow.formats import promoters, records
 from gpraflow.prediction import predictor
 from tests import toy
+from tests.command import refused, run
 from tests.conftest import ROOT
 
 INSERTS = toy.inserts(5, 20)
@@ -23,18 +24,6 @@ FASTA = "".join(f">p{number} of five\n{insert[:10]}\n{insert[10:]}\n" for number
 
 def pipe(monkeypatch, content):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(content))))
-
-
-def run(*arguments):
-    return cli.main([str(argument) for argument in arguments])
-
-
-def refused(capsys, *arguments):
-    assert run(*arguments) == cli.REFUSED
-    said = capsys.readouterr()
-    assert not said.out
-    assert "Traceback" not in said.err
-    return said.err
 
 
 def check(found):

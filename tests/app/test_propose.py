@@ -8,18 +8,8 @@ import pytest
 
 from gpraflow.app import cli
 from tests import toy
+from tests.command import refused, run
 from tests.conftest import ROOT
-
-
-def run(*arguments):
-    return cli.main([str(argument) for argument in arguments])
-
-
-def refused(capsys, *arguments):
-    assert run(*arguments) == cli.REFUSED
-    said = capsys.readouterr()
-    assert not said.out
-    return said.err
 
 
 @pytest.fixture

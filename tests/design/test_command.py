@@ -13,11 +13,8 @@ from gpraflow.design import designs, objectives
 from gpraflow.prediction import predictor
 from gpraflow.sequences.scaffold import tokenize
 from tests import toy
+from tests.command import run
 from tests.conftest import ROOT
-
-
-def run(*arguments):
-    return cli.main([str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")

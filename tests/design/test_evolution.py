@@ -17,6 +17,7 @@ from gpraflow.design import evolution
 from gpraflow.models import backend
 from gpraflow.prediction import predictor as prediction_predictor
 from tests import toy
+from tests.command import run
 from tests.conftest import ROOT
 
 INSERTS = toy.inserts(6, 31)
@@ -334,10 +335,6 @@ def test_chains_of_single_edits():
 
 
 # The commands
-
-
-def run(*arguments):
-    return cli.main([str(argument) for argument in arguments])
 
 
 @pytest.fixture

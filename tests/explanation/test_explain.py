@@ -30,7 +30,7 @@ def write_planted(folder, planted):
     width = max(len(motif.log_odds) for motif in planted)
     kernel, best = np.zeros((width, 4, 2 * len(planted)), np.float32), np.zeros(2 * len(planted), np.float32)
     for index, motif in enumerate(planted):
-        for column, log_odds in zip((2 * index, 2 * index + 1), explanation_sites.strands(motif), strict=True):
+        for column, log_odds in zip((2 * index, 2 * index + 1), motif.strands, strict=True):
             kernel[: len(log_odds), :, column], best[column] = log_odds, log_odds.max(axis=1).sum()
     tokens = keras.Input((toy.LENGTH,), dtype="int32", name="tokens")
     scan, total = keras.layers.Conv1D(len(best), width, activation="sigmoid"), keras.layers.Dense(1)
@@ -96,7 +96,7 @@ def test_gradient_effects_are_those_of_the_formula(predictor, planted):
     width = max(len(motif.log_odds) for motif in planted)
     expected = np.zeros((2, toy.LENGTH, 4))
     for motif, activity in zip(planted, ACTIVITIES, strict=True):
-        for log_odds in explanation_sites.strands(motif):
+        for log_odds in motif.strands:
             for row in range(2):
                 for start in range(toy.LENGTH - width + 1):
                     site = tokens[row, start : start + len(log_odds)]
@@ -120,7 +120,7 @@ def test_changes_of_occupancy_are_those_of_the_mutants(known):
     tokens = tokenize(pl.Series(["ACGTTACGGATTACATTGCACGANGACCCGGG"]), 32)
 
     def occupancy(row):
-        scores = [explanation_sites.site_scores(row, log_odds).clip(-100) for log_odds in explanation_sites.strands(motif)]
+        scores = [explanation_sites.site_scores(row, log_odds).clip(-100) for log_odds in motif.strands]
         return sum((1 / (1 + np.exp(-score))).sum() for score in scores)
 
     found = explanation_sites.occupancy_changes(tokens, motif)

@@ -1,9 +1,12 @@
-"""Arguments that several commands share: types of numbers, the model, its inputs and outputs."""
+"""What several commands share: types of numbers, arguments for the model, its inputs and outputs, and the model itself."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpraflow.core import numbers
+
+if TYPE_CHECKING:
+    from gpraflow.prediction.predictor import Predictor
 
 _FORMATS = "output file; the extension selects TSV, CSV (also .gz) or Parquet; - is TSV on standard output (default)"
 
@@ -40,8 +43,24 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, default=1024, help="promoters per batch (default 1024)")
 
 
-def add_condition(parser: argparse.ArgumentParser) -> None:
-    """Add ``--condition``."""
+def load_model(options: argparse.Namespace) -> "Predictor":
+    """Return the model of `add_model`, for the condition of `add_condition` if the command has that option."""
+    from gpraflow.prediction import predictor as prediction_predictor
+
+    predictor = prediction_predictor.Predictor(options.model, options.backend, options.batch_size)
+    return predictor.of(getattr(options, "condition", ""))
+
+
+def unit_of(predictor: "Predictor") -> str:
+    """Return the unit of the model's own predictions, for figures."""
+    from gpraflow.core import config
+
+    name = predictor.transform.name
+    return "units of expression" if name == "none" else config.transformed_unit(name, "expression")
+
+
+def add_condition(parser: Any) -> None:
+    """Add ``--condition`` to a parser or a group of options."""
     parser.add_argument(
         "--condition",
         default="",

@@ -20,7 +20,7 @@ from gpraflow.app.design_commands import design_command
 from gpraflow.app.evolve_commands import ecc_command, evolve_command
 from gpraflow.app.propose_commands import propose_command
 from gpraflow.core import startup
-from gpraflow.core.errors import REFUSED, ConfigError, InputError, explained
+from gpraflow.core.errors import INTERRUPTED, REFUSED, ConfigError, InputError, explained
 from gpraflow.core.urls import redacted
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gpraflow.core.ledger import Ledger
     from gpraflow.prediction.predictor import Predictor
 
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+DONE, FAILED = 0, 1
 
 
 def predict_command(commands: Any) -> None:
@@ -141,10 +141,8 @@ def _working(
     """Yield the model and the input blocks, with a progress bar on standard error; print a summary at the end."""
     from tqdm import tqdm
 
-    from gpraflow.prediction import predictor as prediction_predictor
-
     first = next(blocks)  # before the model is loaded, because most input errors appear here
-    predictor = prediction_predictor.Predictor(options.model, options.backend, options.batch_size)
+    predictor = arguments.load_model(options)
     interval = 0.5 if sys.stderr.isatty() else 30  # a log needs fewer lines
     with tqdm(desc="gpraflow", unit=" promoters", unit_scale=True, mininterval=interval, disable=options.quiet) as bar:
 
@@ -156,8 +154,7 @@ def _working(
 
         yield predictor, counted()
     if not options.quiet:
-        notes = [f"{rows:,} {what}" for (kind, what), rows in ledger.counts.items() if kind == "noted" and rows]
-        print("; ".join([f"gpraflow: {ledger.counts['in', 'rows']:,} promoters", *notes]), file=sys.stderr)
+        print("; ".join([f"gpraflow: {ledger.counts['in', 'rows']:,} promoters", *ledger.remarks("noted")]), file=sys.stderr)
 
 
 def _predict(options: argparse.Namespace) -> None:
@@ -211,7 +208,6 @@ def _explain(options: argparse.Namespace) -> None:
     import numpy as np
     import polars as pl
 
-    from gpraflow.core import config as configs
     from gpraflow.core import drawing, files, resources
     from gpraflow.core.ledger import Ledger
     from gpraflow.explanation import figures, mutagenesis
@@ -225,7 +221,6 @@ def _explain(options: argparse.Namespace) -> None:
     first: list[tuple[Any, ...]] = []  # promoters used for the motif search
     blocks = records.records(options.input, ledger, **arguments.columns(options), ambiguous="n")
     with formats_text.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
-        predictor = predictor.of(options.condition) if options.condition else predictor
         if options.gradients and not mutagenesis.has_gradient(predictor):
             raise ConfigError(f"--gradients: the model {options.model} has no gradient; leave out this option")
         for old in [folder / "motifs.tsv", folder / "sites.tsv", *(folder / "logos").glob("[0-9]*_*.*g")]:  # files of an earlier call
@@ -251,13 +246,11 @@ def _explain(options: argparse.Namespace) -> None:
     files.write_text(folder / "motifs.tsv", summary.write_csv(separator="\t", float_precision=6))
     files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
     values = mutagenesis.contributions(effects)
-    plain = predictor.transform.name == "none"
-    unit = "units of expression" if plain else configs.transformed_unit(predictor.transform.name, "expression")
     for row in range(min(options.logos, rows.height)):
         name, sequence = rows["name"][row], rows["sequence"][row]
         here = of_place.filter(name=places[row])
         title = f"{name}: gradient x input" if options.gradients else name
-        figure = figures.contribution_logos([(sequence, values[row], int(begin[row]), here, title)], unit)
+        figure = figures.contribution_logos([(sequence, values[row], int(begin[row]), here, title)], arguments.unit_of(predictor))
         stem = f"{row + 1}_{re.sub('[^A-Za-z0-9._-]', '_', name)[:60]}"
         drawing.save(figure, folder / "logos" / f"{stem}.png", folder / "logos" / f"{stem}.svg")
 
@@ -278,7 +271,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     main_parser = argparse.ArgumentParser(
         prog="gpraflow",
-        description="Checks of a run's inputs; predictions, variant effects and explanations of a trained model; maintenance of buckets.",
+        description="Checks of a run's inputs; predictions, variant effects and explanations of a trained model; designed and evolved "
+        "promoters, and the next library; maintenance of buckets.",
     )
     main_parser.add_argument("--version", action="version", version=f"gpraflow {__version__}")
     main_parser.add_argument("--traceback", action="store_true", help="print the Python traceback of an error")

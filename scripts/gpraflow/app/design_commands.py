@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gpraflow.app import arguments
-from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.core.errors import INTERRUPTED, ConfigError, InputError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from gpraflow.prediction.predictor import Predictor
 
-INTERRUPTED = 130
 _KINDS = ("maximize", "minimize", "target", "ladder")  # objectives.KINDS, which imports Polars
 _METHODS = ("genetic", "greedy", "gradient")
 _PRESETS = ("none", "pool_200", "pool_250", "pool_300")
@@ -51,12 +49,7 @@ def design_command(commands: Any) -> None:
         help="ladder: lowest and highest target (default: the range of predictions of random inserts)",
     )
     aims.add_argument("--tolerance", type=_number_or_auto, default="auto", metavar="X", help="largest difference from a target")
-    aims.add_argument(
-        "--condition",
-        default="",
-        metavar="NAME",
-        help="for a model of several conditions: condition, or difference such as galactose-glucose (default: the first condition)",
-    )
+    arguments.add_condition(aims)
     aims.add_argument(
         "--spread-weight",
         type=_number_or_auto,
@@ -125,8 +118,8 @@ def _design(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from gpraflow.core import drawing, files, resources
+    from gpraflow.core.ledger import Ledger
     from gpraflow.design import designs, figures, output
-    from gpraflow.prediction import predictor as prediction_predictor
     from gpraflow.sequences import motifs
 
     known = motifs.load(resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs"))
@@ -149,9 +142,8 @@ def _design(options: argparse.Namespace) -> int:
     }
     wanted = designs.options_of(keys, known)
     library = read_library(options.library) if options.library else None
-    model = prediction_predictor.Predictor(options.model, options.backend, options.batch_size)
-    model = model.of(options.condition) if options.condition else model
-    given = _given(model, options.starts)
+    model = arguments.load_model(options)
+    given = None if options.starts in ("random", "library") else designs.read_starts(model, options.starts, Ledger("design", ""))
     begun = time.monotonic()
     with tqdm(desc="gpraflow", unit=" calls", unit_scale=True, disable=options.quiet, file=sys.stderr) as bar:
         designer = designs.Designer(model, wanted, library, given, bar.update)
@@ -179,19 +171,6 @@ def _no_library() -> "pl.DataFrame":
     import polars as pl
 
     return pl.DataFrame(schema={"sequence": pl.String, "expression": pl.Float32})
-
-
-def _given(model: "Predictor", starts: str) -> "pl.DataFrame | None":
-    import polars as pl
-
-    from gpraflow.core.ledger import Ledger
-    from gpraflow.design import designs
-    from gpraflow.formats import records
-
-    if starts in ("random", "library"):
-        return None
-    blocks = list(records.records(starts, Ledger("design", "")))
-    return designs.given_starts(model, pl.concat(blocks), starts)
 
 
 def read_library(path: str) -> "pl.DataFrame":

@@ -9,7 +9,6 @@ from gpraflow.app import arguments
 
 if TYPE_CHECKING:
     from gpraflow.core.ledger import Ledger
-    from gpraflow.prediction.predictor import Predictor
 
 _AT_A_TIME = 128  # trajectories in parallel
 _ROBUSTNESS = "robustness"
@@ -99,21 +98,6 @@ def _add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=arguments.count, default=1, metavar="N", help=help_text)
 
 
-def _load(options: argparse.Namespace) -> "Predictor":
-    from gpraflow.prediction import predictor as prediction_predictor
-
-    predictor = prediction_predictor.Predictor(options.model, options.backend, options.batch_size)
-    return predictor.of(options.condition) if options.condition else predictor
-
-
-def _unit(predictor: "Predictor") -> str:
-    from gpraflow.core import config
-
-    plain = predictor.transform.name == "none"
-    unit = "units of expression" if plain else config.transformed_unit(predictor.transform.name, "expression")
-    return f"{unit}, {predictor.readout}" if predictor.readout else unit
-
-
 def _remove(folder: Path, *patterns: str) -> None:
     """Remove files of an earlier call."""
     for pattern in patterns:
@@ -122,8 +106,8 @@ def _remove(folder: Path, *patterns: str) -> None:
 
 
 def _say(ledger: "Ledger", what: str, *remarks: str) -> None:
-    notes = [f"{rows:,} {note}" for (kind, note), rows in ledger.counts.items() if kind in ("noted", "dropped") and rows]
-    print("; ".join([f"gpraflow: {ledger.counts['in', 'rows']:,} {what}", *notes, *filter(None, remarks)]), file=sys.stderr)
+    read = ledger.counts["in", "rows"]
+    print("; ".join([f"gpraflow: {read:,} {what}", *ledger.remarks("noted", "dropped"), *filter(None, remarks)]), file=sys.stderr)
 
 
 def _evolve(options: argparse.Namespace) -> None:
@@ -146,11 +130,12 @@ def _evolve(options: argparse.Namespace) -> None:
     ledger, repeated = Ledger("evolve", ""), records.RepeatedNames()
     columns = {"sequence": options.sequence_column, "name": options.name_column}
     rows = pl.concat(list(records.records(options.input, ledger, columns=columns)))
-    predictor = _load(options)
+    predictor = arguments.load_model(options)
     start = evolution.ancestors(predictor, rows, options.input, ledger)
     repeated.add(start.rows["name"])
     repeated.note(ledger)
-    folder, unit, suffix = Path(options.output), _unit(predictor), "parquet" if options.format == "parquet" else "tsv.gz"
+    unit = ", ".join(filter(None, (arguments.unit_of(predictor), predictor.readout)))
+    folder, suffix = Path(options.output), "parquet" if options.format == "parquet" else "tsv.gz"
     _remove(folder, "trajectories.*", "summary.tsv", "robustness.*", "evolvability.*")
     step = max(1, _AT_A_TIME // options.replicates)
     parts = [(begin, min(begin + step, len(start))) for begin in range(0, len(start), step)]
@@ -203,7 +188,7 @@ def _ecc(options: argparse.Namespace) -> None:
     ledger, folder = Ledger("ecc", ""), Path(options.output)
     columns = {"sequence": options.sequence_column, "set": options.set_column, "isolates": options.isolates_column}
     rows = evolution.read_orthologs(options.input, columns, ledger)
-    predictor = _load(options)
+    predictor = arguments.load_model(options)
     whole = evolution.complete_orthologs(predictor, rows, options.input, ledger)
     table = evolution.conservation(predictor, whole, options.input, options.seed, options.draws)
     _remove(folder, "ecc.*")

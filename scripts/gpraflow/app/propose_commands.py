@@ -71,7 +71,6 @@ def _propose(options: argparse.Namespace) -> None:
     from gpraflow.core.ledger import Ledger
     from gpraflow.design import proposals
     from gpraflow.formats import text as formats_text
-    from gpraflow.prediction import predictor as prediction_predictor
 
     if bool(options.pool) == bool(options.random):
         raise ConfigError("give either a POOL or --random N, the promoters to choose from")
@@ -81,8 +80,7 @@ def _propose(options: argparse.Namespace) -> None:
     columns = {"columns": {"sequence": options.sequence_column, "name": options.name_column}, "header": True}
     ledger = Ledger("propose", options.pool)
     with formats_text.writing(options.output) as write:
-        predictor = prediction_predictor.Predictor(options.model, options.backend, options.batch_size)
-        predictor = predictor.of(options.condition) if options.condition else predictor
+        predictor = arguments.load_model(options)
         if options.pool:
             pool = proposals.read_pool(predictor, options.pool, ledger, options.duplicates, **columns)
         else:
@@ -97,9 +95,8 @@ def _propose(options: argparse.Namespace) -> None:
         write(chosen)
     if not options.quiet:
         known = f"{len(measured):,} measured promoters" + (f" in {own[0].parent}" if own else "")
-        notes = [f"{rows:,} {what}" for (kind, what), rows in ledger.counts.items() if kind in ("dropped", "noted") and rows]
-        read = ledger.counts["in", "rows"]
-        print("; ".join([f"gpraflow: {chosen.height:,} of {read:,} promoters chosen", known, *notes]), file=sys.stderr)
+        done = f"gpraflow: {chosen.height:,} of {ledger.counts['in', 'rows']:,} promoters chosen"
+        print("; ".join([done, known, *ledger.remarks("dropped", "noted")]), file=sys.stderr)
 
 
 def _splits_of(model: str) -> list[Path]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 
 REFUSED = 2  # exit code for input or options that cannot be used
+INTERRUPTED = 130  # exit code after Ctrl-C
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # they can change a terminal, or hide what a message says
 _ENDLESS = re.compile(r"\S{400,}")
 

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import socket
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -151,6 +152,18 @@ def move(source: str | os.PathLike, target: str | os.PathLike) -> None:
             with open(path, "rb+") as handle:
                 os.fsync(handle.fileno())
     os.replace(source, target)
+
+
+def check_unpacked(entry: zipfile.ZipInfo, most: int) -> None:
+    """Check the size that a file of an archive declares, before it is unpacked: ``most`` times what it takes there, and 1 MB.
+
+    Raises
+    ------
+    ValueError
+        If it is more.
+    """
+    if entry.file_size > most * entry.compress_size + (1 << 20):
+        raise ValueError(f"{entry.filename} unpacks from {entry.compress_size:,} to {entry.file_size:,} bytes")
 
 
 @contextmanager

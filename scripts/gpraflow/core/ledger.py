@@ -39,6 +39,10 @@ class Ledger:
         """Count rows that are kept, with a remark."""
         self._add("noted", what, rows)
 
+    def remarks(self, *kinds: str) -> list[str]:
+        """Return the counts of ``noted`` or ``dropped`` rows that are not 0, as text such as "3 with N"."""
+        return [f"{rows:,} {what}" for (kind, what), rows in self.counts.items() if kind in kinds and rows]
+
     def note_window(self, sequences: pl.Series, length: int, keep: str, pad: str) -> None:
         """Count sequences that are cut or padded to the model's window."""
         lengths = sequences.str.len_bytes()

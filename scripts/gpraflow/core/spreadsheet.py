@@ -8,6 +8,7 @@ from collections.abc import Collection
 from typing import IO, TYPE_CHECKING
 from xml.parsers import expat
 
+from gpraflow.core import files
 from gpraflow.core.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 ROW = "\0row"  # a column name that no file contains
 _MOST_COLUMNS, _MOST_CELLS = 2_000, 50_000_000  # of a table, with its empty cells: fastexcel keeps room for each
 _FEW_CELLS, _SPARSE = 1_000_000, 20  # cells that are no matter, and cells of the table per cell with content
-_MOST_COMPRESSED, _SMALL = 200, 1 << 20  # times, and bytes that may be more
+_MOST_COMPRESSED = 200  # times
 _TEXT_OF_VALUES = 100  # characters of a value that is an error of the spreadsheet
 _SAVE = "save the table as CSV UTF-8 (.csv)"
 
@@ -120,8 +121,7 @@ def _check(path: str | os.PathLike, missing: Collection[str]) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            if entry.file_size > _MOST_COMPRESSED * entry.compress_size + _SMALL:
-                raise ValueError(f"{entry.filename} unpacks from {entry.compress_size:,} to {entry.file_size:,} bytes")
+            files.check_unpacked(entry, _MOST_COMPRESSED)
         for entry in archive.infolist():
             scan = _Scan()
             try:

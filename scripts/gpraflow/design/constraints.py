@@ -83,58 +83,68 @@ def _can_match(bits: np.ndarray, pattern: np.ndarray) -> bool:
 
 
 @dataclass(frozen=True)
-class ForbiddenSite:
-    """No match of an IUPAC pattern on either strand, such as the site of a restriction enzyme."""
+class _Site:
+    """A site, such as that of a restriction enzyme: its name, and its IUPAC pattern."""
 
     name: str
     pattern: str
 
     @property
+    def strands(self) -> list[np.ndarray]:
+        """Possible bases of either strand."""
+        return _strands(pattern_bits(self.pattern))
+
+    @property
+    def shown(self) -> str:
+        """Name and pattern."""
+        return self.name + (f" ({self.pattern})" if self.name != self.pattern else "")
+
+
+class ForbiddenSite(_Site):
+    """No match of an IUPAC pattern on either strand."""
+
+    @property
     def label(self) -> str:
         """Name of the rule."""
-        return f"forbidden site {self.name}" + (f" ({self.pattern})" if self.name != self.pattern else "")
+        return f"forbidden site {self.shown}"
 
     def violations(self, tokens: np.ndarray) -> np.ndarray:
         """Return the number of matches."""
         bits = bits_of(tokens)
-        return sum(_matches(bits, strand).sum(axis=1) for strand in _strands(pattern_bits(self.pattern)))
+        return sum(_matches(bits, strand).sum(axis=1) for strand in self.strands)
 
     def impossible(self, bits: np.ndarray) -> str:
         """Return where fixed bases hold the site."""
-        for strand in _strands(pattern_bits(self.pattern)):
+        for strand in self.strands:
             if (at := np.flatnonzero(_matches(bits, strand))).size:
                 return f"it lies in fixed bases, positions {at[0] + 1} to {at[0] + len(strand)} of the construct"
         return ""
 
 
-@dataclass(frozen=True)
-class RequiredSite:
+class RequiredSite(_Site):
     """At least one match of an IUPAC pattern on either strand."""
-
-    name: str
-    pattern: str
 
     @property
     def label(self) -> str:
         """Name of the rule."""
-        return f"required site {self.name}" + (f" ({self.pattern})" if self.name != self.pattern else "")
+        return f"required site {self.shown}"
 
     def violations(self, tokens: np.ndarray) -> np.ndarray:
         """Return 1 for constructs without a match."""
         bits, found = bits_of(tokens), np.zeros(len(tokens), bool)
-        for strand in _strands(pattern_bits(self.pattern)):
+        for strand in self.strands:
             found |= _matches(bits, strand).any(axis=1)
         return (~found).astype(np.int64)
 
     def impossible(self, bits: np.ndarray) -> str:
         """Return that no place can hold the site."""
-        fits = any(_can_match(bits, strand) for strand in _strands(pattern_bits(self.pattern)))
+        fits = any(_can_match(bits, strand) for strand in self.strands)
         return "" if fits else "the bases that may change leave no place for it"
 
     @property
     def insertions(self) -> list[np.ndarray]:
         """Possible bases of either strand."""
-        return _strands(pattern_bits(self.pattern))
+        return self.strands
 
 
 @dataclass(frozen=True)
@@ -265,7 +275,7 @@ class _MotifRule:
         """Return the highest or lowest score of each place over all possible bases, both strands, ``(2, starts)``."""
         allowed = (bits[:, None] >> np.arange(BASES)) & 1 > 0
         width, totals = len(self.motif.log_odds), []
-        for oriented in (self.motif.log_odds, self.motif.log_odds[::-1, ::-1]):
+        for oriented in self.motif.strands:
             windows = np.lib.stride_tricks.sliding_window_view(allowed, width, axis=0).transpose(0, 2, 1)  # (starts, width, 4)
             filled = np.where(windows, oriented, -np.inf if best else np.inf)
             totals.append((filled.max(axis=2) if best else filled.min(axis=2)).sum(axis=1))

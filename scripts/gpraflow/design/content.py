@@ -33,7 +33,7 @@ def count_sites(motif: Motif, score: float, tokens: np.ndarray) -> np.ndarray:
     number = np.zeros(len(tokens), np.int64)
     if starts < 1:
         return number
-    for oriented in (motif.log_odds, motif.log_odds[::-1, ::-1]):
+    for oriented in motif.strands:
         table = np.concatenate([oriented, oriented.min(axis=1, keepdims=True)], axis=1)
         for begin in range(0, len(tokens), _ROWS):
             part = tokens[begin : begin + _ROWS]

@@ -1,6 +1,7 @@
 """Designs for a set of objectives: starts, constraints, search, selection, and the table of designs."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from gpraflow.core.ledger import Ledger
 from gpraflow.design import objectives, oligos, searches, starts
 from gpraflow.design.constraints import Rule, check_possible, contradiction, rules_of
 from gpraflow.design.objectives import LADDER, TARGET
+from gpraflow.formats import records
 from gpraflow.prediction.predictor import MEMBERS, Predictor
 from gpraflow.sequences import flanks, neighbours
 from gpraflow.sequences.motifs import Motif
@@ -151,7 +153,7 @@ class Designer:
     def __post_init__(self) -> None:
         """Check the options, and derive what all designs share."""
         options = self.options
-        self.known = objectives.require_calibration(self.predictor)
+        self.known = self.predictor.require_calibration(objectives.NEEDED)
         self.flanks = self.predictor.flanks
         self.of_flanks = sum(map(len, self.flanks))
         self.model = objectives.model_of(self.predictor)
@@ -387,7 +389,7 @@ class Designer:
         """Search for the designs of one request; ``taken`` are the inserts of earlier ones."""
         options, kept, steps, notes = self.options, list[pl.DataFrame](), list[pl.DataFrame](), list[str]()
         first = missing = 0
-        lost: dict[str, int] = {}
+        lost: Counter[str] = Counter()
         for attempt in range(_ROUNDS):
             missing = request.number - sum(part.height for part in kept)
             if not missing:
@@ -396,15 +398,13 @@ class Designer:
             parts = []
             for part, batch in enumerate(self._batches(request, missing, first, rng)):
                 found, trajectory, failed = self._search(batch, rng, f"{number}/{attempt}/{part}")
-                lost["no construct that meets all constraints was found from the start"] = (
-                    lost.get("no construct that meets all constraints was found from the start", 0) + failed
-                )
+                lost["no construct that meets all constraints was found from the start"] += failed
                 parts.append(found)
                 steps.append(trajectory)
             first += missing
             fresh = pl.concat(parts).sort("score", descending=True, maintain_order=True)
             chosen, dropped = self._far_apart(fresh, pl.concat([taken, *[part["insert"] for part in kept]]))
-            lost = {what: lost.get(what, 0) + dropped.get(what, 0) for what in lost | dropped}
+            lost.update(dropped)
             kept.append(chosen)
             if options.search == searches.GREEDY and options.starts != starts.RANDOM and not chosen.height:
                 break
@@ -611,6 +611,11 @@ def given_starts(predictor: Predictor, rows: pl.DataFrame, path: Any) -> pl.Data
     inserts = whole.select(insert=pl.col("sequence").str.slice(begin, pl.col("sequence").str.len_bytes().cast(pl.Int64) - end))
     starts.check_known_bases(inserts["insert"], str(path))
     return whole.select("name").with_columns(inserts["insert"])
+
+
+def read_starts(predictor: Predictor, path: str, ledger: Ledger) -> pl.DataFrame:
+    """Return the starts in a FASTA file or a table, see `given_starts`; errors also as of `records.records`."""
+    return given_starts(predictor, pl.concat(list(records.records(path, ledger))), path)
 
 
 def design(

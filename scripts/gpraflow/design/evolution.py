@@ -101,9 +101,8 @@ def complete(predictor: Predictor, rows: pl.DataFrame, path: str | os.PathLike, 
     if not whole.height:
         raise InputError(f"{path}: no promoter has intact flanks of the model's scaffold")
     five, three = predictor.flanks
-    assert predictor.calibration is not None  # `Predictor.complete` needs it
     sequence, length = pl.col("sequence"), pl.col("sequence").str.len_bytes().cast(pl.Int64)
-    least, most = predictor.calibration.lengths
+    least, most = predictor.require_calibration().lengths
     most = min(most, predictor.window["length"])
     if hit := formats_columns.first_row(whole, ~length.is_between(least, most)):
         row, cells, count = hit

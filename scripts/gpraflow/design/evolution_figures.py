@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator
 
 from gpraflow.core.drawing import BLUE, STYLE, VERMILION
+from gpraflow.design.evolution import QUANTILES
 
 TITLES = {
     "drift": "Neutral drift",
@@ -35,7 +36,7 @@ def trajectories(predicted: Mapping[str, np.ndarray], unit: str) -> Any:
         )
         for axes, (regime, values) in zip(panels[0], predicted.items(), strict=True):
             generations = np.arange(values.shape[1])
-            low, quarter, median, three_quarters, high = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+            low, quarter, median, three_quarters, high = np.quantile(values, list(QUANTILES.values()), axis=0)
             if len(values) > 1:
                 axes.fill_between(generations, low, high, color=BLUE, alpha=0.15, linewidth=0, label="5 to 95 %")
                 axes.fill_between(generations, quarter, three_quarters, color=BLUE, alpha=0.3, linewidth=0, label="25 to 75 %")
@@ -68,7 +69,7 @@ def robustness(sorted_effects: np.ndarray, table: pl.DataFrame, epsilon: float, 
     # Promoters may differ in length: ranks as shares of all mutants.
     grid = np.linspace(0, 1, int(mutants.max()))
     vectors = np.array([np.interp(grid, np.linspace(0, 1, n), row[:n]) for row, n in zip(sorted_effects, mutants, strict=True)])
-    low, quarter, median, three_quarters, high = np.quantile(vectors, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
+    low, quarter, median, three_quarters, high = np.quantile(vectors, list(QUANTILES.values()), axis=0)
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2), layout="constrained")
         share = 100 * grid

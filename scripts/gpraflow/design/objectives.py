@@ -16,13 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gpraflow.core.errors import ConfigError, InputError
+from gpraflow.core.errors import ConfigError
+from gpraflow.models import backend
 from gpraflow.prediction import calibration
 from gpraflow.prediction.predictor import Predictor
-from gpraflow.sequences.scaffold import BASES, PADDING
+from gpraflow.sequences.scaffold import PADDING
 
 MAXIMIZE, MINIMIZE, TARGET, LADDER = "maximize", "minimize", "target", "ladder"
 KINDS = (MAXIMIZE, MINIMIZE, TARGET, LADDER)
+NEEDED = "designs need its flanks, intervals and training distribution"  # of a model's calibration
 _GRADIENTS = 256  # constructs per gradient batch
 _SIGN = {MAXIMIZE: 1.0, MINIMIZE: -1.0}
 REACHED = 0.25  # share of the tolerance within which the search for a target ends
@@ -59,7 +61,7 @@ def model_of(predictor: Predictor) -> Model:
     InputError
         If the model has no calibration, from which flanks, intervals and the training distribution are.
     """
-    known = require_calibration(predictor)
+    known = predictor.require_calibration(NEEDED)
     window, shares = predictor.window, np.array(known.kmer_shares)
     gradient = None
 
@@ -79,7 +81,7 @@ def model_of(predictor: Predictor) -> Model:
         if gradient is None:
             raise ConfigError(f"design.search: the model {predictor.directory} has no gradient; choose genetic or greedy")
         of_outputs = (weights[:, :, None] * predictor.weights).reshape(len(weights), -1)
-        slopes = _in_batches(gradient, fitted(tokens), of_outputs)
+        slopes = backend.in_batches(gradient, fitted(tokens), backend.size_of_batches(len(tokens), _GRADIENTS), of_outputs)
         length, (excess, right) = tokens.shape[1], (tokens.shape[1] - window["length"], window["keep"] == "right")
         if excess >= 0:
             width = (excess, 0) if right else (0, excess)
@@ -90,33 +92,6 @@ def model_of(predictor: Predictor) -> Model:
         return calibration.divergence(calibration.count_kmers(fitted(tokens)), shares) / known.composition
 
     return Model(lambda tokens: predictor.members(fitted(tokens)), gradient_at, distance, float(np.sqrt(known.model_variance)))
-
-
-def require_calibration(predictor: Predictor) -> calibration.Calibration:
-    """Return the calibration of a model.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    if predictor.calibration is None:
-        raise InputError(
-            f"{predictor.directory / calibration.FILE}: this file does not exist; designs need its flanks, intervals and training "
-            f"distribution. Make it with: {calibration.advice(predictor.directory)}"
-        )
-    return predictor.calibration
-
-
-def _in_batches(gradient: Callable[[np.ndarray, np.ndarray], np.ndarray], tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    size = min(_GRADIENTS, 1 << max(len(tokens) - 1, 0).bit_length())
-    parts = []
-    for begin in range(0, len(tokens), size):
-        rows = slice(begin, begin + size)
-        missing = size - len(tokens[rows])
-        padded = np.pad(tokens[rows], ((0, missing), (0, 0)), constant_values=PADDING), np.pad(weights[rows], ((0, missing), (0, 0)))
-        parts.append(gradient(*padded)[: size - missing])
-    return np.concatenate(parts) if parts else np.empty((*tokens.shape, BASES), np.float32)
 
 
 class Scores(NamedTuple):

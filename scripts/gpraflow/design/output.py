@@ -13,8 +13,7 @@ from gpraflow.core import files
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.design import oligos, searches
-from gpraflow.design.designs import REASONS, Designer, Designs, given_starts, options_of
-from gpraflow.formats import records
+from gpraflow.design.designs import REASONS, Designer, Designs, options_of, read_starts
 from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences import motifs as sequences_motifs
 from gpraflow.sequences.scaffold import tokenize
@@ -95,11 +94,9 @@ def design_and_compare(
     paths
         `FILES`; ``compared``, the table of `compare`, without rows if nothing is compared; and ``search``, the `summary`.
     """
-    predictor = predictor.of(keys["condition"]) if keys["condition"] else predictor
+    predictor = predictor.of(keys["condition"])
     known = sequences_motifs.load(motif_file) if motif_file else []
-    given = None
-    if starts_file:
-        given = given_starts(predictor, pl.concat(list(records.records(starts_file, Ledger("design_promoters", "")))), starts_file)
+    given = read_starts(predictor, starts_file, Ledger("design_promoters", "")) if starts_file else None
     begun = time.monotonic()
     designer = Designer(predictor, options_of(keys, known), library, given)
     found = designer.run()
@@ -157,7 +154,7 @@ def judge_of(model: Predictor, readout: str, library: pl.Series) -> tuple[Callab
     InputError
         If the judge's transform of expression is not none, so that its predictions cannot be compared.
     """
-    model = model.of(readout) if readout else model
+    model = model.of(readout)
     if model.transform.name == "rank_normal":
         raise InputError(f"design.judge: {model.directory} was trained on ranks; give a model that was trained as this run's")
 

@@ -344,8 +344,8 @@ def _check_scaffold(predictor: Predictor, rows: pl.DataFrame, path: str | os.Pat
 
 def _usable(predictor: Predictor, rows: pl.DataFrame, path: str | os.PathLike, ledger: Ledger) -> pl.DataFrame:
     """Drop promoters with N, and those of a length that training promoters do not have."""
-    assert predictor.calibration is not None
-    least, most = predictor.calibration.lengths
+    known = predictor.require_calibration()
+    least, most = known.lengths
     lengths = rows["sequence"].str.len_bytes()
     outside = (lengths < least) | (lengths > most)
     if outside.sum() > rows.height / 2:
@@ -353,7 +353,7 @@ def _usable(predictor: Predictor, rows: pl.DataFrame, path: str | os.PathLike, l
         raise InputError(
             f"{path}: {outside.sum():,} of {rows.height:,} promoters are shorter or longer than training promoters, which have {least} to "
             f"{most} bp with flanks (row {first['row']}, '{first['name']}': {len(first['sequence'])} bp); give promoters of the model's "
-            f"scaffold '{predictor.calibration.scaffold}', or inserts without flanks"
+            f"scaffold '{known.scaffold}', or inserts without flanks"
         )
     unknown = rows["sequence"].str.contains("N", literal=True)
     ledger.drop(f"not of {least} to {most} bp, as training promoters are", int(outside.sum()))
@@ -374,10 +374,7 @@ def random_pool(predictor: Predictor, count: int, seed: int, ledger: Ledger, ins
         If there are not so many inserts of that length, or training promoters have other lengths.
     """
     ledger.read(count)
-    empty = pl.DataFrame(schema={"row": pl.Int64, "name": pl.String, "sequence": pl.String})
-    predictor.complete(empty, "random promoters", ledger)  # checks that there is a calibration
-    assert predictor.calibration is not None
-    (five, three), (least, most) = predictor.flanks, predictor.calibration.lengths
+    (five, three), (least, most) = predictor.flanks, predictor.require_calibration().lengths
     flanks = len(five) + len(three)
     length = min(max(predictor.window["length"], least), most) - flanks if insert_length is None else insert_length
     if not least <= length + flanks <= most or length < 1:
@@ -471,7 +468,7 @@ def propose(
     ledger.drop("measured already", int(before.sum()))
     pool = pool.filter(~before)
     if pool.height < count:
-        lost = "; ".join(f"{rows:,} {what}" for (kind, what), rows in ledger.counts.items() if kind == "dropped" and rows)
+        lost = "; ".join(ledger.remarks("dropped"))
         raise InputError(
             f"{pool.height:,} promoters are left to choose from, fewer than -n {count:,} (pool: {total:,}{'; ' if lost else ''}{lost}); "
             "give a larger pool, or choose fewer"
@@ -503,7 +500,7 @@ def _candidates(
     predictor: Predictor, pool: pl.Series, known: pl.Series, shares: Mapping[str, float], best: float | None, batch: bool
 ) -> Candidates:
     """Return what the acquisitions need, in the model's unit."""
-    assert predictor.calibration is not None
+    calibrated = predictor.require_calibration()
     of_pool, of_known = (tokenize(each, **predictor.window) for each in (pool, known))
     members = predictor.members(of_pool)
     predicted, spread = members.mean(axis=1), members.std(axis=1, ddof=1) if members.shape[1] > 1 else None
@@ -513,7 +510,7 @@ def _candidates(
     if IMPROVEMENT in shares:
         assert spread is not None
         assert known_predicted is not None
-        variance = predictor.calibration.spread_factor * np.square(spread) + predictor.calibration.model_variance_at(predicted)
+        variance = calibrated.spread_factor * np.square(spread) + calibrated.model_variance_at(predicted)
         error = np.sqrt(variance)
         best = float(known_predicted.max() if best is None else predictor.transform.forward(np.array(best)))
     if DIVERSITY in shares or (batch and {VARIANCE, IMPROVEMENT} & shares.keys()):
@@ -550,7 +547,7 @@ def features(predictor: Predictor, *tokens: np.ndarray) -> list[np.ndarray]:
         return [calibration.count_kmers(each).astype(np.float64) for each in tokens]
     found = []
     for each in tokens:
-        size = max(1, min(predictor.batch_size, 1 << (max(len(each), 1) - 1).bit_length()))
+        size = backend.size_of_batches(len(each), predictor.batch_size)
         found.append(np.concatenate([_layer(part, each, size) for part in parts], axis=1))
     return found
 

@@ -151,9 +151,8 @@ def judge(
     transform
         File of the transform of expression in training, which true expression lacks; empty for none.
     """
-    named = dict(inputs.items())
-    search = json.loads(Path(named["search"]).read_text(encoding="utf-8"))
-    tables = [pl.read_parquet(named[name], glob=False) for name in ("designs", "compared")]
+    search = json.loads(Path(inputs["search"]).read_text(encoding="utf-8"))
+    tables = [pl.read_parquet(inputs[name], glob=False) for name in ("designs", "compared")]
     result = measure(pl.concat([table["sequence"] for table in tables]))
     if transform:
         forward = transforms.read(transform).forward
@@ -163,10 +162,10 @@ def judge(
     result = result if result["measured"].null_count() == 0 else result.drop("measured")
     designs = pl.concat([tables[0], result[: tables[0].height]], how="horizontal")
     others = pl.concat([tables[1], result[tables[0].height :]], how="horizontal")
-    rows = [rows_of(designs.with_columns(penalty=pl.lit(True)), library).with_columns(set=pl.lit("designs"))]
+    rows = [rows_of(designs, library).with_columns(set=pl.lit("designs"))]
     rows += [rows_of(others, library).with_columns(set=pl.lit("compared"))] if others.height else []
     files.write_parquet(outputs["measured"], designs.select(in_order(designs.columns)))
     files.write_text(outputs["truth"], pl.concat(rows).select("set", *ROWS).write_csv(separator="\t", float_precision=4))
-    ends = dict(zip(("library_p1", "library_p99"), np.quantile(library, (0.01, 0.99)).tolist(), strict=True))
+    ends = dict(zip(("library_p1", "library_p99"), np.quantile(library, _ENDS).tolist(), strict=True))
     figures = summarise(designs, library, judged_by, search["seconds"])
     files.write_json(outputs["summary"], search | figures | ends)

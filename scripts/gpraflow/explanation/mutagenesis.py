@@ -84,7 +84,7 @@ def gradients(predictor: Predictor, tokens: np.ndarray) -> np.ndarray | None:
         return None
     if not len(tokens):
         return np.empty((0, tokens.shape[1], BASES), np.float32)
-    size = min(predictor.batch_size, _WITH_GRADIENT, 1 << (len(tokens) - 1).bit_length())  # few shapes to compile
+    size = backend.size_of_batches(len(tokens), min(predictor.batch_size, _WITH_GRADIENT))
     return backend.in_batches(gradient, tokens, size)
 
 

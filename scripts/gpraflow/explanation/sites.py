@@ -51,11 +51,6 @@ def site_scores(tokens: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     return total
 
 
-def strands(motif: Motif) -> tuple[np.ndarray, np.ndarray]:
-    """Return a motif's log-odds for sites on the forward and on the reverse strand, both in forward-strand orientation."""
-    return motif.log_odds, motif.log_odds[::-1, ::-1]
-
-
 def occupancy_changes(tokens: np.ndarray, motif: Motif) -> np.ndarray:
     """Return the change in a factor's total occupancy caused by each single substitution, ``(promoters, length, 4)`` float32.
 
@@ -66,7 +61,7 @@ def occupancy_changes(tokens: np.ndarray, motif: Motif) -> np.ndarray:
     if len(motif.log_odds) > tokens.shape[1]:
         return changes
     known = np.minimum(tokens, PADDING - 1)  # N gets an arbitrary base; its score is very low
-    for log_odds in strands(motif):
+    for log_odds in motif.strands:
         score = site_scores(tokens, log_odds)
         occupied = special.expit(score)
         for place, row in enumerate(log_odds):
@@ -164,7 +159,7 @@ def find_sites(
     """
     rows, at = [], []
     for motif in motifs:
-        for strand, log_odds in zip("+-", strands(motif), strict=True):
+        for strand, log_odds in zip("+-", motif.strands, strict=True):
             if len(log_odds) > tokens.shape[1]:
                 continue
             score = site_scores(tokens, log_odds)

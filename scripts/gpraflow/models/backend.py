@@ -31,12 +31,21 @@ def select_backend(backend: str) -> str:
     return backend
 
 
-def in_batches(call: Callable[[np.ndarray], np.ndarray], tokens: np.ndarray, batch_size: int) -> np.ndarray:
-    """Apply ``call`` to at least one row of ``(promoters, length)`` tokens in batches of constant shape; the last batch is padded."""
+def size_of_batches(rows: int, most: int) -> int:
+    """Return the size of batches for ``rows`` rows: ``most``, or for fewer rows a power of two, so that few shapes are compiled."""
+    return max(1, min(most, 1 << max(rows - 1, 0).bit_length()))
+
+
+def in_batches(call: Callable[..., np.ndarray], tokens: np.ndarray, batch_size: int, *others: np.ndarray) -> np.ndarray:
+    """Apply ``call`` to at least one row of ``(promoters, length)`` tokens in batches of constant shape; the last batch is padded.
+
+    ``others`` are further arguments with a row for each promoter.
+    """
     outputs = []
     for begin in range(0, len(tokens), batch_size):
-        part = tokens[begin : begin + batch_size]
-        missing = batch_size - len(part)
-        padded = np.concatenate([part, np.repeat(part[:1], missing, axis=0)]) if missing else part
-        outputs.append(call(padded.astype(np.int32))[: len(part)])
+        part, *more = (each[begin : begin + batch_size] for each in (tokens, *others))
+        parts, rows = [part.astype(np.int32), *more], len(part)
+        if rows < batch_size:
+            parts = [np.concatenate([each, np.repeat(each[:1], batch_size - rows, axis=0)]) for each in parts]
+        outputs.append(call(*parts)[:rows])
     return np.concatenate(outputs)

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 
+from gpraflow.core import files
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.models import about
 from gpraflow.models.backend import select_backend
@@ -17,7 +18,7 @@ from gpraflow.models.registry import REGISTRY, describe
 _CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
 _FILES = (_CONFIG, _WEIGHTS, _METADATA)
 _SHARED = "shared_object_id"
-_MOST_COMPRESSED, _SMALL = 20, 1 << 20  # times, and bytes that may be more
+_MOST_COMPRESSED = 20  # times
 _LARGEST_CONFIG, _LARGEST_SIZE = 64 << 20, 10_000_000
 
 
@@ -46,8 +47,7 @@ def _check_sizes(archive: zipfile.ZipFile, parameters: int | None) -> None:
     for entry in entries:
         if entry.filename not in (*_FILES, "assets/"):
             raise ValueError(f"the archive holds '{entry.filename}', which Keras does not write for such a model")
-        if entry.file_size > _MOST_COMPRESSED * entry.compress_size + _SMALL:
-            raise ValueError(f"{entry.filename} unpacks from {entry.compress_size:,} to {entry.file_size:,} bytes")
+        files.check_unpacked(entry, _MOST_COMPRESSED)
     if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
         raise ValueError(f"{_CONFIG} has {archive.getinfo(_CONFIG).file_size:,} bytes, more than {_LARGEST_CONFIG:,}")
     weights = archive.getinfo(_WEIGHTS).file_size

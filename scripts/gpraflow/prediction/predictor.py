@@ -16,6 +16,7 @@ from gpraflow.core.ledger import Ledger
 from gpraflow.formats import columns as formats_columns
 from gpraflow.formats import conditions as formats_conditions
 from gpraflow.formats.transform import NONE, Transform
+from gpraflow.models import backend as models_backend
 from gpraflow.models import directory as models_directory
 from gpraflow.prediction import calibration
 from gpraflow.sequences import flanks as sequences_flanks
@@ -71,13 +72,14 @@ class Predictor:
         return conditions.readouts(self.conditions) or [""]
 
     def of(self, readout: str) -> "Predictor":
-        """Return a predictor of another condition or difference with the same model.
+        """Return a predictor of another condition or difference with the same model; of the first condition if ``readout`` is empty.
 
         Raises
         ------
         ConfigError
             If the model does not have it.
         """
+        readout = readout or self.readouts[0]
         if readout not in self.readouts:
             there = ", ".join(filter(None, self.readouts)) or "one condition, without a name"
             raise ConfigError(f"{self.directory}: the model has no condition '{readout}'{nearest(readout, self.readouts)} (it has {there})")
@@ -120,7 +122,7 @@ class Predictor:
         shape = (len(tokens), self.about["members"], len(self.conditions) or 1)
         if not len(tokens):
             return np.empty(shape)
-        size = min(self.batch_size, 1 << (len(tokens) - 1).bit_length())
+        size = models_backend.size_of_batches(len(tokens), self.batch_size)
         missing = np.full((-len(tokens) % size, tokens.shape[1]), PADDING, tokens.dtype)
         found = self.model.predict(np.concatenate([tokens, missing]), batch_size=size, verbose=0)[: len(tokens)]
         if bad := int((~np.isfinite(found)).any(axis=1).sum()):
@@ -265,6 +267,19 @@ class Predictor:
         """The scaffold's 5' and 3' flanks; empty without a calibration."""
         return (self.calibration.five_prime, self.calibration.three_prime) if self.calibration else ("", "")
 
+    def require_calibration(self, need: str = "it holds flanks and intervals") -> calibration.Calibration:
+        """Return the calibration.
+
+        Raises
+        ------
+        InputError
+            If the model directory has none; ``need`` says what it is needed for.
+        """
+        if self.calibration is None:
+            where = self.directory / calibration.FILE
+            raise InputError(f"{where}: this file does not exist; {need}. Make it with: {calibration.advice(self.directory)}")
+        return self.calibration
+
     def complete(self, rows: pl.DataFrame, path: str | os.PathLike, ledger: Ledger) -> pl.DataFrame:
         """Add the flanks of the model's scaffold to sequences without flanks in a block of records.
 
@@ -273,12 +288,7 @@ class Predictor:
         InputError
             If the model directory has no calibration, which holds the flanks.
         """
-        if self.calibration is None:
-            where = self.directory / calibration.FILE
-            raise InputError(
-                f"{where}: this file does not exist; it holds flanks and intervals. Make it with: {calibration.advice(self.directory)}"
-            )
-        known = self.calibration
+        known = self.require_calibration()
         if not known.five_prime and not known.three_prime:
             return rows
         policy = sequences_flanks.Policy(damaged_flanks=known.damaged_flanks, max_flank_edits=known.max_flank_edits)

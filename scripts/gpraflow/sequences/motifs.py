@@ -21,6 +21,11 @@ class Motif:
     factor: str
     log_odds: np.ndarray
 
+    @property
+    def strands(self) -> tuple[np.ndarray, np.ndarray]:
+        """Log-odds for sites on the forward and on the reverse strand, both in forward-strand orientation."""
+        return self.log_odds, self.log_odds[::-1, ::-1]
+
 
 def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
     """Read position frequency matrices (JASPAR, MEME or TRANSFAC format, `motif_files.read`) as log-odds against uniform base frequencies.
