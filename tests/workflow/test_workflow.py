@@ -545,14 +545,15 @@ def test_report_opens_without_errors_and_asks_for_nothing(opened, finished):
         "Subgroups",
         "Calibration of prediction intervals",
         "Model interpretation",
+        "Designs",
         "Cost",
         "Methods",
     ]
     drawn = {
         path.relative_to(finished / "results/tiny/figures").with_suffix("") for path in (finished / "results/tiny/figures").rglob("*.svg")
     }
-    assert page.locator("figure").count() == len(drawn) == 21
-    assert page.locator("figure svg[role=img] > title").count() == 21
+    assert page.locator("figure").count() == len(drawn) == 23
+    assert page.locator("figure svg[role=img] > title").count() == 23
     scores = json.loads((finished / "results/tiny/metrics.json").read_text())["datasets"]
     assert "Data are simulated" in page.locator("#summary").inner_text()
     for name, card in zip(("test", "simulated_independent"), page.locator(".card").all(), strict=True):
@@ -599,7 +600,7 @@ def test_reports_downloads_are_the_files_of_the_run(opened, finished):
     links = page.eval_on_selector_all("a[download]", "links => links.map(link => [link.download, link.href])")
     files = {"tiny_" + "_".join(path.relative_to(results / "figures").parts): path for path in (results / "figures").rglob("*.*")}
     files |= {"tiny_" + "_".join(path.relative_to(results).parts): path for path in results.rglob("*.tsv")}
-    assert len(links) == 21 * 2 + page.locator("details table.sortable").count()
+    assert len(links) == 23 * 2 + page.locator("details table.sortable").count()
     for name, uri in links:
         assert base64.b64decode(uri.partition(",")[2]) == files[name].read_bytes(), name
     with page.expect_download() as waiting:
