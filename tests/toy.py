@@ -68,7 +68,7 @@ def calibrate(folder, validation, **options):
         length=LENGTH,
         keep="right",
         pad="left",
-        **options,
+        **{"expression": table(5000, 1)["expression"].to_numpy()} | options,
     )
     calibration.write({"": found}, folder / calibration.FILE)
     return found

@@ -43,6 +43,7 @@ CALIBRATION = {
     "level_variances": [0.1, 0.2],
     "level_quantiles": [[0.7, 0.7], [1.3, 1.2], [1.6, 1.7], [2, 2.1]],
     "effects": None,
+    "expression_quantiles": [number / 10 for number in range(101)],
 }
 RECEIPT = {"bucket": "file://b", "splits": {"train": {"manifest": "train/manifest.json", "rows": 3, "bytes": 9, **DIGEST}}}
 READERS = {"model": (MODEL, about.read), "calibration": (CALIBRATION, calibration.load), "receipt": (RECEIPT, upload.read_receipt)}

@@ -7,7 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from gpraflow.prediction import calibration, conformal
+from gpraflow.core.errors import InputError
+from gpraflow.prediction import calibrate, calibration, conformal
 from tests import toy
 
 
@@ -114,3 +115,26 @@ def test_files_of_older_versions_are_read_with_their_intervals(fit, tmp_path):
     assert half[0] == pytest.approx(known.quantiles[3] * np.sqrt(known.spread_factor * 0.25 + 2 * known.model_variance))
     assert basis.tolist() == ["independent"]
     assert asdict(known)["model_variance"] == content["model_variance"]
+
+
+def test_quantiles_of_measured_expression_are_kept(fit, tmp_path):
+    """Those of the training promoters, through the file; older calibrations have none."""
+    known = fit(table(500, 9))
+    expected = np.quantile(toy.table(5000, 1)["expression"].to_numpy(), np.arange(101) / 100)
+    assert known.expression_quantiles == pytest.approx(expected, abs=1e-6)
+    calibration.write({"": known}, tmp_path / "new.json")
+    assert calibration.load(tmp_path / "new.json") == known
+    older = json.loads((tmp_path / "new.json").read_text())
+    del older["expression_quantiles"]
+    (tmp_path / "old.json").write_text(json.dumps(older))
+    assert calibration.load(tmp_path / "old.json").expression_quantiles == ()
+    for wrong in (older["levels"], [2.0] * 100 + [1.0]):
+        (tmp_path / "wrong.json").write_text(json.dumps(older | {"expression_quantiles": wrong}))
+        with pytest.raises(InputError, match="expression_quantiles are not 101 ascending numbers"):
+            calibration.load(tmp_path / "wrong.json")
+
+
+def test_quantiles_of_each_condition_and_difference_are_of_promoters_measured_there():
+    train = pl.DataFrame({"sequence": ["A"] * 3, "expression.a": [1.0, 2.0, None], "expression.b": [5.0, None, 7.0]}).lazy()
+    found = {readout: calibrate._expression(train, readout, ["a", "b"]).tolist() for readout in ("a", "b", "b-a")}
+    assert found == {"a": [1, 2], "b": [5, 7], "b-a": [4]}

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from gpraflow.core.conditions import differences
+from gpraflow.core.conditions import column, differences
 from gpraflow.formats import conditions
 from gpraflow.formats.transform import NONE, Transform
 from gpraflow.prediction import calibration, pairs
@@ -54,5 +55,14 @@ def calibrate(
         tables = [own, *map(predictor.table, measured)]
         found = pairs.differences(tables, inserts, threads)
         kind = NONE if readout in differences(predictor.conditions) else transform
-        fitted[readout] = calibration.fit(train, own, differences=found, transform=kind, **options)
+        expression = _expression(train, readout, predictor.conditions)
+        fitted[readout] = calibration.fit(train, own, differences=found, transform=kind, expression=expression, **options)
     return fitted
+
+
+def _expression(train: pl.LazyFrame, readout: str, names: Sequence[str]) -> np.ndarray:
+    """Return the measured expression of training promoters in a readout, without nulls."""
+    if not readout:
+        return train.select("expression").collect()["expression"].drop_nulls().to_numpy()
+    measured = train.select(column("expression", name) for name in names).collect()
+    return conditions.select(measured, readout, names)["expression"].to_numpy()

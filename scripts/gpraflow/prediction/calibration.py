@@ -28,8 +28,9 @@ UNUSUAL = 0.001  # fraction of training promoters that each criterion classifies
 PAIRS, INDEPENDENT = "pairs", "independent"  # what the interval of an effect rests on
 _KMER = 3
 _SHARES_SUM = 1e-4  # largest difference from 1 of the sum of frequencies, which are rounded in the file
-_LISTS = ("lengths", "kmer_shares", "quantiles", "levels", "level_variances")
+_LISTS = ("lengths", "kmer_shares", "quantiles", "levels", "level_variances", "expression_quantiles")
 _SAMPLED = 200_000  # training promoters, evenly spaced, that define the training distribution
+_SHARES = np.linspace(0, 1, 101)  # of training promoters, for quantiles of their expression
 _CHUNK = 16_384  # promoters whose k-mers are counted at a time
 
 
@@ -68,6 +69,9 @@ class Calibration:
         constant beyond. Empty if there were fewer than 200 validation promoters, and in calibrations of version 0.2.0 and before.
     effects
         Calibration of variant effects; None if there were too few pairs of similar promoters.
+    expression_quantiles
+        Quantiles 0, .01, ... 1 of the measured expression of training promoters, transformed. Empty in calibrations of version 0.2.0 and
+        before, and if no training promoter was measured.
     """
 
     model_sha256: str
@@ -91,6 +95,7 @@ class Calibration:
     level_variances: tuple[float, ...] = ()
     level_quantiles: tuple[tuple[float, ...], ...] = ()
     effects: of_pairs.Effects | None = None
+    expression_quantiles: tuple[float, ...] = ()
 
     @property
     def quantile(self) -> float | None:
@@ -235,6 +240,7 @@ def fit(
     pad: Side,
     differences: pl.DataFrame,
     transform: Transform = NONE,
+    expression: np.ndarray | None = None,
 ) -> Calibration:
     """Calibrate prediction intervals on validation promoters, and describe the training distribution.
 
@@ -261,6 +267,8 @@ def fit(
         Differences of pairs of similar promoters (`pairs.differences`), on which variant effects are calibrated (`effects.fit`).
     transform
         Transform of expression in ``train``, ``validation`` and ``differences``.
+    expression
+        Measured expression of the training promoters; None if unknown.
     """
     rows = train.select(pl.len()).collect().item()
     sequences = train.select("sequence").gather_every(max(1, -(-rows // _SAMPLED))).collect()["sequence"]
@@ -285,6 +293,7 @@ def fit(
         validation=validation.height,
         transform=transform,
         effects=of_pairs.fit(differences),
+        expression_quantiles=tuple(np.quantile(expression, _SHARES).tolist()) if expression is not None and len(expression) else (),
         **_intervals(validation),
     )
 
@@ -430,6 +439,8 @@ def _disagreement(found: Calibration) -> str:
         known = [value for value in values if value is not None]
         if known != sorted(known):
             return "quantiles of higher levels are smaller"
+    if len(found.expression_quantiles) not in (0, len(_SHARES)) or list(found.expression_quantiles) != sorted(found.expression_quantiles):
+        return f"expression_quantiles are not {len(_SHARES)} ascending numbers"
     if found.lengths[0] > found.lengths[1]:
         return f"lengths: {found.lengths[0]} is above {found.lengths[1]}"
     if found.effects and found.effects.edits[0] > found.effects.edits[1]:
