@@ -207,7 +207,7 @@ export class DesignPanel {
     const fasta = () => designs.map(({ name, sequence }) => `>${name}\n${sequence}\n`).join("");
     place.replaceChildren(
       ...notes.map((note) => html("p", { class: "warning" }, note)),
-      html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Designs" }, table),
+      html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of designs" }, table),
       html("div", { class: "saves" }, "Download",
         html("button", { type: "button", class: "plain", onclick: () => download("designs.fasta", fasta(), "text/x-fasta") }, "FASTA"),
         html("button", { type: "button", class: "plain", onclick: () => download("designs.csv", this.csv(designs), "text/csv") }, "CSV")),

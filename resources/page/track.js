@@ -114,7 +114,7 @@ export function drawTrack(data, width, colours, act) {
           ...(act ? { class: "cell", role: "gridcell", tabindex: -1, "aria-label": said, "aria-colindex": place + 1, "data-place": place, "data-base": base } : {}),
         });
         row.append(cell);
-        if (own) row.append(svg("circle", { cx: x(place) + column / 2, cy: top + CELL / 2, r: 2, fill: colours.soft, "pointer-events": "none", "aria-hidden": act ? "true" : null }));
+        if (own) row.append(svg("circle", { cx: x(place) + column / 2, cy: top + CELL / 2, r: 2, fill: colours.soft, "pointer-events": "none", "aria-hidden": true }));
         if (act) {
           cell.addEventListener("pointerenter", (event) => act.point(said, event));
           cell.addEventListener("pointerleave", act.leave);

@@ -1,0 +1,103 @@
+"""The page as one file that works without a server: weights of `compact` and the calibration, evaluated by the page's own script."""
+
+import base64
+import os
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from gpraflow.core import files
+from gpraflow.core.errors import ConfigError
+from gpraflow.models import directory as models_directory
+from gpraflow.prediction.predictor import Predictor
+from gpraflow.serve import answers, page
+
+ARCHITECTURE = "compact"
+_SIZES = ("motif_width", "bin_width", "channels", "mix_size", "residual_blocks", "kernel_size")
+
+
+def write(predictor: Predictor, name: str, path: str | os.PathLike) -> int:
+    """Write the page of a model as one HTML file, and return its size in bytes.
+
+    Parameters
+    ----------
+    predictor
+        The model, with its calibration.
+    name
+        What the page calls it.
+    path
+        The file.
+
+    Raises
+    ------
+    ConfigError
+        If the network is none that the page can evaluate.
+    """
+    calibrations = [asdict(predictor.of(readout).require_calibration()) for readout in predictor.readouts]
+    data = {"model": answers.describe(predictor, name), "motifs": False, "network": network(predictor), "calibrations": calibrations}
+    text = page.html(data, "network", connect="'none'")
+    files.write_text(path, text)
+    return len(text.encode())
+
+
+def network(predictor: Predictor) -> dict[str, Any]:
+    """Return the weights of all ensemble members, for the page's script.
+
+    Returns
+    -------
+    dict
+        ``sizes``; ``members``, for each the names and sizes of its arrays; ``values``, all arrays one after the other as float32 (base64);
+        ``readouts``, the weights of a member's outputs in each readout.
+
+    Raises
+    ------
+    ConfigError
+        If the network is none that the page can evaluate.
+    """
+    about = predictor.about
+    label = about["label_transform"]
+    objectives = [label["conditions"][name] for name in predictor.conditions] if predictor.conditions else [label]
+    if about["architecture"] != ARCHITECTURE or about["training"]["rc_averaging"] or any(part["loss"] == "bins" for part in objectives):
+        raise ConfigError(
+            f"{predictor.directory}: the offline page evaluates networks of the architecture {ARCHITECTURE}, without training.rc_averaging "
+            "and with a loss on expression; for other models use gpraflow serve"
+        )
+    model, _ = models_directory.load(predictor.directory)
+    cores = [layer for layer in model.layers if hasattr(layer, "layers")]
+    members = [_arrays(core, objectives, about["sizes"]["residual_blocks"]) for core in cores]
+    if len(members) != about["members"]:
+        raise ConfigError(f"{predictor.directory}: {len(members)} networks for {about['members']} ensemble members; train the model again")
+    values = np.concatenate([values.ravel() for arrays in members for values in arrays.values()]).astype("<f4")
+    return {
+        "sizes": {key: about["sizes"][key] for key in _SIZES},
+        "members": [[[key, array.size] for key, array in arrays.items()] for arrays in members],
+        "values": base64.b64encode(values.tobytes()).decode(),
+        "readouts": [predictor.of(readout).weights.tolist() for readout in predictor.readouts],
+    }
+
+
+def _arrays(core: Any, objectives: list[dict[str, Any]], blocks: int) -> dict[str, np.ndarray]:
+    """Return the weights of one network by name; normalisations are a factor and a shift for each channel."""
+
+    def weights(layer: str) -> list[np.ndarray]:
+        return [np.asarray(value, np.float64) for value in core.get_layer(layer).get_weights()]
+
+    def norm(layer: str) -> tuple[np.ndarray, np.ndarray]:
+        gamma, beta, mean, variance = weights(layer)
+        factor = gamma / np.sqrt(variance + core.get_layer(layer).epsilon)
+        return factor, beta - mean * factor
+
+    found: dict[str, np.ndarray] = {}
+    found["motifs_kernel"], found["motifs_bias"] = weights("motifs")
+    found["occupancy_factor"], found["occupancy_shift"] = norm("occupancy_norm")
+    for part in ("mix", *(f"residual_{block}" for block in range(1, blocks + 1))):
+        (found[f"{part}_kernel"],) = weights(f"{part}_conv1d")
+        found[f"{part}_factor"], found[f"{part}_shift"] = norm(f"{part}_norm")
+    found["narrow_kernel"], found["narrow_bias"] = weights("narrow_dense")
+    (found["dense_kernel"],) = weights("dense")
+    found["dense_factor"], found["dense_shift"] = norm("dense_norm")
+    found["output_kernel"], found["output_bias"] = weights("expression")
+    found["scale"] = np.array([part["scale"] for part in objectives])
+    found["offset"] = np.array([part["offset"] for part in objectives])
+    return found
