@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-slow | test-long | test-tpu | fuzz | benchmarks | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
+# make setup | run | report | tpu-check | test | test-slow | test-long | test-tpu | test-conda | fuzz | benchmarks | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -13,7 +13,7 @@ REPORT ?= results/$(RUN)/report.html
 # Snakemake, which resumes a run that was killed; CHECK=0 skips the check of the inputs before a run.
 SNAKEMAKE = $(BIN)/python -m gpraflow.app.run $(if $(filter 0,$(CHECK)),--no-check) --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config 'data=$(DATA)')
 
-.PHONY: setup run report test test-slow test-long test-tpu fuzz benchmarks lint docs images lock tpu-check
+.PHONY: setup run report test test-slow test-long test-tpu test-conda fuzz benchmarks lint docs images lock tpu-check
 
 setup: .venv/ready
 
@@ -59,6 +59,10 @@ test-slow: setup
 # Every rule with every fault, every row of the page "Your assay", two conditions at full size: before a release.
 test-long: setup
 	$(BIN)/python -m pytest -m long --numprocesses $(TESTS) --dist worksteal
+
+# The small run in environments made by conda's rules, from local channels. Needs CPython 3.12, fastp and strip; 3 GB for a while.
+test-conda: setup
+	$(BIN)/python -m pytest -m conda
 
 # What is tested with libtpu, in the environment that has it.
 test-tpu: .venv-tpu/ready
@@ -106,3 +110,4 @@ lock: setup
 	$(COMPILE) --extra cloud --extra dev --extra docs --output-file requirements/gpraflow.lock
 	$(COMPILE) --extra cloud --extra dev --extra docs --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock
 	$(COMPILE) --extra tpu --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-tpu.lock
+	$(BIN)/python requirements/pin_envs.py

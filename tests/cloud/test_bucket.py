@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from gpraflow.app import cli
-from gpraflow.core import files, progress
+from gpraflow.core import checksums, progress
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.shards import batches as shards_batches
 from gpraflow.shards import manifest as shards_manifest
@@ -239,8 +239,8 @@ def test_both_kinds_of_buckets_do_the_same(either, tmp_path):
     assert either.names("") == ["a/b"]
     assert either.names("b") == []
     with pytest.raises(GpraflowError, match="a/b: another run changed this object"):
-        either.put("a/b", two, files.crc32c(b"2"), None)
-    either.put("a/b", two, files.crc32c(b"2"), first)
+        either.put("a/b", two, checksums.crc32c(b"2"), None)
+    either.put("a/b", two, checksums.crc32c(b"2"), first)
     with pytest.raises(GpraflowError, match="a/b: another run changed this object"):
         either.put("a/b", one, "e3069283", first)
     assert either.get("a/b") == b"2"
@@ -253,7 +253,7 @@ def test_both_kinds_of_buckets_do_the_same(either, tmp_path):
 def test_an_object_that_another_process_removed_meanwhile(proxy, bucket_name, tmp_path):
     (tmp_path / "one").write_bytes(b"1")
     connected = connect.connect(f"gs://{bucket_name}")
-    connected.put("x", tmp_path / "one", files.crc32c(b"1"), None)
+    connected.put("x", tmp_path / "one", checksums.crc32c(b"1"), None)
     entry = connected.find("x")
     connected.delete("x", entry)
     connected.delete("x", entry)
@@ -744,7 +744,7 @@ def test_checksums_that_cannot_be_forged_are_compared(local, tmp_path):
     receipt["splits"]["val"]["sha256"] = "0" * 64
     with pytest.raises(InputError, match=r"manifest\.json: not the manifest that was uploaded"):
         shards_batches.open_split(receipt, "val")
-    shard = {"bytes": 3, "rows": 3, "crc32c": files.crc32c(b"abc"), "sha256": "0" * 64}
+    shard = {"bytes": 3, "rows": 3, "crc32c": checksums.crc32c(b"abc"), "sha256": "0" * 64}
     with pytest.raises(InputError, match=r"x: its SHA-256 differs from the manifest"):
         shards_manifest.verify(b"abc", {"compression": "none", "record_bytes": 1}, shard, "x")
 

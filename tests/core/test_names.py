@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from gpraflow.assay import sheet
-from gpraflow.core import config, files, names
+from gpraflow.core import checksums, config, names
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.shards import batches, manifest, upload, write
@@ -128,7 +128,7 @@ def test_nothing_is_written_outside_the_cache(written, tmp_path):
     (bucket / "train/x").mkdir()
     (tmp_path / "NAME.gz").write_bytes((bucket / "train" / SHARD).read_bytes())
     receipt = json.loads((tmp_path / "upload.json").read_text())
-    receipt["splits"]["train"] |= files.digests(bucket / "train/manifest.json")
+    receipt["splits"]["train"] |= checksums.digests(bucket / "train/manifest.json")
     cache = tmp_path / "deep/down/cache"
     (cache / f"{content['shards'][0]['crc32c']}-x").mkdir(parents=True)
     with pytest.raises(InputError, match=r"manifest\.json: shards\.0\.name: 'x/\.\./"):

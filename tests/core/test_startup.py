@@ -1,9 +1,11 @@
 """Nothing that a user imports changes the process; what jobs do for speed can be switched off and changes no result."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +15,7 @@ from tests.conftest import ROOT
 
 PREDICT = """
 import sys
+from pathlib import Path
 import gpraflow
 model = gpraflow.load(sys.argv[1])
 after = {name: name in sys.modules for name in ("pandas", "sklearn", "matplotlib")}
@@ -43,6 +46,7 @@ def test_other_packages_can_be_imported_afterwards_and_predictions_are_the_same(
 
 def test_importing_the_package_leaves_the_environment(tmp_path):
     code = """
+import importlib.util
 import os
 def environment():
     return {name: value for name, value in os.environ.items() if name != "_RJEM_MALLOC_CONF"}  # which Polars sets
@@ -81,3 +85,15 @@ def test_make_setup_refuses_such_a_folder_at_once(tmp_path, name):
     refused = f"{folder}: this path has white space, quotes or other special characters" in done.stdout
     assert refused == (name != "fine-2")
     assert (tmp_path / "calls").exists() == (name == "fine-2")
+
+
+@pytest.mark.parametrize("place", ["elsewhere", "beside Snakemake"])
+def test_jobs_leave_packages_in_the_home_folder_alone_unless_snakemake_lies_there(tmp_path, monkeypatch, place):
+    folder = ROOT if place == "elsewhere" else Path(importlib.util.find_spec("snakemake").origin).parents[1]
+    monkeypatch.setattr("site.getusersitepackages", lambda: str(folder / "site" if place == "elsewhere" else folder))
+    environment = {}
+    startup.prepare_jobs(environment, tmp_path)
+    assert environment.get("PYTHONNOUSERSITE") == ("1" if place == "elsewhere" else None)
+    environment = {"PYTHONNOUSERSITE": ""}
+    startup.prepare_jobs(environment, tmp_path)
+    assert environment["PYTHONNOUSERSITE"] == ""

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from gpraflow.app import cli
-from gpraflow.core import files
+from gpraflow.core import checksums
 from gpraflow.design import designs, objectives
 from gpraflow.prediction import predictor
 from gpraflow.sequences.scaffold import tokenize
@@ -139,4 +139,4 @@ def test_the_tiny_run_measured_its_designs(trained):
     assert table.group_by("objective").len().sort("objective").rows() == [("maximize", 2), ("minimize", 2), ("target", 2)]
     page = (trained / "report.html").read_text()
     assert "Promised and true expression" in page
-    assert files.digests(trained / "design/designs.tsv")["bytes"] > 500
+    assert checksums.digests(trained / "design/designs.tsv")["bytes"] > 500

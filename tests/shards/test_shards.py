@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpraflow.core import files
+from gpraflow.core import checksums
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import promoters
@@ -282,7 +282,7 @@ def test_unknown_bucket(url):
 
 def test_digests_are_those_of_hashlib(tmp_path):
     (tmp_path / "a").write_bytes(b"123456789")
-    found = files.digests(tmp_path / "a")
+    found = checksums.digests(tmp_path / "a")
     assert found["crc32c"] == "e3069283"  # the check value of CRC-32C (RFC 3720)
     assert found["bytes"] == 9
     assert found["sha256"] == "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"

@@ -4,12 +4,14 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from gpraflow.core import dependencies
 from gpraflow.models import registry
@@ -96,17 +98,20 @@ def test_adapters_are_thin(script):
     assert "logs.log_to" in ast.unparse(first)
 
 
+# The machine that environments are compared for.
+TARGET = default_environment() | {
+    "python_version": "3.12",
+    "python_full_version": "3.12.0",
+    "sys_platform": "linux",
+    "platform_machine": "x86_64",
+}
+
+
 def lock_pins(name="gpraflow"):
-    environment = default_environment() | {
-        "python_version": "3.12",
-        "python_full_version": "3.12.0",
-        "sys_platform": "linux",
-        "platform_machine": "x86_64",
-    }
     pins = {}
     for text in re.findall(r"^([A-Za-z0-9_.-]+==[^\\\n]*)", (ROOT / f"requirements/{name}.lock").read_text(), flags=re.MULTILINE):
         requirement = Requirement(text.strip())
-        if requirement.marker is None or requirement.marker.evaluate(environment):
+        if requirement.marker is None or requirement.marker.evaluate(TARGET):
             pins[requirement.name.lower()] = str(requirement.specifier)
     return pins
 
@@ -127,29 +132,77 @@ def env(path):
     return content, conda, [Requirement(entry) for entry in pip]
 
 
+def listed(path):
+    """Return the packages that `make lock` is asked to pin."""
+    lines = path.with_suffix(".in").read_text().splitlines()
+    return [Requirement(line) for line in lines if not line.startswith("#")]
+
+
+def closure(requirements):
+    """Return the names of packages and of all that they need on Linux, x86_64, as the metadata of what is installed says."""
+    found, queue = set(), [(requirement, "") for requirement in requirements]
+    while queue:
+        requirement, extra = queue.pop()
+        name = canonicalize_name(requirement.name)
+        if requirement.marker and not requirement.marker.evaluate(TARGET | {"extra": extra}):
+            continue
+        for wanted in {"", *requirement.extras}:
+            if (name, wanted) not in found:
+                found.add((name, wanted))
+                queue += [(Requirement(text), wanted) for text in metadata.requires(name) or []]
+    return {name for name, _ in found}
+
+
 ENVS = sorted((ROOT / "envs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", ENVS, ids=lambda path: path.stem)
-def test_env_pins_are_the_lock_files(path):
+def test_an_environment_holds_its_packages_and_all_that_they_need_with_the_pins_of_the_lock_file(path):
     content, conda, pip = env(path)
     programs = [entry for entry in conda[2:] if not entry.startswith("fastp=")]
     assert not programs
-    assert content["channels"] == (["conda-forge", "bioconda", "nodefaults"] if conda[2:] else ["conda-forge", "nodefaults"])
+    # Not nodefaults: newer versions of conda ask for a channel of that name.
+    assert content["channels"] == (["conda-forge", "bioconda"] if conda[2:] else ["conda-forge"])
     assert conda[0] == "python=3.12"
     assert conda[1].startswith("pip=")
+    assert all(str(requirement.marker or "").count(" and ") == 0 for requirement in pip)
     pins = lock_pins()
-    assert {requirement.name: str(requirement.specifier) for requirement in pip} == {r.name: pins[r.name.lower()] for r in pip}
+    here = {r.name: str(r.specifier) for r in pip if r.marker is None or r.marker.evaluate(TARGET)}
+    assert here == {name: pins[name] for name in closure(listed(path))}
+
+
+@pytest.mark.parametrize("path", ENVS, ids=lambda path: path.stem)
+def test_an_environment_can_be_made_on_other_processors(path):
+    # tensorflow-cpu has wheels for x86_64 only.
+    for machine, system, tensorflow in (("aarch64", "linux", "tensorflow"), ("arm64", "darwin", "tensorflow")):
+        there = TARGET | {"platform_machine": machine, "sys_platform": system}
+        names = {r.name for r in env(path)[2] if r.marker is None or r.marker.evaluate(there)}
+        assert names & {"tensorflow", "tensorflow-cpu"} == ({tensorflow} if path.stem == "train" else set())
+        assert {canonicalize_name(r.name) for r in listed(path)} - names <= {"tensorflow", "tensorflow-cpu"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_every_import_of_a_script_is_in_its_env(script):
+def test_every_import_of_a_script_is_listed_for_its_environment(script):
     (name,) = re.findall(r'"\.\./\.\./envs/(\w+)\.yaml"', RULES[script.stem])
-    _, _, pip = env(ROOT / f"envs/{name}.yaml")
-    installed = {requirement.name.lower() for requirement in pip}
+    installed = {requirement.name.lower() for requirement in listed(ROOT / f"envs/{name}.yaml")}
     others = set().union(*(third_party(path) for path in code_behind(script) if path.is_file()))
     missing = {DISTRIBUTION.get(module, module).lower() for module in others} - installed
-    assert not missing, f"envs/{name}.yaml lacks {missing}, which {script.name} or the library behind it imports"
+    assert not missing, (
+        f"envs/{name}.in lacks {missing}, which {script.name} or the library behind it imports; add them and run `make lock`"
+    )
+
+
+def test_the_snakefile_needs_only_what_snakemake_installs():
+    files = [ROOT / "workflow/Snakefile", *(ROOT / "workflow/rules").glob("*.smk")]
+    imports = [line for path in files for line in path.read_text().splitlines() if line.startswith("from gpraflow")]
+    assert len(imports) >= 6
+    code = "\n".join([*imports, "import sys", "print(*sys.modules)"])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": str(ROOT / "scripts")}
+    )
+    installed = metadata.packages_distributions()
+    loaded = {canonicalize_name(name) for module in done.stdout.split() for name in installed.get(module, [])}
+    assert loaded - {"gpraflow", "setuptools"} <= closure([Requirement("snakemake")])
 
 
 def test_no_script_imports_keras_jax_or_tensorflow_before_it_needs_them():

@@ -1,15 +1,17 @@
-"""How the workflow's jobs and the command ``gpraflow`` start: transparent huge pages, and a light import of Keras.
+"""How the workflow's jobs and the command ``gpraflow`` start: huge pages, a light import of Keras, and where packages come from.
 
-Both are settings of the environment that child processes inherit. Neither is set by ``import gpraflow``. docs/benchmarks.md has what they
-gain; ``GPRAFLOW_LIGHT_KERAS=0`` and ``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` turn them off.
+The first two are settings of the environment that child processes inherit. None is set by ``import gpraflow``. docs/benchmarks.md has what
+they gain; ``GPRAFLOW_LIGHT_KERAS=0`` and ``GLIBC_TUNABLES=glibc.malloc.hugetlb=0`` turn them off.
 
 Transparent huge pages: JAX allocates new arrays at each step and frees them afterwards, and Linux zeroes each page again, 4 kB at a
 time. glibc (2.35 and later) asks for pages of 2 MB if an environment variable says so when the process starts. Without glibc, or where the
 administrator has turned huge pages off, nothing changes.
 """
 
+import importlib.util
 import os
 import re
+import site
 import sys
 from collections.abc import MutableMapping
 from pathlib import Path
@@ -57,8 +59,13 @@ def prepare_jobs(environment: MutableMapping[str, str], scripts: Path) -> None:
     """Prepare the environment that jobs inherit, and let them import this package from ``scripts`` before any other folder.
 
     Snakemake appends to the path of scripts: an installed gpraflow, as of another checkout, would win over the workflow's own.
+    Packages in the user's home (`pip install --user`) win over those of a conda environment, so that jobs do without them, unless
+    Snakemake itself lies there.
     """
     prepare(environment)
+    snakemake = importlib.util.find_spec("snakemake")
+    if not (snakemake and snakemake.origin and snakemake.origin.startswith(site.getusersitepackages())):
+        environment.setdefault("PYTHONNOUSERSITE", "1")
     if (scripts / "gpraflow" / "__init__.py").is_file():
         others = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", str(scripts))]
         environment["PYTHONPATH"] = os.pathsep.join([str(scripts), *others])

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from gpraflow.core import documents, files
+from gpraflow.core import checksums, documents, files
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
 from gpraflow.formats.transform import NONE, Transform, of_content
@@ -280,7 +280,7 @@ def fit(
     ends = np.quantile(lengths, [UNUSUAL / 2, 1 - UNUSUAL / 2], method="inverted_cdf")
 
     return Calibration(
-        model_sha256=files.digests(model)["sha256"],
+        model_sha256=checksums.digests(model)["sha256"],
         scaffold=scaffold.name,
         five_prime=scaffold.five_prime,
         three_prime=scaffold.three_prime,
@@ -388,7 +388,7 @@ def read(directory: str | os.PathLike, readouts: Sequence[str] = ("",)) -> dict[
     if not path.is_file():
         return {}
     found = {readout: load(path, readout) for readout in readouts}
-    digest = files.digests(Path(directory) / "model.keras")["sha256"]
+    digest = checksums.digests(Path(directory) / "model.keras")["sha256"]
     if any(known.model_sha256 != digest for known in found.values()):
         raise InputError(f"{path}: belongs to another model than model.keras in the same folder; make it again: {advice(directory)}")
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from gpraflow.core import files
+from gpraflow.core import checksums
 from gpraflow.evaluation.metrics import FEWEST
 from gpraflow.report.parts import interval, number, probability
 
@@ -31,7 +31,7 @@ def digests(data: Iterable[Mapping[str, str]], largest: int = LARGEST_DIGEST) ->
         if path.is_file():
             size = path.stat().st_size
             row["bytes"] = str(size)
-            row["sha256"] = files.digests(path)["sha256"] if size <= largest else f"not computed: larger than {largest:,} bytes"
+            row["sha256"] = checksums.digests(path)["sha256"] if size <= largest else f"not computed: larger than {largest:,} bytes"
         row["published as"] = " ".join(entry[key] for key in ("doi", "checksum") if entry.get(key))
         rows.append(row)
     return rows

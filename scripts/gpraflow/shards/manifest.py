@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from gpraflow.core import documents, files, names
+from gpraflow.core import checksums, documents, names
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
 from gpraflow.shards.records import EXPRESSION, Feature, decode_columns, layout
@@ -113,7 +113,7 @@ def verify(content: bytes, manifest: dict[str, Any], shard: dict[str, Any], orig
     InputError
         If the shard is truncated, changed, or from another run.
     """
-    check_digest(len(content), files.crc32c(content), shard, origin)
+    check_digest(len(content), checksums.crc32c(content), shard, origin)
     if hashlib.sha256(content).hexdigest() != shard["sha256"]:  # CRC32C alone can be forged
         raise InputError(f"{origin}: its SHA-256 differs from the manifest; the shard was changed")
     if manifest["compression"] == "gzip":

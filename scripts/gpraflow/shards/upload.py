@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
-from gpraflow.core import files
+from gpraflow.core import checksums, files
 from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.progress import Progress, amount
@@ -88,7 +88,7 @@ class _Upload:
         self.bucket, self.split, self.local, self.pool, self.say, self.terminal = bucket, split, local, pool, say, terminal
         self.manifest = shards_manifest.parse_manifest(local.read_bytes(), str(local))
         self.expected = {shard["name"]: shard["crc32c"] for shard in self.manifest["shards"]}
-        self.expected |= {local.name: files.crc32c_of(local)}
+        self.expected |= {local.name: checksums.crc32c_of(local)}
         self.seen: dict[str, Entry | None] = {}
 
     def run(self) -> dict[str, Any]:
@@ -116,11 +116,11 @@ class _Upload:
         self._send(missing, stale)
         if missing:
             self._check()
-        return {"manifest": f"{self.split}/{self.local.name}", "rows": self.manifest["rows"], **files.digests(self.local)}
+        return {"manifest": f"{self.split}/{self.local.name}", "rows": self.manifest["rows"], **checksums.digests(self.local)}
 
     def _local_crc32c(self, name: str) -> str | None:
         path = self.local.parent / name
-        return files.crc32c_of(path) if path.is_file() else None
+        return checksums.crc32c_of(path) if path.is_file() else None
 
     def _find(self, name: str) -> Entry | None:
         return self.bucket.find(f"{self.split}/{name}")

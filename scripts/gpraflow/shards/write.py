@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpraflow.core import files, randomness
+from gpraflow.core import checksums, files, randomness
 from gpraflow.core.conditions import ROLES, column
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
@@ -145,7 +145,7 @@ def write(
             for start in range(0, len(chosen), _BLOCK_ROWS):
                 block = chosen[start : start + _BLOCK_ROWS]
                 handle.write(encoder.encode({feature: column[block] for feature, column in values.items()}).data)
-        return {"name": name, "rows": len(chosen), **files.digests(directory / name)}
+        return {"name": name, "rows": len(chosen), **checksums.digests(directory / name)}
 
     with ThreadPoolExecutor(threads) as pool:
         values = _values(table, rows, widths, conditions, (length, keep, pad), split, pool, ledger)

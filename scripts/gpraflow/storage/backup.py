@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gpraflow.core import files
+from gpraflow.core import checksums, files
 from gpraflow.core.errors import GpraflowError
 from gpraflow.storage.connect import connect
 
@@ -45,7 +45,7 @@ class Backup:
             If the first copy cannot be written. Later failures only print a warning, so that training continues.
         """
         try:
-            self.bucket.put(name, path, files.crc32c_of(path), self.bucket.find(name))
+            self.bucket.put(name, path, checksums.crc32c_of(path), self.bucket.find(name))
         except GpraflowError as error:
             if not self._works:
                 raise

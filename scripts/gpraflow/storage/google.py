@@ -19,7 +19,7 @@ from google.cloud.storage import Client
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from gpraflow.core import files
+from gpraflow.core import checksums
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError
 from gpraflow.core.urls import reason_of, redacted, shown_url
 from gpraflow.storage.base import Entry, conflict
@@ -68,7 +68,7 @@ class GoogleBucket:
                 except DataCorruption:
                     pass
                 # The library does not check the checksum of downloads resumed after a broken connection.
-                if content is not None and files.crc32c(content) == _hexadecimal(blob.crc32c):
+                if content is not None and checksums.crc32c(content) == _hexadecimal(blob.crc32c):
                     return content
                 print(f"{self.url}/{name}: {_DAMAGED}; retrying", flush=True)
         raise _attempts_failed(f"{self.url}/{name}", _DAMAGED)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from gpraflow.core import files
+from gpraflow.core import checksums, files
 from gpraflow.core.errors import GpraflowError, InputError
 from gpraflow.storage.base import Entry, conflict
 
@@ -20,7 +20,7 @@ class FileBucket:
         if not path.is_file():
             return None
         about = path.stat()
-        return Entry(about.st_size, files.crc32c_of(path), about.st_mtime_ns)
+        return Entry(about.st_size, checksums.crc32c_of(path), about.st_mtime_ns)
 
     def get(self, name: str) -> bytes:
         """See `Bucket`."""
@@ -35,7 +35,7 @@ class FileBucket:
             with open(path, "rb") as source, open(temporary, "wb") as target:
                 while block := source.read(files.BLOCK):
                     target.write(block)
-            if files.crc32c_of(temporary) != crc32c:
+            if checksums.crc32c_of(temporary) != crc32c:
                 raise GpraflowError(f"{self.url}/{name}: damaged in transfer (its CRC32C is not {crc32c}); check the disk and run again")
             self._check(name, seen)
 

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import numpy as np
 import polars as pl
 
-from gpraflow.core import dependencies, files, provenance, randomness
+from gpraflow.core import checksums, dependencies, files, provenance, randomness
 from gpraflow.core.errors import GpraflowError, InputError, TrainingError
 from gpraflow.models import backend as models_backend
 from gpraflow.models import directory as models_directory
@@ -183,7 +183,7 @@ def _mark(receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) ->
     data = {split: entry["sha256"] for split, entry in receipt["splits"].items()}
     code = dependencies.fingerprint_of(__name__, registry.describe(blueprint.name).module)
     initial = str(Path(options.initial_model) / "model.keras") if options.initial_model else ""
-    contents = {name: files.digests(name)["sha256"] for name in (blueprint.motifs, initial) if name and Path(name).is_file()}
+    contents = {name: checksums.digests(name)["sha256"] for name in (blueprint.motifs, initial) if name and Path(name).is_file()}
     about = json.dumps([data, asdict(blueprint), asdict(options), code, contents], sort_keys=True)
     return hashlib.sha256(about.encode()).hexdigest()[:16]
 

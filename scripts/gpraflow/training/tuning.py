@@ -21,7 +21,7 @@ import polars as pl
 import yaml
 from optuna.storages.journal import BaseJournalBackend, JournalFileBackend, JournalFileOpenLock
 
-from gpraflow.core import files, randomness
+from gpraflow.core import checksums, files, randomness
 from gpraflow.core.errors import ConfigError, ConflictError, TrainingError
 from gpraflow.models import registry
 from gpraflow.shards import upload
@@ -72,7 +72,7 @@ class BucketJournal(BaseJournalBackend):
     def _take(self, entry: Path) -> bool:
         """Store an entry at the next index; return whether the index was free."""
         try:
-            self.bucket.put(f"{self._end:08d}", entry, files.crc32c_of(entry), None)
+            self.bucket.put(f"{self._end:08d}", entry, checksums.crc32c_of(entry), None)
             ours = True
         except ConflictError:
             ours = False

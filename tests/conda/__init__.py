@@ -1,0 +1,1 @@
+"""The workflow in its conda environments, with local channels in place of conda-forge and bioconda."""
