@@ -126,3 +126,17 @@ def ensemble(tmp_path_factory):
     from tests import toy
 
     return toy.write_whole(tmp_path_factory.mktemp("model") / "ensemble", spread=(-1.0, 0.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("chromium is not installed (apt install chromium)")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] if os.geteuid() == 0 else [])
+        yield started
+        started.close()

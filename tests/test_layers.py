@@ -19,7 +19,7 @@ LAYERS = (
     ("evaluation",),
     ("explanation",),
     ("design",),
-    ("report",),
+    ("report", "serve"),
     ("app",),
 )
 LEVEL = {package: level for level, layer in enumerate(LAYERS) for package in layer}

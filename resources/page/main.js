@@ -158,10 +158,17 @@ function render() {
 async function refresh() {
   turn += 1;
   const mine = turn;
-  const found = await attempt("error", () => engine.explain(shown.sequence, shown.readout));
+  const found = await attempt("error", () => {
+    if (engine.first && shown.found) {
+      Object.assign(shown.found, engine.first(shown.sequence));
+      renderValues();
+      distribution.redraw();
+    }
+    return engine.explain(shown.sequence, shown.readout);
+  });
   if (mine !== turn || !found) return false;
   Object.assign(shown, { found, sequence: found.sequence, sites: null });
-  shown.start ??= found;
+  shown.start ??= { ...found };
   byId("text").value = found.sequence;
   const focused = document.activeElement?.dataset?.base !== undefined ? { ...document.activeElement.dataset } : null;
   render();
@@ -193,7 +200,9 @@ async function open({ sequence, name }) {
   Object.assign(shown, { sequence, name: name ?? "", start: null });
   past.length = 0;
   future.length = 0;
-  if (await refresh()) sayExpression();
+  if (!(await refresh())) return;
+  track.reveal(insertOf(shown.sequence)[0] / shown.sequence.length);
+  sayExpression();
 }
 
 function sayExpression() {
@@ -278,6 +287,7 @@ async function compare() {
   byId("difference").replaceChildren(...lines, html("p", { class: "soft" }, how));
   byId("reference-track").hidden = false;
   referenceTrack.show("The reference: contributions of its bases; framed bases differ.");
+  referenceTrack.reveal(insertOf(shown.other.sequence)[0] / shown.other.sequence.length);
   render();
 }
 

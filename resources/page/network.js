@@ -80,8 +80,8 @@ class Member {
   run(tokens, known = null, place = 0) {
     let [first, last] = [0, this.bins];
     if (known) {
-      first = Math.max(0, Math.floor((place - this.motif_width) / this.bin_width));
-      last = Math.min(this.bins, Math.floor((place + this.motif_width) / this.bin_width) + 1);
+      first = Math.max(0, Math.floor((place - this.motif_width + 1 + this.left) / this.bin_width));
+      last = Math.min(this.bins, Math.floor((place + this.left) / this.bin_width) + 1);
     }
     const layers = [];
     const next = (size) => {
@@ -280,6 +280,12 @@ class OfflineEngine {
       }
     }
     return { promoters: found, notes };
+  }
+
+  // The prediction of a promoter at once; effects take longer.
+  first(text) {
+    const { expression, reasons } = this.promoter(this.read(text, "").promoters[0]);
+    return { expression, reasons };
   }
 
   async explain(text, readout) {

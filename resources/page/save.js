@@ -59,6 +59,11 @@ export class Figure {
     this.frame.scrollLeft = scrolled;
   }
 
+  // Scroll a figure that is wider than the page to a place, as a share of its width.
+  reveal(share) {
+    this.frame.scrollLeft = share * this.frame.scrollWidth - 40;
+  }
+
   show(caption) {
     this.shown = true;
     if (caption !== undefined) this.caption.replaceChildren(caption);

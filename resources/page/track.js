@@ -133,7 +133,7 @@ export function drawTrack(data, width, colours, act) {
       add(svg("rect", { x: GUTTER + 48 + step * 5, y: under - 9, width: 5.2, height: 9, fill: colour(share * largest) }));
     }
     add(text(GUTTER + 42, under, number(-largest), { "text-anchor": "end", fill: colours.soft, "font-size": 11 }));
-    add(text(GUTTER + 48 + steps * 5 + 6, under, `${signed(largest)} ${unit}`, { fill: colours.soft, "font-size": 11 }));
+    add(text(GUTTER + 48 + steps * 5 + 6, under, `${signed(largest)} ${unit || "expression"}`, { fill: colours.soft, "font-size": 11 }));
     bottom = under + 10;
   }
 

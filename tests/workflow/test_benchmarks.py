@@ -38,6 +38,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "readers": {"memmap_per_s", "tfdata_per_s", "slides_per_s", "ratio_tfdata_vs_slides", "ratio_memmap_vs_slides"},
     "reads": {"reads_per_s", "peak_rss_mb"},
     "report": {"kb_per_dataset", "matplotlib_kb_per_dataset", "ratio", "seconds_per_dataset"},
+    "serve": {"start_s", "first_ms", "click_ms", "click_worst_ms", "predict_ms", "peak_rss_mb"},
     "shards": {"rows_per_s", "example_per_s", "slides_per_s", "ratio_vs_example_writer", "ratio_vs_slides_writer", "peak_rss_mb"},
     "sort_estimators": {"rmse_ratio_vs_maude_at_4", "rmse_ratio_vs_maude_at_25"},
     "startup": {"light_import_s", "import_s", "read_s", "keras_read_s", "ratio_import", "ratio_read"},
@@ -51,7 +52,7 @@ COMPARED = {  # figures of the comparison with what need not be installed
     "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
     "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
 }
-ALONE = {"check", "design", "full_scale", "learning_curve"}  # compared with nothing
+ALONE = {"check", "design", "full_scale", "learning_curve", "serve"}  # compared with nothing
 
 
 def is_number(value):

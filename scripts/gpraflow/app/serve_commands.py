@@ -11,7 +11,7 @@ from typing import Any
 from gpraflow.app import arguments
 from gpraflow.core.errors import ConfigError
 
-_PORT = 8000
+_PORT, _LAST_PORT = 8000, 65535
 
 
 def serve_command(commands: Any) -> None:
@@ -115,6 +115,8 @@ def bind(host: str, port: int) -> socket.socket:
     ConfigError
         If the port is in use, or the address is none of this machine's.
     """
+    if port > _LAST_PORT:
+        raise ConfigError(f"--port {port}: give a number up to {_LAST_PORT}")
     for number in (port,) if port else (_PORT, 0):
         try:
             family, kind, _, _, address = socket.getaddrinfo(host, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -124,8 +126,6 @@ def bind(host: str, port: int) -> socket.socket:
             return bound
         except socket.gaierror as error:
             raise ConfigError(f"--host {host}: no address of this machine ({error.strerror}); use 127.0.0.1") from error
-        except OverflowError as error:
-            raise ConfigError(f"--port {port}: give a number up to 65535") from error
         except OSError as error:
             if port or not number or error.errno != errno.EADDRINUSE:
                 reason = f"--host {host}, port {number}: cannot be used ({error.strerror})"

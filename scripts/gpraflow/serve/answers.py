@@ -10,7 +10,7 @@ import polars as pl
 
 import gpraflow
 from gpraflow.core import conditions, config
-from gpraflow.core.errors import InputError
+from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.explanation import mutagenesis
 from gpraflow.explanation import sites as explanation_sites
@@ -116,6 +116,7 @@ def read(text: str, file: str, ledger: Ledger) -> pl.DataFrame:
     return rows
 
 
+_FOR_COMMANDS = "; give --sequence-column, or --no-header if there is no header"
 _RECORD = {"row": pl.Int64, "name": pl.String, "sequence": pl.String}
 
 
@@ -126,8 +127,9 @@ def _read_file(text: str, where: str, ledger: Ledger) -> pl.DataFrame:
         path.write_text(text, encoding="utf-8")
         try:
             return pl.concat(list(records.records(path, ledger, ambiguous="n")))
-        except InputError as error:
-            raise InputError(str(error).replace(str(path), where)) from error
+        except (InputError, ConfigError) as error:
+            message = str(error).replace(str(path), where).replace(_FOR_COMMANDS, "; call the column of sequences 'sequence'")
+            raise InputError(message) from error
 
 
 def predict(predictor: Predictor, text: str, file: str = "") -> dict[str, Any]:

@@ -56,9 +56,10 @@ def network(predictor: Predictor) -> dict[str, Any]:
         If the network is none that the page can evaluate.
     """
     about = predictor.about
-    label = about["label_transform"]
+    label = about.get("label_transform", {})
     objectives = [label["conditions"][name] for name in predictor.conditions] if predictor.conditions else [label]
-    if about["architecture"] != ARCHITECTURE or about["training"]["rc_averaging"] or any(part["loss"] == "bins" for part in objectives):
+    usable = about["architecture"] == ARCHITECTURE and not about["training"]["rc_averaging"]
+    if not usable or any(part["loss"] == "bins" for part in objectives):
         raise ConfigError(
             f"{predictor.directory}: the offline page evaluates networks of the architecture {ARCHITECTURE}, without training.rc_averaging "
             "and with a loss on expression; for other models use gpraflow serve"
