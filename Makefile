@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-slow | test-long | test-tpu | test-conda | fuzz | benchmarks | lint | docs | images | lock; see README.md and CONTRIBUTING.md.
+# make setup | run | report | tpu-check | test | test-slow | test-long | test-tpu | test-conda | fuzz | benchmarks | lint | docs | images | screenshot | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -13,7 +13,7 @@ REPORT ?= results/$(RUN)/report.html
 # Snakemake, which resumes a run that was killed; CHECK=0 skips the check of the inputs before a run.
 SNAKEMAKE = $(BIN)/python -m gpraflow.app.run $(if $(filter 0,$(CHECK)),--no-check) --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config 'data=$(DATA)')
 
-.PHONY: setup run report test test-slow test-long test-tpu test-conda fuzz benchmarks lint docs images lock tpu-check
+.PHONY: setup run report test test-slow test-long test-tpu test-conda fuzz benchmarks lint docs images screenshot lock tpu-check
 
 setup: .venv/ready
 
@@ -105,6 +105,15 @@ images: setup
 	@chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --window-size=960,1180 --virtual-time-budget=5000 \
 		--screenshot=docs/images/report.png "file://$(abspath $(REPORT))" 2>/dev/null
 	@ls -l docs/images/report.png docs/images/rulegraph.svg
+
+# The picture of the page of `gpraflow serve`, with the model of a finished run. Needs chromium.
+MODEL ?= results/$(RUN)/model
+screenshot: setup
+	@command -v chromium >/dev/null || { echo "make screenshot needs chromium (apt-get install chromium)"; exit 1; }
+	@test -d $(MODEL) || { echo "$(MODEL): no such model; run 'make run' first, or set MODEL"; exit 1; }
+	@mkdir -p docs/images
+	@$(BIN)/python -m tests.serve.screenshot $(MODEL) docs/images/page.png
+	@ls -l docs/images/page.png
 
 lock: setup
 	$(COMPILE) --extra cloud --extra dev --extra docs --output-file requirements/gpraflow.lock
