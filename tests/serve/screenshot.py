@@ -39,7 +39,7 @@ def take(directory, path):
         page.locator("h1").hover()
         expect(page.locator("#track figcaption")).to_contain_text("motif sites", timeout=600_000)
         end = page.locator("#track .picture").bounding_box()
-        page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": end["y"] + end["height"] + 16})
+        page.screenshot(path=path, full_page=True, clip={"x": 0, "y": 0, "width": WIDTH, "height": end["y"] + end["height"]})
         browser.close()
     Image.open(path).quantize(256).save(path, optimize=True)
 

@@ -166,6 +166,20 @@ def test_a_click_mutates_and_a_link_restores(opened, tmp_path):
     assert page.said == []
 
 
+def test_a_network_that_was_changed_is_refused(tmp_path):
+    """Its weights are those of the architecture, but its outputs are not."""
+    import keras
+
+    folder = write_compact(tmp_path / "compact", 1)
+    assert set(offline.network(prediction_predictor.Predictor(folder))["sizes"]) == set(offline._SIZES)
+    model = keras.saving.load_model(folder / "model.keras")
+    keras.Model(model.input, model.output * 1.001, name="compact").save(folder / "model.keras")
+    (folder / calibration.FILE).unlink()
+    toy.calibrate(folder, toy.table(300, 2).with_columns(predicted="expression"))
+    with pytest.raises(ConfigError, match="the network is more than its architecture and sizes say"):
+        offline.network(prediction_predictor.Predictor(folder))
+
+
 def test_other_networks_are_refused(folder, tmp_path, capsys):
     with pytest.raises(ConfigError, match="the offline page evaluates networks of the architecture compact"):
         offline.network(prediction_predictor.Predictor(folder))
