@@ -1,4 +1,4 @@
-# make setup | run | report | tpu-check | test | test-slow | test-long | test-tpu | test-conda | fuzz | benchmarks | lint | docs | images | screenshot | lock; see README.md and CONTRIBUTING.md.
+# make setup | run | report | models | tpu-check | test | test-slow | test-long | test-tpu | test-conda | fuzz | benchmarks | lint | docs | images | screenshot | lock; see README.md and CONTRIBUTING.md.
 PYTHON ?= python3
 CORES ?= 8
 TESTS ?= 2
@@ -13,7 +13,7 @@ REPORT ?= results/$(RUN)/report.html
 # Snakemake, which resumes a run that was killed; CHECK=0 skips the check of the inputs before a run.
 SNAKEMAKE = $(BIN)/python -m gpraflow.app.run $(if $(filter 0,$(CHECK)),--no-check) --cores $(CORES) --configfile $(CONFIG) $(if $(DATA),--config 'data=$(DATA)')
 
-.PHONY: setup run report test test-slow test-long test-tpu test-conda fuzz benchmarks lint docs images screenshot lock tpu-check
+.PHONY: setup run report models test test-slow test-long test-tpu test-conda fuzz benchmarks lint docs images screenshot lock tpu-check
 
 setup: .venv/ready
 
@@ -47,6 +47,14 @@ run report: setup
 	@test -n "$(RUN)" || { echo "$(CONFIG): no key 'run'; give the run a name of its own, for example run: mine"; exit 1; }
 	@$(SNAKEMAKE)
 	@echo "Report: results/$(RUN)/report.html"
+
+# The models that come with the package, from the tables in DATA: two runs, and what the package keeps of them.
+models: setup
+	@test -n "$(DATA)" || { echo "make models DATA=<folder of yeast_*.tsv.gz and ecoli_lac_sortseq_bins.tsv.gz>"; exit 1; }
+	@$(MAKE) run CONFIG="config/yeast_real.yaml config/yeast_real_ensemble.yaml"
+	@$(MAKE) run CONFIG="config/ecoli_lac.yaml config/ecoli_lac_ensemble.yaml"
+	@$(BIN)/python -m gpraflow.app.package resources/models/yeast-ypd config/yeast_real.yaml config/yeast_real_ensemble.yaml --config 'data=$(DATA)'
+	@$(BIN)/python -m gpraflow.app.package resources/models/ecoli-lac config/ecoli_lac.yaml config/ecoli_lac_ensemble.yaml --config 'data=$(DATA)'
 
 # Two at a time: much of a test is compilation, which takes one core. The tests of a file share what they set up.
 test: setup

@@ -119,7 +119,10 @@ class Member {
       }
     }
     const active = sums.map((sum, unit) => gelu(sum * factor[unit] + shift[unit]));
-    return Array.from(ends, (end, output) => (active.reduce((sum, value, unit) => sum + value * kernel[unit * ends.length + output], end)) * scale[output] + offset[output]);
+    return Array.from(ends, (end, output) => {
+      const raw = active.reduce((sum, value, unit) => sum + value * kernel[unit * ends.length + output], end);
+      return rescale(raw * scale[output] + offset[output], this.scaled);
+    });
   }
 }
 
@@ -129,6 +132,14 @@ const interpolate = (x, xs, ys) => {
   const after = xs.findIndex((knot) => knot > x);
   return ys[after - 1] + ((x - xs[after - 1]) / (xs[after] - xs[after - 1])) * (ys[after] - ys[after - 1]);
 };
+
+// The map of a model that was recalibrated: affine, or linear between knots with the same slope beyond them.
+function rescale(x, scale) {
+  if (!scale) return x;
+  const { slope, offset, knots, values } = scale;
+  if (!knots.length) return slope * x + offset;
+  return interpolate(x, knots, values) + slope * (Math.min(x - knots[0], 0) + Math.max(x - knots.at(-1), 0));
+}
 
 // Least number of edits between a flank and the begin of a sequence.
 function editsOfFlank(sequence, flank) {
@@ -156,7 +167,7 @@ class OfflineEngine {
         weights[name] = values.subarray(begin, begin + size);
         begin += size;
       }
-      return new Member(weights, { ...network.sizes, length: model.window.length });
+      return new Member(weights, { ...network.sizes, length: model.window.length, scaled: network.scale });
     });
     this.turn = 0;
   }

@@ -12,10 +12,12 @@ __version__ = "0.2.0"
 
 
 def load(directory: str | os.PathLike, backend: str = "auto", batch_size: int = 1024) -> Predictor:
-    """Load a model directory for predictions: ``gpraflow.load("results/sample/model").predict(sequences)``.
+    """Load a model for predictions: ``gpraflow.load("results/sample/model").predict(sequences)``.
 
-    Parameters and errors are those of `prediction.Predictor`.
+    ``directory`` is a model directory, or the name of a model that comes with the package (``gpraflow models``). Parameters and errors are
+    those of `prediction.Predictor`. With the backend ``auto``, a few promoters are predicted without Keras.
     """
+    from gpraflow.core import resources
     from gpraflow.prediction import predictor  # Keras only where it is needed
 
-    return predictor.Predictor(directory, backend, batch_size)
+    return predictor.Predictor(resources.model(directory), backend, batch_size, light=backend == "auto")

@@ -10,7 +10,7 @@ def test_tutorial(tmp_path, monkeypatch, capsys):
     toy.write_whole(tmp_path / "results/sample/model")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/using.md").read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names = {}
     for block in blocks:
         exec(compile(block, "docs/using.md", "exec"), names)

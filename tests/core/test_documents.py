@@ -20,6 +20,18 @@ MODEL = {
     "parameters": 20,
     "members": 1,
     "input": {"alphabet": "ACGTN", "length": 40, "scaffold": "toy", "keep": "right", "pad": "left"},
+    "scale": {
+        "kind": "isotonic",
+        "controls": 60,
+        "r": 0.9,
+        "slope": 2.0,
+        "offset": -5.0,
+        "knots": [1.0, 2.0],
+        "values": [0.5, 3.0],
+        "rmse_before": 2.0,
+        "rmse": 0.3,
+        "of": DIGEST["sha256"],
+    },
 }
 CALIBRATION = {
     "model_sha256": "0" * 64,

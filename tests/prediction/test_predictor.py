@@ -324,3 +324,22 @@ def test_a_file_needs_no_more_memory_if_it_is_longer(folder, tmp_path):
     short, long = map(float, done.stdout.split())
     assert long < short + 60, (short, long)
     assert pl.scan_parquet(tmp_path / "long.parquet").select(pl.len()).collect().item() == 200_000
+
+
+def test_tables_of_polars_and_pandas(predictor):
+    import pandas
+
+    model, promoters = predictor, toy.promoters(3, 5)
+    expected = model.predict(promoters)
+    assert model.predict(pl.DataFrame({"x": [1, 2, 3], "sequence": promoters})).equals(expected)
+    assert model.predict(pl.Series(promoters)).equals(expected)
+    table = pandas.DataFrame({"sequence": promoters}, index=["c", "a", "b"])
+    for given in (table, table["sequence"]):
+        found = model.predict(given, reads=7)
+        assert isinstance(found, pandas.DataFrame)
+        assert list(found.index) == ["c", "a", "b"]
+        assert found.to_dict("list") == model.predict(promoters, reads=7).to_dict(as_series=False)
+    with pytest.raises(InputError, match=r"a table without the column 'sequence' \(it has seq\)"):
+        model.predict(pandas.DataFrame({"seq": promoters}))
+    with pytest.raises(InputError, match="number 2: expected text such as 'ACGT', found float"):
+        model.predict(pandas.DataFrame({"sequence": [promoters[0], float("nan")]}))

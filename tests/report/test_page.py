@@ -464,7 +464,7 @@ def write(folder, config, **changes):
         "captions": sorted(map(str, (ROOT / "workflow/report").glob("*.rst"))),
         "template": ROOT / "workflow/report/report.html.j2",
         "config": config | {"run": "mine"},
-        "data": [],
+        "sources": [],
         "datasets": list(json.loads((folder / "metrics.json").read_text())["datasets"]),
         "independent": ["other"],
         "explained": "",
@@ -593,7 +593,12 @@ def luminance(colour):
 
 def test_text_stands_out_from_what_is_behind_it():
     """WCAG 2.2, 1.4.3: 4.5 to 1."""
-    named = dict(re.findall(r"--(\w+): (#\w{6});", (ROOT / "workflow/report/report.css").read_text()))
-    for ink, paper in (("ink", "pale"), ("soft", "pale"), ("blue", "pale"), ("alarm", "pale"), ("alarm", "alarmed"), ("ink", "alarmed")):
-        bright, dark = luminance(named[paper]), luminance(named[ink])
-        assert (bright + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)
+    themes = re.findall(r":root \{ (.*?) \}", (ROOT / "workflow/report/report.css").read_text())
+    light, dark, printed = (dict(re.findall(r"--(\w+): (#\w{6});", theme)) for theme in themes)
+    assert printed == light
+    assert luminance(dark["paper"]) < 0.1
+    pairs = [("ink", "pale"), ("soft", "pale"), ("blue", "pale"), ("alarm", "pale"), ("alarm", "alarmed"), ("ink", "alarmed")]
+    for named in (light, dark):
+        for ink, paper in [*pairs, *((ink, "paper") for ink in ("ink", "soft", "blue", "alarm"))]:
+            less, more = sorted((luminance(named[paper]), luminance(named[ink])))
+            assert (more + 0.05) / (less + 0.05) >= 4.5, (ink, paper)

@@ -6,11 +6,12 @@ import re
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from playwright.sync_api import expect
 
 from gpraflow.core.errors import ConfigError
-from gpraflow.prediction import calibration
+from gpraflow.prediction import calibration, recalibrate
 from gpraflow.prediction import predictor as prediction_predictor
 from gpraflow.serve import answers, offline
 from gpraflow.training import network, objectives
@@ -99,9 +100,22 @@ def saved(page, name):
     return list(csv.DictReader(Path(waiting.value.path()).read_text().splitlines(), delimiter="\t"))
 
 
-@pytest.mark.parametrize("conditions", [(), tuple(serving.CONDITIONS)], ids=["ensemble", "conditions"])
-def test_figures_are_those_of_python(opened, tmp_path, conditions):
-    folder = write_compact(tmp_path / "compact", 1 if conditions else 2, conditions)
+def recalibrated(folder, target):
+    """Write the model on another scale, by a map with knots."""
+    predictor = prediction_predictor.Predictor(folder)
+    promoters = pl.Series("sequence", toy.promoters(80, 9))
+    predicted = predictor.predict(promoters)["expression"].to_numpy()
+    columns = {"sequence": promoters, "expression": np.exp(predicted / 4) + 3, "n_reads": np.full(80, 20.0)}
+    controls = pl.DataFrame(columns)
+    recalibrate.recalibrate(predictor, controls, target, kind="isotonic")
+    return target
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "conditions", "recalibrated"])
+def test_figures_are_those_of_python(opened, tmp_path, kind):
+    conditions = serving.CONDITIONS if kind == "conditions" else []
+    folder = write_compact(tmp_path / "compact", 2 if kind == "ensemble" else 1, conditions)
+    folder = recalibrated(folder, tmp_path / "new") if kind == "recalibrated" else folder
     predictor = prediction_predictor.Predictor(folder)
     known = toy.promoters(3, 5)
     odd = [known[0][7:-7], known[1][:20], known[2][:12] + "NN" + known[2][14:], toy.FIVE + "ACGT" * 10 + toy.THREE, "T" * 40]

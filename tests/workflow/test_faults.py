@@ -36,6 +36,7 @@ OTHERS = {
     "tune_model": "tuning",
     "plot_tuning": "tuning",
     "tabulate_factors": "tuning",
+    "write_crate": "",  # writes two small files
     "plot_factors": "tuning",
     "fetch_dataset": "tests/tables/test_downloads.py",
     "select_condition": "",  # writes one file, as predict_promoters does

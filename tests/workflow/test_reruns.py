@@ -268,6 +268,10 @@ CHANGES = {
     "evaluation.dream.dataset": ("", []),  # another than none needs its files
     "evaluation.dream.subsets": ("other", []),
     "evaluation.dream.public": ("other", []),
+    "card.assay": ("sort-seq", ["write_report"]),
+    "card.data": ("a paper", ["write_report"]),
+    "card.licence": ("CC0", ["write_report"]),
+    "card.limits": (["human promoters"], ["write_report"]),
     "plots.unit": ("log2 YFP/RFP", ["plot_expression", "plot_motifs", "plot_designs", "plot_predictions", "plot_subgroups", *PAGE]),
     "plots.hexagons": (20, ["plot_predictions", *PAGE]),
 }

@@ -541,7 +541,9 @@ def test_report_opens_without_errors_and_asks_for_nothing(opened, finished):
         path.relative_to(finished / "results/tiny/figures").with_suffix("") for path in (finished / "results/tiny/figures").rglob("*.svg")
     }
     assert page.locator("figure").count() == len(drawn) == 23
-    assert page.locator("figure svg[role=img] > title").count() == 23
+    messages = page.locator("figure svg[role=img] > title").all_text_contents()
+    assert len(messages) == 23
+    assert [message for message in messages if not re.search(r": .*\d", message)] == []  # what a figure says, with numbers
     scores = json.loads((finished / "results/tiny/metrics.json").read_text())["datasets"]
     assert "Data are simulated" in page.locator("#summary").inner_text()
     for name, card in zip(("test", "simulated_independent"), page.locator(".card").all(), strict=True):
@@ -628,12 +630,40 @@ def test_report_is_sorted_by_script_prints_and_can_do_without_script(opened):
     assert rising == sorted(rising)
     assert falling == rising[::-1]
     assert rising[0] < rising[-1]
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    long = page.locator("#table-ledger")
+    rows = long.locator("tbody tr")
+    assert rows.count() > 20
+    long.get_by_label("Search").fill("COUNT_READS dropped")
+    shown = [text for text in rows.all_inner_texts() if text.strip()]
+    assert long.get_by_role("status").inner_text() == f"{len(shown)} of {rows.count()} rows"
+    assert 0 < len(shown) < rows.count()
+    assert all("count_reads" in text and "dropped" in text for text in shown)
+    long.get_by_label("Search").fill("")
+    assert rows.locator("visible=true").count() == rows.count()
+    assert page.locator("#table-metrics input").count() == 0  # few rows
     printed = page.pdf()
     assert printed.startswith(b"%PDF")
     assert printed.count(b"/Type /Page\n") > 3
     plain = opened(java_script_enabled=False)
     assert plain.locator("th button").count() == 0
     assert plain.locator("h2").all_inner_texts() == page.locator("h2").all_inner_texts()
+
+
+def test_report_begins_with_what_to_use_and_follows_the_systems_dark_mode(opened, finished):
+    page = opened(color_scheme="dark")
+    start = page.locator("main > section").first
+    assert start.get_attribute("id") == "start"
+    named = re.findall(r"results/tiny/\S+?(?=:|$)", "\n".join(start.locator("li").all_inner_texts()[:3]), flags=re.MULTILINE)
+    assert named == ["results/tiny/model/", "results/tiny/metrics.tsv", "results/tiny/expression/promoters.parquet"]
+    assert all((finished / name).exists() for name in named)
+    colours = "element => { const style = getComputedStyle(element); return [style.color, style.backgroundColor]; }"
+    ink, paper = (sum(map(int, re.findall(r"\d+", text)[:3])) for text in page.locator("body").evaluate(colours))
+    assert ink > 600
+    assert paper < 150
+    drawn = page.locator(".picture > svg").first
+    assert drawn.evaluate("element => getComputedStyle(element).backgroundColor") == "rgb(255, 255, 255)"
+    assert drawn.bounding_box()["width"] > 900
 
 
 def test_another_checkouts_library_is_never_run(workflow_folder, tmp_path):

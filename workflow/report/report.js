@@ -1,4 +1,4 @@
-// Makes tables sortable by their headers; without it they are as they were written.
+// Makes tables sortable by their headers, and those of more than 20 rows searchable; without it they are as they were written.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const headers = [...table.tHead.rows[0].cells];
@@ -22,4 +22,24 @@ for (const table of document.querySelectorAll("table.sortable")) {
       body.append(...(down ? rows.reverse() : rows));
     });
   });
+  if (body.rows.length > 20) {
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    const found = document.createElement("span");
+    label.className = "search";
+    input.type = "search";
+    found.setAttribute("role", "status");
+    label.append("Search", input, found);
+    table.parentElement.before(label);
+    input.addEventListener("input", () => {
+      const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      for (const row of body.rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+        shown += !row.hidden;
+      }
+      found.textContent = words.length ? `${shown} of ${body.rows.length} rows` : "";
+    });
+  }
 }

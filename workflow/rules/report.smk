@@ -185,7 +185,7 @@ rule plot_cost:
 
 
 rule write_report:
-    """Write the report: one HTML page that embeds all figures and tables."""
+    """Write the report: one HTML page that embeds all figures and tables; and the model card."""
 
     # The report shows config and commit, but neither is a param: changing a key that affects no result must not rerun this rule.
     input:
@@ -210,6 +210,9 @@ rule write_report:
         ],
     output:
         report="results/{run}/report.html",
+        card="results/{run}/model_card.json",
+        card_text="results/{run}/model_card.md",
+        multiqc=directory("results/{run}/multiqc"),
     log:
         "results/{run}/logs/write_report.log",
     benchmark:
@@ -227,5 +230,31 @@ rule write_report:
         independent=list(PLAN.independent),
         explained=PLAN.explained,
         foreign_motifs=PLAN.foreign_motifs,
+        scaffolds=PLAN.scaffolds,
+        card=PLAN.config["card"],
     script:
         "../../scripts/write_report.py"
+
+
+rule write_crate:
+    """Describe a finished run as an RO-Crate."""
+    input:
+        report="results/{run}/report.html",
+    output:
+        metadata="results/{run}/ro-crate-metadata.json",
+        config="results/{run}/config.complete.yaml",
+    log:
+        "results/{run}/logs/write_crate.log",
+    benchmark:
+        "results/{run}/benchmarks/write_crate.tsv"
+    conda:
+        "../../envs/plot.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=code_of("write_crate"),
+        data=PLAN.input_files(),
+    script:
+        "../../scripts/write_crate.py"

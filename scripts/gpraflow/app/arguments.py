@@ -36,7 +36,7 @@ def above_0(text: str) -> float:
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add MODEL, ``--backend`` and ``--batch-size``."""
-    parser.add_argument("model", metavar="MODEL", help="model directory, such as results/sample/model")
+    parser.add_argument("model", metavar="MODEL", help="model directory, such as results/sample/model, or name in gpraflow models")
     parser.add_argument(
         "--backend", default="auto", choices=["auto", "jax", "tensorflow"], help="Keras backend (default: JAX if installed)"
     )
@@ -45,9 +45,11 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def load_model(options: argparse.Namespace) -> "Predictor":
     """Return the model of `add_model`, for the condition of `add_condition` if the command has that option."""
+    from gpraflow.core import resources
     from gpraflow.prediction import predictor as prediction_predictor
 
-    predictor = prediction_predictor.Predictor(options.model, options.backend, options.batch_size)
+    directory = resources.model(options.model)
+    predictor = prediction_predictor.Predictor(directory, options.backend, options.batch_size, light=options.backend == "auto")
     return predictor.of(getattr(options, "condition", ""))
 
 

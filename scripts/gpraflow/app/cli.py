@@ -18,8 +18,9 @@ from gpraflow.app import arguments
 from gpraflow.app.check_commands import check_command, init_command
 from gpraflow.app.design_commands import design_command
 from gpraflow.app.evolve_commands import ecc_command, evolve_command
+from gpraflow.app.model_commands import export_command, models_command, recalibrate_command
 from gpraflow.app.propose_commands import propose_command
-from gpraflow.app.serve_commands import export_command, serve_command
+from gpraflow.app.serve_commands import serve_command
 from gpraflow.core import startup
 from gpraflow.core.errors import INTERRUPTED, REFUSED, ConfigError, InputError, explained
 from gpraflow.core.urls import redacted
@@ -132,7 +133,8 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     *(check_command, init_command),
     *(predict_command, variants_command, explain_command, bucket_commands),
     *(design_command, evolve_command, ecc_command, propose_command),
-    *(serve_command, export_command),
+    *(models_command, recalibrate_command, export_command),
+    serve_command,
 )
 
 

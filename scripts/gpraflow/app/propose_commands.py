@@ -85,7 +85,7 @@ def _propose(options: argparse.Namespace) -> None:
             pool = proposals.read_pool(predictor, options.pool, ledger, options.duplicates, **columns)
         else:
             pool = proposals.random_pool(predictor, options.random, options.seed, ledger, options.insert_length)
-        own = [] if options.measured else _splits_of(options.model)
+        own = [] if options.measured else _splits_of(predictor.directory)
         measured = proposals.read_measured(predictor, options.measured or own, **(columns if options.measured else {}))
         chosen = proposals.propose(
             predictor, pool, options.number, shares, ledger, measured=measured, best=options.best, batch=options.batch, seed=options.seed
@@ -99,6 +99,6 @@ def _propose(options: argparse.Namespace) -> None:
         print("; ".join([done, known, *ledger.remarks("dropped", "noted")]), file=sys.stderr)
 
 
-def _splits_of(model: str) -> list[Path]:
+def _splits_of(model: Path) -> list[Path]:
     """Return the promoter tables of the run that a model directory belongs to, as far as they are there."""
-    return sorted((Path(model).absolute().parent / "splits").glob("*.parquet"))
+    return sorted((model.absolute().parent / "splits").glob("*.parquet"))

@@ -44,21 +44,6 @@ def serve_command(commands: Any) -> None:
     parser.set_defaults(run=_serve)
 
 
-def export_command(commands: Any) -> None:
-    """Add ``gpraflow export``."""
-    parser = commands.add_parser(
-        "export",
-        help="the page of a model as one HTML file that works without a server",
-        description="Write the page of a model as one HTML file: predictions, effects of substitutions and comparisons in any browser, "
-        "without a server and without a network. The architecture must be compact.",
-    )
-    arguments.add_model(parser)
-    parser.add_argument("--page", required=True, metavar="FILE", help="HTML file")
-    parser.add_argument("--name", default="", metavar="TEXT", help="what the page calls the model (default: from its path)")
-    arguments.add_quiet(parser)
-    parser.set_defaults(run=export_page)
-
-
 def export_page(options: argparse.Namespace) -> None:
     """Write the page of ``gpraflow export --page``."""
     from gpraflow.serve import offline

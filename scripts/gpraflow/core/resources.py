@@ -1,9 +1,10 @@
-"""Built-in files of the package: scaffolds, motif sets, the registry of public data sets, schemas, parts of the report, adapters.
+"""Built-in files of the package: scaffolds, motif sets, trained models, public data sets, schemas, parts of the report, adapters.
 
 In a checkout they lie in ``resources/``, ``workflow/schemas/``, ``workflow/report/`` and ``scripts/``. An installed package has copies in
 ``gpraflow/resources/``, ``gpraflow/schemas/``, ``gpraflow/report_parts/`` and ``gpraflow/adapters/`` (setup.py).
 """
 
+import os
 from pathlib import Path
 
 from gpraflow.core.errors import ConfigError, nearest
@@ -22,6 +23,35 @@ SCAFFOLDS = {"built-in": "scaffolds.yaml"}
 MOTIFS = {"jaspar2026_yeast": "motifs/jaspar2026_yeast.jaspar"}
 MOTIF_ORGANISMS = {"jaspar2026_yeast": "yeast"}
 REGISTRIES = {"built-in": "datasets.yaml"}
+
+
+def models() -> list[str]:
+    """Return the names of the trained models that come with the package."""
+    for folder in _PLACES["resources"]:
+        if (folder / "models").is_dir():
+            return sorted(path.parent.name for path in folder.glob("models/*/model.json"))
+    return []
+
+
+def model(value: str | os.PathLike) -> Path:
+    """Return the model directory that a user gives: a path, or the name of a model that comes with the package (`models`).
+
+    A folder of that name in the working directory wins.
+
+    Raises
+    ------
+    ConfigError
+        If it is neither.
+    """
+    path, text = Path(value), os.fspath(value)
+    if path.exists() or "/" in text or os.sep in text:
+        return path
+    if text in models():
+        return path_of(f"models/{text}/model.json").parent
+    raise ConfigError(
+        f"{text}: neither a model directory, such as results/sample/model, nor a model that comes with gpraflow{nearest(text, models())} "
+        f"({', '.join(models())}; gpraflow models lists them)"
+    )
 
 
 def path_of(name: str, kind: str = "resources") -> Path:

@@ -1,6 +1,7 @@
 """Writing of models, loading of model directories, and parameters of interpretable models."""
 
 import importlib
+import io
 import json
 import os
 import zipfile
@@ -14,9 +15,11 @@ from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.models import about
 from gpraflow.models.backend import select_backend
 from gpraflow.models.registry import REGISTRY, describe
+from gpraflow.models.scale import Scale
 
-_CONFIG, _WEIGHTS, _METADATA = "config.json", "model.weights.h5", "metadata.json"
-_FILES = (_CONFIG, _WEIGHTS, _METADATA)
+WEIGHTS = "model.weights.h5"  # in model.keras
+_CONFIG, _METADATA = "config.json", "metadata.json"
+_FILES = (_CONFIG, WEIGHTS, _METADATA)
 _SHARED = "shared_object_id"
 _MOST_COMPRESSED = 20  # times
 _LARGEST_CONFIG, _LARGEST_SIZE = 64 << 20, 10_000_000
@@ -50,9 +53,9 @@ def _check_sizes(archive: zipfile.ZipFile, parameters: int | None) -> None:
         files.check_unpacked(entry, _MOST_COMPRESSED)
     if archive.getinfo(_CONFIG).file_size > _LARGEST_CONFIG:
         raise ValueError(f"{_CONFIG} has {archive.getinfo(_CONFIG).file_size:,} bytes, more than {_LARGEST_CONFIG:,}")
-    weights = archive.getinfo(_WEIGHTS).file_size
+    weights = archive.getinfo(WEIGHTS).file_size
     if parameters is not None and weights > 8 * parameters + _LARGEST_CONFIG:  # float64 at most, and what HDF5 adds
-        raise ValueError(f"{_WEIGHTS} has {weights:,} bytes, more than those of the {parameters:,} parameters that model.json gives")
+        raise ValueError(f"{WEIGHTS} has {weights:,} bytes, more than those of the {parameters:,} parameters that model.json gives")
 
 
 def _check_config(config: Any) -> None:
@@ -91,6 +94,62 @@ def save(model: Any, path: str | os.PathLike) -> None:
             archive.writestr(zipfile.ZipInfo(name), content)
 
 
+def write_half(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Write a ``.keras`` file with kernels in half precision, half as large; Keras and `light` read them as float32.
+
+    Vectors (biases, and statistics of normalisation, which can be very small) keep their precision.
+    """
+    import h5py
+    import numpy as np
+
+    with zipfile.ZipFile(source) as archive:
+        parts = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    content = io.BytesIO()
+    with h5py.File(io.BytesIO(parts[WEIGHTS]), "r") as old, h5py.File(content, "w") as new:
+
+        def copy(name: str, part: Any) -> None:
+            if isinstance(part, h5py.Group):
+                made = new.require_group(name)
+            else:
+                kernel = part.dtype == np.float32 and part.ndim > 1
+                made = new.create_dataset(name, data=part[()].astype(np.float16) if kernel else part[()])
+            for key, value in part.attrs.items():
+                made.attrs[key] = value
+
+        for key, value in old.attrs.items():
+            new.attrs[key] = value
+        old.visititems(copy)
+    parts[WEIGHTS] = content.getvalue()
+    with files.whole(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), part)
+
+
+def write_scaled(source: Path, target: str | os.PathLike, model: Any, scale: Scale, description: dict[str, Any]) -> None:
+    """Write a model directory whose network ends in a map to another scale, with ``description`` in ``model.json``.
+
+    Parameters
+    ----------
+    source
+        Model directory of ``model``.
+    target
+        New model directory.
+    model
+        The loaded network of ``source``; its layers become part of the new one.
+    scale
+        The map.
+    description
+        What is written as ``scale``.
+    """
+    import keras
+
+    whole = keras.Model(model.inputs[0], scale.layers(model.outputs[0]), name=model.name)
+    content = json.loads((source / "model.json").read_text(encoding="utf-8"))
+    with files.whole(Path(target) / "model.keras") as temporary:
+        save(whole, temporary)
+    files.write_json(Path(target) / "model.json", content | {"scale": description})
+
+
 def _numbered(config: Any, numbers: dict[int, int]) -> Any:
     """Return a serialised Keras object whose shared objects are numbered from 1; ``numbers`` are those given so far."""
     if isinstance(config, dict):
@@ -99,6 +158,23 @@ def _numbered(config: Any, numbers: dict[int, int]) -> Any:
             for key, value in config.items()
         }
     return [_numbered(value, numbers) for value in config] if isinstance(config, list) else config
+
+
+def read_config(path: Path, parameters: int | None = None) -> Any:
+    """Return the config of the model in a ``.keras`` file, after checks of the sizes that the file declares.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged or declares sizes that such a model cannot have.
+    """
+    with zipfile.ZipFile(path) as archive:
+        _check_sizes(archive, parameters)
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} does not have its checksum")
+        config = json.loads(archive.read(_CONFIG))
+    _check_config(config)
+    return config
 
 
 def read_model(path: Path, parameters: int | None = None) -> Any:
@@ -114,18 +190,27 @@ def read_model(path: Path, parameters: int | None = None) -> Any:
     """
     import keras
 
-    with zipfile.ZipFile(path) as archive:
-        _check_sizes(archive, parameters)
-        if damaged := archive.testzip():
-            raise ValueError(f"{damaged} does not have its checksum")
-        config = json.loads(archive.read(_CONFIG))
-    _check_config(config)
+    config = read_config(path, parameters)
     model = keras.saving.deserialize_keras_object(_without_draws(config | {"compile_config": None}))
     if not isinstance(model, keras.Model):
         raise ValueError(f"it holds a {type(model).__name__}, not a model")
     if parameters in (None, model.count_params()):  # otherwise `load` says what differs
         model.load_weights(path)
     return model
+
+
+def describe_model(directory: str | os.PathLike) -> dict[str, Any]:
+    """Return the content of ``model.json`` in a model directory.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged.
+    """
+    for name in ("model.json", "model.keras"):
+        if not (Path(directory) / name).is_file():
+            raise InputError(f"{Path(directory) / name}: this file does not exist; a model directory has model.keras and model.json")
+    return about.read(Path(directory) / "model.json")
 
 
 def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict[str, Any]]:
@@ -143,10 +228,7 @@ def load(directory: str | os.PathLike, backend: str = "auto") -> tuple[Any, dict
     """
     select_backend(backend)
     directory = Path(directory)
-    for name in ("model.json", "model.keras"):
-        if not (directory / name).is_file():
-            raise InputError(f"{directory / name}: this file does not exist; a model directory has model.keras and model.json")
-    description = about.read(directory / "model.json")
+    description = describe_model(directory)
     try:
         model = read_model(directory / "model.keras", description["parameters"])
     except Exception as error:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import optimize
 
 LEVELS = (0.5, 0.8, 0.9, 0.95)  # calibrated levels; predictions get intervals of the last one
 FOLDS = 5  # of cross-fitting
@@ -21,6 +20,8 @@ def variance_factors(residual: np.ndarray, parts: np.ndarray) -> np.ndarray:
         ``(components, rows)``; the variance of a residual is the sum of ``factor x part``. The factor of a component that is 0 in all rows
         is 0.
     """
+    from scipy import optimize  # local import: slow, and not needed for predictions
+
     there = parts.any(axis=1)
     size = np.where(there, parts.mean(axis=1), 1)
     total = float(np.mean(residual**2)) + 1e-12

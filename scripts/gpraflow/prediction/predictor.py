@@ -2,7 +2,8 @@
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from gpraflow.formats import conditions as formats_conditions
 from gpraflow.formats.transform import NONE, Transform
 from gpraflow.models import backend as models_backend
 from gpraflow.models import directory as models_directory
+from gpraflow.models import light as models_light
 from gpraflow.prediction import calibration
 from gpraflow.sequences import flanks as sequences_flanks
 from gpraflow.sequences import neighbours
@@ -28,7 +30,44 @@ PREDICTED, SPREAD, LOW, HIGH, OUT_OF_DISTRIBUTION = "predicted", "predicted_sd",
 MEMBERS = "predicted_members"
 REVERSE_COMPLEMENT, IN_PLASMID, PADDED_OTHERWISE = "predicted_reverse_complement", "predicted_in_plasmid", "predicted_padded_otherwise"
 PROBED = 200  # evenly spaced promoters of a data set for each modification in `Predictor.probe`
+_LIGHT = 64  # promoters that NumPy predicts before Keras, which takes seconds to start, is worth it
 _NAMES = {PREDICTED: "expression", LOW: "expression_low", HIGH: "expression_high", SPREAD: "expression_sd"}  # column names in output files
+
+
+class _Network:
+    """The network of a model directory: a few promoters with NumPy if ``light``, others with Keras, which is imported for them."""
+
+    def __init__(self, directory: Path, backend: str, light: bool):
+        self.directory, self.backend, self._left, self._model = directory, backend, _LIGHT, None
+        self.about = models_directory.describe_model(directory)
+        self._light = models_light.read(directory, self.about) if light else None
+        if self._light is None:
+            self._load()
+
+    def _load(self) -> None:
+        model, self.about = models_directory.load(self.directory, self.backend)
+        from gpraflow.models import cpu  # imports Keras; the backend must be selected before
+
+        self._model, self._light = cpu.faster(model), None
+
+    @property
+    def model(self) -> Any:
+        """The network as a ``keras.Model``."""
+        if self._model is None:
+            self._load()
+        return self._model
+
+    def predict(self, tokens: np.ndarray, batch_size: int) -> np.ndarray:
+        """Return the network's outputs for at least one row of ``(promoters, length)`` tokens, ``(promoters, outputs)`` float32.
+
+        Keras gets batches of the same size (``batch_size``; a power of two for fewer promoters), so that the network is compiled once.
+        """
+        self._left -= len(tokens)
+        if self._light is not None and self._left >= 0:
+            return self._light.predict(tokens)
+        size = models_backend.size_of_batches(len(tokens), batch_size)
+        missing = np.full((-len(tokens) % size, tokens.shape[1]), PADDING, tokens.dtype)
+        return self.model.predict(np.concatenate([tokens, missing]), batch_size=size, verbose=0)[: len(tokens)]
 
 
 class Predictor:
@@ -42,6 +81,9 @@ class Predictor:
         ``auto``, ``jax`` or ``tensorflow``.
     batch_size
         Promoters per batch.
+    light
+        Predict a few promoters with NumPy (`models.light`), where the network allows it, and import Keras only if there are more. Both give
+        the same numbers within 1e-5.
 
     Attributes
     ----------
@@ -56,15 +98,18 @@ class Predictor:
         If the model or its calibration is unreadable, or the calibration belongs to another model.
     """
 
-    def __init__(self, directory: str | os.PathLike, backend: str = "auto", batch_size: int = 1024):
-        self.directory, self.batch_size = Path(directory), batch_size
-        model, self.about = models_directory.load(directory, backend)
-        from gpraflow.models import cpu  # imports Keras; the backend must be selected before
-
-        self.model = cpu.faster(model)
+    def __init__(self, directory: str | os.PathLike, backend: str = "auto", batch_size: int = 1024, light: bool = False):
+        self.directory, self.backend, self.batch_size = Path(directory), backend, batch_size
+        self._network = _Network(self.directory, backend, light)
+        self.about = self._network.about
         self.conditions: list[str] = self.about["conditions"]
         self._calibrations = calibration.read(directory, self.readouts)
         self._choose(self.readouts[0])
+
+    @property
+    def model(self) -> Any:
+        """The network as a ``keras.Model``; imports Keras."""
+        return self._network.model
 
     @property
     def readouts(self) -> list[str]:
@@ -112,8 +157,6 @@ class Predictor:
     def outputs(self, tokens: np.ndarray) -> np.ndarray:
         """Return the model's outputs for ``(promoters, length)`` tokens, ``(promoters, members, conditions)`` float64.
 
-        All batches are padded to the same size (the batch size; a power of two for fewer promoters), so that the model is compiled once.
-
         Raises
         ------
         InputError
@@ -122,9 +165,7 @@ class Predictor:
         shape = (len(tokens), self.about["members"], len(self.conditions) or 1)
         if not len(tokens):
             return np.empty(shape)
-        size = models_backend.size_of_batches(len(tokens), self.batch_size)
-        missing = np.full((-len(tokens) % size, tokens.shape[1]), PADDING, tokens.dtype)
-        found = self.model.predict(np.concatenate([tokens, missing]), batch_size=size, verbose=0)[: len(tokens)]
+        found = self._network.predict(tokens, self.batch_size)
         if bad := int((~np.isfinite(found)).any(axis=1).sum()):
             raise InputError(f"{self.directory}: the model gives NaN for {bad} promoters; train it again")
         return found.astype(np.float64).reshape(shape)
@@ -332,40 +373,55 @@ class Predictor:
             columns.append(pl.Series(SPREAD, self.transform.inverse(predictions[MEMBERS].to_numpy()).std(axis=1, ddof=1), pl.Float32))
         return predictions.with_columns(predictions[PREDICTED].alias(self.transformed_column), *columns)
 
-    def predict(self, sequences: Sequence[str] | pl.Series, reads: float | None = None) -> pl.DataFrame:
+    def predict(self, sequences: Any, reads: float | None = None) -> Any:
         """Predict the expression of promoters.
 
         Parameters
         ----------
         sequences
             DNA, 5' to 3' on the strand of the reporter gene, whole promoters or inserts; upper or lower case; ambiguity codes count as N.
+            A list, or a Polars or pandas column, or a Polars or pandas table with the column ``sequence``.
         reads
             Reads of the measurement that intervals refer to; None: the median of the validation promoters.
 
         Returns
         -------
-        polars.DataFrame
-            One row per sequence, in input order: ``sequence`` (with flanks), ``expression``, ``expression_low``, ``expression_high``
-            (95 % interval), ``expression_sd`` (between ensemble members), and ``out_of_distribution``: why the promoter lies outside the
-            training distribution (length, N content, k-mer composition); empty if it does not. All are in the unit of the input. If
-            expression was transformed for training, ``expression_log2`` or ``expression_rank_normal`` is the model's own prediction,
-            and ``expression`` its inverse. With several conditions, there are such columns of each (``expression.glucose``), and of each
-            difference (``difference.galactose-glucose``, of transformed expression).
+        polars.DataFrame or pandas.DataFrame
+            One row per sequence, in input order; a pandas table with the index of the input if that is of pandas. Columns: ``sequence``
+            (with flanks), ``expression``, ``expression_low``, ``expression_high`` (95 % interval), ``expression_sd`` (between ensemble
+            members), and ``out_of_distribution``: why the promoter lies outside the training distribution (length, N content, k-mer
+            composition); empty if it does not. All are in the unit of the input. If expression was transformed for training,
+            ``expression_log2`` or ``expression_rank_normal`` is the model's own prediction, and ``expression`` its inverse. With several
+            conditions, there are such columns of each (``expression.glucose``), and of each difference
+            (``difference.galactose-glucose``, of transformed expression).
 
         Raises
         ------
         InputError
             If a sequence contains other letters or is empty; the message gives its index from 1.
         """
+        pandas = sys.modules.get("pandas")  # imported already if the input is one of its tables
+        if pandas and isinstance(sequences, (pandas.DataFrame, pandas.Series)):
+            found = self.predict(_column(sequences), reads)
+            return pandas.DataFrame(found.to_dict(as_series=False), index=sequences.index)
         if reads is not None and (isinstance(reads, (str, bytes, bool)) or not isinstance(reads, Real) or not 1 <= reads < np.inf):
             raise InputError(f"reads: expected a number of at least 1, found {reads!r:.100}")
-        text = _texts(sequences)
+        text = _texts(_column(sequences))
         rows = pl.DataFrame(
             {"row": pl.int_range(1, len(text) + 1, eager=True), "name": "", "sequence": text}, schema_overrides={"name": pl.String}
         )
         ledger = Ledger("predict", "")
         checked = formats_columns.check_sequences(rows, "sequences", ledger, "number", "n")
         return self.records(checked, "sequences", ledger, reads).drop("name")
+
+
+def _column(sequences: Any) -> Any:
+    """Return the column ``sequence`` of a table; anything else as it is."""
+    if not hasattr(sequences, "columns"):
+        return list(sequences) if hasattr(sequences, "index") and hasattr(sequences, "to_numpy") else sequences
+    if "sequence" not in sequences.columns:
+        raise InputError(f"sequences: a table without the column 'sequence' (it has {', '.join(map(str, sequences.columns)) or 'none'})")
+    return list(sequences["sequence"])
 
 
 def _texts(sequences: Any) -> pl.Series:

@@ -9,7 +9,7 @@ import datetime
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from gpraflow.core import config as configs
 from gpraflow.core.urls import without_secrets
 from gpraflow.models.about import read as read_about
 from gpraflow.report import accounting
+from gpraflow.report.alternatives import alternative
 from gpraflow.report.assumptions import assumptions
-from gpraflow.report.findings import card, digests, facts, noted, notes_of, warnings_of
+from gpraflow.report.findings import card, facts, noted, notes_of, warnings_of
 from gpraflow.report.parts import MOST_ROWS, Section, caption, figure, read_json, read_table, shape, table
 
 SECTIONS = {
@@ -108,6 +109,7 @@ def sections(
     titles: Mapping[str, str],
     explained: str,
     config: Mapping[str, Any],
+    message: Callable[[str, str, str], str] = lambda kind, dataset, title: title,
 ) -> list[Section]:
     """Return the sections of the page with their figures and tables; empty sections are omitted.
 
@@ -125,6 +127,8 @@ def sections(
         Data set used for model interpretation; empty if none.
     config
         Config of the run.
+    message
+        Text alternative of a figure, from its kind, data set and title.
     """
     renamed = {} if configs.from_reads(config) else WITHOUT_READS
     by_name = {name: Section(name, renamed.get(title, title)) for name, title in SECTIONS.items()}
@@ -143,15 +147,16 @@ def sections(
         if section == "assay":  # drawn before the transform
             of_figure["unit"] = configs.input_unit(config)
         below = caption(captions[text], **values | of_figure)
-        by_name[section].figures.append(figure(path, folder=drawn, run=run, title=title, caption=below))
+        made = figure(path, folder=drawn, run=run, title=title, caption=below, message=message(kind, dataset, title))
+        by_name[section].figures.append(made)
     for path in sorted(tables, key=lambda path: list(TABLES).index(_parts(path, results, TABLES)[0])):
         kind, _, readout = _parts(path, results, TABLES)
         section, title, text, unfolded = TABLES[kind]
         title = conditions.shown(title, readout)
         above = caption(captions[text], **values)
-        made = table(path, folder=results, run=run, title=title, caption=above, unfolded=unfolded)
-        if made.total:
-            by_name[section].tables.append(made)
+        shown = table(path, folder=results, run=run, title=title, caption=above, unfolded=unfolded)
+        if shown.total:
+            by_name[section].tables.append(shown)
     return [section for section in by_name.values() if section.figures or section.tables]
 
 
@@ -173,6 +178,17 @@ def _place(path: str, results: str | os.PathLike, titles: Mapping[str, str]) -> 
     return list(FIGURES).index(kind), list(titles).index(dataset) if dataset else 0
 
 
+def _start(config: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the three files of a run that most users want."""
+    table = "expression/promoters.parquet" if configs.from_counts(config) else "tables/library.parquet"
+    made = "expression of each promoter, estimated from counts" if configs.from_counts(config) else "the promoters that were used"
+    return [
+        {"path": "model/", "text": "the trained model; model_card.md beside it says what it is for, and what not"},
+        {"path": "metrics.tsv", "text": "all scores with 95 % intervals"},
+        {"path": table, "text": f"{made} (Parquet: polars.read_parquet or pandas.read_parquet)"},
+    ]
+
+
 def page(
     *,
     results: str | os.PathLike,
@@ -181,7 +197,7 @@ def page(
     captions: Sequence[str],
     template: str | os.PathLike,
     config: Mapping[str, Any],
-    data: Sequence[Mapping[str, str]],
+    sources: Sequence[Mapping[str, str]],
     datasets: Sequence[str],
     independent: Sequence[str],
     explained: str,
@@ -200,8 +216,8 @@ def page(
         Jinja template of the page, in the same folder as ``report.css`` and ``report.js``.
     config
         Complete config of the run.
-    data
-        Input files, see `digests`.
+    sources
+        Input files with their digests (`findings.digests`).
     datasets, independent
         Names of all scored data sets, in order, and of the independent data sets.
     explained
@@ -223,14 +239,18 @@ def page(
     metrics, about = read_json(results / "metrics.json"), read_about(results / "model/model.json")
     scored, max_edits = {name: metrics["datasets"][name] for name in datasets}, config["neighbours"]["max_edits"]
     titles = {name: of["title"] for name, of in scored.items()}
-    simulated = any(Path(entry["path"]).is_relative_to(results / "simulated") for entry in data)
+    simulated = any(Path(source["file"]).is_relative_to(results / "simulated") for source in sources)
     rows = {Path(path).relative_to(results).as_posix(): read_table(path) for path in tables}
     texts = {Path(path).stem: Path(path).read_text(encoding="utf-8") for path in captions}
     near_by_design = config["split"]["names"] if config["split"]["method"] == "positions" else ()
     bars = accounting.retained(ledger.load([results / "ledger.tsv"]), config["split"]["names"], independent)
     commit = provenance.commit()
     script = (folder / "report.js").read_text(encoding="utf-8")
-    columns, cells = shape(digests(data))
+    columns, cells = shape(sources)
+
+    def message(kind: str, dataset: str, title: str) -> str:
+        return alternative(kind, dataset, title, rows, metrics["datasets"], about)
+
     context = {
         "run": config["run"],
         "now": now.strftime("%Y-%m-%d %H:%M UTC"),
@@ -244,6 +264,7 @@ def page(
             card(name, of, rows.get("published_models.tsv", ()), rows.get("comparison/scores.tsv", ()), config["run"])
             for name, of in scored.items()
         ],
+        "start": _start(config),
         "facts": facts(bars, about, rows.get("cost.tsv", ())),
         "assumptions": assumptions(
             config,
@@ -251,7 +272,7 @@ def page(
             explained=bool(explained),
             foreign_motifs=foreign_motifs,
         ),
-        "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config),
+        "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config, message=message),
         "config": config,
         "from_bins": configs.from_bins(config),
         "from_dna_rna": configs.from_dna_rna(config),

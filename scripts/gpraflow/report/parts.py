@@ -175,8 +175,10 @@ def width_of(svg: str) -> int:
     return round(float(match[1]) * 4 / 3) if match else 640
 
 
-def figure(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, title: str, caption: str) -> Figure:
+def figure(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, title: str, caption: str, message: str = "") -> Figure:
     """Return a figure from an SVG file and the PNG of the same name; large figures are shown as PNG.
+
+    ``message`` is the text alternative (`alternatives.alternative`); the title if it is empty.
 
     Raises
     ------
@@ -188,8 +190,8 @@ def figure(path: str | os.PathLike, *, folder: str | os.PathLike, run: str, titl
         svg, png = (download(path.with_suffix(suffix), folder, run) for suffix in (".svg", ".png"))
         text = path.read_text(encoding="utf-8")
         place = "figure-" + slug(path.relative_to(folder).with_suffix("").as_posix())
-        image = f'<img src="{png.uri}" alt="{html.escape(title)}">'
-        picture = inline_svg(text, f"{place}-", title) if svg.bytes <= LARGEST_SVG else image
+        image = f'<img src="{png.uri}" alt="{html.escape(message or title)}">'
+        picture = inline_svg(text, f"{place}-", message or title) if svg.bytes <= LARGEST_SVG else image
     except (OSError, ValueError, ElementTree.ParseError) as error:
         raise InputError(f"{path}: this figure cannot be read ({error}); remove it and run the same command again") from error
     return Figure(place, title, picture, width_of(text), caption, (png, svg))

@@ -14,8 +14,6 @@ import numpy as np
 import polars as pl
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from gpraflow.sequences.scaffold import reverse_complement_sequences, tokenize
 
@@ -450,8 +448,10 @@ def _components(edges: list[np.ndarray], label: np.ndarray) -> np.ndarray:
     edges[:] = [np.concatenate(edges)]
     nodes, place = np.unique(edges[0], return_inverse=True)
     place = place.reshape(-1, 2)
-    links = coo_array((np.ones(len(place), bool), (place[:, 0], place[:, 1])), shape=(len(nodes), len(nodes)))
-    number, of = connected_components(links, directed=False)
+    from scipy import sparse  # local import: slow, and not needed for predictions
+
+    links = sparse.coo_array((np.ones(len(place), bool), (place[:, 0], place[:, 1])), shape=(len(nodes), len(nodes)))
+    number, of = sparse.csgraph.connected_components(links, directed=False)
     smallest = np.full(number, len(label))
     np.minimum.at(smallest, of, nodes)
     label = label.copy()

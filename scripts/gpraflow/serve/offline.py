@@ -12,6 +12,7 @@ from scipy import special
 from gpraflow.core import files
 from gpraflow.core.errors import ConfigError
 from gpraflow.models import directory as models_directory
+from gpraflow.models.scale import Scale
 from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.scaffold import BASES, one_hot
 from gpraflow.serve import answers, page
@@ -51,7 +52,8 @@ def network(predictor: Predictor) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``sizes``; ``members``, for each the names and sizes of its arrays; ``values``, all arrays one after the other as float32 (base64);
+        ``sizes``; ``members``, for each the names and sizes of its arrays; ``scale``, the map of a model that was recalibrated, or None;
+        ``values``, all arrays one after the other as float32 (base64);
         ``readouts``, the weights of a member's outputs in each readout.
 
     Raises
@@ -74,7 +76,9 @@ def network(predictor: Predictor) -> dict[str, Any]:
     if len(members) != about["members"]:
         raise ConfigError(f"{predictor.directory}: {len(members)} networks for {about['members']} ensemble members; train the model again")
     tokens = np.random.default_rng(0).integers(0, BASES + 1, (_COMPARED, predictor.window["length"]), np.uint8)
-    written = np.stack([evaluate(arrays, about["sizes"], tokens) for arrays in members], axis=1)
+    stored = {key: about["scale"][key] for key in ("slope", "offset", "knots", "values")} if "scale" in about else None
+    scale = Scale(**stored) if stored else Scale(1.0, 0.0)
+    written = scale(np.stack([evaluate(arrays, about["sizes"], tokens) for arrays in members], axis=1))
     if not np.abs(written - predictor.outputs(tokens)).max() <= _TOLERANCE * max(1.0, np.abs(written).max()):
         raise ConfigError(
             f"{predictor.directory}: the network is more than its architecture and sizes say, such as one that was changed after training; "
@@ -84,6 +88,7 @@ def network(predictor: Predictor) -> dict[str, Any]:
     return {
         "sizes": {key: about["sizes"][key] for key in _SIZES},
         "members": [[[key, array.size] for key, array in arrays.items()] for arrays in members],
+        "scale": stored,
         "values": base64.b64encode(values.tobytes()).decode(),
         "readouts": [predictor.of(readout).weights.tolist() for readout in predictor.readouts],
     }

@@ -1,0 +1,178 @@
+"""The model card of a run: what a model was trained on, how it scores, and what it is for, as JSON and as Markdown.
+
+The sections are those of Mitchell et al. 2019 (doi:10.1145/3287560.3287596), as far as they apply to promoters.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpraflow import __version__
+from gpraflow.core import config as configs
+from gpraflow.core import files, scaffolds
+from gpraflow.models.about import read as read_about
+from gpraflow.report.parts import interval, number, read_json, read_table
+
+JSON, MARKDOWN = "model_card.json", "model_card.md"
+_SCORES = ("r", "rho", "R2", "mse")
+_NOT_STATED = "not stated (section `card` of the config)"
+_GENERAL = (
+    "decisions about patients, or the release of organisms",
+    "absolute levels of expression in another experiment, medium, strain or reporter; only `gpraflow recalibrate` with measured controls "
+    "gives these",
+)
+
+
+def card(
+    *,
+    config: Mapping[str, Any],
+    about: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    intervals: Sequence[Mapping[str, str]],
+    sources: Sequence[Mapping[str, str]],
+    scaffold: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the model card of a run.
+
+    Parameters
+    ----------
+    config
+        Complete config of the run; its section ``card`` has the statements that no file holds.
+    about
+        Content of ``model.json``.
+    metrics
+        Content of ``metrics.json``.
+    intervals
+        Rows of ``intervals.tsv``.
+    sources
+        Input files with their digests (`findings.digests`); folders are left out, because they say nothing elsewhere.
+    scaffold
+        Entry of the scaffold, with ``five_prime`` and ``three_prime``.
+    """
+    stated, window = config["card"], about["input"]
+    covered = {row["dataset"]: row for row in intervals if float(row["level"]) == 0.95}
+    scores = []
+    for name, of in metrics["datasets"].items():
+        row = {"dataset": name, "title": of["title"], "independent": of["independent"], "n": of["n"]}
+        row |= {f"{score}{end}": of.get(f"{score}{end}") for score in _SCORES for end in ("", "_low", "_high")}
+        row["ceiling"] = of["ceiling"]["r"] if of.get("ceiling") else None
+        row["remark"] = of.get("remark") or ""
+        if name in covered:
+            row |= {f"coverage_95{end}": float(covered[name][key]) for end, key in (("", "inside"), ("_low", "low"), ("_high", "high"))}
+        scores.append(row)
+    unlike = [
+        f"promoters in another scaffold than {window['scaffold']}" if scaffold["five_prime"] else "other constructs",
+        "genomic regions or enhancers outside the construct of the assay",
+        "promoters for which `out_of_distribution` is not empty",
+    ]
+    return {
+        "name": config["run"],
+        "gpraflow": __version__,
+        "model": {key: about.get(key) for key in ("architecture", "preset", "parameters", "members", "conditions", "commit", "versions")},
+        "use": {
+            "assay": stated["assay"] or _NOT_STATED,
+            "unit": configs.unit(config),
+            "scale": _scale(config),
+            "input": f"DNA, 5' to 3' on the strand of the reporter gene; the model sees {window['length']} bp",
+            "scaffold": {"name": window["scaffold"], **{key: scaffold[key] for key in ("five_prime", "three_prime")}},
+            "not_for": [*unlike, *_GENERAL, *stated["limits"]],
+        },
+        "training": {
+            "data": stated["data"] or _NOT_STATED,
+            "licence": stated["licence"] or _NOT_STATED,
+            "promoters": about["promoters"],
+            "files": [{"what": row["what"], "file": Path(row["file"]).name, "sha256": row["sha256"]} for row in sources],
+            "splits": about.get("data", {}),
+        },
+        "scores": scores,
+        "remarks": [],
+    }
+
+
+def _scale(config: Mapping[str, Any]) -> str:
+    """Return what a number on the scale of the predictions means."""
+    if configs.from_bins(config):
+        return "mean bin of the sorted cells, counted as in the sample sheet"
+    if configs.from_dna_rna(config):
+        return "log2 ratio of RNA to DNA"
+    low, high = config["input"]["expression_min"], config["input"]["expression_max"]
+    return f"that of the training table, whose values lie between {low:g} and {high:g}"
+
+
+def markdown(content: Mapping[str, Any]) -> str:
+    """Return a model card as Markdown."""
+    model, use, training = content["model"], content["use"], content["training"]
+    members = f", ensemble of {model['members']}" if model["members"] > 1 else ""
+    flanks = " ... ".join(filter(None, (use["scaffold"]["five_prime"], use["scaffold"]["three_prime"])))
+    lines = [
+        f"# Model card: {content['name']}",
+        "",
+        f"`{model['architecture']}`, preset `{model['preset']}`, {model['parameters']:,} parameters{members}.",
+        "",
+        f"Made with gpraflow {content['gpraflow']}.",
+        "",
+        "## Intended use",
+        "",
+        f"- Assay: {use['assay']}",
+        f"- Unit of predictions: {use['unit']} ({use['scale']})",
+        f"- Input: {use['input']}",
+        f"- Scaffold: {use['scaffold']['name']}{f' (`{flanks}`)' if flanks else ', no constant flanks'}",
+    ]
+    if model["conditions"]:
+        lines.append(f"- Conditions: {', '.join(model['conditions'])}")
+    lines += ["", "Not for:", "", *[f"- {each}" for each in use["not_for"]], "", "## Training data", ""]
+    lines += [
+        f"- Source: {training['data']}",
+        f"- Licence: {training['licence']}",
+        f"- Promoters: {training['promoters']['train']:,} for training, {training['promoters']['val']:,} for validation",
+        "",
+        "| file | role | SHA-256 |",
+        "|---|---|---|",
+        *[f"| `{row['file']}` | {_plain(row['what'])} | `{row['sha256']}` |" for row in training["files"]],
+        "",
+        "## Scores",
+        "",
+        "Brackets are 95 % intervals. Coverage: fraction of measurements within the 95 % prediction interval.",
+        "",
+        "| data set | independent | n | Pearson r | Spearman rho | R2 | mean squared error | noise ceiling of r | coverage |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in content["scores"]:
+        cells = [_plain(row["title"]), "yes" if row["independent"] else "no", f"{row['n']:,}"]
+        cells += [interval(row, score) for score in _SCORES]
+        cells += [number(row["ceiling"]), interval(row, "coverage_95") if "coverage_95" in row else "not assessed"]
+        lines.append(f"| {' | '.join(cells)} |")
+    remarks = [*content["remarks"], *(f"{row['title']}: {row['remark']}" for row in content["scores"] if row["remark"])]
+    if remarks:
+        lines += ["", "## Remarks", "", *[f"- {_plain(remark)}" for remark in remarks]]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    """Return text that stays in its cell of a table."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
+def of_run(*, results: Path, config: Mapping[str, Any], sources: Sequence[Mapping[str, str]], scaffolds_file: str) -> dict[str, Any]:
+    """Return the model card (`card`) of a finished run in the folder ``results``."""
+    return card(
+        config=config,
+        about=read_about(results / "model/model.json"),
+        metrics=read_json(results / "metrics.json"),
+        intervals=read_table(results / "intervals.tsv") if (results / "intervals.tsv").is_file() else (),
+        sources=sources,
+        scaffold=scaffolds.entry(scaffolds_file, config["scaffold"]["name"]),
+    )
+
+
+def write(content: Mapping[str, Any], folder: str | os.PathLike) -> None:
+    """Write a model card in both formats, ``model_card.json`` and ``model_card.md``."""
+    files.write_json(Path(folder) / JSON, content)
+    files.write_text(Path(folder) / MARKDOWN, markdown(content))
+
+
+def read(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the content of a ``model_card.json`` that `write` wrote."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
