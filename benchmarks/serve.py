@@ -4,9 +4,10 @@ python benchmarks/serve.py MODEL [--clicks 30] [--promoters 200] [--no-browser]
 MODEL is a model directory of a run; --smallest makes one of a few parameters. The server runs in this process, on loopback, after the
 network was compiled, without a search for motifs beside it. The last line is JSON: start_s (loading the model until the page is ready, and
 its network compiled), first_ms and click_ms (median and, as click_worst_ms, the slowest; a request and its answer, of a substitution each),
-predict_ms (a request with --promoters promoters), peak_rss_mb; with Chromium, page_click_ms and page_click_worst_ms (from a click in the
-page until figures and values are drawn) and, for a model that the offline page can hold, offline_mb, offline_first_ms (until the first
-prediction with all effects) and offline_click_ms.
+click_cpu_ms (CPU time of all threads for each, for a machine that is busy with other things), predict_ms (a request with --promoters
+promoters), peak_rss_mb; with Chromium, page_click_ms and page_click_worst_ms (from a click in the page until figures and values are drawn)
+and, for a model that the offline page can hold, offline_mb, offline_first_ms (until the first prediction with all effects) and
+offline_click_ms.
 """
 
 import itertools
@@ -46,9 +47,9 @@ def summary(name, times):
     return {f"{name}_ms": round(statistics.median(times), 1), f"{name}_worst_ms": round(max(times), 1)}
 
 
-def substitutions(promoter, flank, number):
+def substitutions(promoter, flank, number, seed):
     """Return promoters that differ from the one before by one substitution of the insert."""
-    rng, found = np.random.default_rng(1), [promoter]
+    rng, found = np.random.default_rng(seed), [promoter]
     for _ in range(number):
         place = int(rng.integers(flank, len(promoter) - flank))
         base = "ACGT"[("ACGT".index(found[-1][place]) + int(rng.integers(1, 4))) % 4]
@@ -64,9 +65,11 @@ def requests_of(address, promoters, steps):
         answer.raise_for_status()
 
     first, _ = milliseconds(lambda: ask("explain", {"sequence": steps[0], "readout": ""}))
-    clicks = [milliseconds(lambda one=one: ask("explain", {"sequence": one, "readout": ""}))[0] for one in steps[1:]]
+    with common.timed() as lap:
+        clicks = [milliseconds(lambda one=one: ask("explain", {"sequence": one, "readout": ""}))[0] for one in steps[1:]]
     many, _ = milliseconds(lambda: ask("predict", {"text": "\n".join(promoters)}))
-    return {"first_ms": round(first, 1), **summary("click", clicks), "predict_ms": round(many, 1)}
+    cpu = round(1000 * lap.cpu_seconds / len(clicks), 1)
+    return {"first_ms": round(first, 1), **summary("click", clicks), "click_cpu_ms": cpu, "predict_ms": round(many, 1)}
 
 
 def clicks_in(page, steps):
@@ -119,11 +122,11 @@ def measure(options, folder):
     started, pages = milliseconds(start)
     promoters = list(serve_model.random_promoters(pages.predictor, options.promoters))
     flank = max(map(len, pages.predictor.flanks))
-    steps = substitutions(promoters[0], flank, options.clicks)
+    steps, others = (substitutions(promoters[0], flank, options.clicks, seed) for seed in (1, 2))  # the server remembers effects
     with serving.serving(server.application(pages, "127.0.0.1")) as address:
         figures = requests_of(address, promoters, steps)
         if options.browser and shutil.which("chromium"):
-            figures |= in_browser(address, pages.predictor, steps, folder)
+            figures |= in_browser(address, pages.predictor, others, folder)
     common.finish(
         options,
         None,

@@ -64,6 +64,8 @@ export class DesignPanel {
   show() {
     const insert = this.insert();
     byId("protection").hidden = this.form.elements.start.value !== "promoter";
+    if (insert === this.drawn) return; // the field may be in use
+    this.drawn = insert;
     this.chosen = new Set([...this.chosen].filter((place) => place <= insert.length));
     byId("protect").value = writePositions(this.chosen);
     byId("strip").replaceChildren(...[...insert].map((base, at) => html("button", {

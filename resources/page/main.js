@@ -31,8 +31,11 @@ function insertOf(sequence) {
   return intact ? [five.length, sequence.length - three.length] : [0, sequence.length];
 }
 
+let waiting = 0; // answers that are awaited
+
 async function attempt(place, action) {
   showError(place, "");
+  waiting += 1;
   document.body.setAttribute("aria-busy", "true");
   try {
     return await action();
@@ -41,7 +44,8 @@ async function attempt(place, action) {
     showError(place, error.message);
     return null;
   } finally {
-    document.body.removeAttribute("aria-busy");
+    waiting -= 1;
+    if (!waiting) document.body.removeAttribute("aria-busy");
   }
 }
 
@@ -155,6 +159,7 @@ function render() {
 
 // What changes the page
 
+// Ask for what is to be shown, and show it. False if there is no answer: what was shown before stays. Null if a later question took over.
 async function refresh() {
   turn += 1;
   const mine = turn;
@@ -166,7 +171,11 @@ async function refresh() {
     }
     return engine.explain(shown.sequence, shown.readout);
   });
-  if (mine !== turn || !found) return false;
+  if (mine !== turn) return null;
+  if (!found) {
+    if (shown.found) shown.sequence = shown.found.sequence;
+    return false;
+  }
   Object.assign(shown, { found, sequence: found.sequence, sites: null });
   shown.start ??= { ...found };
   byId("text").value = found.sequence;
@@ -197,10 +206,14 @@ async function findSites(mine) {
 }
 
 async function open({ sequence, name }) {
+  const before = { name: shown.name, start: shown.start };
   Object.assign(shown, { sequence, name: name ?? "", start: null });
+  const answered = await refresh();
+  if (answered === false) Object.assign(shown, before);
+  if (!answered) return;
   past.length = 0;
   future.length = 0;
-  if (!(await refresh())) return;
+  renderEdits();
   track.reveal(insertOf(shown.sequence)[0] / shown.sequence.length);
   sayExpression();
 }
@@ -212,25 +225,27 @@ function sayExpression() {
 async function change(place, base) {
   performance.mark("click");
   hideTip();
-  past.push(shown.sequence);
-  future.length = 0;
   const before = shown.sequence;
+  past.push(before);
+  future.length = 0;
   shown.sequence = substitute(before, place, base);
-  if (await refresh()) {
-    performance.measure("substitution", "click");
-    say(`${before[place]} to ${base} at position ${place + 1}. ${distributionText()}.`);
-  } else if (shown.found) {
-    shown.sequence = shown.found.sequence;
-    past.pop();
-    renderEdits();
-  }
+  const answered = await refresh();
+  if (answered === false) past.pop();
+  if (!answered) return;
+  performance.measure("substitution", "click");
+  say(`${before[place]} to ${base} at position ${place + 1}. ${distributionText()}.`);
 }
 
 async function step(from, to) {
   if (!from.length) return;
   to.push(shown.sequence);
   shown.sequence = from.pop();
-  if (await refresh()) sayExpression();
+  const wanted = shown.sequence;
+  const answered = await refresh();
+  if (answered) sayExpression();
+  if (answered !== false) return;
+  from.push(wanted);
+  to.pop();
 }
 
 // Offer the other three bases of a position.
@@ -271,7 +286,7 @@ async function compare() {
   });
   if (mine !== turn) return;
   if (!answer) {
-    forget();
+    shown.reference = shown.other?.sequence ?? "";
     return;
   }
   Object.assign(shown, answer, { reference: answer.other.sequence });

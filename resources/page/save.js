@@ -12,7 +12,7 @@ onPaletteChange(() => figures.forEach((figure) => figure.redraw()));
 const serialized = (picture) => `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(picture)}\n`;
 
 // Write rows of cells as tab-separated text.
-export const tsv = (rows) => rows.map((row) => row.map((cell) => cell ?? "").join("\t")).join("\n") + "\n";
+export const tsv = (rows) => rows.map((row) => row.map((cell) => String(cell ?? "").replace(/[\t\r\n]+/g, " ")).join("\t")).join("\n") + "\n";
 
 async function png(picture) {
   const image = new Image();

@@ -119,6 +119,27 @@ def test_a_pasted_promoter_is_predicted_mutated_undone_and_kept_in_the_address(o
     assert {url.partition("#")[0].split("/api/")[0].rstrip("/") for url in page.asked if not url.startswith("data:")} == {address}
 
 
+def test_clicks_that_do_not_wait_for_answers_all_count(opened, address):
+    page = opened(link(address, WHOLE[0]))
+    sequence = WHOLE[0]
+    expect(page.locator(".cell").first).to_be_visible()
+    wanted = [(BEGIN + at, "A" if WHOLE[0][BEGIN + at] != "A" else "C") for at in range(4)]
+    page.evaluate(
+        """wanted => wanted.forEach(([place, base]) => document.querySelector(`.cell[data-place="${place}"][data-base="${base}"]`)
+            .dispatchEvent(new MouseEvent("click", {bubbles: true})))""",
+        wanted,
+    )
+    for place, base in wanted:
+        sequence = changed(sequence, place, base)
+    expect(page.locator("#value")).to_have_text(shown(toy.said(sequence)))
+    expect(page.locator(".chips li")).to_have_count(5)
+    for _ in wanted:
+        page.get_by_role("button", name="Undo").click()
+        page.wait_for_selector("body:not([aria-busy])")
+    expect(page.get_by_label("Sequence, 5′ to 3′")).to_have_value(WHOLE[0])
+    assert page.said == []
+
+
 def test_cells_are_reached_with_the_keyboard(opened, address, folder, tmp_path):
     page = opened(link(address, WHOLE[0]))
     cell(page, BEGIN, "A").focus()

@@ -39,7 +39,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "reads": {"reads_per_s", "peak_rss_mb"},
     "recalibrate": {"R2", "lowest_coverage"},
     "report": {"kb_per_dataset", "matplotlib_kb_per_dataset", "ratio", "seconds_per_dataset"},
-    "serve": {"start_s", "first_ms", "click_ms", "click_worst_ms", "predict_ms", "peak_rss_mb"},
+    "serve": {"start_s", "first_ms", "click_ms", "click_worst_ms", "click_cpu_ms", "predict_ms", "peak_rss_mb"},
     "shards": {"rows_per_s", "example_per_s", "slides_per_s", "ratio_vs_example_writer", "ratio_vs_slides_writer", "peak_rss_mb"},
     "sort_estimators": {"rmse_ratio_vs_maude_at_4", "rmse_ratio_vs_maude_at_25"},
     "startup": {
