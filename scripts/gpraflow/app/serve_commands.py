@@ -77,6 +77,7 @@ def _serve(options: argparse.Namespace) -> None:
     app = server.application(pages, options.host, token)
     settings = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, lifespan="off", timeout_graceful_shutdown=2)
     pages.prepare()
+    bound.listen()  # a browser that is opened at once waits for the server's first turn
     address = page_address(options.host, bound.getsockname()[1], token)
     if not options.quiet:
         print(f"gpraflow: {address} (Ctrl-C ends the server)", file=sys.stderr, flush=True)
