@@ -296,7 +296,7 @@ async function compare() {
   const lines = model.readouts.map((readout, at) => {
     const { effect, low, high } = shown.effects[at];
     const range = low === null || low === undefined ? "" : `, 95 % interval ${number(low)} to ${number(high)}`;
-    return html("p", {}, `${model.readouts.length > 1 ? `${readout.title}: ` : ""}expression of the promoter minus that of the reference: `, html("strong", { class: "effect" }, signed(effect ?? NaN)), `${unit() && ` ${unit()}`}${range}`);
+    return html("p", {}, `${model.readouts.length > 1 ? `${readout.title}: expression` : "Expression"} of the promoter minus that of the reference: `, html("strong", { class: "effect" }, signed(effect ?? NaN)), `${unit() && ` ${unit()}`}${range}`);
   });
   const how = edits ? `${edits.length} substitution${edits.length === 1 ? "" : "s"}${edits.length && edits.length <= 12 ? `: ${edits.map(({ place, from, to }) => `${from}${place + 1}${to}`).join(", ")}` : ""}.` : `The promoter has ${shown.sequence.length} bp, the reference ${shown.other.sequence.length} bp.`;
   byId("difference").replaceChildren(...lines, html("p", { class: "soft" }, how));

@@ -437,6 +437,18 @@ def test_addresses_and_ports():
     assert serve_commands.name_of("yeast-ypd") == "yeast-ypd"
 
 
+def test_what_the_command_cannot_serve_is_refused(folder, tmp_path, capsys):
+    def said(*arguments):
+        return command.refused(capsys, "serve", *arguments)
+
+    assert "no/model" in said("no/model", "--motifs", "none")
+    assert "--motifs: 'yeast' is neither a file nor a built-in name" in said(folder, "--motifs", "yeast")
+    assert "promoters.tsv" in said(folder, "--motifs", "none", "--library", tmp_path / "promoters.tsv")
+    toy.write_model(tmp_path / "bare")
+    assert "calibration.json: this file does not exist" in said(tmp_path / "bare", "--motifs", "none")
+    assert "--port 70000: give a number up to 65535" in said(folder, "--motifs", "none", "--port", 70000)
+
+
 def test_modules_of_the_page_become_one_without_a_name_twice():
     code = page.script("network")
     assert not re.search(r"^(import|export) ", code, re.MULTILINE)
