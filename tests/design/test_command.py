@@ -2,6 +2,10 @@
 
 import json
 import re
+import shlex
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -77,6 +81,35 @@ def test_ctrl_c_keeps_what_is_finished(folder, library, tmp_path, capsys, monkey
     assert not (tmp_path / "pool/designs.tsv").exists()
 
 
+def test_a_signal_of_the_keyboard_ends_the_command_with_what_is_finished(folder, tmp_path):
+    """A target that the starts meet is finished at once; the search for the highest expression would last for hours."""
+    command = ["design", folder, "-o", tmp_path / "pool", "--objective", "target", "maximize", "--target", "6", "--tolerance", "30"]
+    command += ["--number", "3", "--budget", 10**9]
+    kept = signal.signal(signal.SIGINT, signal.default_int_handler)  # the background job of a shell ignores it, and so do its children
+    try:
+        process = subprocess.Popen([sys.executable, "-m", "gpraflow.app.cli", *map(str, command)], stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, kept)
+    said = b""
+    with process:
+        while not re.search(rb"[1-9][0-9.]*k? calls", said):
+            part = process.stderr.read1()
+            assert part, said.decode()
+            said += part
+        process.send_signal(signal.SIGINT)
+        said += process.communicate()[1]
+    assert process.returncode == cli.INTERRUPTED
+    assert b"interrupted; designs that were finished are in files named .partial" in said
+    assert b"Traceback" not in said
+    files_there = {path.name for path in (tmp_path / "pool").iterdir()}
+    names = ("designs", "oligos", "trajectory", "summary")
+    assert {name.split(".")[0] for name in files_there} == set(names)
+    assert all(".partial." in name for name in files_there)
+    table = pl.read_csv(tmp_path / "pool/designs.partial.tsv", separator="\t")
+    assert table["objective"].to_list() == ["target"] * 3
+    assert table["expression"].to_list() == pytest.approx([toy.said(sequence) for sequence in table["sequence"]], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -112,6 +145,27 @@ def test_worked_example_of_the_documentation(trained, tmp_path, monkeypatch, cap
         assert table["calls"].max() <= 250
         assert not table["sequence"].str.contains("GGTCTC|GAGACC|GGATCC").any()
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_the_command_of_the_documentation(trained, tmp_path, monkeypatch, capsys):
+    """In smaller numbers."""
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/sample").symlink_to(trained)
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/design.md").read_text()
+    (block,) = re.findall(r"^```bash\n(gpraflow design.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    command = shlex.split(block.replace("\\\n", " "))[1:]
+    assert run(*command, "--number", 2, "--ladder", 2, "--budget", 40) == cli.DONE
+    described = re.findall(r"^\| `([a-z]+\.[a-z]+)`(?:, `([a-z]+\.[a-z]+)`)? \|", page, flags=re.MULTILINE)
+    assert {path.name for path in (tmp_path / "pool").iterdir()} == {name for names in described for name in names if name}
+    oligos = pl.read_csv(tmp_path / "pool/oligos.csv")
+    assert oligos.height == 6
+    assert oligos["oligo"].str.starts_with("ACACGACGCTCTTCCGATCT").all()
+    for oligo in oligos["oligo"].str.strip_prefix("ACACGACGCTCTTCCGATCT").str.strip_suffix("AGATCGGAAGAGCACACGTC"):
+        assert len(oligo) == 110
+        assert 33 <= sum(base in "GC" for base in oligo) <= 66
+        assert not re.search("GGTCTC|GAGACC|GGATCC|A{9}|C{9}|G{9}|T{9}", oligo)
+    assert "6 designs in" in capsys.readouterr().err
 
 
 def test_gradients_of_a_trained_model_are_those_of_its_predictions(trained):

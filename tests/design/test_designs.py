@@ -9,7 +9,7 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 
 from gpraflow.core.errors import ConfigError, InputError
-from gpraflow.design import constraints, designs, oligos
+from gpraflow.design import constraints, designs, oligos, output
 from gpraflow.prediction import calibration, predictor
 from tests import toy
 
@@ -110,6 +110,36 @@ def test_starts_from_the_library_are_its_best(model, library):
     assert set(found.table["start"]) == {f"library, row {row}" for row in best["row"]}
     assert (found.table["edits"] >= 3).all()
     assert (found.table["edits"] <= 5).all()
+
+
+def test_targets_are_searched_together_each_from_its_own_starts(model, library):
+    options = {"objectives": ("target",), "targets": (5.0, 6.5), "number": 5, "min_distance": 3, "tolerance": 0.4}
+    found = design(model, library, starts="library", **options)
+    assert found.table["target"].to_list() == [5.0] * 3 + [6.5] * 2
+    for (target,), part in found.table.group_by("target"):
+        off = library.with_row_index("row", 1).with_columns(off=(pl.col("expression") - target).abs()).sort("off", maintain_order=True)
+        assert set(part["start"]) == {f"library, row {row}" for row in off["row"].head(part.height)}
+    given = pl.DataFrame({"name": ["a", "b"], "insert": toy.inserts(2, 9)})
+    of_given = design(model, library, given, starts="given.fa", **options | {"min_distance": 0})
+    assert of_given.table.group_by("target", "start").len().sort("target", "start").rows() == [
+        *((5.0, "a", 2), (5.0, "b", 1)),
+        *((6.5, "a", 1), (6.5, "b", 1)),
+    ]
+
+
+def test_searches_are_compared_with_and_without_penalties(model, library):
+    options = {"objectives": ("maximize", "ladder"), "budget": 400, "min_distance": 0, "distance_weight": 10.0}
+    designer = designs.Designer(model, designs.Options(**options), library)
+    found = output.compare(designer, 2)
+    groups = found.group_by("search", "penalty", "objective", maintain_order=True).len().rows()
+    assert groups == [(search, penalty, "maximize", 2) for search in ("genetic", "greedy") for penalty in (True, False)]
+    assert found["nearest"].null_count() == 8
+    for search in ("genetic", "greedy"):
+        cautious, plain = (found.filter(search=search, penalty=penalty)["predicted"].mean() for penalty in (True, False))
+        assert cautious < plain
+    alone = design(model, library, **options | {"objectives": ("maximize",), "distance_weight": 0.0, "number": 2})
+    assert found.filter(search="greedy", penalty=False)["insert"].to_list() == alone.table["insert"].to_list()
+    assert designer.options.search == "genetic"
 
 
 def test_ensemble_and_its_spread(members, library):

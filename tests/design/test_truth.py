@@ -1,5 +1,6 @@
 """Promised against true expression: key figures by hand, and the simulated cells as the truth."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 from gpraflow.assay import simulate, simulated_library
 from gpraflow.core import resources
 from gpraflow.design import figures, truth
+from gpraflow.formats.transform import Transform
 from gpraflow.sequences.scaffold import Scaffold
 
 SHEET = [{"bin": str(at), "reads": "", "lower": low, "upper": high} for at, (low, high) in enumerate([(-9, -2), (-2, 0), (0, 2), (2, 9)])]
@@ -45,6 +47,22 @@ def test_the_truth_of_the_library_and_of_a_difference(tmp_path):
     (tmp_path / "truth.tsv").write_text(table.write_csv(separator="\t"))
     assert simulate.true_expression(tmp_path / "truth.tsv", "b-a", ["a", "b"], False).tolist() == [3.0, 5.0]
     assert simulate.true_expression(tmp_path / "truth.tsv", "a", ["a", "b"], False).tolist() == [1.0, 2.0]
+    log2 = Transform("log2")
+    assert simulate.true_expression(tmp_path / "truth.tsv", "b-a", ["a", "b"], False, log2).tolist() == [2.0, pytest.approx(np.log2(3.5))]
+
+
+def test_differences_are_those_of_transformed_expression(motif_file):
+    assay, log2 = dataclasses.replace(ASSAY, conditions=2), Transform("log2", floor=0.1)
+    sheet = [{**row, "condition": name} for name in ("a", "b") for row in SHEET]
+    sequences = simulated_library.make_library(FLANKS, motif_file, np.array([-2.0, 0.0, 2.0]), assay, 5).sequences[:5]
+    one, other, difference = (
+        simulate.measure(sequences, FLANKS, motif_file, sheet, assay, 5, readout, transform=log2) for readout in ("a", "b", "b-a")
+    )
+    plain = simulate.measure(sequences, FLANKS, motif_file, sheet, assay, 5, "a")
+    for column in ("true", "measured"):
+        assert difference[column].to_list() == pytest.approx((other[column] - one[column]).to_list())
+        assert one[column].to_list() == pytest.approx(np.log2(np.maximum(plain[column].to_numpy(), 0.1)).tolist())
+    assert difference["true"].abs().max() > 0.01
 
 
 def table(objective, predicted, true, targets=None, half=1.0, **columns):

@@ -18,8 +18,8 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "check": {"table_seconds", "reads_seconds", "counts_seconds", "peak_rss_mb"},
     "conditions": {"n", "promoters"},
     "design": {
-        *(f"{search}_{figure}" for search in ("genetic", "greedy") for figure in ("best", "mean", "calls", "seconds")),
-        *("ladder_seconds", "ladder_designs", "ladder_within", "peak_rss_mb"),
+        *(f"{search}_{figure}" for search in ("genetic", "greedy") for figure in ("best", "mean", "calls", "seconds", "cpu_seconds")),
+        *("ladder_seconds", "ladder_cpu_seconds", "ladder_designs", "ladder_calls", "ladder_within", "peak_rss_mb"),
     },
     "dream_cnn_pytorch": {"ours_train_per_s", "ours_parameters"},
     "evolution": {"chains", "linked", "gain_r", "gain_slope", "step_r", "same_first", "mutants_per_s", "their_gain_r"},

@@ -155,7 +155,8 @@ def _design(options: argparse.Namespace) -> int:
     files.write_json(folder / f"summary{stem}.json", output.summary(found, designer, time.monotonic() - begun))
     if found.table.height:
         shown = library if library is not None and "expression" in library.columns else _no_library()
-        drawn = figures.designs(found.table, found.trajectory, shown, known, "units of expression")
+        unit = ", ".join(filter(None, (arguments.unit_of(model), model.readout)))
+        drawn = figures.designs(found.table, found.trajectory, shown, known, unit)
         drawing.save(drawn, folder / f"designs{stem}.png", folder / f"designs{stem}.svg")
     if not options.quiet:
         for note in found.notes:

@@ -13,6 +13,7 @@ from gpraflow.assay.simulated_library import Assay, Library, bin_units, gamma, m
 from gpraflow.assay.simulated_reads import depths, make_molecules, quality_courses, write_bin
 from gpraflow.core import conditions, files, randomness
 from gpraflow.core.errors import ConfigError
+from gpraflow.formats.transform import NONE, Transform
 from gpraflow.sequences.scaffold import Scaffold
 
 
@@ -134,6 +135,7 @@ def measure(
     seed: int,
     readout: str = "",
     gate_scale: bool = False,
+    transform: Transform = NONE,
 ) -> pl.DataFrame:
     """Express and measure promoters in the simulated cells of a library: the truth about designs.
 
@@ -147,6 +149,8 @@ def measure(
         Condition, or difference between two; empty if there is only one condition.
     gate_scale
         Whether expression is in the unit of the gates, log2 YFP/RFP; otherwise in bins.
+    transform
+        Transform of expression; a difference is one of transformed expression, as in training.
 
     Returns
     -------
@@ -165,14 +169,17 @@ def measure(
     measured = [
         sort_cells(each, cell_sd, cells, inner, assay.sorting_errors, rng).reshape(len(sequences), -1).mean(axis=1) for each in signal
     ]
-    true = weights @ (signal if gate_scale else bin_units(signal, inner))
-    return pl.DataFrame({"true": true, "measured": [None] * len(true) if gate_scale else weights @ np.array(measured)}, _MEASURED)
+    true = weights @ transform.forward(signal if gate_scale else bin_units(signal, inner))
+    found = [None] * len(true) if gate_scale else weights @ transform.forward(np.array(measured))
+    return pl.DataFrame({"true": true, "measured": found}, _MEASURED)
 
 
 _MEASURED = {"true": pl.Float64, "measured": pl.Float64}
 
 
-def true_expression(path: str | os.PathLike, readout: str, names: Sequence[str], gate_scale: bool) -> np.ndarray:
+def true_expression(
+    path: str | os.PathLike, readout: str, names: Sequence[str], gate_scale: bool, transform: Transform = NONE
+) -> np.ndarray:
     """Return the true expression of the library from the table ``truth`` of `write`, in one condition or as a difference.
 
     Parameters
@@ -181,13 +188,13 @@ def true_expression(path: str | os.PathLike, readout: str, names: Sequence[str],
         Table of the truth.
     readout, names
         Readout, and all conditions in order; empty for one.
-    gate_scale
+    gate_scale, transform
         As in `measure`.
     """
     table = pl.read_csv(Path(path), separator="\t", glob=False)
     role = "mean_signal" if gate_scale else "mean_bin"
     values = np.array([table[conditions.column(role, name)].to_numpy() for name in names or [""]])
-    return np.array(conditions.weights(readout, names)) @ values
+    return np.array(conditions.weights(readout, names)) @ transform.forward(values)
 
 
 def independent(library: Library, signals: Mapping[str, np.ndarray], inner: np.ndarray, assay: Assay, seed: int) -> pl.DataFrame:

@@ -1,9 +1,12 @@
 """Designs for a set of objectives: starts, constraints, search, selection, and the table of designs."""
 
+import copy
 import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,16 +18,18 @@ from gpraflow.core.ledger import Ledger
 from gpraflow.design import objectives, oligos, searches, starts
 from gpraflow.design.constraints import Rule, check_possible, contradiction, rules_of
 from gpraflow.design.objectives import LADDER, TARGET
+from gpraflow.explanation import mutagenesis
 from gpraflow.formats import records
 from gpraflow.prediction.predictor import MEMBERS, Predictor
 from gpraflow.sequences import flanks, neighbours
 from gpraflow.sequences.motifs import Motif
 from gpraflow.sequences.scaffold import Scaffold, detokenize, tokenize
 
-_BLOCK = 128  # designs searched at a time
+_BLOCK = 256  # designs searched at a time
 _ROUNDS = 4  # of searches, if designs are lost because they are too near to others
 _TRAINED = 2048  # training promoters, evenly spaced, that show the range of predictions
 _SAMPLE = 512  # random constructs that show which predictions are usual
+_CHECKED = 16  # starts on which constraints are checked
 _PILOT, _PILOT_CALLS = 8, 600  # designs and model calls of the search for the highest or the lowest prediction
 _LADDER_ENDS = (0.01, 0.99)  # quantiles of the predictions for random constructs between which the targets of a ladder lie
 _MEASURED_ENDS = (0.001, 0.999)  # quantiles of measured expression of training promoters between which promises lie
@@ -126,9 +131,9 @@ class Designs:
 
 
 class _Batch(NamedTuple):
-    """Designs of one request and one length."""
+    """Starts of one length: the place of the request of each, ``(designs,)``, the inserts and their names."""
 
-    request: Request
+    of: np.ndarray
     inserts: np.ndarray
     names: list[str]
 
@@ -163,14 +168,19 @@ class Designer:
         self.mine = _Library(self.library, self._inserts(self.library["sequence"])) if self.library is not None else None
         shares = starts.composition(self.mine.inserts) if self.mine is not None else starts.composition_without_flanks(self.known)
         self.shares = shares
-        self.ends = self._ends() if options.distance_weight else (-np.inf, np.inf)
 
     @property
     def has_gradient(self) -> bool:
         """Whether the model has a gradient."""
-        from gpraflow.models.gradients import weighted_gradient_of  # imports Keras; the backend must be selected before
+        return mutagenesis.has_gradient(self.predictor)
 
-        return weighted_gradient_of(self.predictor.model) is not None
+    def changed(self, **options: Any) -> "Designer":
+        """Return a designer with other search, number, objectives or weights, which shares the compiled model and the library."""
+        other = copy.copy(self)
+        other.options = replace(self.options, **options)
+        other.spread = objectives.spread_weight(other.options.spread_weight, self.predictor.about["members"], str(self.predictor.directory))
+        other._check()
+        return other
 
     # Checks
 
@@ -227,32 +237,37 @@ class Designer:
     def _random(self, number: int, rng: np.random.Generator) -> np.ndarray:
         return starts.fill_template(starts.random_inserts(self.shares, number, self.length, rng), self.options.template, rng)
 
-    def _batches(self, request: Request, number: int, first: int, rng: np.random.Generator) -> Iterator[_Batch]:
-        """Yield the starts of a request; ``first`` is the number of starts that earlier rounds took."""
-        options = self.options
+    def _batches(self, requests: Sequence[Request], numbers: np.ndarray, first: np.ndarray, rng: np.random.Generator) -> Iterator[_Batch]:
+        """Yield the starts of requests, ``numbers`` of each; ``first`` is the number of starts that earlier rounds took."""
+        options, of = self.options, np.repeat(np.arange(len(requests)), numbers)
         if options.starts == starts.RANDOM:
-            inserts = self._random(number, rng)
-            names = [f"random {first + row + 1}" for row in range(number)]
-            yield from _split(request, inserts, names)
+            yield from _split(of, self._random(len(of), rng), [f"random {first.sum() + row + 1}" for row in range(len(of))])
             return
         if options.starts == starts.LIBRARY:
             assert self.mine is not None
-            rows = starts.best_of(self.mine.table, self.mine.inserts, request.kind, request.target, first + number, self.length)
-            chosen = np.resize(rows, first + number)[first:] if len(rows) else rows
+            parts = [self._best(*each) for each in zip(requests, numbers, first, strict=True)]
+            chosen = np.concatenate(parts)
             text, names = self.mine.inserts.gather(chosen), [f"library, row {row + 1}" for row in chosen]
         else:
             assert self.given is not None
-            chosen = np.arange(first, first + number) % self.given.height
+            chosen = np.concatenate([np.arange(begin, begin + number) for begin, number in zip(first, numbers, strict=True)])
+            chosen = chosen % self.given.height
             text, names = self.given["insert"].gather(chosen), self.given["name"].gather(chosen).to_list()
-        if not len(text):
-            raise InputError(
-                f"design.starts: no promoter of the library has {self.length} bp without N; set design.length to another length"
-            )
         lengths = text.str.len_bytes().to_numpy()
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
             inserts = starts.fill_template(tokenize(text.gather(rows), int(length)), options.template, rng)
-            yield from _split(request, inserts, [names[row] for row in rows])
+            yield from _split(of[rows], inserts, [names[row] for row in rows])
+
+    def _best(self, request: Request, number: int, first: int) -> np.ndarray:
+        """Return the rows of the best promoters of the library for a request, after the first; the best again if there are too few."""
+        assert self.mine is not None
+        rows = starts.best_of(self.mine.table, self.mine.inserts, request.kind, request.target, first + number, self.length)
+        if not len(rows):
+            raise InputError(
+                f"design.starts: no promoter of the library has {self.length} bp without N; set design.length to another length"
+            )
+        return np.resize(rows, first + number)[first:]
 
     def space(self, inserts: np.ndarray) -> searches.Space:
         """Return the constructs that can be reached from inserts."""
@@ -291,13 +306,14 @@ class Designer:
             found += [Request(TARGET, float(target), int(number)) for target, number in zip(targets, share, strict=True)]
         return [request for request in found if request.number]
 
+    @cached_property
     def _ends(self) -> tuple[float, float]:
         """Return the lowest and the highest prediction for training promoters or, without them, for random constructs."""
         if self.mine is None:
             predicted = self._usual()
         else:
             some = self.mine.table["sequence"].gather_every(max(1, -(-self.mine.table.height // _TRAINED)))
-            predicted = self.predictor.members(tokenize(some, **self.predictor.window)).mean(axis=1)
+            predicted = self.model.members(tokenize(some, **self.predictor.window)).mean(axis=1)
         return float(predicted.min()), float(predicted.max())
 
     def _transformed(self, targets: Sequence[float]) -> np.ndarray:
@@ -329,16 +345,17 @@ class Designer:
                         f"{float(limit):.2f}; choose a target on this side of it, or allow more changes"
                     )
 
-    def objective(self, request: Request, number: int) -> objectives.Objective:
-        """Return the objective of several designs of a request."""
+    def objective(self, requests: Sequence[Request]) -> objectives.Objective:
+        """Return the objective of designs, of each of which the request is given."""
+        weight = self.options.distance_weight
         return objectives.objective(
             self.model,
-            [request.kind] * number,
-            [request.target] * number,
+            [request.kind for request in requests],
+            [request.target for request in requests],
             tolerance=self.tolerance,
             spread=self.spread,
-            distance=self.options.distance_weight,
-            ends=self.ends,
+            distance=weight,
+            ends=self._ends if weight else (-np.inf, np.inf),
         )
 
     # Search
@@ -353,22 +370,32 @@ class Designer:
         """
         rng = randomness.generator(self.options.seed, "design", "check")
         kind = next(iter(self.options.objectives), "maximize")
-        request = Request(TARGET if kind == LADDER else kind, 0.0, 16)
-        for batch in self._batches(request, request.number, 0, rng):
+        request = Request(TARGET if kind == LADDER else kind, 0.0, _CHECKED)
+        for batch in self._batches([request], np.array([_CHECKED]), np.array([0]), rng):
             space = self.space(batch.inserts)
             oligos.check_length(self.options.pool, batch.inserts.shape[1], self.flanks)
             common = np.bitwise_or.reduce(space.bits, axis=0)
             check_possible(self.options.rules, common, (len(self.flanks[0]), len(self.flanks[1])))
             searches.check_satisfiable(space, rng)
 
-    def run(self) -> Designs:
-        """Search for all designs, and select them."""
+    def run(self, *, together: bool = False, nearest: bool = True) -> Designs:
+        """Search for all designs, and select them.
+
+        Parameters
+        ----------
+        together
+            Search for all objectives at a time, which is faster for few designs; otherwise for all targets at a time, and for maximised and
+            minimised designs one after the other, so that an interrupt keeps those that are finished.
+        nearest
+            Whether to look for the nearest training promoters.
+        """
         self.check()
         tables, trajectories, notes, partial = [], [], [], False
         taken = pl.Series("insert", [], pl.String)
-        for number, request in enumerate(self.requests()):
+        requests = self.requests()
+        for number, (_, group) in enumerate(groupby(requests, lambda request: together or request.kind)):
             try:
-                table, trajectory, lost = self._designs(request, number, taken)
+                table, trajectory, lost = self._designs(list(group), number, taken)
             except KeyboardInterrupt:
                 partial = True
                 break
@@ -383,21 +410,21 @@ class Designer:
         names = pl.Series("name", [f"design_{number:0{width}}" for number in range(1, table.height + 1)], pl.String)
         named = table.with_columns(names)
         steps = trajectory.join(named.select("key", "name"), on="key").select("name", *searches.TRAJECTORY)
-        return Designs(self._described(named), steps, notes, partial)
+        return Designs(self._described(named, nearest), steps, notes, partial)
 
-    def _designs(self, request: Request, number: int, taken: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
-        """Search for the designs of one request; ``taken`` are the inserts of earlier ones."""
-        options, kept, steps, notes = self.options, list[pl.DataFrame](), list[pl.DataFrame](), list[str]()
-        first = missing = 0
-        lost: Counter[str] = Counter()
+    def _designs(self, requests: list[Request], number: int, taken: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
+        """Search for the designs of several requests at a time; ``taken`` are the inserts of earlier ones."""
+        options, kept, steps, notes = self.options, [_empty()], list[pl.DataFrame](), list[str]()
+        wanted = np.array([request.number for request in requests])
+        first, lost = np.zeros_like(wanted), Counter[str]()
         for attempt in range(_ROUNDS):
-            missing = request.number - sum(part.height for part in kept)
-            if not missing:
+            missing = wanted - np.bincount(pl.concat(kept)["of"].to_numpy(), minlength=len(wanted))
+            if not missing.any():
                 break
-            rng = randomness.generator(options.seed, "design", request.kind, number, attempt)
+            rng = randomness.generator(options.seed, "design", requests[0].kind, number, attempt)
             parts = []
-            for part, batch in enumerate(self._batches(request, missing, first, rng)):
-                found, trajectory, failed = self._search(batch, rng, f"{number}/{attempt}/{part}")
+            for part, batch in enumerate(self._batches(requests, missing, first, rng)):
+                found, trajectory, failed = self._search(batch, requests, rng, f"{number}/{attempt}/{part}")
                 lost["no construct that meets all constraints was found from the start"] += failed
                 parts.append(found)
                 steps.append(trajectory)
@@ -408,9 +435,19 @@ class Designer:
             kept.append(chosen)
             if options.search == searches.GREEDY and options.starts != starts.RANDOM and not chosen.height:
                 break
-        table = pl.concat(kept).sort("score", descending=True, maintain_order=True)
-        of = request.kind if request.target is None else f"target {request.target:.4g}"
+        together = pl.concat(kept).sort("score", descending=True, maintain_order=True)
+        of = " and ".join(dict.fromkeys(request.kind for request in requests))
         notes += [f"{of}: {count} designs were dropped: {what}" for what, count in lost.items() if count]
+        tables = []
+        for place, request in enumerate(requests):
+            table, more = self._reasons(together.filter(of=place), request)
+            tables.append(table)
+            notes += more
+        return pl.concat(tables), pl.concat(steps), notes
+
+    def _reasons(self, table: pl.DataFrame, request: Request) -> tuple[pl.DataFrame, list[str]]:
+        """Return the designs of one request with ``objective``, ``target`` and ``reason``, and notes on what falls short."""
+        notes, of = [], request.kind if request.target is None else f"target {request.target:.4g}"
         if table.height < request.number:
             notes.append(f"{of}: {table.height} of {request.number} designs were found")
         rank = pl.int_range(1, table.height + 1, eager=True).cast(pl.String)
@@ -427,9 +464,11 @@ class Designer:
                 )
             reason = pl.Series([f"predicted {value:.3g} from the target of {request.target:.4g}" for value in off], dtype=pl.String)
         kind, target = pl.lit(request.kind).alias("objective"), pl.lit(request.target, pl.Float64).alias("target")
-        return table.with_columns(kind, target, reason.alias("reason")), pl.concat(steps), notes
+        return table.drop("of").with_columns(kind, target, reason.alias("reason")), notes
 
-    def _search(self, batch: _Batch, rng: np.random.Generator, key: str) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    def _search(
+        self, batch: _Batch, requests: Sequence[Request], rng: np.random.Generator, key: str
+    ) -> tuple[pl.DataFrame, pl.DataFrame, int]:
         space = self.space(batch.inserts)
         repaired, left = searches.repair(space, rng)
         good = np.flatnonzero(left == 0)
@@ -438,7 +477,7 @@ class Designer:
         size = len(good)
         if not size:
             return _empty(), _no_steps(), len(left)
-        objective = self.objective(batch.request, size)
+        objective = self.objective([requests[place] for place in batch.of[good]])
         found = searches.search(
             objective,
             here,
@@ -453,6 +492,7 @@ class Designer:
         table = pl.DataFrame(
             {
                 "key": [f"{key}/{row}" for row in range(size)],
+                "of": batch.of[good],
                 "insert": detokenize(found.tokens[:, five : found.tokens.shape[1] - three]),
                 "predicted": found.predicted,
                 "score": found.score,
@@ -491,7 +531,7 @@ class Designer:
 
     # Table
 
-    def _described(self, table: pl.DataFrame) -> pl.DataFrame:
+    def _described(self, table: pl.DataFrame, with_nearest: bool) -> pl.DataFrame:
         five, three = self.flanks
         whole = table.with_columns(sequence=five + pl.col("insert") + three)
         outputs = self.predictor.outputs(tokenize(whole["sequence"], **self.predictor.window))
@@ -503,7 +543,7 @@ class Designer:
                 own["predicted_sd"], **{f"member_{at + 1}": members[:, at] for at in range(members.shape[1])}
             )
         records = self.predictor.records(whole.select("name", "sequence"), "designs", Ledger("design", "")).drop("name", "sequence")
-        nearest, distance = self._nearest(whole["insert"])
+        nearest, distance = self._nearest(whole["insert"]) if with_nearest else _unknown(table.height)
         off = (predicted["predicted"].cast(pl.Float64) - whole["target"]).abs()
         parts = [
             whole.select("name", "objective", "target", "insert", "sequence"),
@@ -526,13 +566,14 @@ class Designer:
 
     def _nearest(self, inserts: pl.Series) -> tuple[pl.Series, pl.Series]:
         if self.mine is None:
-            return pl.Series([None] * len(inserts), dtype=pl.String), pl.Series([None] * len(inserts), dtype=pl.Int64)
+            return _unknown(len(inserts))
         near = neighbours.nearest(inserts, self.mine.inserts, max(self.options.min_distance - 1, _FAR))
         return self.mine.table["sequence"].gather(near["library"]), near["distance"]
 
 
 _FOUND = {
     "key": pl.String,
+    "of": pl.Int64,  # place of the request
     "insert": pl.String,
     "predicted": pl.Float64,
     "score": pl.Float64,
@@ -550,9 +591,15 @@ def _no_steps() -> pl.DataFrame:
     return pl.DataFrame(schema={"key": pl.String, **searches.TRAJECTORY})
 
 
-def _split(request: Request, inserts: np.ndarray, names: list[str]) -> Iterator[_Batch]:
+def _unknown(number: int) -> tuple[pl.Series, pl.Series]:
+    """Return empty columns ``nearest`` and ``distance``."""
+    return pl.Series([None] * number, dtype=pl.String), pl.Series([None] * number, dtype=pl.Int64)
+
+
+def _split(of: np.ndarray, inserts: np.ndarray, names: list[str]) -> Iterator[_Batch]:
     for begin in range(0, len(inserts), _BLOCK):
-        yield _Batch(request, inserts[begin : begin + _BLOCK], names[begin : begin + _BLOCK])
+        here = slice(begin, begin + _BLOCK)
+        yield _Batch(of[here], inserts[here], names[here])
 
 
 def options_of(keys: Mapping[str, Any], known: Sequence[Motif]) -> Options:

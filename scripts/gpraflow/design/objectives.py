@@ -25,7 +25,7 @@ from gpraflow.sequences.scaffold import PADDING
 MAXIMIZE, MINIMIZE, TARGET, LADDER = "maximize", "minimize", "target", "ladder"
 KINDS = (MAXIMIZE, MINIMIZE, TARGET, LADDER)
 NEEDED = "designs need its flanks, intervals and training distribution"  # of a model's calibration
-_GRADIENTS = 256  # constructs per gradient batch
+_SIZES = (8, 32, 128)  # constructs per batch: few, so that few shapes are compiled; larger batches are slower on CPUs
 _SIGN = {MAXIMIZE: 1.0, MINIMIZE: -1.0}
 REACHED = 0.25  # share of the tolerance within which the search for a target ends
 
@@ -72,6 +72,15 @@ def model_of(predictor: Predictor) -> Model:
         width = (-excess, 0) if window["pad"] == "left" else (0, -excess)
         return np.pad(tokens, ((0, 0), width), constant_values=PADDING)
 
+    def members(tokens: np.ndarray) -> np.ndarray:
+        few = len(tokens) % _SIZES[-1]
+        whole = len(tokens) - (few if few <= 2 * _SIZES[-2] else 0)  # a remainder of few rows goes into smaller batches
+        found = []
+        for part, size in ((fitted(tokens[:whole]), _SIZES[-1]), (fitted(tokens[whole:]), min(_size(few), _SIZES[-2]))):
+            padded = np.pad(part, ((0, -len(part) % size), (0, 0)), constant_values=PADDING)
+            found.append(predictor.in_batches_of(size).members(padded)[: len(part)])
+        return np.concatenate(found)
+
     def gradient_at(tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
         nonlocal gradient
         if gradient is None:
@@ -81,7 +90,7 @@ def model_of(predictor: Predictor) -> Model:
         if gradient is None:
             raise ConfigError(f"design.search: the model {predictor.directory} has no gradient; choose genetic or greedy")
         of_outputs = (weights[:, :, None] * predictor.weights).reshape(len(weights), -1)
-        slopes = backend.in_batches(gradient, fitted(tokens), backend.size_of_batches(len(tokens), _GRADIENTS), of_outputs)
+        slopes = backend.in_batches(gradient, fitted(tokens), _size(len(tokens)), of_outputs)
         length, (excess, right) = tokens.shape[1], (tokens.shape[1] - window["length"], window["keep"] == "right")
         if excess >= 0:
             width = (excess, 0) if right else (0, excess)
@@ -91,15 +100,24 @@ def model_of(predictor: Predictor) -> Model:
     def distance(tokens: np.ndarray) -> np.ndarray:
         return calibration.divergence(calibration.count_kmers(fitted(tokens)), shares) / known.composition
 
-    return Model(lambda tokens: predictor.members(fitted(tokens)), gradient_at, distance, float(np.sqrt(known.model_variance)))
+    return Model(members, gradient_at, distance, float(np.sqrt(known.model_variance)))
+
+
+def _size(rows: int) -> int:
+    """Return the size of the batches for ``rows`` constructs."""
+    return next((size for size in _SIZES if rows <= size), _SIZES[-1])
 
 
 class Scores(NamedTuple):
-    """Scores of constructs, ``(constructs,)`` each: the objective, the ensemble mean, and whether a target was reached."""
+    """Scores of constructs, ``(constructs,)`` each: the objective, the ensemble mean, and whether a target was reached.
+
+    ``members`` are the predictions of each ensemble member, ``(constructs, members)``.
+    """
 
     score: np.ndarray
     predicted: np.ndarray
     reached: np.ndarray
+    members: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -147,13 +165,16 @@ class Objective:
             score = score - self.spread * members.std(axis=1, ddof=1)
         if self.distance and self.model.distance is not None:
             score = score - self.distance * self.model.error * self.model.distance(tokens)
-        return Scores(score, mean, (sign == 0) & (off <= REACHED * self.tolerance))
+        return Scores(score, mean, (sign == 0) & (off <= REACHED * self.tolerance), members)
 
-    def gradient(self, tokens: np.ndarray, owners: np.ndarray) -> np.ndarray:
-        """Return the gradient of the score with respect to one-hot bases, ``(constructs, length, 4)``, without that of the distance."""
+    def gradient(self, tokens: np.ndarray, owners: np.ndarray, members: np.ndarray | None = None) -> np.ndarray:
+        """Return the gradient of the score with respect to one-hot bases, ``(constructs, length, 4)``, without that of the distance.
+
+        ``members`` are the predictions for the constructs (`Scores`), if they are known already.
+        """
         if self.model.gradient is None:
             raise ConfigError("design.search: this model has no gradient; choose genetic or greedy")
-        members = self.model.members(tokens)
+        members = self.model.members(tokens) if members is None else members
         number, mean = members.shape[1], members.mean(axis=1, keepdims=True)
         sign = self.signs[owners]
         slope = np.where(sign == 0, np.sign(np.nan_to_num(self.targets[owners]) - mean[:, 0]), sign)

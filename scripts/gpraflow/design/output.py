@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -129,7 +128,7 @@ def compare(designer: Designer, number: int) -> pl.DataFrame:
     Returns
     -------
     polars.DataFrame
-        ``search`` and ``penalty``, then the columns of `designs.Designs.table`.
+        ``search`` and ``penalty``, then the columns of `designs.Designs.table`; ``nearest`` and ``distance`` are null.
     """
     extremes = tuple(kind for kind in designer.options.objectives if kind in REASONS) or tuple(REASONS)
     parts = []
@@ -140,8 +139,8 @@ def compare(designer: Designer, number: int) -> pl.DataFrame:
             changes: dict[str, Any] = {"search": method, "number": number, "objectives": extremes}
             if not penalty:
                 changes |= {"spread_weight": 0.0, "distance_weight": 0.0}
-            one = Designer(designer.predictor, replace(designer.options, **changes), designer.library, designer.given, designer.progress)
-            parts.append(one.run().table.with_columns(pl.lit(method).alias("search"), pl.lit(penalty).alias("penalty")))
+            table = designer.changed(**changes).run(together=True, nearest=False).table
+            parts.append(table.with_columns(pl.lit(method).alias("search"), pl.lit(penalty).alias("penalty")))
     table = pl.concat(parts)
     return table.select(*_COMPARED, pl.exclude(_COMPARED))
 

@@ -232,13 +232,14 @@ class _Run:
     calls: np.ndarray = field(init=False)
     score: np.ndarray = field(init=False)
     predicted: np.ndarray = field(init=False)
+    members: np.ndarray = field(init=False)  # predictions for the constructs that the search begins with
     reached: np.ndarray = field(init=False)
     steps: list[pl.DataFrame] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.calls = np.zeros(len(self.tokens), np.int64)
         found = self.evaluate(self.tokens, np.arange(len(self.tokens)))
-        self.score, self.predicted, self.reached = found
+        self.score, self.predicted, self.reached, self.members = found
         self.note()
 
     def evaluate(self, tokens: np.ndarray, owners: np.ndarray) -> Scores:
@@ -461,10 +462,10 @@ def _gradient(run: _Run, rng: np.random.Generator, progress: Callable[[int], Any
     np.put_along_axis(logits, run.tokens[:, :, None].astype(np.int64), _CONFIDENCE, axis=2)
     mean, square = np.zeros((2, *logits.shape))
     steps = np.zeros(designs, np.int64)
-    current = run.tokens.copy()  # meets the constraints
+    current, members = run.tokens.copy(), run.members.copy()  # meet the constraints
     while len(rows := run.active(GRADIENT_CALLS + 1)):
         before = run.calls.sum()
-        slope = run.objective.gradient(current[rows], rows)
+        slope = run.objective.gradient(current[rows], rows, members[rows])
         run.calls[rows] += GRADIENT_CALLS
         steps[rows] += 1
         exponent = np.exp(logits[rows] - logits[rows].max(axis=2, keepdims=True))
@@ -483,8 +484,8 @@ def _gradient(run: _Run, rng: np.random.Generator, progress: Callable[[int], Any
             drawn = np.where(rank < space.max_edits, drawn, start)
         drawn, meets = _halved(run, drawn, current[rows], rows, rng)
         drawn = np.where(meets[:, None], drawn, current[rows])
-        current[rows] = drawn
         scores = run.evaluate(drawn, rows)
+        current[rows], members[rows] = drawn, scores.members
         run.keep(drawn, rows, scores)
         run.note()
         progress(int(run.calls.sum() - before))

@@ -10,7 +10,6 @@ import polars as pl
 
 from gpraflow.core import files
 from gpraflow.evaluation import metrics
-from gpraflow.formats import transform as transforms
 
 TRUTH, JUDGE = "simulated assay", "judge"
 ROWS = {
@@ -134,7 +133,6 @@ def judge(
     measure: Callable[[pl.Series], pl.DataFrame],
     library: np.ndarray,
     judged_by: str,
-    transform: str = "",
 ) -> None:
     """Compare promised with true expression, and write the table of designs, the rows of all searches, and the key figures.
 
@@ -143,22 +141,15 @@ def judge(
     inputs, outputs
         ``designs``, ``compared`` and ``search``, files of designs (`output.design_and_compare`); ``measured``, ``truth`` and ``summary``.
     measure
-        Returns ``true`` and ``measured`` of whole promoters.
+        Returns ``true`` and ``measured`` of whole promoters, transformed as in training.
     library
-        True expression of the library.
+        True expression of the library, in the same unit.
     judged_by
         `TRUTH` or `JUDGE`.
-    transform
-        File of the transform of expression in training, which true expression lacks; empty for none.
     """
     search = json.loads(Path(inputs["search"]).read_text(encoding="utf-8"))
     tables = [pl.read_parquet(inputs[name], glob=False) for name in ("designs", "compared")]
     result = measure(pl.concat([table["sequence"] for table in tables]))
-    if transform:
-        forward = transforms.read(transform).forward
-        known = [name for name in result.columns if not result[name].null_count()]
-        result = result.with_columns(pl.Series(name, forward(result[name].to_numpy())) for name in known)
-        library = forward(library)
     result = result if result["measured"].null_count() == 0 else result.drop("measured")
     designs = pl.concat([tables[0], result[: tables[0].height]], how="horizontal")
     others = pl.concat([tables[1], result[tables[0].height :]], how="horizontal")

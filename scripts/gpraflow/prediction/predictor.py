@@ -132,6 +132,12 @@ class Predictor:
         other._choose(readout)
         return other
 
+    def in_batches_of(self, batch_size: int) -> "Predictor":
+        """Return a predictor with the same model that predicts at most ``batch_size`` promoters at a time."""
+        other = copy.copy(self)
+        other.batch_size = min(self.batch_size, batch_size)
+        return other
+
     def _choose(self, readout: str) -> None:
         self.readout, self.weights = readout, np.array(conditions.weights(readout, self.conditions))
         self.calibration = self._calibrations.get(readout)
