@@ -125,9 +125,13 @@ class Predictor:
         size = models_backend.size_of_batches(len(tokens), self.batch_size)
         missing = np.full((-len(tokens) % size, tokens.shape[1]), PADDING, tokens.dtype)
         found = self.model.predict(np.concatenate([tokens, missing]), batch_size=size, verbose=0)[: len(tokens)]
-        if bad := int((~np.isfinite(found)).any(axis=1).sum()):
-            raise InputError(f"{self.directory}: the model gives NaN for {bad} promoters; train it again")
+        self.require_finite(found)
         return found.astype(np.float64).reshape(shape)
+
+    def require_finite(self, found: np.ndarray) -> None:
+        """Raise `InputError` if predictions are NaN or infinite; the first axis is that of promoters."""
+        if bad := int((~np.isfinite(found)).reshape(len(found), -1).any(axis=1).sum()):
+            raise InputError(f"{self.directory}: the model gives NaN for {bad} promoters; train it again")
 
     def promoters(self, sequences: pl.Series, reads: np.ndarray | float | None = None, outputs: np.ndarray | None = None) -> pl.DataFrame:
         """Return predictions for whole promoters: ``predicted`` and further columns.
