@@ -1,9 +1,9 @@
-"""Explain predictions for some promoters by in-silico mutagenesis (ISM) and known motifs."""
+"""Explain predictions for some promoters by in-silico mutagenesis (ISM) and motifs, known and de novo."""
 
 from pathlib import Path
 
 from gpraflow.core import files, logs
-from gpraflow.explanation import explain
+from gpraflow.explanation import explain, sites
 from gpraflow.formats import promoters
 from gpraflow.prediction import predictor
 from gpraflow.sequences import motifs
@@ -15,14 +15,16 @@ def main(job):
     explanation = explain.explain_some(
         model,
         promoters.read(job.input.predictions),
-        motifs.load(job.input.motifs) if job.input.motifs else [],
+        motifs.load(job.input.motifs, most=sites.MOST) if job.input.motifs else [],
         number=job.params.promoters,
         seed=job.params.seed,
+        de_novo=job.params.de_novo,
         truth=explain.read_truth(job.input.activities, model.readout, model.conditions) if job.input.activities else None,
     )
-    for name in ("promoters", "seqlets", "sites", "motifs"):
+    for name in ("promoters", "seqlets", "sites", "motifs", "de_novo", "de_novo_sites"):
         files.write_text(job.output[name], getattr(explanation, name).write_csv(separator="\t", float_precision=6))
     files.write_parquet(job.output.contributions, explanation.contributions)
+    files.write_text(job.output.de_novo_meme, explanation.meme)
     files.write_json(job.output.summary, {"dataset": job.params.dataset} | explanation.summary)
 
 

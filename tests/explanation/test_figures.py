@@ -60,7 +60,7 @@ def test_the_figure_of_motifs_is_drawn_only_if_motifs_were_searched_for(tmp_path
     output = SimpleNamespace(**{f"logos_{kind}": tmp_path / f"logos.{kind}" for kind in ("png", "svg")})
     if with_motifs:
         output.png, output.svg = tmp_path / "motifs.png", tmp_path / "motifs.svg"
-    params = SimpleNamespace(title="test split", unit="bins", logos=1, with_motifs=with_motifs)
+    params = SimpleNamespace(title="test split", unit="bins", logos=1, with_motifs=with_motifs, with_de_novo=False)
     job = SimpleNamespace(log=[""], input=inputs, output=output, params=params)
     runpy.run_path(str(ROOT / "scripts/plot_motifs.py"), run_name="adapter")["main"](job)
     assert (tmp_path / "motifs.svg").exists() == with_motifs

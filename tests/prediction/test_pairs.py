@@ -11,7 +11,7 @@ from rapidfuzz.distance import Levenshtein
 import calibrate_model
 from gpraflow.core.errors import InputError
 from gpraflow.formats import promoters, transform
-from gpraflow.prediction import calibration, effects, pairs
+from gpraflow.prediction import background, calibration, effects, pairs
 from tests import toy
 
 BASES = np.array(list("ACGT"))
@@ -204,7 +204,7 @@ def test_the_rule_takes_pairs_of_independent_data_sets_and_their_parents(tmp_pat
     job = SimpleNamespace(
         log=[str(tmp_path / "log")],
         threads=1,
-        output=SimpleNamespace(calibration=str(folder / calibration.FILE)),
+        output=SimpleNamespace(calibration=str(folder / calibration.FILE), background=str(folder / background.FILE)),
         params=SimpleNamespace(
             scaffold="toy",
             flanks={"damaged_flanks": "keep", "max_flank_edits": 1},
@@ -227,6 +227,7 @@ def test_the_rule_takes_pairs_of_independent_data_sets_and_their_parents(tmp_pat
         )
         calibrate_model.main(job)
         found[name] = calibration.read(folder)[""]
+    assert background.read(folder)["variants"] == 2_000
     assert found["none"].effects is found["rows"].effects is None
     assert (found["parents"].effects.pairs, found["parents"].effects.edits) == (200, (1, 1))
     half = found["parents"].effects.half_width(np.zeros(1), np.zeros(1), np.ones(1, int))

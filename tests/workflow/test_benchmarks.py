@@ -23,6 +23,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     },
     "dream_cnn_pytorch": {"ours_train_per_s", "ours_parameters"},
     "evolution": {"chains", "linked", "gain_r", "gain_slope", "step_r", "same_first", "mutants_per_s", "their_gain_r"},
+    "explain": {"mutants_per_s", "raw_per_s", "ratio", "cpu_ratio", "seconds", "mutants", "peak_rss_mb"},
     "expression": {
         *("r_deep", "rmse_ratio_ml_vs_mean", "rmse_ratio_bound", "coverage_95", "rows_per_s", "peak_rss_mb"),
         *("coverage_95_at_4", "coverage_95_at_4_weighted_mean"),
@@ -33,6 +34,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "join_tables": {"scale_se"},
     "learning_curve": set(),
     "measurement_process": set(),
+    "motifs": {"explained_known", "explained_de_novo", "explained_partial", "known_cpu_s", "de_novo_cpu_s", "partial_cpu_s"},
     "neighbours": {"seconds", "peak_rss_mb", "recall", "groups"},
     "predict": {"raw_per_s", "ours_per_s", "ratio", "explain_per_s", "explain_ratio", "variants_per_s", "variants_ratio", "peak_rss_mb"},
     "propose": set(),

@@ -257,6 +257,7 @@ CHANGES = {
     "explain.dataset": ("simulated_independent", [*EXPLANATION, *PAGE]),
     "explain.promoters": (9, [*EXPLANATION, *PAGE]),
     "explain.motifs": ("other.jaspar", [*EXPLANATION, *PAGE]),
+    "explain.de_novo": (2, [*EXPLANATION, *PAGE]),
     "explain.logos": (2, ["plot_motifs", *PAGE]),
     "explain.seed": (1, [*EXPLANATION, *PAGE]),
     "design.number": (3, [*DESIGN, *PAGE]),

@@ -218,6 +218,32 @@ def motif_figures():
     }
 
 
+def de_novo_figures():
+    """Return the outputs of the figure of de novo motifs, if they are searched for."""
+    if not PLAN.with_de_novo:
+        return {}
+    return {
+        "de_novo_png": "results/{run}/figures/explain{folder}/de_novo.png",
+        "de_novo_svg": report(
+            "results/{run}/figures/explain{folder}/de_novo.svg",
+            caption="../report/de_novo.rst",
+            category="Model interpretation",
+            labels=labelled("de novo motifs"),
+        ),
+    }
+
+
+def de_novo_table(path):
+    """Return the table of de novo motifs as part of the report, if they are searched for; it is empty otherwise."""
+    if not PLAN.with_de_novo:
+        return path
+    return report(
+        path,
+        caption="../report/de_novo_table.rst",
+        category="Model interpretation",
+    )
+
+
 def motif_table(path):
     """Return the table of motifs as part of the report, if motifs are searched for; it is empty otherwise."""
     if not PLAN.with_motifs:

@@ -1,5 +1,5 @@
 rule explain_model:
-    """Explain predictions for some promoters by in-silico mutagenesis (ISM) and known motifs."""
+    """Explain predictions for some promoters by in-silico mutagenesis (ISM) and motifs, known and de novo."""
     input:
         predictions=explained_predictions,
         model="results/{run}/model/model.keras",
@@ -13,6 +13,9 @@ rule explain_model:
         seqlets="results/{run}/explain{folder}/seqlets.tsv",
         sites="results/{run}/explain{folder}/sites.tsv",
         motifs=motif_table("results/{run}/explain{folder}/motifs.tsv"),
+        de_novo=de_novo_table("results/{run}/explain{folder}/de_novo.tsv"),
+        de_novo_sites="results/{run}/explain{folder}/de_novo_sites.tsv",
+        de_novo_meme="results/{run}/explain{folder}/de_novo.meme",
         summary="results/{run}/explain{folder}/summary.json",
     log:
         "results/{run}/logs/explain_model{folder}.log",
@@ -28,7 +31,8 @@ rule explain_model:
         code=code_with_model("explain_model"),
         dataset=PLAN.explained,
         readout=readout_of,
-        promoters=PLAN.config["explain"]["promoters"],
+        promoters=PLAN.explained_promoters,
+        de_novo=PLAN.config["explain"]["de_novo"],
         backend=PLAN.config["training"]["backend"],
         batch_size=PLAN.config["prediction"]["batch_size"],
         seed=PLAN.seed_of("explain"),
@@ -43,9 +47,13 @@ rule plot_motifs:
         contributions="results/{run}/explain{folder}/contributions.parquet",
         sites="results/{run}/explain{folder}/sites.tsv",
         motifs="results/{run}/explain{folder}/motifs.tsv",
+        de_novo="results/{run}/explain{folder}/de_novo.tsv",
+        de_novo_sites="results/{run}/explain{folder}/de_novo_sites.tsv",
+        de_novo_meme="results/{run}/explain{folder}/de_novo.meme",
         summary="results/{run}/explain{folder}/summary.json",
     output:
         **motif_figures(),
+        **de_novo_figures(),
         logos_png="results/{run}/figures/explain{folder}/logos.png",
         logos_svg=report(
             "results/{run}/figures/explain{folder}/logos.svg",
@@ -69,6 +77,7 @@ rule plot_motifs:
         unit=lambda wildcards: PLAN.unit,
         logos=PLAN.config["explain"]["logos"],
         with_motifs=PLAN.with_motifs,
+        with_de_novo=PLAN.with_de_novo,
     script:
         "../../scripts/plot_motifs.py"
 

@@ -13,6 +13,7 @@ rule calibrate_model:
         scaffolds=PLAN.scaffolds,
     output:
         calibration="results/{run}/model/calibration.json",
+        background="results/{run}/model/background.json",
     log:
         "results/{run}/logs/calibrate_model.log",
     benchmark:

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,9 @@ def predict_command(commands: Any) -> None:
     parser.set_defaults(run=_predict)
 
 
+_MAPS = 20  # references of which `gpraflow variants --map` draws the effects of all mutants
+
+
 def variants_command(commands: Any) -> None:
     """Add ``gpraflow variants``."""
     parser = commands.add_parser(
@@ -77,6 +80,21 @@ def variants_command(commands: Any) -> None:
         choices=["stop", "skip"],
         default="stop",
         help="a REF allele that differs from the sequence: stop (default), or skip and list it in OUT.mismatches.tsv",
+    )
+    parser.add_argument(
+        "--annotate",
+        action="store_true",
+        help="also give the percentile of each effect among all single mutants of its promoter and among random variants of the library, "
+        "motifs lost and gained, and an HGVS-like name; predicts all single mutants of each reference",
+    )
+    parser.add_argument(
+        "--motifs", default="", metavar="FILE", help="motifs for --annotate: a JASPAR, MEME or TRANSFAC file (default: jaspar2026_yeast)"
+    )
+    parser.add_argument(
+        "--map",
+        default="",
+        metavar="FOLDER",
+        help=f"draw the effects of all single mutants of each reference with variants (the first {_MAPS}) to this folder",
     )
     arguments.add_output(parser)
     arguments.add_columns(parser)
@@ -107,6 +125,27 @@ def explain_command(commands: Any) -> None:
         "--motif-promoters", type=arguments.positive, default=200, metavar="N", help="search the first N promoters for motifs (default 200)"
     )
     parser.add_argument("--logos", type=arguments.count, default=5, metavar="N", help="draw logos of the first N promoters (default 5)")
+    parser.add_argument(
+        "--de-novo", type=arguments.count, default=0, metavar="N", help="also find up to N motifs without known motifs (default 0)"
+    )
+    parser.add_argument(
+        "--epistasis",
+        action="store_true",
+        help="also predict all pairs of substitutions in the promoters whose logos are drawn, for their interaction",
+    )
+    parser.add_argument(
+        "--marginalize",
+        default="",
+        metavar="MOTIFS",
+        help="instead: insert the best site of each motif of this file, and pairs of the first four, into the promoters of the input as "
+        "backgrounds (random: into 100 random inserts), at each position and on both strands",
+    )
+    parser.add_argument(
+        "--spacings", default="0-20", metavar="FIRST-LAST", help="bases between two motifs with --marginalize (default 0-20)"
+    )
+    parser.add_argument(
+        "--length", type=arguments.positive, default=80, metavar="BP", help="length of random inserts with --marginalize (default 80)"
+    )
     arguments.add_condition(parser)
     arguments.add_columns(parser)
     parser.set_defaults(run=_explain)
@@ -178,11 +217,22 @@ def _predict(options: argparse.Namespace) -> None:
 def _variants(options: argparse.Namespace) -> None:
     import polars as pl
 
-    from gpraflow.core import files
+    from gpraflow.core import files, resources
     from gpraflow.core.ledger import Ledger
+    from gpraflow.explanation import context
     from gpraflow.formats import text as formats_text
+    from gpraflow.formats import vcf
     from gpraflow.prediction import variants
+    from gpraflow.sequences import motifs
 
+    if options.motifs and not options.annotate:
+        raise ConfigError("--motifs is for --annotate, which says which motifs a variant loses and gains")
+    known = []
+    if options.annotate:
+        known = motifs.load(resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs"))
+    to_vcf = variants.is_vcf(options.output) and not str(options.output).endswith(".zst")
+    records: list[pl.DataFrame] = []  # for a VCF, whose header names all contigs
+    drawn: dict[str, pl.DataFrame] = {}  # for --map: reference -> its variants
     ledger = Ledger("variants", "")
     mismatches: list[tuple[Any, ...]] | None = [] if options.on_mismatch == "skip" else None
     if mismatches is not None and options.output == formats_text.STDIN:
@@ -194,15 +244,65 @@ def _variants(options: argparse.Namespace) -> None:
         files.write_text(f"{options.output}.mismatches.tsv", table.write_csv(separator="\t"))
 
     try:
-        with formats_text.writing(options.output) as write, _working(options, ledger, blocks) as (predictor, counted):
+        writing = nullcontext(records.append) if to_vcf else formats_text.writing(options.output)
+        with writing as write, _working(options, ledger, blocks) as (predictor, counted):
             for pairs in counted:
-                write(variants.effects(predictor, pairs, ledger))
+                found = variants.effects(predictor, pairs, ledger)
+                if options.annotate or options.map:
+                    whole = variants.whole_promoters(predictor, pairs, Ledger("variants", ""))
+                    found = context.annotate(predictor, pairs, whole, found, known) if options.annotate else found
+                    context.collect(drawn, pairs, whole, _MAPS if options.map else 0)
+                write(context.vcf_records(pairs, found) if to_vcf else found)
+            if options.map:
+                context.draw_maps(predictor, drawn, options.map)
+        if to_vcf:
+            table = pl.concat(records)
+            vcf.write(options.output, table, dict.fromkeys(table["chrom"].unique(maintain_order=True), 0), context.DESCRIPTIONS)
     except InputError:
         if mismatches:
             list_mismatches()
         raise
     if mismatches is not None:
         list_mismatches()
+
+
+def _marginalize(options: argparse.Namespace) -> None:
+    """Run ``gpraflow explain --marginalize``."""
+    import re
+    from pathlib import Path
+
+    import polars as pl
+
+    from gpraflow.core import drawing, files, resources
+    from gpraflow.core.ledger import Ledger
+    from gpraflow.explanation import figures, grammar
+    from gpraflow.formats import records
+    from gpraflow.sequences import motifs
+
+    inserted = motifs.load(resources.resolve(options.marginalize, resources.MOTIFS, "--marginalize"), most=grammar.MOST)
+    matched = re.fullmatch(r"(-?\d+)-(\d+)", options.spacings)
+    if not matched or int(matched[1]) > int(matched[2]):
+        raise ConfigError(f"--spacings {options.spacings}: expected the first and the last spacing in bp, such as 0-20")
+    ledger, given = Ledger("explain", ""), None
+    if options.input != "random":
+        given = pl.concat(list(records.records(options.input, ledger, **arguments.columns(options), ambiguous="n")))
+    predictor = arguments.load_model(options)
+    if given is None:
+        backgrounds = grammar.random_backgrounds(predictor, grammar.RANDOM, options.length)
+    else:
+        backgrounds = grammar.given_backgrounds(predictor, predictor.complete(given, options.input, ledger)["sequence"])
+    positions = grammar.insert(predictor, backgrounds, inserted)
+    paired = inserted[: grammar.PAIRED]
+    pairs = grammar.insert_pairs(predictor, backgrounds, paired, range(int(matched[1]), int(matched[2]) + 1))
+    folder, unit = Path(options.output), arguments.unit_of(predictor)
+    for name, table in (("positions", positions), ("pairs", pairs)):
+        files.write_text(folder / f"{name}.tsv", table.write_csv(separator="\t", float_precision=6))
+    factors = {motif.matrix_id: motif.factor for motif in inserted}
+    drawing.save(figures.inserted(positions, factors, unit), folder / "positions.png", folder / "positions.svg")
+    drawing.save(figures.inserted_pairs(pairs, factors, unit), folder / "pairs.png", folder / "pairs.svg")
+    if not options.quiet:
+        of = f"{len(backgrounds.tokens)} backgrounds of {backgrounds.end - backgrounds.begin} bp"
+        print(f"gpraflow: {len(inserted)} motifs inserted into {of}; pairs of the first {len(paired)}", file=sys.stderr)
 
 
 def _explain(options: argparse.Namespace) -> None:
@@ -214,20 +314,30 @@ def _explain(options: argparse.Namespace) -> None:
 
     from gpraflow.core import drawing, files, resources
     from gpraflow.core.ledger import Ledger
-    from gpraflow.explanation import figures, mutagenesis
+    from gpraflow.explanation import discovery, figures, grammar, matching, mutagenesis
     from gpraflow.explanation import sites as explanation_sites
     from gpraflow.formats import records
     from gpraflow.formats import text as formats_text
     from gpraflow.sequences import motifs
 
-    known = motifs.load(resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs"))
+    if options.marginalize:
+        _marginalize(options)
+        return
+    path = resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs")
+    known = motifs.load(path, most=explanation_sites.MOST)
     folder, ledger, repeated = Path(options.output), Ledger("explain", ""), records.RepeatedNames()
     first: list[tuple[Any, ...]] = []  # promoters used for the motif search
     blocks = records.records(options.input, ledger, **arguments.columns(options), ambiguous="n")
     with formats_text.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
         if options.gradients and not mutagenesis.has_gradient(predictor):
             raise ConfigError(f"--gradients: the model {options.model} has no gradient; leave out this option")
-        for old in [folder / "motifs.tsv", folder / "sites.tsv", *(folder / "logos").glob("[0-9]*_*.*g")]:  # files of an earlier call
+        for old in [
+            folder / "motifs.tsv",
+            folder / "sites.tsv",
+            *folder.glob("de_novo*.*"),
+            *folder.glob("epistasis/*.*"),
+            *(folder / "logos").glob("[0-9]*_*.*g"),
+        ]:  # files of an earlier call
             old.unlink(missing_ok=True)
         for rows in counted:
             repeated.add(rows["name"])
@@ -249,6 +359,17 @@ def _explain(options: argparse.Namespace) -> None:
     sites = of_place.with_columns(pl.col("name").replace_strict(places, rows["name"])).sort("name", "start", "matrix", maintain_order=True)
     files.write_text(folder / "motifs.tsv", summary.write_csv(separator="\t", float_precision=6))
     files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
+    if options.de_novo:
+        found, explained = discovery.discover(tokens, effects, most=options.de_novo)
+        of_found = discovery.sites_of(rows["name"], tokens, begin, found)
+        matrices = [each.motif(discovery.name_of(rank)) for rank, each in enumerate(found, start=1)]
+        matches = matching.best_matches(matrices, known).select("motif", "factor", "matrix", "q_value")
+        table = discovery.table(found, explained, of_found, rows.height).join(matches, on="motif", how="left", maintain_order="left")
+        files.write_text(folder / "de_novo.tsv", table.write_csv(separator="\t", float_precision=6))
+        files.write_text(folder / "de_novo_sites.tsv", of_found.write_csv(separator="\t", float_precision=4))
+        files.write_text(folder / "de_novo.meme", discovery.meme(found))
+        figure = figures.de_novo(table, of_found, matrices, f"{rows.height} promoters", arguments.unit_of(predictor))
+        drawing.save(figure, folder / "de_novo.png", folder / "de_novo.svg")
     values = mutagenesis.contributions(effects)
     for row in range(min(options.logos, rows.height)):
         name, sequence = rows["name"][row], rows["sequence"][row]
@@ -257,6 +378,13 @@ def _explain(options: argparse.Namespace) -> None:
         figure = figures.contribution_logos([(sequence, values[row], int(begin[row]), here, title)], arguments.unit_of(predictor))
         stem = f"{row + 1}_{re.sub('[^A-Za-z0-9._-]', '_', name)[:60]}"
         drawing.save(figure, folder / "logos" / f"{stem}.png", folder / "logos" / f"{stem}.svg")
+        (mutated,) = np.nonzero(np.isfinite(effects[row]).all(axis=1))
+        if options.epistasis and len(mutated) > 1:
+            pairs = grammar.strongest(grammar.epistasis(predictor, tokens[row], mutated))
+            figure = figures.epistasis(pairs, mutated - int(begin[row]) + 1, name, arguments.unit_of(predictor))
+            drawing.save(figure, folder / "epistasis" / f"{stem}.png", folder / "epistasis" / f"{stem}.svg")
+            table = grammar.pairs_table(pairs, mutated - int(begin[row]) + 1)
+            files.write_text(folder / "epistasis" / f"{stem}.tsv", table.write_csv(separator="\t", float_precision=6))
 
 
 def _verify_bucket(options: argparse.Namespace) -> None:

@@ -21,6 +21,8 @@ SIMULATED = "results/{run}/simulated/"
 LIBRARY = "library"
 COLUMNS = ("sequence", "expression", "expression_sd", "n_reads", "group")  # columns that a sheet of independent data sets can name
 
+_EXPLAINED = {"sample": 24, "compact": 1000}  # promoters that are explained; with other models `_EXPLAINED_OTHERWISE`
+_EXPLAINED_OTHERWISE = 200
 _DESIGNS, _COMPARED = 20, 4  # designs of each objective in the simulated sample, and those with which searches are compared
 
 _PATHS = {  # section -> keys with a path or a bucket
@@ -222,6 +224,18 @@ class Plan:
     def with_motifs(self) -> bool:
         """Return True if known motifs are searched for in the explained promoters."""
         return bool(self.explained and self.motif_file("explain"))
+
+    @property
+    def explained_promoters(self) -> int:
+        """Return the number of promoters to explain."""
+        number = self.config["explain"]["promoters"]
+        kind = "sample" if self.from_simulation else self.config["model"]["name"]
+        return _EXPLAINED.get(kind, _EXPLAINED_OTHERWISE) if number == "auto" else number
+
+    @property
+    def with_de_novo(self) -> bool:
+        """Return True if motifs are searched for without known motifs in the explained promoters."""
+        return bool(self.explained and self.config["explain"]["de_novo"])
 
     @property
     def sections_with_motifs(self) -> list[str]:
@@ -652,6 +666,7 @@ class Plan:
             *(["comparison"] if self.config["comparison"]["runs"] else []),
             *(["factors"] if self.architecture.parameters and self.motifs else []),  # the table also has factors without a known motif
             *(f"explain{folder}/motifs" for folder in self.folders(self.readouts_explained) if self.with_motifs),
+            *(f"explain{folder}/de_novo" for folder in self.folders(self.readouts_explained) if self.with_de_novo),
             *(f"explain{folder}/logos" for folder in self.folders(self.readouts_explained) if self.explained),
             *(["design/designs"] if self.designs else []),
             *(["design/truth"] if self.judged else []),
@@ -668,6 +683,7 @@ class Plan:
             *(["dream"] if self.dream else []),
             *(["factors"] if self.architecture.parameters else []),
             *(f"explain{folder}/motifs" for folder in self.folders(self.readouts_explained) if self.with_motifs),
+            *(f"explain{folder}/de_novo" for folder in self.folders(self.readouts_explained) if self.with_de_novo),
             *(["design/designs"] if self.designs else []),
             *(["design/truth"] if self.judged else []),
         ]

@@ -1,4 +1,4 @@
-"""Model interpretation for a data set: in-silico mutagenesis (ISM) of selected promoters, and known motifs that explain the effects."""
+"""Model interpretation for a data set: in-silico mutagenesis (ISM) of selected promoters, and motifs that explain the effects."""
 
 import os
 from collections.abc import Sequence
@@ -12,11 +12,14 @@ import polars as pl
 from gpraflow.core import randomness
 from gpraflow.core.conditions import differences
 from gpraflow.evaluation import metrics
-from gpraflow.explanation.mutagenesis import contributions, explain
+from gpraflow.explanation import discovery, matching
+from gpraflow.explanation.mutagenesis import contributions, explain, gradient_effects, has_gradient, places
 from gpraflow.explanation.sites import find_factors, find_seqlets, find_sites, recovery, summarize
 from gpraflow.prediction.predictor import PREDICTED, Predictor
 from gpraflow.sequences.motifs import Motif
-from gpraflow.sequences.scaffold import ALPHABET, BASES
+from gpraflow.sequences.scaffold import ALPHABET, BASES, tokenize
+
+_CANDIDATES = 3  # promoters for each one that is explained, from which those with the most varied effects are taken
 
 CONTRIBUTIONS = {"name": pl.String, "position": pl.Int64, "base": pl.String, "contribution": pl.Float32, "gradient_x_input": pl.Float32}
 
@@ -28,7 +31,8 @@ class Explanation:
     ``contributions`` has the columns `CONTRIBUTIONS`, and A, C, G and T: the effect of substituting this base (null for positions that
     were not mutated); ``gradient_x_input`` is null if the model has no gradient. ``seqlets`` is the result of `find_seqlets`, ``sites`` of
     `find_sites`, and ``motifs`` of `summarize`; if the truth is known, ``motifs`` also has ``planted``, the true activity of the factor
-    (null if it is inactive).
+    (null if it is inactive). ``de_novo`` has the columns `discovery.MOTIFS` and the best match among the known motifs (``factor``,
+    ``matrix``, ``q_value``; null without one), ``de_novo_sites`` is the result of `discovery.sites_of`, and ``meme`` has the matrices.
     """
 
     promoters: pl.DataFrame
@@ -36,6 +40,9 @@ class Explanation:
     seqlets: pl.DataFrame
     sites: pl.DataFrame
     motifs: pl.DataFrame
+    de_novo: pl.DataFrame
+    de_novo_sites: pl.DataFrame
+    meme: str
     summary: dict[str, Any]
 
 
@@ -46,8 +53,32 @@ def choose(predicted: np.ndarray, number: int, seed: int) -> np.ndarray:
     return np.array([rng.choice(part) for part in parts], np.int64)
 
 
+def choose_varied(predictor: Predictor, predictions: pl.DataFrame, number: int, seed: int) -> np.ndarray:
+    """Select promoters that cover the range of predicted expression and have varied mutants.
+
+    Of three promoters drawn by `choose` for neighbouring quantiles, the one whose mutants have the largest variance of effects is taken.
+    The variance is that of `gradient_effects`, which need one gradient for each promoter; without gradients, the promoters are those of
+    `choose`.
+    """
+    predicted = predictions[PREDICTED].to_numpy()
+    if number * _CANDIDATES > len(predicted) or not has_gradient(predictor):
+        return choose(predicted, number, seed)
+    rows = choose(predicted, number * _CANDIDATES, seed)
+    sequences = predictions["sequence"][rows]
+    effects = gradient_effects(predictor, tokenize(sequences, **predictor.window), places(predictor, sequences))
+    variance = np.nansum(effects.astype(np.float64) ** 2, axis=(1, 2)).reshape(number, _CANDIDATES)
+    return rows.reshape(number, _CANDIDATES)[np.arange(number), variance.argmax(axis=1)]
+
+
 def explain_some(
-    predictor: Predictor, predictions: pl.DataFrame, known: Sequence[Motif], *, number: int, seed: int, truth: pl.DataFrame | None = None
+    predictor: Predictor,
+    predictions: pl.DataFrame,
+    known: Sequence[Motif],
+    *,
+    number: int,
+    seed: int,
+    de_novo: int = 0,
+    truth: pl.DataFrame | None = None,
 ) -> Explanation:
     """Interpret the predictions for selected promoters of a data set.
 
@@ -60,19 +91,28 @@ def explain_some(
     known
         Known motifs to search for. If there are none, what depends on them is None in ``summary``.
     number
-        Number of promoters to explain, see `choose`.
+        Number of promoters to explain, see `choose_varied`.
     seed
-        Random seed for the selection of promoters and for the sequences that replace sites.
+        Random seed for the selection of promoters, for the sequences that replace sites, and for the search for de novo motifs.
+    de_novo
+        Maximum number of de novo motifs (`discovery.discover`); 0 for no search.
     truth
         ``matrix`` and ``activity`` of the truly active factors, for `recovery`; None if unknown.
     """
-    rows = choose(predictions[PREDICTED].to_numpy(), number, seed)
+    rows = choose_varied(predictor, predictions, number, seed)
     some = predictions[rows].select(_names(predictions)[rows], "sequence", "expression", PREDICTED)
     tokens, effects, estimated, begin = explain(predictor, some["sequence"])
     factors = find_factors(tokens, effects, known)
     sites = find_sites(predictor, some["name"], tokens, effects, begin, [m for m in known if m.matrix_id in set(factors["matrix"])], seed)
     motifs = summarize(factors, sites, some.height)
     seqlets = find_seqlets(some["name"], effects, begin, sites)
+    found, explained = discovery.discover(tokens, effects, most=de_novo, seed=seed)
+    of_found = discovery.sites_of(some["name"], tokens, begin, found)
+    named = [each.motif(discovery.name_of(rank)) for rank, each in enumerate(found, start=1)]
+    matches = matching.best_matches(named, known)
+    discovered = discovery.table(found, explained, of_found, some.height).join(
+        matches.select("motif", "factor", "matrix", "q_value"), on="motif", how="left", maintain_order="left"
+    )
     summary: dict[str, Any] = {
         "promoters": some.height,
         "mutants": int(np.isfinite(effects).sum() - np.isfinite(effects).any(axis=-1).sum()),
@@ -81,12 +121,19 @@ def explain_some(
         "seqlets": seqlets.height,
         "seqlets_with_a_site": int(seqlets["matrix"].is_not_null().sum()) if known else None,
         "r_of_gradient_x_input": _agreement(effects, estimated),
+        "de_novo": len(found) if de_novo else None,
+        "de_novo_explained": (explained[-1] if explained else 0.0) if de_novo else None,
+        "de_novo_matched": matches.height if de_novo and known else None,
         "recovery": None,
+        "de_novo_recovery": None,
     }
     if truth is not None and known:
         summary["recovery"] = recovery(factors, truth, known)
         motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
-    return Explanation(some, _contributions_table(some, effects, estimated, begin), seqlets, sites, motifs, summary)
+        if de_novo:
+            summary["de_novo_recovery"] = matching.recovery(named, known, truth)
+    contributed = _contributions_table(some, effects, estimated, begin)
+    return Explanation(some, contributed, seqlets, sites, motifs, discovered, of_found, discovery.meme(found), summary)
 
 
 def read_truth(path: str | os.PathLike, readout: str, conditions: Sequence[str]) -> pl.DataFrame:

@@ -1,6 +1,8 @@
 """Figures for model interpretation: factor parameters, contribution logos and motifs."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,8 @@ import polars as pl
 from matplotlib import pyplot as plt
 
 from gpraflow.core.drawing import BLUE, STYLE, VERMILION
+from gpraflow.sequences.motifs import Motif
+from gpraflow.sequences.motifs import load as read_motifs
 
 _BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # base colours of sequence logos
 
@@ -133,6 +137,223 @@ def _sites(axes: Any, sites: pl.DataFrame) -> None:
         axes.text((site["start"] + site["end"]) / 2, -lane - 0.2, label, ha="center", va="top", fontsize=6.5, color=colour)
     axes.set(ylim=(-max(len(lanes), 1) - 0.3, 0.6), yticks=[])
     axes.set_ylabel("sites", rotation=0, ha="right", va="center")
+    axes.spines["left"].set_visible(False)
+
+
+def inserted(table: pl.DataFrame, factors: Mapping[str, str], unit: str = "units of expression", most: int = 12) -> Any:
+    """Plot the effect of inserting motifs against position, on both strands, with its standard error (`grammar.insert`).
+
+    ``factors`` has the name of each motif; the first ``most`` motifs are shown.
+    """
+    names = table["motif"].unique(maintain_order=True).to_list()
+    drawn = names[:most]
+    with plt.rc_context(STYLE):
+        figure, panels = _grid(len(drawn))
+        for axes, name in zip(panels.ravel(), drawn, strict=False):
+            for strand, colour in (("+", BLUE), ("-", VERMILION)):
+                _with_errors(axes, table.filter(motif=name, strand=strand), "start", "effect", colour, f"{strand} strand")
+            axes.set_title(f"{factors[name]}  {name}" if factors[name] != name else name, fontsize=8)
+        panels[0, 0].legend(fontsize=7, frameon=False)
+        figure.supxlabel("first position of the motif in the insert (bp)", fontsize=9)
+        figure.supylabel(f"effect ({unit})", fontsize=9)
+        shown = "" if len(names) == len(drawn) else f" (the first {len(drawn)} of {len(names)})"
+        text = f"Motifs inserted into {table['backgrounds'][0]} backgrounds{shown}"
+        figure.suptitle(text, x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
+def inserted_pairs(table: pl.DataFrame, factors: Mapping[str, str], unit: str = "units of expression", most: int = 6) -> Any:
+    """Plot the interaction of pairs of motifs against their spacing, for each orientation (`grammar.insert_pairs`).
+
+    ``factors`` has the name of each motif; the first ``most`` pairs are shown.
+    """
+    names = table.select("motif_1", "motif_2").unique(maintain_order=True).rows()
+    drawn = names[:most]
+    with plt.rc_context(STYLE):
+        figure, panels = _grid(len(drawn))
+        for axes, (one, other) in zip(panels.ravel(), drawn, strict=False):
+            for orientation, colour in zip(("++", "+-", "-+", "--"), (BLUE, VERMILION, "#009E73", "0.4"), strict=True):
+                part = table.filter(motif_1=one, motif_2=other, orientation=orientation)
+                _with_errors(axes, part, "spacing", "interaction", colour, orientation)
+            axes.set_title(f"{factors[one]}, {factors[other]}", fontsize=8)
+        if drawn:
+            panels[0, 0].legend(fontsize=7, frameon=False, title="orientation", title_fontsize=7)
+        figure.supxlabel("bases between the motifs", fontsize=9)
+        figure.supylabel(f"interaction ({unit})", fontsize=9)
+        figure.suptitle("Pairs of motifs: effect of both minus the sum of each", x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
+def _grid(number: int) -> tuple[Any, Any]:
+    """Return a figure of up to three columns of panels with a line at 0."""
+    columns = min(3, max(number, 1))
+    rows = max(-(-number // columns), 1)
+    size = (3.0 * columns + 0.6, 0.8 + 1.8 * rows)
+    figure, panels = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, sharex=True)
+    for index, axes in enumerate(panels.ravel()):
+        if index < number:
+            axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+        else:
+            axes.set_axis_off()
+    return figure, panels
+
+
+def _with_errors(axes: Any, table: pl.DataFrame, at: str, value: str, colour: str, label: str) -> None:
+    """Draw a line with a band of two standard errors."""
+    x, y, error = (table[name].to_numpy() for name in (at, value, "standard_error"))
+    axes.plot(x, y, color=colour, linewidth=1.2, label=label, marker="o" if len(x) < 8 else None, markersize=3)
+    axes.fill_between(x, y - 2 * error, y + 2 * error, color=colour, alpha=0.2, linewidth=0)
+
+
+def epistasis(found: np.ndarray, places: Sequence[int], name: str, unit: str = "units of expression") -> Any:
+    """Plot the strongest epistasis of each pair of positions of a promoter as a heat map (`grammar.strongest`).
+
+    ``places`` are the positions from 1 in the promoter, adjacent to each other.
+    """
+    largest = (float(np.nanmax(np.abs(found))) if np.isfinite(found).any() else 0) or 1.0
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.6, 4.8), layout="constrained")
+        extent = (places[0] - 0.5, places[-1] + 0.5, places[-1] + 0.5, places[0] - 0.5)
+        image = axes.imshow(found, cmap="RdBu", vmin=-largest, vmax=largest, extent=extent, interpolation="nearest")
+        axes.set_facecolor("0.9")
+        axes.set(xlabel="position in the promoter (bp)", ylabel="position in the promoter (bp)")
+        figure.colorbar(image, ax=axes, label=f"epistasis ({unit})", fraction=0.045)
+        text = f"{name}: effect of two substitutions minus the sum of each"
+        figure.suptitle(text, x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
+def saturation_map(
+    sequence: str, effects: np.ndarray, marked: Sequence[tuple[int, str]], name: str, unit: str = "units of expression"
+) -> Any:
+    """Plot the effects of all single mutants of a promoter as a heat map of positions and bases.
+
+    Parameters
+    ----------
+    sequence
+        The promoter, 5' to 3'.
+    effects
+        ``(length, 4)`` effects of A, C, G and T at each position; NaN where none was predicted.
+    marked
+        Position from 1 and new base of variants to mark.
+    name
+        Name of the promoter.
+    unit
+        Unit of expression.
+    """
+    length = len(sequence)
+    largest = float(np.nanmax(np.abs(effects))) if np.isfinite(effects).any() else 1.0
+    with plt.rc_context(STYLE):
+        figure, (top, bottom) = plt.subplots(
+            2, 1, figsize=(max(6.0, 1.2 + 0.105 * length), 2.7), layout="constrained", sharex=True, height_ratios=[2, 3]
+        )
+        mean = np.nansum(effects, axis=1) / 3
+        top.bar(np.arange(1, length + 1), mean, width=0.9, color=np.where(mean > 0, BLUE, VERMILION))
+        top.axhline(0, color="0.5", linewidth=0.6)
+        top.set_ylabel("mean effect", fontsize=8)
+        image = bottom.imshow(
+            effects.T,
+            aspect="auto",
+            cmap="RdBu",
+            vmin=-largest or -1,
+            vmax=largest or 1,
+            extent=(0.5, length + 0.5, 3.5, -0.5),
+            interpolation="nearest",
+        )
+        bottom.set_facecolor("0.9")
+        own = [(place, "ACGT".index(base)) for place, base in enumerate(sequence, start=1) if base in "ACGT"]
+        bottom.plot([place for place, _ in own], [base for _, base in own], "o", color="0.25", markersize=1.6)
+        for place, base in marked:
+            bottom.add_patch(plt.Rectangle((place - 0.5, "ACGT".index(base) - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=1.2))
+        bottom.set(yticks=range(4), yticklabels=list("ACGT"), xlabel="position in the promoter (bp, 5' to 3'); dots: bases of the promoter")
+        figure.colorbar(image, ax=bottom, label=f"effect\n({unit})", fraction=0.03, pad=0.01)
+        marks = f"; boxes: {len(marked)} variant{'s' if len(marked) > 1 else ''}" if marked else ""
+        figure.suptitle(f"{name}: effects of all single mutants{marks}", x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
+def read_de_novo(
+    table: str | os.PathLike, sites: str | os.PathLike, meme: str | os.PathLike
+) -> tuple[pl.DataFrame, pl.DataFrame, list[Motif]]:
+    """Read the first three arguments of `de_novo` from the files of an explanation."""
+    found, places = (
+        pl.read_csv(
+            Path(path), separator="\t", schema_overrides={"name": pl.String, "factor": pl.String, "q_value": pl.Float64}, glob=False
+        )
+        for path in (table, sites)
+    )
+    return found, places, read_motifs(meme) if found.height else []
+
+
+def de_novo(
+    table: pl.DataFrame, sites: pl.DataFrame, matrices: Sequence[Motif], title: str, unit: str = "units of expression", most: int = 20
+) -> Any:
+    """Plot de novo motifs: logo and best match, activity, and positions of sites on both strands.
+
+    Parameters
+    ----------
+    table, sites
+        Tables ``de_novo`` and ``de_novo_sites`` of `explain.Explanation`.
+    matrices
+        The motifs of ``table``, in its order.
+    title
+        Name of the data set.
+    unit
+        Unit of expression.
+    most
+        Maximum number of motifs; the first ones are shown.
+    """
+    drawn = table.head(most)
+    with plt.rc_context(STYLE):
+        rows = max(drawn.height, 1)
+        figure, panels = plt.subplots(
+            rows, 3, figsize=(9.5, 0.9 + 0.62 * rows), layout="constrained", squeeze=False, width_ratios=[3, 1.6, 4], sharex="col"
+        )
+        share = f"{100 * float(table['explained'][-1]):.0f} % of the effects" if table.height else "none of the effects"
+        shown = f"{table.height}" if drawn.height == table.height else f"{table.height}, the first {drawn.height} shown"
+        text = f"{title}: motifs found without known motifs, which explain {share} ({shown})"
+        figure.suptitle(text, x=0.01, ha="left", fontsize=9, fontweight="bold")
+        if not drawn.height:
+            panels[0, 1].text(0.5, 0.5, "no motif found", ha="center", va="center", color="0.4", transform=panels[0, 1].transAxes)
+            for axes in panels[0]:
+                axes.set_axis_off()
+            return figure
+        edges = np.arange(0, int(sites["end"].max() or 1) + 5, 5) + 0.5
+        centres = (sites["start"] + sites["end"]).to_numpy() / 2
+        widest = max(len(motif.log_odds) for motif in matrices[: drawn.height])
+        for (left, middle, right), motif, matrix in zip(panels, drawn.iter_rows(named=True), matrices, strict=False):
+            _information_logo(left, matrix, widest)
+            match = f"{motif['factor']} (q {motif['q_value']:.0e})" if motif["factor"] else "no match"
+            left.set_ylabel(f"{motif['motif'].removeprefix('denovo_')}  {match}", rotation=0, ha="right", va="center", fontsize=7)
+            colour = BLUE if motif["activity"] > 0 else VERMILION
+            middle.barh([0], [motif["activity"]], color=colour, height=0.5)
+            middle.axvline(0, color="0.6", linewidth=0.8)
+            middle.set(yticks=[], ylim=(-0.6, 0.6))
+            for strand, sign in (("+", 1), ("-", -1)):
+                of = (sites["motif"] == motif["motif"]).to_numpy() & (sites["strand"] == strand).to_numpy()
+                counts, _ = np.histogram(centres[of], edges)
+                right.bar(edges[:-1] + 2.5, sign * counts, width=4.6, color=colour, alpha=1 if sign > 0 else 0.5)
+            right.axhline(0, color="0.5", linewidth=0.6)
+            most_sites = int(np.abs(right.get_ylim()).max()) or 1
+            right.set(ylim=(-most_sites, most_sites), yticks=[0, most_sites])
+            right.tick_params(labelsize=6)
+        panels[-1, 0].set_xlabel("position in the motif (bp)")
+        panels[-1, 1].set_xlabel(f"activity\n({unit})")
+        panels[-1, 2].set_xlabel("position in the promoter (bp); sites on the + strand upwards, - downwards")
+    return figure
+
+
+def _information_logo(axes: Any, motif: Motif, widest: int) -> None:
+    """Draw a motif with letters scaled by information content, in bits."""
+    import logomaker
+    import pandas
+
+    frequencies = np.exp(motif.log_odds.astype(np.float64))
+    frequencies /= frequencies.sum(axis=1, keepdims=True)
+    information = 2 + (frequencies * np.log2(frequencies)).sum(axis=1, keepdims=True)
+    frame = pandas.DataFrame(frequencies * information, columns=list("ACGT"), index=np.arange(1, len(frequencies) + 1))
+    logomaker.Logo(frame, ax=axes, color_scheme=_BASE_COLOURS)
+    axes.set(ylim=(0, 2), yticks=[], xlim=(0.5, widest + 0.5))
     axes.spines["left"].set_visible(False)
 
 

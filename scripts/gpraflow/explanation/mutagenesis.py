@@ -13,6 +13,8 @@ from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING, tokenize
 
 _WITH_GRADIENT = 256  # maximum promoters per gradient batch, which keeps all activations in memory
 _PLACES = 1 << 14  # positions mutated per block, with three mutants each
+_COMPILED = 20_000  # mutants from which compiling a function for them pays
+Mutants = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # see `gpraflow.models.mutants`
 EFFECTS = {
     "name": pl.String,
     "position": pl.Int64,
@@ -44,6 +46,8 @@ def places(predictor: Predictor, sequences: pl.Series) -> np.ndarray:
 def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarray) -> np.ndarray:
     """Return the effects of all single substitutions (in-silico mutagenesis, ISM).
 
+    Many mutants of a model that can recompute only what a mutation changes (`gpraflow.models.mutants`) are predicted so.
+
     Parameters
     ----------
     predictor
@@ -62,6 +66,8 @@ def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.nda
     effects = np.full((*tokens.shape, BASES), np.nan, np.float32)
     reference = predictor.members(tokens).mean(axis=1)
     rows, at = np.nonzero(mutated & (tokens < PADDING))
+    if (BASES - 1) * len(rows) >= _COMPILED and (outputs := _mutants_of(predictor)) is not None:
+        return _recomputed(predictor, outputs, tokens, mutated, reference)
     for begin in range(0, len(rows), _PLACES):
         row, place = rows[begin : begin + _PLACES], at[begin : begin + _PLACES]
         own = tokens[row, place]
@@ -72,6 +78,29 @@ def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.nda
         effects[row[:, None], place[:, None], others] = expression - reference[row, None]
         effects[row, place, own] = 0
     return effects
+
+
+def _recomputed(predictor: Predictor, outputs: Mutants, tokens: np.ndarray, mutated: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Return `mutational_effects` from a function that recomputes only what a mutation changes."""
+    effects = np.full((*tokens.shape, BASES), np.nan, np.float32)
+    mutated = mutated & (tokens < PADDING)
+    (places,) = np.nonzero(mutated.any(axis=0))
+    own = np.minimum(tokens[:, places], PADDING - 1)
+    others = (own[:, :, None] + np.arange(1, BASES, dtype=np.uint8)) % BASES
+    found = outputs(tokens, places, others).astype(np.float64) @ predictor.output_weights
+    there = mutated[:, places]
+    predictor.require_finite(found[there])
+    row, index = np.nonzero(there)
+    effects[row[:, None], places[index][:, None], others[row, index]] = found[row, index] - reference[row, None]
+    effects[row, places[index], own[row, index]] = 0
+    return effects
+
+
+@lru_cache(maxsize=1)  # compiled once for all batches
+def _mutants_of(predictor: Predictor) -> Mutants | None:
+    from gpraflow.models.mutants import outputs_of_mutants  # imports Keras; the backend must be selected before
+
+    return outputs_of_mutants(predictor.model, predictor.about)
 
 
 def gradients(predictor: Predictor, tokens: np.ndarray) -> np.ndarray | None:

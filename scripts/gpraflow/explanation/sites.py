@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import special, stats
+from scipy import sparse, special, stats
 
 from gpraflow.core import randomness
 from gpraflow.explanation.mutagenesis import contributions
@@ -14,6 +14,10 @@ from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.motifs import Motif, likeness
 from gpraflow.sequences.scaffold import BASES, PADDING
 
+MOST = 2_000  # motifs that are searched for at once
+_LOWEST = -13.8  # log odds of binding below which a site does not count: an occupancy of a millionth
+_SMALLEST = 1e-4  # changes of occupancy below it are left out of the search for factors
+_OFFSETS = (0.0, 2.0)  # log concentrations, relative to the dissociation constant of the best site, with which factors are tried
 _CHANCE = 0.01  # family-wise error rate: probability of reporting any motif if the model uses none
 _LEAST = 0.003  # minimum fraction of the sum of squared effects that a factor explains in addition to all others
 _OCCUPIED = 0.05  # minimum occupancy of a listed site; the best possible site has 1/2
@@ -51,23 +55,30 @@ def site_scores(tokens: np.ndarray, log_odds: np.ndarray) -> np.ndarray:
     return total
 
 
-def occupancy_changes(tokens: np.ndarray, motif: Motif) -> np.ndarray:
+def occupancy_changes(tokens: np.ndarray, motif: Motif, log_concentration: float = 0.0) -> np.ndarray:
     """Return the change in a factor's total occupancy caused by each single substitution, ``(promoters, length, 4)`` float32.
 
-    The occupancy of a site is 1 / (1 + exp(best score - score)), 1/2 for the best possible site. Occupancies are summed over all starts on
-    both strands; competition between sites is neglected.
+    The occupancy of a site is 1 / (1 + exp(best score - score - c)) with the log of the factor's concentration, relative to the
+    dissociation constant of its best site; 1/2 for the best possible site at c = 0. Occupancies are summed over all starts on both strands;
+    competition between sites is neglected.
     """
     changes = np.zeros((*tokens.shape, BASES), np.float32)
     if len(motif.log_odds) > tokens.shape[1]:
         return changes
     known = np.minimum(tokens, PADDING - 1)  # N gets an arbitrary base; its score is very low
+    length = tokens.shape[1]
     for log_odds in motif.strands:
-        score = site_scores(tokens, log_odds)
+        scores = site_scores(tokens, log_odds) + log_concentration
+        # A site counts if it is occupied as it is, or after the substitution that raises its score most.
+        rows, starts = np.nonzero(scores >= _LOWEST - float(np.ptp(log_odds, axis=1).max()))
+        score = scores[rows, starts]
         occupied = special.expit(score)
         for place, row in enumerate(log_odds):
-            own = row[known[:, place : place + score.shape[1]]]
-            changed = special.expit((score - own)[:, :, None] + row) - occupied[:, :, None]
-            changes[:, place : place + score.shape[1]] += changed.astype(np.float32)
+            at = starts + place
+            own = row[known[rows, at]]
+            changed = special.expit((score - own)[:, None] + row) - occupied[:, None]
+            # Sites of one strand differ in start, so that a position occurs once for each promoter and place.
+            changes.reshape(len(tokens) * length, BASES)[rows * length + at] += changed.astype(np.float32)
     return changes
 
 
@@ -97,48 +108,72 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     if not motifs:
         return pl.DataFrame(schema=FACTORS)
     known = np.isfinite(effects)
-    target = np.where(known, effects, 0).reshape(len(effects), -1).astype(np.float64)
-    features = np.stack([np.where(known, occupancy_changes(tokens, motif), 0).reshape(len(effects), -1) for motif in motifs])
-    size = np.sqrt(np.einsum("fpi,fpi->f", features, features, dtype=np.float64)).clip(1e-12)
-    least, left = stats.norm.isf(_CHANCE / 2 / len(motifs)), target  # two-sided, Bonferroni; left: residual effects
+    target = np.where(known, effects, 0).ravel().astype(np.float32)
+    total = float(target @ target)
+    kinds = [(index, offset) for index in range(len(motifs)) for offset in _OFFSETS]
+    features = _sparse_features(tokens, known.ravel(), motifs, kinds)
+    squares = features.multiply(features).tocsr()
+    size = np.sqrt(np.asarray(squares.sum(axis=1)).ravel()).clip(1e-12)
+    least, left = stats.norm.isf(_CHANCE / 2 / len(kinds)), target  # two-sided, Bonferroni; left: residual effects
+    motif_of = np.array([index for index, _ in kinds])
     taken: list[int] = []
     of_z: dict[int, float] = {}
     while len(taken) < len(motifs):
-        total = np.einsum("fpi,pi->f", features, left)
-        z = total / np.sqrt(np.einsum("fpi,pi->f", features**2, left**2)).clip(1e-12)
+        sums = features @ left
+        z = sums / np.sqrt(squares @ left**2).clip(1e-12)
         # |x . residual| / |x| is the square root of the sum of squares explained by feature x alone.
-        gain = np.where(np.abs(z) >= least, np.abs(total) / size, -1)
-        gain[taken] = -1
+        gain = np.where(np.abs(z) >= least, np.abs(sums) / size, -1)
+        gain[np.isin(motif_of, motif_of[taken])] = -1
         best = int(gain.argmax())
         if gain[best] <= 0:
             break
         before = left
         _, left = _fitted(features, target, [*taken, best])
-        if ((before**2).sum() - (left**2).sum()) < _LEAST * (target**2).sum():
+        if float(before @ before) - float(left @ left) < _LEAST * total:
             break
         taken.append(best)
         of_z[best] = float(z[best])
     # Backward elimination: an early factor may be redundant once similar ones have been selected.
     while taken:
         left = _fitted(features, target, taken)[1]
-        without = [(_fitted(features, target, [other for other in taken if other != one])[1] ** 2).sum() for one in taken]
-        if min(without) - (left**2).sum() >= _LEAST * (target**2).sum():
+        losses = []
+        for one in taken:
+            without = _fitted(features, target, [other for other in taken if other != one])[1]
+            losses.append(float(without @ without) - float(left @ left))
+        if min(losses) >= _LEAST * total:
             break
-        del taken[int(np.argmin(without))]
+        del taken[int(np.argmin(losses))]
     activity = _fitted(features, target, taken)[0]
     lines = []
     for number, index in enumerate(taken):
-        unexplained = (_fitted(features, target, taken[: number + 1])[1] ** 2).sum() / (target**2).sum()
-        names = {"factor": motifs[index].factor, "matrix": motifs[index].matrix_id}
-        lines.append(names | {"activity": float(activity[number]), "z": of_z[index], "explained": 1 - float(unexplained)})
+        left = _fitted(features, target, taken[: number + 1])[1]
+        motif = motifs[motif_of[index]]
+        names = {"factor": motif.factor, "matrix": motif.matrix_id}
+        lines.append(names | {"activity": float(activity[number]), "z": of_z[index], "explained": 1 - float(left @ left) / total})
     return pl.DataFrame(lines, schema=FACTORS)
 
 
-def _fitted(features: np.ndarray, target: np.ndarray, taken: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the least-squares activities of the selected factors, and the residual effects."""
-    chosen = features[list(taken)].reshape(len(taken), target.size).T.astype(np.float64)
-    activity = np.linalg.lstsq(chosen, target.ravel(), rcond=None)[0]
-    return activity, target - (chosen @ activity).reshape(target.shape)
+def _sparse_features(tokens: np.ndarray, known: np.ndarray, motifs: Sequence[Motif], kinds: Sequence[tuple[int, float]]) -> Any:
+    """Return changes of occupancy, one row for each motif and offset, ``(kinds, promoters x length x 4)`` as a sparse array."""
+    values, columns, ends = [], [], [0]
+    for index, offset in kinds:
+        changes = occupancy_changes(tokens, motifs[index], offset).ravel() * known
+        there = np.flatnonzero(np.abs(changes) >= _SMALLEST)
+        values.append(changes[there])
+        columns.append(there)
+        ends.append(ends[-1] + len(there))
+    arrays = (np.concatenate(values), np.concatenate(columns), np.array(ends))
+    return sparse.csr_array(arrays, shape=(len(kinds), known.size))
+
+
+def _fitted(features: Any, target: np.ndarray, taken: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least-squares activities of the selected features, and the residual effects."""
+    if not len(taken):
+        return np.empty(0), target
+    chosen = features[list(taken)]
+    gram = (chosen @ chosen.T).toarray().astype(np.float64)
+    activity = np.linalg.lstsq(gram, (chosen @ target).astype(np.float64), rcond=1e-10)[0]
+    return activity, target - (chosen.T @ activity).astype(np.float32)
 
 
 def find_sites(

@@ -172,9 +172,13 @@ class Predictor:
         if not len(tokens):
             return np.empty(shape)
         found = self._network.predict(tokens, self.batch_size)
-        if bad := int((~np.isfinite(found)).any(axis=1).sum()):
-            raise InputError(f"{self.directory}: the model gives NaN for {bad} promoters; train it again")
+        self.require_finite(found)
         return found.astype(np.float64).reshape(shape)
+
+    def require_finite(self, found: np.ndarray) -> None:
+        """Raise `InputError` if predictions are NaN or infinite; the first axis is that of promoters."""
+        if bad := int((~np.isfinite(found)).reshape(len(found), -1).any(axis=1).sum()):
+            raise InputError(f"{self.directory}: the model gives NaN for {bad} promoters; train it again")
 
     def promoters(self, sequences: pl.Series, reads: np.ndarray | float | None = None, outputs: np.ndarray | None = None) -> pl.DataFrame:
         """Return predictions for whole promoters: ``predicted`` and further columns.

@@ -18,7 +18,9 @@ from gpraflow.prediction.regions import Place, Regions, reverse_complement
 
 _VCF = ("#CHROM", "POS", "ID", "REF", "ALT")
 _NAME = re.compile(r"(?P<chrom>.+):(?P<pos>\d+):(?P<ref>[A-Za-z]*)>(?P<alt>[A-Za-z,]+)")  # as variants are named in the output
+_KINDS = (pl.String, pl.Int64, pl.String, pl.String)
 _ROWS = 50_000  # variants of a VCF per block
+ALLELES = ("chrom", "pos", "allele_ref", "allele_alt")  # as a VCF or the name of the variant has them
 MISMATCHES = {
     "line": pl.Int64,
     "name": pl.String,
@@ -166,8 +168,9 @@ class _Placing:
         InputError
             If a variant cannot be used, or none is left.
         """
-        schema = {"row": pl.Int64, "name": pl.String, "construct": pl.String, "ref": pl.String, "alt": pl.String}
-        pairs: list[tuple[int, str, str, str, str]] = []
+        texts = ("name", "construct", "ref", "alt")
+        schema = {"row": pl.Int64, **dict.fromkeys(texts, pl.String), **dict(zip(ALLELES, _KINDS, strict=True))}
+        pairs: list[tuple[Any, ...]] = []
         read = used = 0
         chromosome = ""  # of the first variant beside all constructs
         for variant in variants:
@@ -199,7 +202,7 @@ class _Placing:
             there = ", ".join(self.regions.chromosomes[:5]) if self.regions else ""
             raise InputError(f"{path}: none of {read:,} variants is in a region; regions are on {there}, the first variant on {chromosome}")
 
-    def _table(self, pairs: list[tuple[int, str, str, str, str]], schema: dict[str, Any]) -> pl.DataFrame:
+    def _table(self, pairs: list[tuple[Any, ...]], schema: dict[str, Any]) -> pl.DataFrame:
         rows = pl.DataFrame(pairs, schema=schema, orient="row")
         return rows if self.regions else rows.drop("construct")
 
@@ -224,8 +227,8 @@ class _Placing:
             )
         return [Place(variant.chrom, position - 1, False)], 0
 
-    def _pairs(self, variant: _Variant, place: Place) -> Iterator[tuple[str, str, str, str]]:
-        """Yield name, construct, reference and alternative promoter for each alternative allele."""
+    def _pairs(self, variant: _Variant, place: Place) -> Iterator[tuple[Any, ...]]:
+        """Yield name, construct, reference and alternative promoter, and `ALLELES`, for each alternative allele."""
         whole, reference, alternatives = self.sequences[place.name], variant.reference.upper(), variant.alternatives.upper()
         name = f"{variant.chrom}:{variant.position}:{reference}>"
         if variant.identifier not in ("", ".") and "," not in alternatives:
@@ -244,7 +247,8 @@ class _Placing:
         for alternative in alternatives.split(","):
             allele = reverse_complement(alternative) if place.reverse else alternative
             changed = whole[: place.begin] + allele + whole[place.begin + len(reference) :]
-            yield name + alternative if name.endswith(">") else name, place.name, whole, changed
+            named = name + alternative if name.endswith(">") else name
+            yield named, place.name, whole, changed, variant.chrom, int(variant.position), reference, alternative
 
     def _refuse(self, variant: _Variant, place: Place, expected: str, present: str) -> None:
         """Keep a variant whose REF differs from the sequence for the list of them, or raise an error."""
@@ -265,11 +269,17 @@ class _Placing:
         )
 
 
-def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
-    """Predict the effects of a block of variants.
+def whole_promoters(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Return ``ref`` and ``alt`` of a block of variants with flanks.
 
     Flanks are added to both sequences if the reference lacks them, otherwise to neither. If one sequence has both flanks intact and the
     other has none, they are added to the latter only.
+    """
+    return _completed(predictor, pairs, ledger).select(ref="whole", alt="alternative")
+
+
+def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Predict the effects of a block of variants; flanks are added as in `whole_promoters`.
 
     Returns
     -------
@@ -280,6 +290,21 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
         ``out_of_distribution_alt`` (`Calibration.out_of_distribution`). The effect and its interval are null if all differences lie
         outside the model's window. With several conditions, such columns of each condition and difference (`Predictor.effects`).
     """
+    both = _completed(predictor, pairs, ledger)
+    if count := int(both["unlike"].sum()):
+        ledger.note("pairs of which one was a whole promoter and the other an insert only", count)
+    ledger.note_window(both["alternative"], **predictor.window)
+    found = predictor.effects(both["whole"], both["alternative"])
+    effect, interval = (conditions.column(name, predictor.readout) for name in ("effect_alt_minus_ref", "effect_interval"))
+    if count := int((found[effect].is_null() & (both["whole"] != both["alternative"])).sum()):
+        ledger.note("that differ only where the model does not look: no effect is given", count)
+    if count := int((found[interval] == INDEPENDENT).sum()):
+        ledger.note("with an interval that is too wide for similar promoters: no such pairs calibrated it", count)
+    return pl.concat([pairs.drop("row", "ref", "alt", *ALLELES, strict=False), found], how="horizontal")
+
+
+def _completed(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
+    """Return ``whole`` and ``alternative``, reference and alternative with flanks, and ``unlike``: flanks were added to one only."""
     five, three = predictor.flanks
     whole = predictor.complete(pairs.select("row", sequence="ref"), "REF", ledger)["sequence"]
     # A variant may damage a flank, so the reference decides whether flanks are added to the alternative.
@@ -291,7 +316,7 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
     kept = pl.col("whole") == pl.col("ref")
     alt_is_whole = pl.col("alt").str.starts_with(five) & pl.col("alt").str.ends_with(three)
     unlike = (kept & added("alt", "alone")) | (added("ref", "whole") & alt_is_whole)
-    both = pairs.with_columns(whole=whole, alone=alone).select(
+    return pairs.with_columns(whole=whole, alone=alone).select(
         "whole",
         unlike=unlike,
         alternative=pl.when(unlike)
@@ -302,13 +327,3 @@ def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.Dat
         .then(five + pl.col("alt") + three)
         .otherwise("alone"),
     )
-    if count := int(both["unlike"].sum()):
-        ledger.note("pairs of which one was a whole promoter and the other an insert only", count)
-    ledger.note_window(both["alternative"], **predictor.window)
-    found = predictor.effects(both["whole"], both["alternative"])
-    effect, interval = (conditions.column(name, predictor.readout) for name in ("effect_alt_minus_ref", "effect_interval"))
-    if count := int((found[effect].is_null() & (both["whole"] != both["alternative"])).sum()):
-        ledger.note("that differ only where the model does not look: no effect is given", count)
-    if count := int((found[interval] == INDEPENDENT).sum()):
-        ledger.note("with an interval that is too wide for similar promoters: no such pairs calibrated it", count)
-    return pl.concat([pairs.drop("row", "ref", "alt"), found], how="horizontal")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gpraflow.core.errors import InputError
 from gpraflow.sequences import motif_files
 from gpraflow.sequences.scaffold import PADDING, one_hot
 
@@ -27,7 +28,7 @@ class Motif:
         return self.log_odds, self.log_odds[::-1, ::-1]
 
 
-def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
+def load(path: str | os.PathLike, pseudocount: float = 0.01, most: int | None = None) -> list[Motif]:
     """Read position frequency matrices (JASPAR, MEME or TRANSFAC format, `motif_files.read`) as log-odds against uniform base frequencies.
 
     ``log_odds = ln((f + p) / (1 + 4 p) / 0.25)`` with base frequency f and pseudocount p. The pseudocount is a frequency because the
@@ -36,10 +37,15 @@ def load(path: str | os.PathLike, pseudocount: float = 0.01) -> list[Motif]:
     Raises
     ------
     InputError
-        If the file cannot be used, see `motif_files.read`.
+        If the file cannot be used, see `motif_files.read`, or has more than ``most`` motifs.
     """
-    loaded = []
-    for matrix_id, factor, rows in motif_files.read(path):
+    loaded, matrices = [], motif_files.read(path)
+    if most is not None and len(matrices) > most:
+        raise InputError(
+            f"{path}: {len(matrices):,} motifs; at most {most:,} are used at once. Give those of your organism, "
+            "such as a JASPAR collection of one taxonomic group without redundant matrices"
+        )
+    for matrix_id, factor, rows in matrices:
         counts = np.array(rows, np.float64)
         frequency = counts / counts.sum(axis=1, keepdims=True)
         log_odds = np.log((frequency + pseudocount) / (1 + 4 * pseudocount) / 0.25)

@@ -1,0 +1,145 @@
+"""Inserted motifs and pairs of mutations, of a model whose interactions are known exactly."""
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from gpraflow.core.errors import InputError
+from gpraflow.explanation import grammar
+from gpraflow.models import backend
+from gpraflow.prediction import predictor as prediction_predictor
+from gpraflow.sequences.motifs import Motif
+from gpraflow.sequences.scaffold import tokenize
+from tests import toy
+
+SITES = ("ACGGTC", "GGATTT")
+ACTIVITIES, TOGETHER = (2.0, -1.0), 3.0
+
+
+def motif(name, site):
+    return Motif(name, name, np.array([np.where(np.arange(4) == "ACGT".index(base), 2.0, -2.0) for base in site], np.float32))
+
+
+def expression(sequence):
+    """Sites on the forward strand add their activity, and a first-before-second pair an interaction, in the window."""
+    counts = [sum(sequence[place : place + 6] == site for place in range(len(sequence) - 5)) for site in SITES]
+    return 5.0 + ACTIVITIES[0] * counts[0] + ACTIVITIES[1] * counts[1] + TOGETHER * counts[0] * counts[1]
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    """Counts of exact sites, and their product, as a Keras model."""
+    backend.select_backend("jax")
+    import keras
+
+    folder = tmp_path_factory.mktemp("grammar") / "model"
+    folder.mkdir()
+    tokens = keras.Input((toy.LENGTH,), dtype="int32", name="tokens")
+    kernel = np.zeros((6, 4, 2), np.float32)
+    for index, site in enumerate(SITES):
+        kernel[np.arange(6), ["ACGT".index(base) for base in site], index] = 1
+    scan, total = keras.layers.Conv1D(2, 6, activation="relu"), keras.layers.Dense(1)
+    counts = keras.ops.sum(scan(keras.ops.one_hot(tokens, 4)), axis=1)
+    both = counts[:, :1] * counts[:, 1:]
+    model = keras.Model(tokens, total(keras.ops.concatenate([counts, both], axis=1)), name="toy")
+    scan.set_weights([kernel, np.full(2, -5, np.float32)])  # 1 for a perfect site, otherwise 0
+    total.set_weights([np.array([*ACTIVITIES, TOGETHER], np.float32)[:, None], np.array([5.0], np.float32)])
+    model.save(folder / "model.keras")
+    about = {"architecture": "toy", "parameters": model.count_params(), "members": 1}
+    about["input"] = {"alphabet": "ACGTN", "length": toy.LENGTH, "scaffold": "toy", "keep": "right", "pad": "left"}
+    (folder / "model.json").write_text(json.dumps(about))
+    toy.calibrate(folder, prediction_predictor.predict(folder, toy.table(100, 2)))
+    found = prediction_predictor.Predictor(folder)
+    some = toy.promoters(1, 9)[0][:8] + SITES[0] + "CC" + SITES[1] + toy.promoters(1, 9)[0][22:]
+    assert found.promoters(pl.Series([some]))["predicted"][0] == pytest.approx(expression(some[-toy.LENGTH :]), abs=1e-5)
+    return found
+
+
+def test_inserted_motifs_have_their_activity_at_each_position(predictor):
+    backgrounds = grammar.random_backgrounds(predictor, 20, 26, seed=1)
+    table = grammar.insert(predictor, backgrounds, [motif("one", SITES[0]), motif("other", SITES[1])])
+    assert table.columns == list(grammar.POSITIONS)
+    assert table.filter(motif="one", strand="+")["start"].to_list() == list(range(1, 22))
+    means = {(name, strand): part["effect"].mean() for (name, strand), part in table.group_by("motif", "strand")}
+    assert means["one", "+"] == pytest.approx(2, abs=0.15)  # random backgrounds hardly have sites of their own
+    assert means["other", "+"] == pytest.approx(-1, abs=0.15)
+    assert means["one", "-"] == pytest.approx(0, abs=0.15)
+    assert means["other", "-"] == pytest.approx(0, abs=0.15)
+    text = ["".join("ACGTN"[base] for base in row) for row in backgrounds.tokens]
+    at = backgrounds.begin + 4
+    expected = np.mean([expression(row[:at] + SITES[0] + row[at + 6 :]) - expression(row) for row in text])
+    assert table.filter(motif="one", strand="+", start=5)["effect"][0] == pytest.approx(expected, abs=1e-5)
+    again = grammar.random_backgrounds(predictor, 20, 26, seed=1)
+    assert np.array_equal(again.tokens, backgrounds.tokens)
+
+
+def test_planted_interactions_of_pairs_are_found_and_no_others(predictor):
+    backgrounds = grammar.random_backgrounds(predictor, 12, 26, seed=2)
+    table = grammar.insert_pairs(predictor, backgrounds, [motif("one", SITES[0]), motif("other", SITES[1])], [-2, 0, 3, 10, 40])
+    assert sorted(table["spacing"].unique()) == [-2, 0, 3, 10]  # the last does not fit
+    free = table.filter(pl.col("spacing") >= 0)
+    assert free.filter(orientation="++")["interaction"].to_list() == pytest.approx([TOGETHER] * 3, abs=0.3)
+    assert free.filter(pl.col("orientation") != "++")["interaction"].abs().max() < 0.3
+    broken = table.filter(spacing=-2, orientation="++")  # the second site overwrites the end of the first
+    assert broken["both"][0] == pytest.approx(ACTIVITIES[1], abs=0.3)
+    assert (table["both"] - table["sum_of_each"] - table["interaction"]).abs().max() < 1e-6
+
+
+def test_epistasis_is_that_of_all_double_mutants(predictor):
+    text = toy.promoters(1, 5)[0]
+    text = text[:8] + SITES[0] + "C" + SITES[1] + text[21:]
+    tokens = tokenize(pl.Series([text]), **predictor.window)[0]
+    places = np.array([8, 9, 12, 14, 15, 16, 30])
+    found = grammar.epistasis(predictor, tokens, places)
+    assert found.shape == (7, 3, 7, 3)
+    assert np.isnan(found[2, :, 2]).all()
+    assert np.array_equal(found, found.transpose(2, 3, 0, 1), equal_nan=True)
+
+    def changed(*substitutions):
+        bases = list("".join("ACGTN"[base] for base in tokens))
+        for place, shift in substitutions:
+            bases[place] = "ACGT"[(tokens[place] + shift) % 4]
+        return expression("".join(bases))
+
+    reference = changed()
+    for one, other in ((0, 1), (1, 4), (3, 5), (2, 6), (4, 5)):
+        for a in range(3):
+            for b in range(3):
+                singles = [changed((places[index], shift + 1)) - reference for index, shift in ((one, a), (other, b))]
+                both = changed((places[one], a + 1), (places[other], b + 1)) - reference
+                assert found[one, a, other, b] == pytest.approx(both - sum(singles), abs=1e-4)
+    strongest = grammar.strongest(found)
+    # Both mutants of one site lose it once; of both sites, the interaction is lost once, not twice.
+    assert strongest[0, 1] == pytest.approx(ACTIVITIES[0] + TOGETHER, abs=1e-4)
+    assert strongest[1, 4] == pytest.approx(TOGETHER, abs=1e-4)
+    assert strongest[0, 6] == pytest.approx(0, abs=1e-4)
+
+
+def test_periods_of_a_spacing_curve():
+    spacing = np.arange(0, 60)
+    wave = 0.5 * np.cos(2 * np.pi * spacing / 10.5 + 1) + 0.01 * spacing
+    amplitude, share = grammar.periodicity(spacing, wave)
+    assert amplitude == pytest.approx(0.5, abs=1e-6)
+    assert share == pytest.approx(1, abs=1e-6)
+    assert grammar.periodicity(spacing, 0.3 * np.cos(2 * np.pi * spacing / 7))[1] < 0.1
+    assert grammar.periodicity(spacing, 0.01 * spacing)[1] == 0
+    with pytest.raises(ValueError, match="eight"):
+        grammar.periodicity(spacing[:7], wave[:7])
+
+
+def test_what_does_not_fit_is_refused(predictor):
+    backgrounds = grammar.random_backgrounds(predictor, 2, 5)
+    with pytest.raises(InputError, match=r"the motif one of 6 bp does not fit into backgrounds of 5 bp"):
+        grammar.insert(predictor, backgrounds, [motif("one", SITES[0])])
+    with pytest.raises(InputError, match="5,000 motifs; at most 200"):
+        grammar.insert(predictor, backgrounds, [motif(f"m{number}", SITES[0]) for number in range(5000)])
+    with pytest.raises(InputError, match="no motif"):
+        grammar.insert_pairs(predictor, backgrounds, [], [1])
+    with pytest.raises(InputError, match=r"--length 50: .* longer than the model's window of 40 bp"):
+        grammar.random_backgrounds(predictor, 2, 50)
+    with pytest.raises(InputError, match="give backgrounds of one length"):
+        grammar.given_backgrounds(predictor, pl.Series(["ACGT", "ACGTA"]))
+    with pytest.raises(InputError, match="41 bp are longer"):
+        grammar.given_backgrounds(predictor, pl.Series(["A" * 41]))
