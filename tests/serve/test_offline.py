@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from gpraflow.core.errors import ConfigError
+from gpraflow.models.scale import Scale
 from gpraflow.prediction import calibration, recalibrate
 from gpraflow.prediction import predictor as prediction_predictor
 from gpraflow.serve import answers, offline
@@ -108,7 +109,10 @@ def recalibrated(folder, target):
     z = (predicted - predicted.mean()) / predicted.std()
     columns = {"sequence": promoters, "expression": 5 + 2 * z + np.sinh(z), "n_reads": np.full(80, 20.0)}
     controls = pl.DataFrame(columns)
-    recalibrate.recalibrate(predictor, controls, target, kind="isotonic")
+    found = recalibrate.recalibrate(predictor, controls, target, kind="isotonic")
+    scale = Scale(*(found[key] for key in ("slope", "offset", "knots", "values")))
+    before, after = (calibration.read(each)[""].expression_quantiles for each in (folder, target))
+    assert after == pytest.approx(scale(np.array(before)))  # the library's distribution follows the predictions
     return target
 
 

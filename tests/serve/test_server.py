@@ -407,9 +407,10 @@ def test_a_search_is_cancelled_and_others_wait_for_it(pages, address):
     assert requests.get(f"{address}/api/designs/none", timeout=60).status_code == 404
 
 
-def test_a_fault_of_ours_is_said_and_the_server_lives_on(pages, address, monkeypatch):
+def test_a_fault_of_ours_is_said_and_the_server_lives_on(pages, address, monkeypatch, capfd):
     monkeypatch.setattr(answers, "predict", lambda *arguments: 1 / 0)
     assert ask(address, "predict", {"text": WHOLE[0]}) == (500, {"error": "ZeroDivisionError: division by zero (a bug in gpraflow)"})
+    assert "ZeroDivisionError" in capfd.readouterr().err
     monkeypatch.undo()
     assert asked(address, "predict", {"text": WHOLE[0]})
 

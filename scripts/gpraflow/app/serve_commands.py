@@ -79,7 +79,7 @@ def _serve(options: argparse.Namespace) -> None:
     pages.prepare()
     bound.listen()  # a browser that is opened at once waits for the server's first turn
     address = page_address(options.host, bound.getsockname()[1], token)
-    if not options.quiet:
+    if token or not options.quiet:
         print(f"gpraflow: {address} (Ctrl-C ends the server)", file=sys.stderr, flush=True)
     if options.open:
         import webbrowser

@@ -14,6 +14,7 @@ import ipaddress
 import json
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
@@ -226,7 +227,9 @@ class Pages:
             except (InputError, ConfigError) as error:
                 return _error(str(error))
             except Exception as error:  # noqa: BLE001 (the server lives on; its terminal and the page say what happened)
-                return _error(explained(error) or f"{type(error).__name__}: {error} (a bug in gpraflow)", 500)
+                if not (message := explained(error)):
+                    traceback.print_exc()
+                return _error(message or f"{type(error).__name__}: {error} (a bug in gpraflow)", 500)
             return JSONResponse(found)
 
         return endpoint
