@@ -1,17 +1,20 @@
 """The searches of `gpraflow design`: what each reaches for how many model calls, and designs per minute.
 
 python benchmarks/design.py MODEL [--library splits/train.parquet] [--designs 50] [--budget 1000] [--ladder 1000] [--turns 1]
+    [--ledidi PYTHON]
 MODEL is a model directory of a run; --smallest makes one of a few parameters, which has no gradient.
 Each search maximises expression from the same starts with the same budget, under the same constraints (no BsaI and BamHI sites, GC of 25 to
 65 %, homopolymers of at most 10 bp, 3 edits between designs), without penalties, so that what they reach can be compared. Then --ladder
 designs at 10 targets with the default search and the default penalties; 0 for none.
 
-Nothing else is compared: Ledidi (doi:10.1101/2020.05.21.109686), which edits sequences by gradients, needs PyTorch, whose wheel brings
-gigabytes of CUDA libraries, and knows no constraints.
+With --ledidi, Ledidi (doi:10.1101/2020.05.21.109686), which edits sequences by gradients, maximises expression of the same model from the
+same starts with as many model calls, but without constraints (design_ledidi.py). PYTHON has PyTorch (gigabytes of CUDA libraries, without
+which its wheel cannot be imported), ledidi, tangermeme and numba besides gpraflow's packages.
 
 The last line is JSON: for each search best (highest prediction), mean (of the predictions of all designs), calls, seconds and cpu_seconds
-per design, such as genetic_mean; ladder_seconds, ladder_cpu_seconds, ladder_designs, ladder_calls (per design),
-ladder_within (share of the designs within the tolerance, by the model) and ladder_broken (designs that break a constraint); peak_rss_mb.
+per design, such as genetic_mean; the same of ledidi (null without it); ladder_seconds, ladder_cpu_seconds, ladder_designs, ladder_calls
+(per design), ladder_within (share of the designs within the tolerance, by the model) and ladder_broken (designs that break a constraint);
+peak_rss_mb.
 """
 
 import tempfile
@@ -37,7 +40,10 @@ def rules():
     return tuple(constraints.rules_of(forbid_sites=["BsaI", "BamHI"], gc=[0.25, 0.65], max_homopolymer=10))
 
 
-def compare(predictor, library, options):
+LEDIDI = "import sys; sys.path.insert(0, {!r}); import design_ledidi; design_ledidi.main()"
+
+
+def compare(predictor, library, options, folder):
     """Return the figures of each search, from the same starts."""
     base = designs.Options(number=options.designs, budget=options.budget, rules=rules(), spread_weight=0.0, distance_weight=0.0, seed=1)
     designer = designs.Designer(predictor, base, library)
@@ -68,7 +74,12 @@ def compare(predictor, library, options):
             f"{method}_seconds": min(lap.seconds for lap in laps) / options.designs,
             f"{method}_cpu_seconds": min(lap.cpu_seconds for lap in laps) / options.designs,
         }
-    return figures
+    theirs = dict.fromkeys(("best", "mean", "calls", "seconds", "cpu_seconds"))
+    if options.ledidi:
+        np.savez(folder / "starts.npz", tokens=begin, fixed=(np.bitwise_count(space.bits) == 1).all(axis=0))
+        command = [options.ledidi, "-c", LEDIDI.format(str(Path(__file__).parent)), options.model, folder / "starts.npz", options.budget]
+        theirs = common.last_line(command)
+    return figures | {f"ledidi_{name}": value for name, value in theirs.items()}
 
 
 def ladder(predictor, library, options):
@@ -91,6 +102,7 @@ if __name__ == "__main__":
     parser.add_argument("--budget", type=int, default=1000)
     parser.add_argument("--ladder", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=1)
+    parser.add_argument("--ledidi", metavar="PYTHON", help="Python that has PyTorch and Ledidi")
     options = common.parse(parser, designs=3, budget=120, ladder=10)
     with tempfile.TemporaryDirectory() as folder:
         if not options.model:
@@ -99,7 +111,7 @@ if __name__ == "__main__":
             options.model = toy.write_whole(Path(folder) / "model")
         model = prediction_predictor.Predictor(options.model)
         trained = pl.read_parquet(options.library) if options.library else None
-        found = compare(model, trained, options)
+        found = compare(model, trained, options, Path(folder))
         found |= ladder(model, trained, options) if options.ladder else {}
-        skipped = "Ledidi needs PyTorch, which is not installed"
-        common.finish(options, None, skipped, **found, peak_rss_mb=common.peak_rss_mb())
+        skipped = "" if options.ledidi else "no Python with Ledidi was given (--ledidi)"
+        common.finish(options, "Ledidi" if options.ledidi else None, skipped, **found, peak_rss_mb=common.peak_rss_mb())

@@ -43,7 +43,7 @@ def trajectories(predicted: Mapping[str, np.ndarray], unit: str) -> Any:
                 lines = axes.plot(generations, values[:_LINES].T, color="0.4", linewidth=0.5, alpha=0.7)
                 lines[0].set_label("single trajectories")
             axes.plot(generations, median, color=BLUE, linewidth=2, label="median")
-            title = f"{TITLES[regime]}\n(n = {len(values):,})"
+            title = f"{TITLES[regime]}\n({len(values):,} trajectories)"
             axes.set(xlabel="generation", title=title, xlim=(0, generations[-1]))
             axes.title.set_fontsize(9)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -73,18 +73,19 @@ def robustness(sorted_effects: np.ndarray, table: pl.DataFrame, epsilon: float, 
     with plt.rc_context(STYLE):
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.2), layout="constrained")
         share = 100 * grid
-        left.axhspan(-epsilon, epsilon, color=VERMILION, alpha=0.2, linewidth=0, label=f"within {epsilon:g}")
+        left.axhspan(-epsilon, epsilon, color=VERMILION, alpha=0.2, linewidth=0, label=f"below {epsilon:g}")
         if len(vectors) > 1:
             left.fill_between(share, low, high, color=BLUE, alpha=0.15, linewidth=0, label="5 to 95 %")
             left.fill_between(share, quarter, three_quarters, color=BLUE, alpha=0.3, linewidth=0, label="25 to 75 %")
-        left.plot(share, vectors[:_LINES].T, color="0.4", linewidth=0.4, alpha=0.7)
+            lines = left.plot(share, vectors[:_LINES].T, color="0.4", linewidth=0.4, alpha=0.7)
+            lines[0].set_label("single promoters")
         left.plot(share, median, color=BLUE, linewidth=2, label="median")
         left.set(xlabel="single mutants, sorted by effect (%)", ylabel=f"effect on expression\n({unit})", xlim=(0, 100))
         left.set_title("Evolvability vectors", fontsize=9)
         left.legend(frameon=False, fontsize=7.5, loc="upper left")
         right.plot(table["predicted"], 100 * table["robustness"], "o", color=BLUE, markersize=3, alpha=0.5, markeredgewidth=0)
-        right.set(xlabel=f"predicted expression ({unit})", ylabel=f"mutants within {epsilon:g} (%)", ylim=(0, 102))
-        right.set_title(f"Mutational robustness (n = {table.height:,})", fontsize=9)
+        right.set(xlabel=f"predicted expression ({unit})", ylabel=f"mutants with an effect\nbelow {epsilon:g} (%)", ylim=(0, 102))
+        right.set_title(f"Mutational robustness ({table.height:,} promoters)", fontsize=9)
     return figure
 
 

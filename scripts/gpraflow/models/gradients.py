@@ -50,6 +50,23 @@ def weighted_gradient_of(model: keras.Model) -> Callable[[np.ndarray, np.ndarray
         of outputs with respect to the channels A, C, G and T, 5' to 3' on the forward strand. Derivatives also exist at N, which is
         encoded as 0000. None for models that do not one-hot encode promoters, such as the baselines.
     """
+    perturbed = perturbed_model(model)
+    if perturbed is None:
+        return None
+    differentiate = {"jax": _with_jax, "tensorflow": _with_tensorflow}[keras.backend.backend()](*perturbed)
+
+    def gradient(tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return differentiate(tokens.astype(np.int32), np.zeros((*tokens.shape, BASES), np.float32), weights.astype(np.float32))
+
+    return gradient
+
+
+def perturbed_model(model: keras.Model) -> tuple[keras.Model, "_Change"] | None:
+    """Return a model with the same layers that adds a perturbation to one-hot promoters, and the perturbation, at first none.
+
+    Its attribute ``value`` takes ``(batch, length, 4)`` on the forward strand. None for models that do not one-hot encode promoters. It
+    works on each backend of Keras.
+    """
     change = _Change()
     tokens = keras.Input(model.input_shape[1:], dtype="int32", name="tokens")
     cores: dict[int, Any] = {}
@@ -62,14 +79,7 @@ def weighted_gradient_of(model: keras.Model) -> Callable[[np.ndarray, np.ndarray
         return _Oriented(cores[id(layer)], change, reverse_complemented=not isinstance(args[0], list) and args[0] is not tokens)(*args)
 
     changed = _clone(model, call, tokens)
-    if not change.places:
-        return None
-    differentiate = {"jax": _with_jax, "tensorflow": _with_tensorflow}[keras.backend.backend()](changed, change)
-
-    def gradient(tokens: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        return differentiate(tokens.astype(np.int32), np.zeros((*tokens.shape, BASES), np.float32), weights.astype(np.float32))
-
-    return gradient
+    return (changed, change) if change.places else None
 
 
 def _clone(model: keras.Model, call: Callable[..., Any], tokens: Any = None) -> Any:
