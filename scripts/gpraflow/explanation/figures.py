@@ -339,7 +339,7 @@ def de_novo(
             right.tick_params(labelsize=6)
         panels[-1, 0].set_xlabel("position in the motif (bp)")
         panels[-1, 1].set_xlabel(f"activity\n({unit})")
-        panels[-1, 2].set_xlabel("position in the promoter (bp); sites on the + strand upwards, - downwards")
+        panels[-1, 2].set_xlabel("position in the promoter (bp); + strand up, - strand down")
     return figure
 
 
