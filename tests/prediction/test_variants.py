@@ -157,7 +157,7 @@ def test_a_vcf_is_known_by_its_name_however_it_is_packed(tmp_path, name):
         content = zstandard.compress(content)
     (tmp_path / name).write_bytes(content)
     (block,) = variants.read(tmp_path / "r.fa", tmp_path / name, Ledger("x", "y"))
-    assert block.rows() == [(3, "p1:2:C>A", "ACGTACGT", "AAGTACGT")]
+    assert block.drop(variants.ALLELES).rows() == [(3, "p1:2:C>A", "ACGTACGT", "AAGTACGT")]
 
 
 @pytest.mark.parametrize("position", ["²", "٣", "9" * 5000, "0", "-1", "1.0", "9"])

@@ -254,7 +254,7 @@ def _variants(options: argparse.Namespace) -> None:
                     context.collect(drawn, pairs, whole, _MAPS if options.map else 0)
                 write(context.vcf_records(pairs, found) if to_vcf else found)
             if options.map:
-                context.draw_maps(predictor, drawn, options.map)
+                context.draw_maps(predictor, drawn, options.map, arguments.unit_of(predictor))
         if to_vcf:
             table = pl.concat(records)
             vcf.write(options.output, table, dict.fromkeys(table["chrom"].unique(maintain_order=True), 0), context.DESCRIPTIONS)
@@ -361,7 +361,7 @@ def _explain(options: argparse.Namespace) -> None:
     files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
     if options.de_novo:
         found, explained = discovery.discover(tokens, effects, most=options.de_novo)
-        of_found = discovery.sites_of(rows["name"], tokens, begin, found)
+        of_found = discovery.sites_of(rows["name"], tokens, begin, found, np.isfinite(effects).any(axis=-1))
         matrices = [each.motif(discovery.name_of(rank)) for rank, each in enumerate(found, start=1)]
         matches = matching.best_matches(matrices, known).select("motif", "factor", "matrix", "q_value")
         table = discovery.table(found, explained, of_found, rows.height).join(matches, on="motif", how="left", maintain_order="left")

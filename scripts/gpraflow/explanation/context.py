@@ -17,7 +17,7 @@ from gpraflow.formats import vcf
 from gpraflow.prediction import background
 from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.motifs import Motif
-from gpraflow.sequences.scaffold import tokenize
+from gpraflow.sequences.scaffold import ALPHABET, BASES, tokenize
 
 IN_PROMOTER, IN_LIBRARY = "percentile_in_promoter", "percentile_in_library"
 DESCRIPTIONS = {
@@ -108,20 +108,24 @@ def collect(drawn: dict[str, pl.DataFrame], pairs: pl.DataFrame, whole: pl.DataF
             drawn[name] = pl.concat([drawn[name], row]) if name in drawn else row
 
 
-def draw_maps(predictor: Predictor, drawn: dict[str, pl.DataFrame], folder: str | os.PathLike) -> None:
+def draw_maps(predictor: Predictor, drawn: dict[str, pl.DataFrame], folder: str | os.PathLike, unit: str) -> None:
     """Draw `figures.saturation_map` of each reference, with its substitutions of one base marked, and write the effects beside it."""
     for number, (name, variants) in enumerate(drawn.items(), start=1):
         sequences = variants["ref"].head(1)
         _, effects, estimated, begin = explain(predictor, sequences)
         marks = [change for each in variants.unique(maintain_order=True).iter_rows() if (change := vcf.change(*each)) is not None]
-        single = [(change.position, change.inserted) for change in marks if len(change.removed) == len(change.inserted) == 1]
+        single = [
+            (change.position, change.inserted)
+            for change in marks
+            if change.inserted in tuple(ALPHABET[:BASES]) and len(change.removed) == 1
+        ]
         at = np.arange(len(sequences[0])) + int(begin[0])
         inside = (at >= 0) & (at < effects.shape[1])
         shown = np.full((len(sequences[0]), effects.shape[2]), np.nan, np.float32)
         shown[inside] = effects[0, at[inside]]
         path = Path(folder) / f"{number}_{re.sub(r'[^A-Za-z0-9._-]', '_', name)[:80]}"
         drawing.save(
-            figures.saturation_map(sequences[0], shown, single, name),
+            figures.saturation_map(sequences[0], shown, single, name, unit),
             path.with_name(path.name + ".png"),
             path.with_name(path.name + ".svg"),
         )

@@ -29,7 +29,7 @@ _WIDTH = 14  # of free matrices in bp
 _SEEDS = 24  # windows tried in each round
 _SAMPLE = 300  # promoters in which seeds are compared
 _OCCUPIED = 0.01  # least occupancy, before or after a substitution, of the sites in a fit
-_BEST, _BEST_PENALTY = 0.0, 0.05  # least log odds of binding of the best possible site, and penalty of the squared difference below it
+_BEST, _BEST_PENALTY = (0.0, 3.0), 0.05  # log odds of binding of the best possible site, and penalty of the squared distance from them
 _LARGEST = 4.0  # largest change of the score of a seed
 _STEPS = (12, 25)  # L-BFGS iterations; sites are searched again before each
 _PENALTY = 2e-5  # of the sum of squares of a matrix, as a fraction of the sum of squared effects
@@ -206,12 +206,13 @@ def _loss(values: np.ndarray, sites: _Sites, usable: np.ndarray, target: np.ndar
     centred = matrix - matrix.mean(axis=1, keepdims=True)
     loss = (total - activity**2 * size + penalty * float((centred**2).sum())) / total
     slopes = np.append((gradient + 2 * penalty * centred).ravel(), of_score.sum()) / total
-    # Far below saturation only activity x exp(offset) is determined: the best possible site keeps about half, as that of known motifs.
-    missing = _BEST - offset - float(matrix.max(axis=1).sum())
-    if missing > 0:
-        loss += _BEST_PENALTY * missing**2
-        slopes[-1] -= 2 * _BEST_PENALTY * missing
-        slopes[np.arange(width) * BASES + matrix.argmax(axis=1)] -= 2 * _BEST_PENALTY * missing
+    # Far below saturation only activity x exp(offset) is determined, and far above it each site is bound.
+    best = offset + float(matrix.max(axis=1).sum())
+    beyond = best - min(max(best, _BEST[0]), _BEST[1])
+    if beyond:
+        loss += _BEST_PENALTY * beyond**2
+        slopes[-1] += 2 * _BEST_PENALTY * beyond
+        slopes[np.arange(width) * BASES + matrix.argmax(axis=1)] += 2 * _BEST_PENALTY * beyond
     return loss, slopes
 
 
@@ -378,8 +379,12 @@ def _distinct(order: Sequence[int], motifs: Sequence[Fitted], pool: _Pool, promo
     return kept
 
 
-def sites_of(names: pl.Series, tokens: np.ndarray, begin: np.ndarray, motifs: Sequence[Fitted]) -> pl.DataFrame:
+def sites_of(
+    names: pl.Series, tokens: np.ndarray, begin: np.ndarray, motifs: Sequence[Fitted], mutated: np.ndarray | None = None
+) -> pl.DataFrame:
     """Return sites with an occupancy of at least .2, columns `SITES`.
+
+    Sites of which less than half was ``mutated``, ``(promoters, length)`` bool, are left out: those in constant flanks.
 
     ``start`` and ``end`` are those of the informative columns and count from 1 in the promoter with its flanks. ``effect`` is activity
     times occupancy: what the site adds to expression in the fit.
@@ -391,6 +396,9 @@ def sites_of(names: pl.Series, tokens: np.ndarray, begin: np.ndarray, motifs: Se
         kept = occupancy >= _LISTED
         first, last = fitted.trimmed()
         width = len(fitted.matrix)
+        if mutated is not None:
+            positions = sites.places[:, first:last, 0] // BASES
+            kept &= mutated.ravel()[positions].mean(axis=1) >= 0.5
         start = sites.start + np.where(sites.reverse, width - last, first) - begin[sites.row] + 1
         columns = {
             "name": names.gather(sites.row[kept]),

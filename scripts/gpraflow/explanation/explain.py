@@ -107,7 +107,7 @@ def explain_some(
     motifs = summarize(factors, sites, some.height)
     seqlets = find_seqlets(some["name"], effects, begin, sites)
     found, explained = discovery.discover(tokens, effects, most=de_novo, seed=seed)
-    of_found = discovery.sites_of(some["name"], tokens, begin, found)
+    of_found = discovery.sites_of(some["name"], tokens, begin, found, np.isfinite(effects).any(axis=-1))
     named = [each.motif(discovery.name_of(rank)) for rank, each in enumerate(found, start=1)]
     matches = matching.best_matches(named, known)
     discovered = discovery.table(found, explained, of_found, some.height).join(

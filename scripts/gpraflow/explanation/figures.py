@@ -13,6 +13,7 @@ from gpraflow.core.drawing import BLUE, STYLE, VERMILION
 from gpraflow.sequences.motifs import Motif
 from gpraflow.sequences.motifs import load as read_motifs
 
+_SMALL = 0.02  # interaction, in units of expression, that the axis shows at least
 _BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # base colours of sequence logos
 
 
@@ -176,6 +177,8 @@ def inserted_pairs(table: pl.DataFrame, factors: Mapping[str, str], unit: str = 
                 part = table.filter(motif_1=one, motif_2=other, orientation=orientation)
                 _with_errors(axes, part, "spacing", "interaction", colour, orientation)
             axes.set_title(f"{factors[one]}, {factors[other]}", fontsize=8)
+            largest = max(_SMALL, *map(abs, axes.get_ylim()))
+            axes.set_ylim(-largest, largest)  # not the rounding errors of an additive model
         if drawn:
             panels[0, 0].legend(fontsize=7, frameon=False, title="orientation", title_fontsize=7)
         figure.supxlabel("bases between the motifs", fontsize=9)
@@ -339,7 +342,7 @@ def de_novo(
             right.tick_params(labelsize=6)
         panels[-1, 0].set_xlabel("position in the motif (bp)")
         panels[-1, 1].set_xlabel(f"activity\n({unit})")
-        panels[-1, 2].set_xlabel("position in the promoter (bp); sites on the + strand upwards, - downwards")
+        panels[-1, 2].set_xlabel("position in the promoter (bp); + strand up, - strand down")
     return figure
 
 

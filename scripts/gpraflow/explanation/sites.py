@@ -19,7 +19,7 @@ _LOWEST = -13.8  # log odds of binding below which a site does not count: an occ
 _SMALLEST = 1e-4  # changes of occupancy below it are left out of the search for factors
 _OFFSETS = (0.0, 2.0)  # log concentrations, relative to the dissociation constant of the best site, with which factors are tried
 _CHANCE = 0.01  # family-wise error rate: probability of reporting any motif if the model uses none
-_LEAST = 0.003  # minimum fraction of the sum of squared effects that a factor explains in addition to all others
+_LEAST, _LEAST_EACH, _MOST_LEAST = 0.001, 0.3, 0.003  # minimum fraction of squared effects that a factor explains, see `find_factors`
 _OCCUPIED = 0.05  # minimum occupancy of a listed site; the best possible site has 1/2
 _ALIKE = 0.5  # minimum absolute correlation between ISM effects and those expected from the motif
 FACTORS = {"factor": pl.String, "matrix": pl.String, "activity": pl.Float64, "z": pl.Float64, "explained": pl.Float64}
@@ -89,8 +89,8 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     explains most of the residual effects among those significantly associated with them, then refits all selected factors together. Of
     several similar matrices, the best one is thus selected. The association is the sum over mutants of residual effect times occupancy
     change; z is this sum divided by its heteroscedasticity-consistent standard error (White 1980, doi:10.2307/1912934). It must be
-    significant at a family-wise error rate of .01 over all motifs (Bonferroni). A factor is kept if it explains at least .3 % of the sum of
-    squared effects in addition to all others.
+    significant at a family-wise error rate of .01 over all motifs (Bonferroni). A factor is kept if it explains at least .3 / promoters of
+    the sum of squared effects in addition to all others, but not less than .001 and not more than .003.
 
     Parameters
     ----------
@@ -110,6 +110,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
     known = np.isfinite(effects)
     target = np.where(known, effects, 0).ravel().astype(np.float32)
     total = float(target @ target)
+    required = min(max(_LEAST_EACH / max(len(tokens), 1), _LEAST), _MOST_LEAST) * total
     kinds = [(index, offset) for index in range(len(motifs)) for offset in _OFFSETS]
     features = _sparse_features(tokens, known.ravel(), motifs, kinds)
     squares = features.multiply(features).tocsr()
@@ -129,7 +130,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
             break
         before = left
         _, left = _fitted(features, target, [*taken, best])
-        if float(before @ before) - float(left @ left) < _LEAST * total:
+        if float(before @ before) - float(left @ left) < required:
             break
         taken.append(best)
         of_z[best] = float(z[best])
@@ -140,7 +141,7 @@ def find_factors(tokens: np.ndarray, effects: np.ndarray, motifs: Sequence[Motif
         for one in taken:
             without = _fitted(features, target, [other for other in taken if other != one])[1]
             losses.append(float(without @ without) - float(left @ left))
-        if min(losses) >= _LEAST * total:
+        if min(losses) >= required:
             break
         del taken[int(np.argmin(losses))]
     activity = _fitted(features, target, taken)[0]

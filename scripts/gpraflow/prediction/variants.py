@@ -48,7 +48,8 @@ def read(
     ref, alt
         Sequence files (`tables.records`) in which a pair has the same name. Alternatively, ``alt`` is a VCF: CHROM is a name in ``ref``,
         and POS counts from 1 in that sequence as it is in the file. A VCF variant is named by its ID, or ``CHROM:POS:REF>ALT``; each
-        alternative allele is a separate variant. ``alt`` can also be such a name, or a file with one in each line.
+        alternative allele is a separate variant. ``alt`` can also be such a name, or a file with one in each line. Blocks then also have
+        `ALLELES`, as the VCF has them.
     ledger
         Records the number of sequences and the reasons for dropping them.
     columns, header
