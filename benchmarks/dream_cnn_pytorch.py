@@ -3,7 +3,7 @@
 python -m venv torch && torch/bin/pip install torch==2.13.0 numpy
 torch/bin/python benchmarks/dream_cnn_pytorch.py [--ours .venv/bin/python] [--preset paper] [--batch-size 128] [--steps 10] [--rounds 2]
 PyTorch is no dependency of gpraflow: this script is run by a Python that has it, and runs benchmarks/training.py with the project's own.
-Without PyTorch only ours is measured. The network is the published one (dream_cnn_torch.py: grouped convolution as nn.Conv1d, heads as
+Without PyTorch only ours is measured. The network is the published one (networks_torch.py: grouped convolution as nn.Conv1d, heads as
 there); optimiser AdamW, as in ours. The last line is JSON: ours_train_per_s and pytorch_train_per_s (sequences), ratio (ours over
 PyTorch's), ours_parameters and parameters (PyTorch's).
 """
@@ -51,9 +51,9 @@ def main():
     for _ in range(arguments.rounds):
         ours.append(common.last_line(command))
         if there:
-            import dream_cnn_torch
+            import networks_torch
 
-            theirs.append(dream_cnn_torch.train(sizes, arguments.batch_size, arguments.steps, arguments.compile))
+            theirs.append(networks_torch.train("dream_cnn", sizes, arguments.batch_size, arguments.steps, arguments.compile))
     speed = sum(found["train_per_s"] for found in ours) / len(ours)
     figures = {"ours_train_per_s": round(speed, 1), "ours_parameters": ours[0]["parameters"]}
     if not there:
@@ -61,8 +61,8 @@ def main():
         return
     import torch
 
-    their_speed = sum(per_s for per_s, _ in theirs) / len(theirs)
-    figures |= {"pytorch_train_per_s": round(their_speed, 1), "ratio": round(speed / their_speed, 2), "parameters": theirs[0][1]}
+    their_speed = sum(per_s for per_s, _, _ in theirs) / len(theirs)
+    figures |= {"pytorch_train_per_s": round(their_speed, 1), "ratio": round(speed / their_speed, 2), "parameters": theirs[0][2]}
     common.finish(arguments, f"PyTorch {torch.__version__}", **figures)
 
 

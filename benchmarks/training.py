@@ -1,12 +1,12 @@
 """Training and prediction speed of a model, beside the machine's matrix multiplication.
 
-python benchmarks/training.py [--model slides] [--preset auto] [--sizes JSON] [--length 110] [--backend jax|tensorflow] [--batch-size 256]
-    [--steps 20]
+python benchmarks/training.py [--model slides] [--preset auto] [--sizes JSON] [--length 110] [--backend jax|tensorflow]
+    [--device auto|cpu|gpu] [--precision float32|mixed_bfloat16] [--batch-size 256] [--steps 20]
 Steps are those of `train_model`, predictions those of the model that it saves. The last line is JSON: train_per_s and predict_per_s
 (sequences), gflop_per_sequence (forward pass, counted by XLA; loops, as in an LSTM, once), achieved_gflops (three forward passes a training
 step: the backward pass costs two), sgemm_gflops (NumPy's float32 matrix product, all threads, in the same run), ratio_vs_sgemm,
 first_step_s (from the start of the process to the end of the first step), train_cpu_ms (CPU time of a sequence in training, all threads),
-peak_rss_mb (of training and predictions), parameters.
+peak_rss_mb (of training and predictions), parameters, device, losses (of the first five steps, from the same seed on every device).
 """
 
 import json
@@ -78,13 +78,23 @@ def main():
     parser.add_argument("--sizes", type=json.loads, default={}, help="sizes to be other than the preset's, as JSON")
     parser.add_argument("--length", type=int, default=110, help="of the window, in bp")
     parser.add_argument("--backend", default="jax", choices=["jax", "tensorflow"])
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "gpu"])
+    parser.add_argument("--precision", default="float32", choices=["float32", "mixed_bfloat16"])
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--predictions", type=int, default=4096)
     parser.add_argument("--side", type=int, default=2048, help="of the matrices that are multiplied")
     arguments = common.parse(parser, model="biochemical", batch_size=32, steps=2, predictions=1024, side=256)
-    backend.select_backend(arguments.backend)
+    device = backend.select_device(arguments.device, backend.select_backend(arguments.backend))
+    import keras
 
+    keras.utils.set_random_seed(0)
+    with training_network.policy(arguments.precision):
+        measure(arguments, device)
+
+
+def measure(arguments, device):
+    """Measure one network and print its figures."""
     size, plan = arguments.batch_size, plan_of(arguments.model, arguments.preset, arguments.sizes, arguments.length)
     core, inputs = network(plan, size)
     training = plan.training_options()
@@ -98,9 +108,9 @@ def main():
             loss = stepper.step(inputs, label, weight, training["learning_rate"], None)
         return float(loss)
 
-    train(1)
+    losses = [train(1)]
     first = time.perf_counter() - STARTED
-    train(2)
+    losses += [train(1) for _ in range(4)]
     with common.timed() as lap:
         train(arguments.steps)
     train_per_s, cpu = arguments.steps * size / lap.seconds, lap.cpu_seconds
@@ -118,6 +128,8 @@ def main():
         arguments,
         "NumPy's float32 matrix product",
         parameters=core.count_params(),
+        device=device,
+        losses=losses,
         train_per_s=round(train_per_s, 1),
         predict_per_s=round(predict_per_s, 1),
         gflop_per_sequence=round(gflop, 5),

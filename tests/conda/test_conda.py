@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import copy_tiny
 
-pytestmark = [pytest.mark.conda, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.conda, pytest.mark.timeout(3600)]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

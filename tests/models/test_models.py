@@ -23,6 +23,7 @@ from gpraflow.shards import write
 from gpraflow.training import data, network
 from gpraflow.training import options as training_options
 from gpraflow.training import train as training_train
+from tests.conftest import ROOT
 
 models_backend.select_backend("jax")
 import keras  # noqa: E402
@@ -115,6 +116,7 @@ TINY = {
 NETWORKS = [name for name in registry.REGISTRY if not registry.describe(name).baseline]
 OPTIONS = training_options.Options(
     backend="jax",
+    device="auto",
     seed=1,
     epochs=3,
     batch_size=32,
@@ -433,3 +435,36 @@ def test_backend_that_is_not_installed():
     with pytest.raises(ConfigError, match="Keras already runs on jax, not tensorflow"):
         models_backend.select_backend("tensorflow")
     models_backend.select_backend("jax")
+
+
+@pytest.mark.parametrize("device", ["gpu", "tpu"])
+def test_a_device_that_is_wanted_and_missing_stops(device):
+    with pytest.raises(ConfigError, match=rf"training.device: {device} is wanted, but JAX sees \d+ x cpu; .*or set training.device: cpu"):
+        models_backend.select_device(device, "jax")
+
+
+def test_the_device_that_is_taken_is_named(monkeypatch, tmp_path, capsys):
+    assert models_backend.select_device("auto", "jax").endswith(" x cpu")
+    assert models_backend.select_device("cpu", "jax").endswith(" x cpu")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(models_backend, "_NVIDIA", tmp_path)
+    models_backend.select_device("auto", "jax")
+    assert "although this machine has an NVIDIA GPU; install the CUDA builds" in capsys.readouterr().err
+
+
+def test_devices_of_tensorflow():
+    code = """
+from gpraflow.core.errors import ConfigError
+from gpraflow.models import backend
+print(backend.select_device("cpu", "tensorflow"))
+print(backend.select_device("auto", "tensorflow"))
+try:
+    backend.select_device("gpu", "tensorflow")
+except ConfigError as error:
+    print(error)
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "scripts"), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    chosen, auto, error = done.stdout.splitlines()
+    assert chosen == auto == "1 x CPU"
+    assert error.startswith("training.device: gpu is wanted, but TensorFlow sees 1 x CPU; install the CUDA builds")

@@ -28,6 +28,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
         *("coverage_95_at_4", "coverage_95_at_4_weighted_mean"),
     },
     "full_scale": {"seconds", "seconds_with_snakemake", "peak_rss_mb"},
+    "gpu": {"pipeline_per_s", "pipeline_ratio"},
     "grouped_convolution": {"conv1d_per_s", "products_per_s", "ratio"},
     "join_tables": {"scale_se"},
     "learning_curve": set(),
@@ -51,6 +52,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
 }
 COMPARED = {  # figures of the comparison with what need not be installed
     "dream_cnn_pytorch": {"pytorch_train_per_s", "ratio", "parameters"},
+    "gpu": set(),
     "measurement_process": set(),
     "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
     "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
@@ -74,7 +76,7 @@ def run(program, folder):
 
 def at_smallest_size():
     """Return the programs; those that take longer are left to the slow tests."""
-    dear = ("conditions", "dream_cnn_pytorch", "expression", "learning_curve", "measurement_process", "startup")
+    dear = ("conditions", "dream_cnn_pytorch", "expression", "gpu", "learning_curve", "measurement_process", "startup")
     marks = dict.fromkeys(dear, pytest.mark.slow)
     return [pytest.param(path, marks=marks.get(path.stem, ()), id=path.stem) for path in PROGRAMS]
 

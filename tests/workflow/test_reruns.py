@@ -210,6 +210,7 @@ CHANGES = {
     "model.sizes.kernel_size": (9, FROM["train_model"]),
     "model.motifs": ("other.jaspar", []),  # not with this architecture
     "training.backend": ("tensorflow", ["demonstrate_leak", *FROM["train_model"]]),
+    "training.device": ("cpu", FROM["train_model"]),
     "training.seed": (1, FROM["train_model"]),
     "training.epochs": (2, FROM["train_model"]),
     "training.batch_size": (32, FROM["train_model"]),

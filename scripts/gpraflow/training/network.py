@@ -89,16 +89,3 @@ def warm_start(model: Any, directory: str, backend: str) -> None:
             "sizes to those in its model.json, or leave training.initial_model empty"
         )
     model.set_weights(initial.get_weights())
-
-
-def device(backend: str) -> str:
-    """Return the number and kind of the backend's devices."""
-    if backend == "jax":
-        import jax
-
-        kinds = [str(each.device_kind) for each in jax.devices()]
-    else:
-        import tensorflow
-
-        kinds = [each.device_type for each in tensorflow.config.list_logical_devices()]
-    return f"{len(kinds)} x {kinds[0]}" if kinds else "unknown"

@@ -14,6 +14,7 @@ class Options:
     """Training options: the keys of the config's section ``training``."""
 
     backend: Literal["auto", "jax", "tensorflow"]
+    device: Literal["auto", "cpu", "gpu", "tpu"]
     seed: int
     epochs: int
     batch_size: int

@@ -57,7 +57,7 @@ def range_test(
     architecture = registry.describe(blueprint.name)
     if architecture.baseline:
         raise ConfigError(f"model.name: '{blueprint.name}' has no learning rate")
-    backend.select_backend(options.backend)
+    backend.select_device(options.device, backend.select_backend(options.backend))
     import keras
 
     data = TrainingData(upload.read_receipt(receipt_path), Path(work), architecture, options)

@@ -25,7 +25,7 @@ from gpraflow.shards.records import EXPRESSION, SEQUENCE
 from gpraflow.storage import backup as storage_backup
 from gpraflow.training import steppers
 from gpraflow.training.data import TrainingData
-from gpraflow.training.network import assign_weights, build_core, device, policy, serving, warm_start
+from gpraflow.training.network import assign_weights, build_core, policy, serving, warm_start
 from gpraflow.training.options import Blueprint, Options
 from gpraflow.training.run import PREDICTION_BATCH, Member, MemberTraining, validation_scores
 
@@ -89,9 +89,11 @@ def train(
     TrainingError
         If training diverges repeatedly (the loss is NaN or far above the best), or expression is constant.
     InputError, ConfigError
-        If shards, sizes or an initial model are invalid.
+        If shards, sizes or an initial model are invalid, or the wanted device is missing.
     """
     backend = models_backend.select_backend(options.backend)
+    device = models_backend.select_device(options.device, backend)
+    print(f"training on {device} ({backend})")
     import keras
 
     architecture = registry.describe(blueprint.name)
@@ -137,7 +139,7 @@ def train(
             "seconds": round(time.monotonic() - started, 1),
             "sequences_per_second": _rate(members),
             "backend": backend,
-            "device": device(backend),
+            "device": device,
             "precision": "float32" if architecture.baseline else options.precision,
             "versions": provenance.versions(("keras", "jax", "tensorflow", "tensorflow-cpu", "numpy")),
             "commit": provenance.commit(),
