@@ -50,7 +50,7 @@ def of_set(model, table, controls, draws, seed=0):
 
     known, rng = model.require_calibration(), np.random.default_rng(seed)
     members = model.members(tokenize(table["sequence"], **model.window))
-    predicted, spread = members.mean(axis=1), members.std(axis=1, ddof=1) if members.shape[1] > 1 else np.zeros(len(members))
+    predicted, spread = members.mean(axis=1), recalibrate.spread_of(members)
     measured = table["expression"].to_numpy()
     reads = table["n_reads"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     rows, isotonic = [], 0
@@ -59,11 +59,11 @@ def of_set(model, table, controls, draws, seed=0):
         own[rng.choice(len(measured), controls, replace=False)] = True
         kind, tried = recalibrate.choose(predicted[own], measured[own])
         scale = recalibrate.fit(predicted[own], measured[own], kind)
-        given = pl.DataFrame({"predicted": predicted[own], "predicted_sd": spread[own], "n_reads": reads[own]})
-        new = recalibrate.rescaled(known, scale, measured[own] - tried[kind], given)
+        new = recalibrate.rescaled(known, scale, measured[own] - tried[kind], members[own], reads[own])
         before = score(measured[~own], predicted[~own], known.half_width(predicted[~own], spread[~own], reads[~own]))
-        half = new.half_width(scale(predicted[~own]), scale.slope * spread[~own], reads[~own])
-        rows.append((*before, *score(measured[~own], scale(predicted[~own]), half)))
+        mapped = scale(members[~own])
+        half = new.half_width(mapped.mean(axis=1), recalibrate.spread_of(mapped), reads[~own])
+        rows.append((*before, *score(measured[~own], mapped.mean(axis=1), half)))
         isotonic += kind == recalibrate.ISOTONIC
     names = ("R2_before", "coverage_before", "R2", "coverage")
     figures = {name: round(float(value), 3) for name, value in zip(names, np.mean(rows, axis=0), strict=True)}

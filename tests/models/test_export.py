@@ -31,7 +31,8 @@ if form == "onnx":
     found = session.run(None, {entry.name: given})[0]
 else:
     import tensorflow
-    found = tensorflow.saved_model.load(out).serve(given).numpy()
+    loaded = tensorflow.saved_model.load(out)
+    found = loaded.serve(given).numpy()
 expected = network.predict(tokens, verbose=0)
 assert found.shape == expected.shape == (7, 2) and expected.std() > 0.01
 assert (abs(found - expected) <= 1e-5 * np.maximum(abs(expected), 1)).all(), abs(found - expected).max()

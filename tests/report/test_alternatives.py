@@ -54,6 +54,10 @@ def test_the_message_has_the_numbers(kind, expected):
     assert alternative(kind, "test", "Title", TABLES, METRICS, ABOUT) == f"Title: {expected}."
 
 
+def test_motifs_that_were_not_found_are_counted():
+    assert alternative("explain/logos", "", "Title", {"explain/motifs.tsv": []}, {}, ABOUT) == "Title: 0 known motifs explain the effects."
+
+
 def test_every_figure_has_a_message_and_without_numbers_its_title():
     for kind in report_page.FIGURES:
         assert any(letter.isdigit() for letter in alternative(kind, "test", "Title", TABLES, METRICS, ABOUT)), kind

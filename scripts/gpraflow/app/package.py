@@ -47,19 +47,17 @@ def package(source: str | os.PathLike, target: str | os.PathLike, card: Mapping[
         If the folder would be larger than 8 MB.
     """
     source, target = Path(source), Path(target)
-    target.mkdir(parents=True, exist_ok=True)
+    about, known = (documents.of_json(documents.read_text(source / name), str(source / name)) for name in _KEPT)
+    files.write_json(target / "model.json", about)
     models_directory.write_half(source / "model.keras", target / "model.keras")
     change = _change(source, target)
     if change >= LARGEST_CHANGE:
         (target / "model.keras").write_bytes((source / "model.keras").read_bytes())
-    about, known = (documents.of_json(documents.read_text(source / name), str(source / name)) for name in _KEPT)
-    digest = checksums.digests(target / "model.keras")["sha256"]
-    known = (
-        {"readouts": {name: part | {"model_sha256": digest} for name, part in known["readouts"].items()}}
-        if "readouts" in known
-        else (known | {"model_sha256": digest})
-    )
-    files.write_json(target / "model.json", about)
+    digest = {"model_sha256": checksums.digests(target / "model.keras")["sha256"]}
+    if "readouts" in known:
+        known = {"readouts": {name: part | digest for name, part in known["readouts"].items()}}
+    else:
+        known |= digest
     files.write_json(target / calibration.FILE, known)
     remark = (
         f"Kernels are stored in half precision, which changes predictions by at most {change:.1g}; scores are those before."

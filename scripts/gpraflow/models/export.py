@@ -52,6 +52,7 @@ def export(directory: str | os.PathLike, target: str | os.PathLike, form: str, i
     tokens = np.random.default_rng(0).integers(0, BASES + 1, (COMPARED, about["input"]["length"])).astype(np.int32)
     given = np.eye(BASES + 1, BASES, dtype=np.float32)[tokens] if inputs == ONE_HOT else tokens
     expected = np.asarray(model.predict(tokens, verbose=0))
+    target.absolute().parent.mkdir(parents=True, exist_ok=True)
     whole(given[:1])  # Keras exports networks that were called
     if form == ONNX:
         _teach_erfc()

@@ -114,7 +114,14 @@ def choose(predicted: np.ndarray, measured: np.ndarray, kind: str = AUTO) -> tup
     return (ISOTONIC if better else AFFINE), tried
 
 
-def rescaled(known: calibration.Calibration, scale: Scale, residual: np.ndarray, controls: pl.DataFrame) -> calibration.Calibration:
+def spread_of(members: np.ndarray) -> np.ndarray:
+    """Return the standard deviation between ensemble members, ``(promoters,)``, of ``(promoters, members)`` predictions; 0 for one."""
+    return members.std(axis=1, ddof=1) if members.shape[1] > 1 else np.zeros(len(members))
+
+
+def rescaled(
+    known: calibration.Calibration, scale: Scale, residual: np.ndarray, members: np.ndarray, reads: np.ndarray
+) -> calibration.Calibration:
     """Return a calibration on the new scale, with intervals from the controls.
 
     The standard deviation of an error keeps its dependence on expression, spread and reads, stretched by the slope of the map; its factor
@@ -128,8 +135,10 @@ def rescaled(known: calibration.Calibration, scale: Scale, residual: np.ndarray,
         The map.
     residual
         ``(controls,)`` measured minus cross-validated prediction.
-    controls
-        ``predicted`` (on the old scale), ``predicted_sd`` and ``n_reads``.
+    members
+        ``(controls, members)`` predictions on the old scale.
+    reads
+        ``(controls,)``; NaN if unknown.
     """
     slope = scale.slope
     of_effects = known.effects and dataclasses.replace(
@@ -146,12 +155,12 @@ def rescaled(known: calibration.Calibration, scale: Scale, residual: np.ndarray,
         level_quantiles=tuple((1.0,) * len(known.levels) for _ in conformal.LEVELS) if known.levels else (),
         effects=of_effects,
         expression_quantiles=tuple(scale(np.array(known.expression_quantiles)).tolist()),
-        validation=controls.height,
+        validation=len(residual),
     )
-    predicted, spread = (controls[name].to_numpy() for name in ("predicted", "predicted_sd"))
-    sd = stretched.half_width(scale(predicted), slope * spread, controls["n_reads"].fill_null(np.nan).to_numpy())
-    quantiles = conformal.quantiles(np.abs(residual) / sd)  # of 20 controls and more: there is one for each level
-    of_levels = tuple((value or np.nan,) * len(known.levels) for value in quantiles) if known.levels else ()
+    mapped = scale(members)
+    sd = stretched.half_width(mapped.mean(axis=1), spread_of(mapped), reads)
+    quantiles = conformal.quantiles(np.abs(residual) / sd)  # 20 controls are enough for each level
+    of_levels = tuple((value or 0.0,) * len(known.levels) for value in quantiles) if known.levels else ()
     return dataclasses.replace(stretched, quantiles=quantiles, level_quantiles=of_levels)
 
 
@@ -202,7 +211,6 @@ def recalibrate(
         raise InputError(f"{source}: {known.transform.name} of expression is not finite for some controls; give values in range")
     members = predictor.members(tokenize(controls["sequence"], **predictor.window))
     predicted = members.mean(axis=1)
-    spread = members.std(axis=1, ddof=1) if members.shape[1] > 1 else np.zeros(len(members))
     r = float(np.corrcoef(predicted, measured)[0, 1]) if predicted.std() and measured.std() else float("nan")
     if not r >= LOWEST_R:
         raise InputError(
@@ -212,7 +220,6 @@ def recalibrate(
     chosen, tried = choose(predicted, measured, kind)
     scale = fit(predicted, measured, chosen)
     residual = measured - tried[chosen]
-    table = controls.select("n_reads", predicted=pl.Series(predicted), predicted_sd=pl.Series(spread))
     found = {
         "kind": chosen,
         "controls": len(measured),
@@ -227,7 +234,7 @@ def recalibrate(
     }
     network, _ = models_directory.load(predictor.directory, predictor.backend)
     models_directory.write_scaled(predictor.directory, target, network, scale, found)
-    written = rescaled(known, scale, residual, table)
+    written = rescaled(known, scale, residual, members, controls["n_reads"].fill_null(np.nan).to_numpy())
     digest = checksums.digests(Path(target) / "model.keras")["sha256"]
     calibration.write({"": dataclasses.replace(written, model_sha256=digest)}, Path(target) / calibration.FILE)
     return found

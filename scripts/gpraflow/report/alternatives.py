@@ -129,7 +129,7 @@ def _of_motifs(tables: Mapping[str, Rows]) -> str:
     rows = tables.get("explain/motifs.tsv", ())
     parts = [f"{row['factor']} (activity {float(row['activity']):+.2g})" for row in rows[:3]]
     if not rows:
-        return ""
+        return "0 known motifs explain the effects" if "explain/motifs.tsv" in tables else ""
     return f"{len(rows)} motifs explain {100 * float(rows[-1]['explained']):.0f} % of the effects; first {', '.join(parts)}"
 
 

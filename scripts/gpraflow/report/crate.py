@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpraflow import __version__
 from gpraflow.core import checksums, files
 
 METADATA = "ro-crate-metadata.json"
@@ -19,7 +18,7 @@ LICENCE = "https://spdx.org/licenses/MIT"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
 _LEFT_OUT = (".", "logs/", "benchmarks/", "shards/", "simulated/", "bucket/", "counts/bins/", "model/tensorboard/", "model/.training/")
-SOFTWARE = ("python", "snakemake", "keras", "jax", "tensorflow-cpu", "numpy", "polars")
+SOFTWARE = ("gpraflow", "python", "snakemake", "keras", "jax", "tensorflow-cpu", "numpy", "polars")
 
 
 def outputs(results: Path) -> list[Path]:
@@ -60,13 +59,14 @@ def crate(
     """
     made = [_file(results, path) for path in outputs(results)]
     inputs = [_input(row) for row in sources]
-    software = [_package(name, versions[name]) for name in SOFTWARE if name in versions]
+    software = [_package(name, versions[name]) for name in SOFTWARE[1:] if name in versions]
+    version = versions.get("gpraflow", "unknown")
     instrument = {
-        "@id": f"pkg:generic/gpraflow@{__version__}",
+        "@id": f"pkg:generic/gpraflow@{version}",
         "@type": "SoftwareApplication",
         "name": "gpraflow",
         "description": "Snakemake workflow from promoter libraries to sequence-to-expression models",
-        "softwareVersion": f"{__version__} (commit {commit})" if commit else __version__,
+        "softwareVersion": f"{version} (commit {commit})" if commit else version,
         "license": {"@id": LICENCE},
         "softwareRequirements": _references(software),
     }

@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpraflow import __version__
 from gpraflow.core import config as configs
-from gpraflow.core import files, scaffolds
+from gpraflow.core import files, provenance, scaffolds
 from gpraflow.models.about import read as read_about
 from gpraflow.report.parts import interval, number, read_json, read_table
 
@@ -62,14 +61,15 @@ def card(
         if name in covered:
             row |= {f"coverage_95{end}": float(covered[name][key]) for end, key in (("", "inside"), ("_low", "low"), ("_high", "high"))}
         scores.append(row)
+    scaffolded = f"promoters in another scaffold than {window['scaffold']}"
     unlike = [
-        f"promoters in another scaffold than {window['scaffold']}" if scaffold["five_prime"] else "other constructs",
+        scaffolded if scaffold["five_prime"] else "constructs other than that of the training data",
         "genomic regions or enhancers outside the construct of the assay",
         "promoters for which `out_of_distribution` is not empty",
     ]
     return {
         "name": config["run"],
-        "gpraflow": __version__,
+        "gpraflow": provenance.versions(["gpraflow"]).get("gpraflow", ""),
         "model": {key: about.get(key) for key in ("architecture", "preset", "parameters", "members", "conditions", "commit", "versions")},
         "use": {
             "assay": stated["assay"] or _NOT_STATED,
