@@ -396,10 +396,12 @@ class Designer:
         for number, (_, group) in enumerate(groupby(requests, lambda request: together or request.kind)):
             try:
                 table, trajectory, lost = self._designs(list(group), number, taken)
+                # At once: Keras leaves a model without its weights if a prediction is interrupted
+                described = self._described(table.rename({"key": "name"}), nearest)
             except KeyboardInterrupt:
                 partial = True
                 break
-            tables.append(table)
+            tables.append(described)
             trajectories.append(trajectory)
             notes += lost
             taken = pl.concat([taken, table["insert"]])
@@ -408,9 +410,8 @@ class Designer:
         table, trajectory = pl.concat(tables), pl.concat(trajectories)
         width = len(str(table.height))
         names = pl.Series("name", [f"design_{number:0{width}}" for number in range(1, table.height + 1)], pl.String)
-        named = table.with_columns(names)
-        steps = trajectory.join(named.select("key", "name"), on="key").select("name", *searches.TRAJECTORY)
-        return Designs(self._described(named, nearest), steps, notes, partial)
+        steps = trajectory.join(pl.DataFrame({"key": table["name"], "name": names}), on="key").select("name", *searches.TRAJECTORY)
+        return Designs(table.with_columns(names), steps, notes, partial)
 
     def _designs(self, requests: list[Request], number: int, taken: pl.Series) -> tuple[pl.DataFrame, pl.DataFrame, list[str]]:
         """Search for the designs of several requests at a time; ``taken`` are the inserts of earlier ones."""
