@@ -321,7 +321,7 @@ def de_novo(
             for axes in panels[0]:
                 axes.set_axis_off()
             return figure
-        edges = np.arange(0, int(sites["end"].max() or 1) + 5, 5) + 0.5
+        edges = np.arange(0, sites["end"].to_numpy().max(initial=1) + 5, 5) + 0.5
         centres = (sites["start"] + sites["end"]).to_numpy() / 2
         widest = max(len(motif.log_odds) for motif in matrices[: drawn.height])
         for (left, middle, right), motif, matrix in zip(panels, drawn.iter_rows(named=True), matrices, strict=False):

@@ -74,7 +74,7 @@ def given_backgrounds(predictor: Predictor, sequences: pl.Series) -> Backgrounds
     lengths = sequences.str.len_bytes()
     window = predictor.window
     if lengths.n_unique() > 1:
-        raise InputError(f"backgrounds: sequences of {lengths.min()} to {lengths.max()} bp; give backgrounds of one length")
+        raise InputError(f"backgrounds: sequences of {min(lengths)} to {max(lengths)} bp; give backgrounds of one length")
     length = int(lengths[0])
     if length > window["length"]:
         raise InputError(f"backgrounds: sequences of {length} bp are longer than the model's window of {window['length']} bp")
