@@ -122,6 +122,10 @@ def soft(layers):
     layers["dense_3/vars/1"] = h5py.SoftLink("/layers/functional/layers/dense_1/vars/1")
 
 
+def endless(layers):
+    layers["dense"]["again"] = layers
+
+
 def reshaped(layers):
     content = layers["dense_1/vars/0"][()]
     del layers["dense_1/vars/0"]
@@ -134,7 +138,7 @@ def whole(layers):
     layers["dense_3/vars/1"] = content.astype(np.int32)
 
 
-@pytest.mark.parametrize("change", [outside, linked, soft, reshaped, whole])
+@pytest.mark.parametrize("change", [outside, linked, soft, endless, reshaped, whole])
 def test_weights_that_keras_would_not_write_are_left_to_it(tmp_path, change):
     folder = write(tmp_path / "model")
     assert network_of(folder)

@@ -666,6 +666,16 @@ def test_report_begins_with_what_to_use_and_follows_the_systems_dark_mode(opened
     assert drawn.bounding_box()["width"] > 900
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_report_is_accessible(opened, scheme):
+    """axe-core's rules, in both colour schemes, with all tables open."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = opened(color_scheme=scheme)
+    page.eval_on_selector_all("details", "all => all.forEach(one => { one.open = true; })")
+    found = axe.Axe().run(page).response["violations"]
+    assert [(rule["id"], [node["html"][:100] for node in rule["nodes"]]) for rule in found] == []
+
+
 def test_another_checkouts_library_is_never_run(workflow_folder, tmp_path):
     """An installed gpraflow, or one that PYTHONPATH names, stands behind the workflow's own."""
     stale = tmp_path / "stale" / "gpraflow"

@@ -16,6 +16,7 @@ import numpy as np
 from gpraflow.models import directory as models_directory
 
 _ROWS = 64  # promoters that are computed at a time
+_GROUPS = 10_000  # of a file of weights
 _ALLOWED = {"<f2", "<f4", "<f8"}
 _Function = Callable[..., np.ndarray]
 
@@ -69,9 +70,12 @@ def _count(weights: Any) -> int:
     """Return the number of values in an HDF5 file, without reading them; raise `_UnknownError` for what Keras does not write."""
     import h5py
 
-    count, waiting = 0, [weights]
+    count, visited, waiting = 0, 0, [weights]
     while waiting:
         group = waiting.pop()
+        visited += 1
+        if visited > _GROUPS:  # also a group that holds itself
+            raise _UnknownError("groups")
         for name in group:
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
                 raise _UnknownError(name)
@@ -104,6 +108,8 @@ def _graph(config: Any, weights: Any) -> _Function:
             stored = weights[f"layers/{_snake_case(kind)}{f'_{number}' if number else ''}"]
             functions[name] = _graph(layer, stored) if "layers" in layer["config"] else _layer(layer, stored["vars"])
         nodes[name] = layer["inbound_nodes"]
+        if any(value is not None for node in nodes[name] for key, value in node["kwargs"].items() if key not in ("mask", "training")):
+            raise _UnknownError(name)
     ((entry, *_),) = _pairs(inner["input_layers"])
     ((name, node, _),) = _pairs(inner["output_layers"])
 
