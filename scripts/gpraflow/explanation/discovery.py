@@ -115,17 +115,17 @@ def find_sites(tokens: np.ndarray, fitted: Fitted, least: float = _OCCUPIED) -> 
     width, (promoters, length) = len(fitted.matrix), tokens.shape
     found = []
     limit = special.logit(least) - fitted.offset
-    for reverse in (False, True):
-        matrix = fitted.matrix[::-1, ::-1] if reverse else fitted.matrix
+    for turned in (False, True):
+        matrix = fitted.matrix[::-1, ::-1] if turned else fitted.matrix
         starts = length - width + 1
         score, gain = np.zeros((promoters, starts), np.float32), np.zeros((promoters, starts), np.float32)
         table = np.pad(matrix, ((0, 0), (0, 1)), constant_values=-1000.0).astype(np.float32)
-        for column, values in enumerate(table):
-            here = values[tokens[:, column : column + starts]]
+        for place, values in enumerate(table):
+            here = values[tokens[:, place : place + starts]]
             score += here
             np.maximum(gain, values.max() - here, out=gain)
         row, start = np.nonzero((score + gain >= limit) & (score > -500))
-        found.append((row, start, np.full(len(row), reverse)))
+        found.append((row, start, np.full(len(row), turned)))
     row, start, reverse = (np.concatenate(each) for each in zip(*found, strict=True))
     column = np.arange(width)
     positions = start[:, None] + np.where(reverse[:, None], width - 1 - column, column)

@@ -209,7 +209,7 @@ def _with_errors(axes: Any, table: pl.DataFrame, at: str, value: str, colour: st
     axes.fill_between(x, y - 2 * error, y + 2 * error, color=colour, alpha=0.2, linewidth=0)
 
 
-def epistasis(found: np.ndarray, places: Sequence[int], name: str, unit: str = "units of expression") -> Any:
+def epistasis(found: np.ndarray, places: Sequence[int] | np.ndarray, name: str, unit: str = "units of expression") -> Any:
     """Plot the strongest epistasis of each pair of positions of a promoter as a heat map (`grammar.strongest`).
 
     ``places`` are the positions from 1 in the promoter, adjacent to each other.
@@ -322,7 +322,7 @@ def de_novo(
             for axes in panels[0]:
                 axes.set_axis_off()
             return figure
-        edges = np.arange(0, int(sites["end"].max() or 1) + 5, 5) + 0.5
+        edges = np.arange(0, int(np.max(sites["end"].to_numpy(), initial=1)) + 5, 5) + 0.5
         centres = (sites["start"] + sites["end"]).to_numpy() / 2
         widest = max(len(motif.log_odds) for motif in matrices[: drawn.height])
         for (left, middle, right), motif, matrix in zip(panels, drawn.iter_rows(named=True), matrices, strict=False):

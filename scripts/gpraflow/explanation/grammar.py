@@ -71,9 +71,9 @@ def given_backgrounds(predictor: Predictor, sequences: pl.Series) -> Backgrounds
     InputError
         If the lengths differ, or a sequence is longer than the model's window.
     """
-    lengths = sequences.str.len_bytes()
+    lengths = sequences.str.len_bytes().to_numpy()
     window = predictor.window
-    if lengths.n_unique() > 1:
+    if len(np.unique(lengths)) > 1:
         raise InputError(f"backgrounds: sequences of {lengths.min()} to {lengths.max()} bp; give backgrounds of one length")
     length = int(lengths[0])
     if length > window["length"]:
