@@ -181,6 +181,20 @@ def test_chosen_promoters_are_spread_over_predicted_expression():
     assert sorted(explain.choose(predicted, 200, seed=4)) == list(range(103))
 
 
+def test_promoters_with_the_most_varied_mutants_are_taken(folder, predictor):
+    predictions = prediction_predictor.predict(
+        folder, pl.DataFrame({"sequence": toy.promoters(90, 47)}).with_columns(expression=pl.lit(1.0))
+    )
+    predicted = predictions["predicted"].to_numpy()
+    rows = explain.choose_varied(predictor, predictions, 10, seed=4)
+    estimated = mutagenesis.explain(predictor, predictions["sequence"], mutants=False).estimated
+    variance = np.nansum(estimated.astype(float) ** 2, axis=(1, 2))
+    for row, candidates in zip(rows, explain.choose(predicted, 30, seed=4).reshape(10, 3), strict=True):
+        assert row in candidates
+        assert variance[row] == variance[candidates].max()
+    assert (explain.choose_varied(predictor, predictions, 40, seed=4) == explain.choose(predicted, 40, seed=4)).all()  # too few
+
+
 def test_peaks_are_where_contributions_are_large_and_name_the_site_there():
     effects = np.zeros((2, 60, 4), np.float32)
     effects[0, 10:18, :3] = -1  # three mutants each: contributions of 1, then of -1

@@ -58,6 +58,21 @@ def test_the_distribution_of_a_sum_is_that_of_all_combinations():
         assert null.tail(0, 2)[level] == pytest.approx((sums >= level).mean(), abs=1e-12)
 
 
+def test_de_novo_motifs_are_compared_with_the_truth(known):
+    by_factor = {each.factor: each for each in known}
+    found = [motifs.Motif(f"m{number}", "", by_factor[factor].log_odds) for number, factor in enumerate(("REB1", "RAP1", "GCN4"))]
+    truth = pl.DataFrame(
+        {"matrix": [by_factor[factor].matrix_id for factor in ("REB1", "RAP1", "HSF1", "ROX1")], "activity": [3.0, 1, -2, 0.5]}
+    )
+    recovery = matching.recovery(found, known, truth, 1e-6)
+    assert recovery["active"] == 4
+    assert recovery["found"] == 3
+    assert recovery["precision"] == pytest.approx(2 / 3)
+    assert recovery["recall"] == recovery["recall_of_best_matches"] == 0.5
+    assert recovery["recall_of_the_stronger_half"] == 0.5  # REB1 and HSF1
+    assert matching.recovery([], known, truth)["precision"] is None
+
+
 def test_nothing_is_compared_with_nothing(known):
     assert matching.compare([], known).equals(pl.DataFrame(schema=matching.MATCHES))
     assert matching.best_matches(known[:1], []).height == 0

@@ -120,20 +120,20 @@ def find_sites(tokens: np.ndarray, fitted: Fitted, least: float = _OCCUPIED) -> 
         starts = length - width + 1
         score, gain = np.zeros((promoters, starts), np.float32), np.zeros((promoters, starts), np.float32)
         table = np.pad(matrix, ((0, 0), (0, 1)), constant_values=-1000.0).astype(np.float32)
-        for offset, values in enumerate(table):
-            here = values[tokens[:, offset : offset + starts]]
+        for place, values in enumerate(table):
+            here = values[tokens[:, place : place + starts]]
             score += here
             np.maximum(gain, values.max() - here, out=gain)
-        rows, places = np.nonzero((score + gain >= limit) & (score > -500))
-        found.append((rows, places, np.full(len(rows), turned)))
+        row, start = np.nonzero((score + gain >= limit) & (score > -500))
+        found.append((row, start, np.full(len(row), turned)))
     row, start, reverse = (np.concatenate(each) for each in zip(*found, strict=True))
     column = np.arange(width)
     positions = start[:, None] + np.where(reverse[:, None], width - 1 - column, column)
     own = tokens[row[:, None], positions].astype(np.int64)
     own = np.where(reverse[:, None], PADDING - 1 - own, own)
     bases = np.where(reverse[:, None], np.arange(BASES)[::-1], np.arange(BASES))
-    of_mutants = ((row[:, None] * length + positions) * BASES)[:, :, None] + bases[:, None, :]
-    return _Sites(own, of_mutants, row, start, reverse)
+    places = ((row[:, None] * length + positions) * BASES)[:, :, None] + bases[:, None, :]
+    return _Sites(own, places, row, start, reverse)
 
 
 def _occupancies(sites: _Sites, matrix: np.ndarray, offset: float) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from gpraflow.core.drawing import BLUE, STYLE, VERMILION
 from gpraflow.sequences.motifs import Motif
 from gpraflow.sequences.motifs import load as read_motifs
 
+_SMALLEST_Q = 1e-6  # as tables have six decimals
 _SMALL = 0.02  # interaction, in units of expression, that the axis shows at least
 _BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # base colours of sequence logos
 
@@ -208,7 +209,7 @@ def _with_errors(axes: Any, table: pl.DataFrame, at: str, value: str, colour: st
     axes.fill_between(x, y - 2 * error, y + 2 * error, color=colour, alpha=0.2, linewidth=0)
 
 
-def epistasis(found: np.ndarray, places: Sequence[int], name: str, unit: str = "units of expression") -> Any:
+def epistasis(found: np.ndarray, places: Sequence[int] | np.ndarray, name: str, unit: str = "units of expression") -> Any:
     """Plot the strongest epistasis of each pair of positions of a promoter as a heat map (`grammar.strongest`).
 
     ``places`` are the positions from 1 in the promoter, adjacent to each other.
@@ -321,12 +322,15 @@ def de_novo(
             for axes in panels[0]:
                 axes.set_axis_off()
             return figure
-        edges = np.arange(0, sites["end"].to_numpy().max(initial=1) + 5, 5) + 0.5
+        edges = np.arange(0, int(np.max(sites["end"].to_numpy(), initial=1)) + 5, 5) + 0.5
         centres = (sites["start"] + sites["end"]).to_numpy() / 2
         widest = max(len(motif.log_odds) for motif in matrices[: drawn.height])
         for (left, middle, right), motif, matrix in zip(panels, drawn.iter_rows(named=True), matrices, strict=False):
             _information_logo(left, matrix, widest)
-            match = f"{motif['factor']} (q {motif['q_value']:.0e})" if motif["factor"] else "no match"
+            match = "no match"
+            if motif["factor"]:
+                q_value = f"q {motif['q_value']:.0e}" if motif["q_value"] >= _SMALLEST_Q else f"q < {_SMALLEST_Q:.0e}"
+                match = f"{motif['factor']} ({q_value})"
             left.set_ylabel(f"{motif['motif'].removeprefix('denovo_')}  {match}", rotation=0, ha="right", va="center", fontsize=7)
             colour = BLUE if motif["activity"] > 0 else VERMILION
             middle.barh([0], [motif["activity"]], color=colour, height=0.5)

@@ -71,10 +71,10 @@ def given_backgrounds(predictor: Predictor, sequences: pl.Series) -> Backgrounds
     InputError
         If the lengths differ, or a sequence is longer than the model's window.
     """
-    lengths = sequences.str.len_bytes()
+    lengths = sequences.str.len_bytes().to_numpy()
     window = predictor.window
-    if lengths.n_unique() > 1:
-        raise InputError(f"backgrounds: sequences of {min(lengths)} to {max(lengths)} bp; give backgrounds of one length")
+    if len(np.unique(lengths)) > 1:
+        raise InputError(f"backgrounds: sequences of {lengths.min()} to {lengths.max()} bp; give backgrounds of one length")
     length = int(lengths[0])
     if length > window["length"]:
         raise InputError(f"backgrounds: sequences of {length} bp are longer than the model's window of {window['length']} bp")
