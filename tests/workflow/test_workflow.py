@@ -540,7 +540,7 @@ def test_report_opens_without_errors_and_asks_for_nothing(opened, finished):
     drawn = {
         path.relative_to(finished / "results/tiny/figures").with_suffix("") for path in (finished / "results/tiny/figures").rglob("*.svg")
     }
-    assert page.locator("figure").count() == len(drawn) == 23
+    assert page.locator("figure").count() == len(drawn) == 24
     messages = page.locator("figure svg[role=img] > title").all_text_contents()
     assert len(messages) == 23
     assert [message for message in messages if not re.search(r": .*\d", message)] == []  # what a figure says, with numbers
@@ -590,7 +590,7 @@ def test_reports_downloads_are_the_files_of_the_run(opened, finished):
     links = page.eval_on_selector_all("a[download]", "links => links.map(link => [link.download, link.href])")
     files = {"tiny_" + "_".join(path.relative_to(results / "figures").parts): path for path in (results / "figures").rglob("*.*")}
     files |= {"tiny_" + "_".join(path.relative_to(results).parts): path for path in results.rglob("*.tsv")}
-    assert len(links) == 23 * 2 + page.locator("details table.sortable").count()
+    assert len(links) == 24 * 2 + page.locator("details table.sortable").count()
     for name, uri in links:
         assert base64.b64decode(uri.partition(",")[2]) == files[name].read_bytes(), name
     with page.expect_download() as waiting:

@@ -54,6 +54,7 @@ def _message(kind: str, dataset: str, tables: Mapping[str, Rows], metrics: Mappi
         "intervals": _of_intervals,
         "explain/motifs": _of_motifs,
         "explain/logos": _of_motifs,
+        "explain/de_novo": _of_de_novo,
         "design/designs": _of_designs,
         "design/truth": _of_designs,
     }
@@ -126,11 +127,19 @@ def _of_intervals(tables: Mapping[str, Rows]) -> str:
 
 
 def _of_motifs(tables: Mapping[str, Rows]) -> str:
-    rows = tables.get("explain/motifs.tsv", ())
-    parts = [f"{row['factor']} (activity {float(row['activity']):+.2g})" for row in rows[:3]]
+    return _explained(tables, "explain/motifs.tsv", "known motifs", "factor")
+
+
+def _of_de_novo(tables: Mapping[str, Rows]) -> str:
+    return _explained(tables, "explain/de_novo.tsv", "motifs found without known motifs", "consensus")
+
+
+def _explained(tables: Mapping[str, Rows], path: str, what: str, name: str) -> str:
+    rows = tables.get(path, ())
+    parts = [f"{row[name]} (activity {float(row['activity']):+.2g})" for row in rows[:3]]
     if not rows:
-        return "0 known motifs explain the effects" if "explain/motifs.tsv" in tables else ""
-    return f"{len(rows)} motifs explain {100 * float(rows[-1]['explained']):.0f} % of the effects; first {', '.join(parts)}"
+        return f"0 {what} explain the effects" if path in tables else ""
+    return f"{len(rows)} {what} explain {100 * float(rows[-1]['explained']):.0f} % of the effects; first {', '.join(parts)}"
 
 
 def _of_designs(tables: Mapping[str, Rows]) -> str:
