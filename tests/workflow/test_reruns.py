@@ -408,6 +408,7 @@ def merge(base, extra):
     return base
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", [key for key, (_, rules) in CHANGES.items() if rules])
 def test_a_changed_key_reruns_what_it_decides(finished, unedited, key):
     value, expected = CHANGES[key]
