@@ -543,7 +543,7 @@ def test_report_opens_without_errors_and_asks_for_nothing(opened, finished):
     }
     assert page.locator("figure").count() == len(drawn) == 24
     messages = page.locator("figure svg[role=img] > title").all_text_contents()
-    assert len(messages) == 23
+    assert len(messages) == 24
     assert [message for message in messages if not re.search(r": .*\d", message)] == []  # what a figure says, with numbers
     scores = json.loads((finished / "results/tiny/metrics.json").read_text())["datasets"]
     assert "Data are simulated" in page.locator("#summary").inner_text()
