@@ -141,5 +141,20 @@ def test_what_does_not_fit_is_refused(predictor):
         grammar.random_backgrounds(predictor, 2, 50)
     with pytest.raises(InputError, match="give backgrounds of one length"):
         grammar.given_backgrounds(predictor, pl.Series(["ACGT", "ACGTA"]))
+    with pytest.raises(InputError, match="backgrounds: no sequence"):
+        grammar.given_backgrounds(predictor, pl.Series([], dtype=pl.String))
     with pytest.raises(InputError, match="41 bp are longer"):
         grammar.given_backgrounds(predictor, pl.Series(["A" * 41]))
+
+
+def test_the_cost_is_the_number_of_predicted_sequences(predictor, monkeypatch):
+    backgrounds, both = grammar.random_backgrounds(predictor, 3, 26), [motif("one", SITES[0]), motif("other", SITES[1])]
+    predicted = []
+    expression_of = grammar._expression
+    monkeypatch.setattr(grammar, "_expression", lambda of, tokens: predicted.append(tokens[..., 0].size) or expression_of(of, tokens))
+    grammar.insert(predictor, backgrounds, both)
+    grammar.insert_pairs(predictor, backgrounds, both, range(-1, 30))
+    assert grammar.cost(backgrounds, both, range(-1, 30)) == sum(predicted)
+    many = backgrounds._replace(tokens=np.repeat(backgrounds.tokens[:1], 20_000_000, axis=0)[:, :0])
+    with pytest.raises(InputError, match=r"2 motifs in 20,000,000 backgrounds of 26 bp .* at most 20,000,000 are"):
+        grammar.cost(many, both, [0])
