@@ -108,6 +108,10 @@ def test_motifs_are_inserted_from_the_command_line(folder, tmp_path, capsys):
     pairs = pl.read_csv(tmp_path / "out/pairs.tsv", separator="\t")
     assert sorted(pairs["spacing"].unique()) == list(range(6))
     assert pairs["interaction"].abs().max() < 1e-4  # the model is additive
+    summary = pl.read_csv(tmp_path / "out/summary.tsv", separator="\t")
+    assert summary.select("motif", "strand").rows() == [("up", "+"), ("up", "-"), ("down", "+"), ("down", "-")]
+    assert summary["mean_effect"][0] == pytest.approx(of_up["effect"].mean(), abs=1e-5)
+    assert summary["wave_share"].is_between(0, 1).all()
     assert (tmp_path / "out/positions.png").exists()
     assert (tmp_path / "out/pairs.svg").exists()
     capsys.readouterr()
@@ -160,6 +164,7 @@ def test_backgrounds_of_a_file_that_do_not_fit_are_refused(folder, tmp_path, cap
     assert "gpraflow: 22 sequences to predict" in capsys.readouterr().err
     assert pl.read_csv(tmp_path / "out/positions.tsv", separator="\t").height == 20
     assert pl.read_csv(tmp_path / "out/pairs.tsv", separator="\t").height == 0
+    assert pl.read_csv(tmp_path / "out/summary.tsv", separator="\t")["wave_share"].null_count() == 4  # too short for a wave
 
 
 @pytest.mark.parametrize("name", ["baseline_kmer", "baseline_motif"])

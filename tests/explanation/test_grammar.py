@@ -129,6 +129,36 @@ def test_periods_of_a_spacing_curve():
         grammar.periodicity(spacing[:7], wave[:7])
 
 
+class Function:
+    """A function of ``(sequences, length)`` tokens in place of a model."""
+
+    def __init__(self, length, of):
+        self.window, self.flanks, self.of = {"length": length, "keep": "right", "pad": "left"}, ("", ""), of
+
+    def members(self, tokens):
+        return self.of(tokens)[:, None]
+
+
+@pytest.mark.parametrize(("amplitude", "period", "share"), [(0.5, 10.5, (0.95, 1)), (0, 10.5, (0, 0.1)), (0.5, 7, (0, 0.1))])
+def test_a_planted_wave_of_the_helix_is_found_and_no_other(amplitude, period, share):
+    site = np.array(["ACGT".index(base) for base in SITES[0]], np.uint8)
+
+    def expression(tokens):
+        windows = (np.lib.stride_tricks.sliding_window_view(tokens, len(site), axis=1) == site).all(axis=2)
+        at = np.arange(windows.shape[1])
+        return windows @ (2 + 0.02 * at + amplitude * np.cos(2 * np.pi * at / period))
+
+    model = Function(80, expression)
+    positions = grammar.insert(model, grammar.random_backgrounds(model, 30, 80, seed=1), [motif("one", SITES[0])])
+    found = grammar.summarize(positions)
+    assert found.columns == list(grammar.SUMMARY)
+    assert found["strand"].to_list() == ["+", "-"]
+    assert share[0] <= found["wave_share"][0] <= share[1]
+    assert found["wave_amplitude"][0] == pytest.approx(amplitude if period == 10.5 else 0, abs=0.06)
+    assert found["mean_effect"][0] == pytest.approx(2.75, abs=0.2)
+    assert found["wave_amplitude"][1] == pytest.approx(0, abs=0.06)
+
+
 def test_what_does_not_fit_is_refused(predictor):
     backgrounds = grammar.random_backgrounds(predictor, 2, 5)
     with pytest.raises(InputError, match=r"the motif one of 6 bp does not fit into backgrounds of 5 bp"):

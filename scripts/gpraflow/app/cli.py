@@ -300,7 +300,7 @@ def _marginalize(options: argparse.Namespace) -> None:
     positions = grammar.insert(predictor, backgrounds, inserted)
     pairs = grammar.insert_pairs(predictor, backgrounds, paired, spacings)
     folder, unit = Path(options.output), arguments.unit_of(predictor)
-    for name, table in (("positions", positions), ("pairs", pairs)):
+    for name, table in (("positions", positions), ("summary", grammar.summarize(positions)), ("pairs", pairs)):
         files.write_text(folder / f"{name}.tsv", table.write_csv(separator="\t", float_precision=6))
     factors = {motif.matrix_id: motif.factor for motif in inserted}
     drawing.save(figures.inserted(positions, factors, unit), folder / "positions.png", folder / "positions.svg")

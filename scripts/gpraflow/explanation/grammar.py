@@ -37,6 +37,8 @@ PAIRS = {
     "standard_error": pl.Float64,
     "backgrounds": pl.Int64,
 }
+SUMMARY = {"motif": pl.String, "strand": pl.String, "mean_effect": pl.Float64, "wave_amplitude": pl.Float64, "wave_share": pl.Float64}
+_PERIODIC = 21  # positions, two turns of the helix, below which no wave is fitted
 ORIENTATIONS = ("++", "+-", "-+", "--")
 
 
@@ -177,6 +179,19 @@ def insert(predictor: Predictor, backgrounds: Backgrounds, motifs: Sequence[Moti
                 changed[:, start : start + len(site)] = site
                 lines.append((motif.matrix_id, strand, start - backgrounds.begin + 1, *_mean(_expression(predictor, changed) - before)))
     return pl.DataFrame(lines, schema=POSITIONS, orient="row")
+
+
+def summarize(positions: pl.DataFrame) -> pl.DataFrame:
+    """Return the mean effect over positions of each motif and strand of `insert`, and its 10.5-bp wave: columns `SUMMARY`.
+
+    ``wave_amplitude`` and ``wave_share`` are those of `periodicity`; null with fewer than 21 positions, two turns of the helix. Of
+    independent noise at n positions, a wave explains a share of about 2 / (n - 3).
+    """
+    lines = []
+    for (motif, strand), part in positions.group_by("motif", "strand", maintain_order=True):
+        wave = periodicity(part["start"].to_numpy(), part["effect"].to_numpy()) if part.height >= _PERIODIC else (None, None)
+        lines.append((motif, strand, part["effect"].mean(), *wave))
+    return pl.DataFrame(lines, schema=SUMMARY, orient="row")
 
 
 def insert_pairs(
