@@ -6,12 +6,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gpraflow.assay import simulated_library
+from gpraflow.core import resources
 from gpraflow.core.errors import InputError
 from gpraflow.explanation import grammar
 from gpraflow.models import backend
 from gpraflow.prediction import predictor as prediction_predictor
+from gpraflow.sequences import motifs
 from gpraflow.sequences.motifs import Motif
-from gpraflow.sequences.scaffold import tokenize
+from gpraflow.sequences.scaffold import Scaffold, detokenize, tokenize
 from tests import toy
 
 SITES = ("ACGGTC", "GGATTT")
@@ -157,6 +160,50 @@ def test_a_planted_wave_of_the_helix_is_found_and_no_other(amplitude, period, sh
     assert found["wave_amplitude"][0] == pytest.approx(amplitude if period == 10.5 else 0, abs=0.06)
     assert found["mean_effect"][0] == pytest.approx(2.75, abs=0.2)
     assert found["wave_amplitude"][1] == pytest.approx(0, abs=0.06)
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """The true expression function of a simulated assay, of motifs that compete, in place of a model; and the activity of its factors."""
+    path = resources.resolve(next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs")
+    assay = simulated_library.Assay(promoters=500, independent=0, active_factors=12)
+    library = simulated_library.make_library(Scaffold("none", "", ""), str(path), np.array([-2.0, 2.0]), assay, seed=1)
+    cell = library.cell
+    model = Function(80, lambda tokens: cell.signal(pl.Series(detokenize(tokens)))[0])
+    return model, cell, [each for each in motifs.load(path) if all(motifs.likeness(each, factor) < 0.6 for factor in cell.factors)]
+
+
+def test_the_planted_activities_of_a_simulation_are_found_at_each_place(simulated):
+    model, cell, others = simulated
+    backgrounds = grammar.random_backgrounds(model, 25, 80, seed=2)
+    absent = [each for each in others if len(each.log_odds) <= 8][:2]
+    table = grammar.insert(model, backgrounds, [*cell.factors, *absent], step=18)
+    of = {(name, strand): part for (name, strand), part in table.group_by("motif", "strand")}
+    for factor, activity in zip(cell.factors, cell.activity, strict=True):
+        forward, reverse = of[factor.matrix_id, "+"], of[factor.matrix_id, "-"]
+        mean = forward["effect"].mean()
+        assert np.sign(mean) == np.sign(activity)
+        assert abs(mean) > 3 * forward["standard_error"].max()
+        assert reverse["effect"].mean() == pytest.approx(mean, rel=0.1)  # no strand, and no place, was planted
+        slope = np.polyfit(forward["start"], forward["effect"], 1)[0] * 72
+        assert abs(slope) < 0.2 * abs(mean)
+    least = min(abs(of[each.matrix_id, "+"]["effect"].mean()) for each in cell.factors)
+    for each in absent:
+        assert abs(of[each.matrix_id, "+"]["effect"].mean()) < least / 3
+
+
+def test_a_simulation_without_grammar_shows_none(simulated):
+    model, cell, _ = simulated
+    repressors = [cell.factors[index] for index in np.argsort(cell.activity)[:2]]
+    backgrounds = grammar.random_backgrounds(model, 25, 80, seed=3)
+    wave = grammar.summarize(grammar.insert(model, backgrounds, repressors[:1], step=3))
+    assert (wave["wave_amplitude"] < 0.1 * wave["mean_effect"].abs()).all()
+    pairs = grammar.insert_pairs(model, backgrounds, repressors, [-5, 0, 1, 5, 10, 16, 21, 30], ["++", "+-"])
+    free = pairs.filter(pl.col("spacing") >= 0)
+    assert free["both"].max() - free["both"].min() < 0.25 * free["sum_of_each"].abs().mean()
+    apart = free["interaction"].max() - free["interaction"].min()
+    overlapping = (pairs.filter(spacing=-5)["interaction"] - free["interaction"].mean()).abs().min()
+    assert overlapping > 2 * apart  # one molecule in place of two
 
 
 def test_what_does_not_fit_is_refused(predictor):
