@@ -386,9 +386,11 @@ def _explain(options: argparse.Namespace) -> None:
         (mutated,) = np.nonzero(np.isfinite(effects[row]).all(axis=1))
         if options.epistasis and len(mutated) > 1:
             pairs = grammar.strongest(grammar.epistasis(predictor, tokens[row], mutated))
-            figure = figures.epistasis(pairs, (mutated - int(begin[row]) + 1).tolist(), name, arguments.unit_of(predictor))
+            of = mutated - int(begin[row])
+            bases = "".join(sequence[place] for place in of)
+            figure = figures.epistasis(pairs, (of + 1).tolist(), name, arguments.unit_of(predictor), bases)
             drawing.save(figure, folder / "epistasis" / f"{stem}.png", folder / "epistasis" / f"{stem}.svg")
-            table = grammar.pairs_table(pairs, mutated - int(begin[row]) + 1)
+            table = grammar.pairs_table(pairs, of + 1)
             files.write_text(folder / "epistasis" / f"{stem}.tsv", table.write_csv(separator="\t", float_precision=6))
 
 
