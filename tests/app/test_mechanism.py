@@ -1,6 +1,7 @@
 """`gpraflow variants --annotate`, VCF output and maps; `gpraflow explain` with motifs found de novo, inserted motifs and epistasis."""
 
 import gzip
+import json
 
 import numpy as np
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 
 from gpraflow.app import cli
 from gpraflow.explanation import context, discovery, grammar
+from gpraflow.models import backend
 from gpraflow.prediction import background
 from gpraflow.prediction import predictor as prediction_predictor
 from gpraflow.sequences.motifs import Motif
@@ -106,6 +108,10 @@ def test_motifs_are_inserted_from_the_command_line(folder, tmp_path, capsys):
     pairs = pl.read_csv(tmp_path / "out/pairs.tsv", separator="\t")
     assert sorted(pairs["spacing"].unique()) == list(range(6))
     assert pairs["interaction"].abs().max() < 1e-4  # the model is additive
+    summary = pl.read_csv(tmp_path / "out/summary.tsv", separator="\t")
+    assert summary.select("motif", "strand").rows() == [("up", "+"), ("up", "-"), ("down", "+"), ("down", "-")]
+    assert summary["mean_effect"][0] == pytest.approx(of_up["effect"].mean(), abs=1e-5)
+    assert summary["wave_share"].is_between(0, 1).all()
     assert (tmp_path / "out/positions.png").exists()
     assert (tmp_path / "out/pairs.svg").exists()
     capsys.readouterr()
@@ -115,23 +121,91 @@ def test_motifs_are_inserted_from_the_command_line(folder, tmp_path, capsys):
     assert "--spacings x: expected the first and the last spacing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", ["marginalize", "de-novo", "annotate"])
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "no motif found; the file is empty"),
         ("#MATRIX homer\n0.1 0.2 0.3 0.4\n", "begins no motif in a known format"),
         ("MEME version 4\nALPHABET= ACDEFGHIKLMNPQRSTVWY\n", "motifs of DNA"),
-        (MEME + "".join(meme(f"m{number}", "ACGTAC") for number in range(5000)), "5,000 motifs; at most 200 are used at once"),
+        (MEME + "".join(meme(f"m{number}", "ACGTAC") for number in range(5000)), "5,000 motifs; at most MOST are used at once"),
     ],
+    ids=["empty", "homer", "protein", "5000"],
 )
-def test_wrong_motif_files_are_refused(folder, tmp_path, capsys, content, message):
+def test_wrong_motif_files_are_refused(folder, variants, tmp_path, capsys, kind, content, message):
     (tmp_path / "wrong.meme").write_text(content)
-    command = ["explain", str(folder), "random", "-o", str(tmp_path / "out"), "--marginalize", str(tmp_path / "wrong.meme")]
+    wrong, output = str(tmp_path / "wrong.meme"), ["-o", str(tmp_path / "out")]
+    command = {
+        "marginalize": ["explain", str(folder), "random", *output, "--marginalize", wrong],
+        "de-novo": ["explain", str(folder), variants[0][0], *output, "--de-novo", "2", "--motifs", wrong],
+        "annotate": ["variants", str(folder), *variants[0], *output, "--annotate", "--motifs", wrong],
+    }[kind]
     assert cli.main(command) == cli.REFUSED
     found = capsys.readouterr().err
     assert "wrong.meme" in found
-    assert message in found
+    assert message.replace("MOST", "200" if kind == "marginalize" else "2,000") in found
     assert not (tmp_path / "out").exists()
+
+
+def test_backgrounds_of_a_file_that_do_not_fit_are_refused(folder, tmp_path, capsys):
+    (tmp_path / "motifs.meme").write_text(MEME + meme("up", "GGGGGG") + meme("down", "AAAAAA"))
+    command = ["explain", str(folder), str(tmp_path / "in.fa"), "-o", str(tmp_path / "out"), "--marginalize", str(tmp_path / "motifs.meme")]
+    for content, message in [
+        (">p1\nACGTA\n>p2\nCCGTA\n", "the motif up of 6 bp does not fit into backgrounds of 5 bp"),
+        (">p1\nACGTACGTAC\n>p2\nCCGTAC\n", "give backgrounds of one length"),
+        ("", "in.fa"),
+    ]:
+        (tmp_path / "in.fa").write_text(content)
+        assert cli.main(command) == cli.REFUSED
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+    (tmp_path / "in.fa").write_text(">p1\nACGTACGTAC\n")  # one background, into which no pair fits
+    assert cli.main(command) == cli.DONE
+    assert "gpraflow: 22 sequences to predict" in capsys.readouterr().err
+    assert pl.read_csv(tmp_path / "out/positions.tsv", separator="\t").height == 20
+    assert pl.read_csv(tmp_path / "out/pairs.tsv", separator="\t").height == 0
+    assert pl.read_csv(tmp_path / "out/summary.tsv", separator="\t")["wave_share"].null_count() == 4  # too short for a wave
+
+
+@pytest.mark.parametrize("name", ["baseline_kmer", "baseline_motif"])
+def test_baselines_are_explained_like_networks(name, variants, tmp_path, capsys):
+    """Baselines have no gradient; what needs predictions alone works."""
+    from gpraflow.models.zoo import baseline_kmer, baseline_motif
+
+    backend.select_backend("jax")
+    (tmp_path / "motifs.meme").write_text(MEME + meme("up", "GGGGGG") + meme("down", "AAAAAA"))
+    measured = toy.table(400, 4)
+    window = {"length": toy.LENGTH, "keep": "right", "pad": "left"}
+    tokens, expression = tokenize(measured["sequence"], **window), measured["expression"].to_numpy()
+    if name == "baseline_kmer":
+        network = baseline_kmer.fit(tokens, expression, None, upstream="", seed=0, kmer=2, penalties=[1.0])
+    else:
+        options = {"motifs": str(tmp_path / "motifs.meme")} | baseline_motif.PRESETS["small"]
+        network = baseline_motif.fit(tokens, expression, None, upstream="", seed=0, **options)
+    folder = tmp_path / "model"
+    toy.write_model(folder)
+    network.save(folder / "model.keras")
+    about = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(about | {"architecture": name, "parameters": network.count_params()}))
+    toy.calibrate(folder, prediction_predictor.predict(folder, toy.table(300, 2)))
+    files, _ = variants
+    out, known = tmp_path / "out", ["--motifs", str(tmp_path / "motifs.meme")]
+    assert (
+        cli.main(["variants", str(folder), *files, "--annotate", *known, "--map", str(out / "map"), "-o", str(out / "v.tsv")]) == cli.DONE
+    )
+    ranks = pl.read_csv(out / "v.tsv", separator="\t")
+    assert ranks["percentile_in_promoter"].drop_nulls().is_between(0, 100).all()
+    (tmp_path / "in.fa").write_text("".join(f">p{n}\n{insert}\n" for n, insert in enumerate(toy.inserts(4, 46))))
+    command = ["explain", str(folder), str(tmp_path / "in.fa"), *known, "-o", str(out / "e")]
+    assert cli.main([*command, "--logos", "1", "--epistasis", "--de-novo", "2"]) == cli.DONE
+    assert pl.read_csv(out / "e/epistasis/1_p0.tsv", separator="\t")["epistasis"].is_finite().all()
+    inserting = ["explain", str(folder), str(tmp_path / "in.fa"), "--marginalize", known[1], "--spacings", "0-1", "-o", str(out / "m")]
+    assert cli.main(inserting) == cli.DONE
+    effects = pl.read_csv(out / "m/positions.tsv", separator="\t").filter(strand="+").group_by("motif").agg(pl.col("effect").mean())
+    assert dict(effects.iter_rows())["up"] > dict(effects.iter_rows())["down"]
+    capsys.readouterr()
+    assert cli.main([*command, "--gradients"]) == cli.REFUSED
+    assert "has no gradient; leave out this option" in capsys.readouterr().err
 
 
 def test_epistasis_and_de_novo_motifs_of_the_command(folder, tmp_path):

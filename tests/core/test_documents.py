@@ -11,7 +11,7 @@ from gpraflow.core import schema as schemas
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.formats import transform
 from gpraflow.models import about
-from gpraflow.prediction import calibration
+from gpraflow.prediction import background, calibration
 from gpraflow.shards import manifest, records, upload
 
 DIGEST = {"sha256": "0" * 64, "crc32c": "0" * 8}
@@ -57,8 +57,14 @@ CALIBRATION = {
     "effects": None,
     "expression_quantiles": [number / 10 for number in range(101)],
 }
+BACKGROUND = {"variants": 2000, "effects": {"": [-0.5, 0.0, 0.25], "b-a": [0, 1]}}
 RECEIPT = {"bucket": "file://b", "splits": {"train": {"manifest": "train/manifest.json", "rows": 3, "bytes": 9, **DIGEST}}}
-READERS = {"model": (MODEL, about.read), "calibration": (CALIBRATION, calibration.load), "receipt": (RECEIPT, upload.read_receipt)}
+READERS = {
+    "model": (MODEL, about.read),
+    "calibration": (CALIBRATION, calibration.load),
+    "background": (BACKGROUND, background.load),
+    "receipt": (RECEIPT, upload.read_receipt),
+}
 
 
 def read(tmp_path, kind, content):

@@ -4,6 +4,7 @@ import json
 import runpy
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import polars as pl
 import pytest
@@ -79,3 +80,16 @@ def test_factors_are_drawn_in_the_order_of_the_table():
     for axes in figures.factors(table).axes:
         rows = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "o"]
         assert rows == list(range(24))
+
+
+def test_epistasis_leaves_positions_without_substitutions_empty():
+    found = np.array([[np.nan, 0.5, -1], [0.5, np.nan, 0.2], [-1, 0.2, np.nan]])
+    figure = figures.epistasis(found, [4, 5, 7], "p", bases="ACT")
+    axes = figure.axes[0]
+    drawn = np.ma.filled(axes.images[0].get_array(), np.nan)
+    expected = np.full((4, 4), np.nan)
+    expected[np.ix_([0, 1, 3], [0, 1, 3])] = found
+    assert np.array_equal(drawn, expected, equal_nan=True)
+    assert axes.images[0].get_clim() == (-1, 1)
+    assert [(text.get_position()[0], text.get_text()) for text in axes.texts[::2]] == [(4, "A"), (5, "C"), (7, "T")]
+    plt.close(figure)

@@ -6,12 +6,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from gpraflow.assay import simulated_library
+from gpraflow.core import resources
 from gpraflow.core.errors import InputError
 from gpraflow.explanation import grammar
 from gpraflow.models import backend
 from gpraflow.prediction import predictor as prediction_predictor
+from gpraflow.sequences import motifs
 from gpraflow.sequences.motifs import Motif
-from gpraflow.sequences.scaffold import tokenize
+from gpraflow.sequences.scaffold import Scaffold, detokenize, tokenize
 from tests import toy
 
 SITES = ("ACGGTC", "GGATTT")
@@ -129,6 +132,80 @@ def test_periods_of_a_spacing_curve():
         grammar.periodicity(spacing[:7], wave[:7])
 
 
+class Function:
+    """A function of ``(sequences, length)`` tokens in place of a model."""
+
+    def __init__(self, length, of):
+        self.window, self.flanks, self.of = {"length": length, "keep": "right", "pad": "left"}, ("", ""), of
+
+    def members(self, tokens):
+        return self.of(tokens)[:, None]
+
+
+@pytest.mark.parametrize(("amplitude", "period", "share"), [(0.5, 10.5, (0.95, 1)), (0, 10.5, (0, 0.1)), (0.5, 7, (0, 0.1))])
+def test_a_planted_wave_of_the_helix_is_found_and_no_other(amplitude, period, share):
+    site = np.array(["ACGT".index(base) for base in SITES[0]], np.uint8)
+
+    def expression(tokens):
+        windows = (np.lib.stride_tricks.sliding_window_view(tokens, len(site), axis=1) == site).all(axis=2)
+        at = np.arange(windows.shape[1])
+        return windows @ (2 + 0.02 * at + amplitude * np.cos(2 * np.pi * at / period))
+
+    model = Function(80, expression)
+    positions = grammar.insert(model, grammar.random_backgrounds(model, 30, 80, seed=1), [motif("one", SITES[0])])
+    found = grammar.summarize(positions)
+    assert found.columns == list(grammar.SUMMARY)
+    assert found["strand"].to_list() == ["+", "-"]
+    assert share[0] <= found["wave_share"][0] <= share[1]
+    assert found["wave_amplitude"][0] == pytest.approx(amplitude if period == 10.5 else 0, abs=0.06)
+    assert found["mean_effect"][0] == pytest.approx(2.75, abs=0.2)
+    assert found["wave_amplitude"][1] == pytest.approx(0, abs=0.06)
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """The true expression function of a simulated assay, of motifs that compete, in place of a model; and the activity of its factors."""
+    path = resources.resolve(next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs")
+    assay = simulated_library.Assay(promoters=500, independent=0, active_factors=12)
+    library = simulated_library.make_library(Scaffold("none", "", ""), str(path), np.array([-2.0, 2.0]), assay, seed=1)
+    cell = library.cell
+    model = Function(80, lambda tokens: cell.signal(pl.Series(detokenize(tokens)))[0])
+    return model, cell, [each for each in motifs.load(path) if all(motifs.likeness(each, factor) < 0.6 for factor in cell.factors)]
+
+
+def test_the_planted_activities_of_a_simulation_are_found_at_each_place(simulated):
+    model, cell, others = simulated
+    backgrounds = grammar.random_backgrounds(model, 25, 80, seed=2)
+    absent = [each for each in others if len(each.log_odds) <= 8][:2]
+    table = grammar.insert(model, backgrounds, [*cell.factors, *absent], step=18)
+    of = {(name, strand): part for (name, strand), part in table.group_by("motif", "strand")}
+    for factor, activity in zip(cell.factors, cell.activity, strict=True):
+        forward, reverse = of[factor.matrix_id, "+"], of[factor.matrix_id, "-"]
+        mean = forward["effect"].mean()
+        assert np.sign(mean) == np.sign(activity)
+        assert abs(mean) > 3 * forward["standard_error"].max()
+        assert reverse["effect"].mean() == pytest.approx(mean, rel=0.1)  # no strand, and no place, was planted
+        slope = np.polyfit(forward["start"], forward["effect"], 1)[0] * 72
+        assert abs(slope) < 0.2 * abs(mean)
+    least = min(abs(of[each.matrix_id, "+"]["effect"].mean()) for each in cell.factors)
+    for each in absent:
+        assert abs(of[each.matrix_id, "+"]["effect"].mean()) < least / 3
+
+
+def test_a_simulation_without_grammar_shows_none(simulated):
+    model, cell, _ = simulated
+    repressors = [cell.factors[index] for index in np.argsort(cell.activity)[:2]]
+    backgrounds = grammar.random_backgrounds(model, 25, 80, seed=3)
+    wave = grammar.summarize(grammar.insert(model, backgrounds, repressors[:1], step=3))
+    assert (wave["wave_amplitude"] < 0.1 * wave["mean_effect"].abs()).all()
+    pairs = grammar.insert_pairs(model, backgrounds, repressors, [-5, 0, 1, 5, 10, 16, 21, 30], ["++", "+-"])
+    free = pairs.filter(pl.col("spacing") >= 0)
+    assert free["both"].max() - free["both"].min() < 0.25 * free["sum_of_each"].abs().mean()
+    apart = free["interaction"].max() - free["interaction"].min()
+    overlapping = (pairs.filter(spacing=-5)["interaction"] - free["interaction"].mean()).abs().min()
+    assert overlapping > 2 * apart  # one molecule in place of two
+
+
 def test_what_does_not_fit_is_refused(predictor):
     backgrounds = grammar.random_backgrounds(predictor, 2, 5)
     with pytest.raises(InputError, match=r"the motif one of 6 bp does not fit into backgrounds of 5 bp"):
@@ -141,5 +218,20 @@ def test_what_does_not_fit_is_refused(predictor):
         grammar.random_backgrounds(predictor, 2, 50)
     with pytest.raises(InputError, match="give backgrounds of one length"):
         grammar.given_backgrounds(predictor, pl.Series(["ACGT", "ACGTA"]))
+    with pytest.raises(InputError, match="backgrounds: no sequence"):
+        grammar.given_backgrounds(predictor, pl.Series([], dtype=pl.String))
     with pytest.raises(InputError, match="41 bp are longer"):
         grammar.given_backgrounds(predictor, pl.Series(["A" * 41]))
+
+
+def test_the_cost_is_the_number_of_predicted_sequences(predictor, monkeypatch):
+    backgrounds, both = grammar.random_backgrounds(predictor, 3, 26), [motif("one", SITES[0]), motif("other", SITES[1])]
+    predicted = []
+    expression_of = grammar._expression
+    monkeypatch.setattr(grammar, "_expression", lambda of, tokens: predicted.append(tokens[..., 0].size) or expression_of(of, tokens))
+    grammar.insert(predictor, backgrounds, both)
+    grammar.insert_pairs(predictor, backgrounds, both, range(-1, 30))
+    assert grammar.cost(backgrounds, both, range(-1, 30)) == sum(predicted)
+    many = backgrounds._replace(tokens=np.repeat(backgrounds.tokens[:1], 20_000_000, axis=0)[:, :0])
+    with pytest.raises(InputError, match=r"2 motifs in 20,000,000 backgrounds of 26 bp .* at most 20,000,000 are"):
+        grammar.cost(many, both, [0])

@@ -25,11 +25,11 @@ from gpraflow.core import schema as schemas
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import records, transform
 from gpraflow.models import about
-from gpraflow.prediction import calibration, regions, variants
+from gpraflow.prediction import background, calibration, recalibrate, regions, variants
 from gpraflow.sequences import flanks, motif_files, scaffold
 from gpraflow.shards import manifest, upload, write
 from gpraflow.tables import downloads, ingest
-from tests.core.test_documents import CALIBRATION, MODEL, RECEIPT
+from tests.core.test_documents import BACKGROUND, CALIBRATION, MODEL, RECEIPT
 from tests.fuzz import models, mutations, workbooks
 
 NO_FLANKS = scaffold.Scaffold("none", "", "")
@@ -105,6 +105,34 @@ def table_differs(content: bytes, found: pl.DataFrame, usual: str = "\t") -> str
         number = None if reads_of_row.lower() in ("", "na", "n/a", "#n/a", "nan", "null", "none") else float(reads_of_row)
         expected.setdefault(row["sequence"].strip().upper(), (float(np.float32(row["expression"])), number))
     got = dict(zip(found["sequence"], zip(found["expression"], found["n_reads"], strict=True), strict=True))
+    return "" if got == expected else f"{expected} became {got}"
+
+
+def controls_example(rng: random.Random) -> bytes:
+    rows = [["sequence", "expression", "n_reads"], *([dna(rng), round(rng.gauss(5, 2), 3), rng.randrange(500)] for _ in range(4))]
+    return joined(rows)
+
+
+class _Bare:
+    """A model without flanks."""
+
+    def complete(self, rows: pl.DataFrame, *_: Any) -> pl.DataFrame:
+        return rows
+
+
+def read_controls(path: Path) -> pl.DataFrame:
+    columns = {"sequence": "auto", "expression": "expression", "n_reads": "auto"}
+    model: Any = _Bare()
+    return recalibrate.read_controls(model, path, columns, Ledger("x", "y"))
+
+
+def controls_differ(content: bytes, found: pl.DataFrame) -> str:
+    expected = []
+    for row in plain_rows(content):
+        reads_of_row = row.get("n_reads", "").strip()
+        number = None if reads_of_row.lower() in ("", "na", "n/a", "#n/a", "nan", "null", "none") else float(reads_of_row)
+        expected.append((row["sequence"].strip().upper(), float(row["expression"]), number))
+    got = list(found.select("sequence", "expression", "n_reads").iter_rows())
     return "" if got == expected else f"{expected} became {got}"
 
 
@@ -620,6 +648,7 @@ def targets(folder: Path) -> list[Target]:
             lambda path: dna_rna.read_barcodes(path, Ledger("x", "y")),
             barcodes_differ,
         ),
+        Target("controls.tsv", controls_example, text, read_controls, controls_differ),
         Target("table.parquet", parquet_example, parquet_mutated, read_table, parquet_differs, 2),
         Target("records.fa", fasta_example, text, read_fasta, fasta_differs, 2),
         Target(
@@ -642,6 +671,7 @@ def targets(folder: Path) -> list[Target]:
         ),
         Target("model.json", json_of({"conditions": []} | MODEL), of_json, about.read, model_differs, 2),
         Target("calibration.json", json_of(CALIBRATION), of_json, calibration.load, calibration_differs, 2),
+        Target("background.json", json_of(BACKGROUND), of_json, background.load, same_json),
         Target("upload.json", json_of(RECEIPT), of_json, upload.read_receipt, same_json),
         Target(
             "transform.json",

@@ -46,10 +46,10 @@ def test_percentiles():
     assert background.percentiles(np.array([1.0]), [0.0, 1.0, 1.0])[0] == 75
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "[]", '{"variants": 3}', '{"variants": 3, "effects": {"": [1.0, 0.0]}}', '{"variants": 3, "effects": {"": ["x", 2]}}']
-)
-def test_a_damaged_file_is_refused(tmp_path, text):
-    (tmp_path / background.FILE).write_text(text)
-    with pytest.raises(InputError, match=r"background\.json: not a readable background of variant effects .*calibrate the model again"):
+def test_quantiles_that_fall_are_refused(tmp_path):
+    background.write({"variants": 3, "effects": {"": [0.0, 1.0], "b-a": [1.0, 1.0, 0.5]}}, tmp_path / background.FILE)
+    with pytest.raises(InputError, match=r"background\.json: effects\.b-a: quantiles are not ascending; make it again: snakemake"):
+        background.read(tmp_path)
+    background.write({"variants": 3, "effects": {"": [0.0]}}, tmp_path / background.FILE)
+    with pytest.raises(InputError, match=r"background\.json: effects\.: \[0\.0\] is too short"):
         background.read(tmp_path)

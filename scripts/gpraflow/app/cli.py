@@ -220,6 +220,7 @@ def _variants(options: argparse.Namespace) -> None:
     from gpraflow.core import files, resources
     from gpraflow.core.ledger import Ledger
     from gpraflow.explanation import context
+    from gpraflow.explanation import sites as explanation_sites
     from gpraflow.formats import text as formats_text
     from gpraflow.formats import vcf
     from gpraflow.prediction import variants
@@ -229,7 +230,8 @@ def _variants(options: argparse.Namespace) -> None:
         raise ConfigError("--motifs is for --annotate, which says which motifs a variant loses and gains")
     known = []
     if options.annotate:
-        known = motifs.load(resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs"))
+        path = resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs")
+        known = motifs.load(path, most=explanation_sites.MOST)
     to_vcf = variants.is_vcf(options.output) and not str(options.output).endswith(".zst")
     records: list[pl.DataFrame] = []  # for a VCF, whose header names all contigs
     drawn: dict[str, pl.DataFrame] = {}  # for --map: reference -> its variants
@@ -281,8 +283,8 @@ def _marginalize(options: argparse.Namespace) -> None:
 
     inserted = motifs.load(resources.resolve(options.marginalize, resources.MOTIFS, "--marginalize"), most=grammar.MOST)
     matched = re.fullmatch(r"(-?\d+)-(\d+)", options.spacings)
-    if not matched or int(matched[1]) > int(matched[2]):
-        raise ConfigError(f"--spacings {options.spacings}: expected the first and the last spacing in bp, such as 0-20")
+    if not matched or not -1000 <= int(matched[1]) <= int(matched[2]) <= 1000:
+        raise ConfigError(f"--spacings {options.spacings}: expected the first and the last spacing in bp, such as 0-20; at most 1000")
     ledger, given = Ledger("explain", ""), None
     if options.input != "random":
         given = pl.concat(list(records.records(options.input, ledger, **arguments.columns(options), ambiguous="n")))
@@ -291,11 +293,14 @@ def _marginalize(options: argparse.Namespace) -> None:
         backgrounds = grammar.random_backgrounds(predictor, grammar.RANDOM, options.length)
     else:
         backgrounds = grammar.given_backgrounds(predictor, predictor.complete(given, options.input, ledger)["sequence"])
+    paired, spacings = inserted[: grammar.PAIRED], range(int(matched[1]), int(matched[2]) + 1)
+    number = grammar.cost(backgrounds, inserted, spacings)
+    if not options.quiet:
+        print(f"gpraflow: {number:,} sequences to predict", file=sys.stderr)
     positions = grammar.insert(predictor, backgrounds, inserted)
-    paired = inserted[: grammar.PAIRED]
-    pairs = grammar.insert_pairs(predictor, backgrounds, paired, range(int(matched[1]), int(matched[2]) + 1))
+    pairs = grammar.insert_pairs(predictor, backgrounds, paired, spacings)
     folder, unit = Path(options.output), arguments.unit_of(predictor)
-    for name, table in (("positions", positions), ("pairs", pairs)):
+    for name, table in (("positions", positions), ("summary", grammar.summarize(positions)), ("pairs", pairs)):
         files.write_text(folder / f"{name}.tsv", table.write_csv(separator="\t", float_precision=6))
     factors = {motif.matrix_id: motif.factor for motif in inserted}
     drawing.save(figures.inserted(positions, factors, unit), folder / "positions.png", folder / "positions.svg")
@@ -381,9 +386,11 @@ def _explain(options: argparse.Namespace) -> None:
         (mutated,) = np.nonzero(np.isfinite(effects[row]).all(axis=1))
         if options.epistasis and len(mutated) > 1:
             pairs = grammar.strongest(grammar.epistasis(predictor, tokens[row], mutated))
-            figure = figures.epistasis(pairs, (mutated - int(begin[row]) + 1).tolist(), name, arguments.unit_of(predictor))
+            of = mutated - int(begin[row])
+            bases = "".join(sequence[place] for place in of)
+            figure = figures.epistasis(pairs, (of + 1).tolist(), name, arguments.unit_of(predictor), bases)
             drawing.save(figure, folder / "epistasis" / f"{stem}.png", folder / "epistasis" / f"{stem}.svg")
-            table = grammar.pairs_table(pairs, mutated - int(begin[row]) + 1)
+            table = grammar.pairs_table(pairs, of + 1)
             files.write_text(folder / "epistasis" / f"{stem}.tsv", table.write_csv(separator="\t", float_precision=6))
 
 

@@ -209,20 +209,29 @@ def _with_errors(axes: Any, table: pl.DataFrame, at: str, value: str, colour: st
     axes.fill_between(x, y - 2 * error, y + 2 * error, color=colour, alpha=0.2, linewidth=0)
 
 
-def epistasis(found: np.ndarray, places: Sequence[int] | np.ndarray, name: str, unit: str = "units of expression") -> Any:
+def epistasis(found: np.ndarray, places: Sequence[int] | np.ndarray, name: str, unit: str = "units of expression", bases: str = "") -> Any:
     """Plot the strongest epistasis of each pair of positions of a promoter as a heat map (`grammar.strongest`).
 
-    ``places`` are the positions from 1 in the promoter, adjacent to each other.
+    ``places`` are the positions from 1 in the promoter, ascending; ``bases``, if given, the promoter's bases there.
     """
+    at = np.asarray(places) - places[0]
+    grid = np.full((at[-1] + 1, at[-1] + 1), np.nan)  # positions with N between others stay empty
+    grid[np.ix_(at, at)] = found
     largest = (float(np.nanmax(np.abs(found))) if np.isfinite(found).any() else 0) or 1.0
+    side = float(np.clip(1.2 + 0.07 * len(grid), 4.4, 9))
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(5.6, 4.8), layout="constrained")
+        figure, axes = plt.subplots(figsize=(side + 0.9, side), layout="constrained")
         extent = (places[0] - 0.5, places[-1] + 0.5, places[-1] + 0.5, places[0] - 0.5)
-        image = axes.imshow(found, cmap="RdBu", vmin=-largest, vmax=largest, extent=extent, interpolation="nearest")
+        image = axes.imshow(grid, cmap="RdBu", vmin=-largest, vmax=largest, extent=extent, interpolation="nearest")
         axes.set_facecolor("0.9")
+        axes.locator_params(integer=True)
         axes.set(xlabel="position in the promoter (bp)", ylabel="position in the promoter (bp)")
+        size = float(np.clip(56 * side / len(grid), 3, 7))
+        for place, base in zip(places, bases, strict=False):
+            axes.text(place, places[0] - 0.7, base, fontsize=size, ha="center", va="bottom")
+            axes.text(places[-1] + 0.8, place, base, fontsize=size, ha="left", va="center")
         figure.colorbar(image, ax=axes, label=f"epistasis ({unit})", fraction=0.045)
-        text = f"{name}: effect of two substitutions minus the sum of each"
+        text = f"{name}: effect of two substitutions minus the sum of each,\nthe largest of the nine pairs at two positions"
         figure.suptitle(text, x=0.01, ha="left", fontsize=9, fontweight="bold")
     return figure
 

@@ -16,6 +16,7 @@ from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING, tokenize
 MOST = 200  # motifs of one call
 PAIRED = 4  # motifs, the first of a file, of which `gpraflow explain` inserts pairs
 RANDOM = 100  # random backgrounds of `gpraflow explain`
+LARGEST = 20_000_000  # sequences that one call predicts
 _PLACES = 1 << 14  # sequences per block
 POSITIONS = {
     "motif": pl.String,
@@ -36,6 +37,8 @@ PAIRS = {
     "standard_error": pl.Float64,
     "backgrounds": pl.Int64,
 }
+SUMMARY = {"motif": pl.String, "strand": pl.String, "mean_effect": pl.Float64, "wave_amplitude": pl.Float64, "wave_share": pl.Float64}
+_PERIODIC = 21  # positions, two turns of the helix, below which no wave is fitted
 ORIENTATIONS = ("++", "+-", "-+", "--")
 
 
@@ -69,10 +72,12 @@ def given_backgrounds(predictor: Predictor, sequences: pl.Series) -> Backgrounds
     Raises
     ------
     InputError
-        If the lengths differ, or a sequence is longer than the model's window.
+        If there is none, the lengths differ, or a sequence is longer than the model's window.
     """
     lengths = sequences.str.len_bytes().to_numpy()
     window = predictor.window
+    if not len(lengths):
+        raise InputError("backgrounds: no sequence")
     if len(np.unique(lengths)) > 1:
         raise InputError(f"backgrounds: sequences of {lengths.min()} to {lengths.max()} bp; give backgrounds of one length")
     length = int(lengths[0])
@@ -116,6 +121,42 @@ def _fits(backgrounds: Backgrounds, motifs: Sequence[Motif], extra: int = 0) -> 
             )
 
 
+def cost(backgrounds: Backgrounds, motifs: Sequence[Motif], spacings: Sequence[int], paired: int = PAIRED) -> int:
+    """Return the number of sequences that `insert` and `insert_pairs`, of the first motifs, predict.
+
+    Raises
+    ------
+    InputError
+        If that is more than 20 million; also as `insert`.
+    """
+    _fits(backgrounds, motifs)
+    room, some = backgrounds.end - backgrounds.begin, motifs[:paired]
+    single = sum(2 * (room - len(motif.log_odds) + 1) for motif in motifs)
+    widths = [(len(one.log_odds), len(other.log_odds)) for one, other in _pairs(some)]
+    placed = sum(_places(backgrounds, *each, spacing) is not None for each in widths for spacing in spacings)
+    number = (single + 3 * len(ORIENTATIONS) * placed + 2) * len(backgrounds.tokens)
+    if number > LARGEST:
+        raise InputError(
+            f"--marginalize: {len(motifs):,} motifs in {len(backgrounds.tokens):,} backgrounds of {room} bp are {number:,} sequences to "
+            f"predict; at most {LARGEST:,} are: give fewer backgrounds or motifs"
+        )
+    return number
+
+
+def _pairs(motifs: Sequence[Motif]) -> list[tuple[Motif, Motif]]:
+    return [*combinations(motifs, 2)] if len(motifs) > 1 else [(motifs[0], motifs[0])]
+
+
+def _places(backgrounds: Backgrounds, one: int, other: int, spacing: int) -> tuple[int, int] | None:
+    """Return where two sites of these widths begin, around the middle of the insert; None if they do not fit."""
+    both = one + spacing + other
+    first = (backgrounds.begin + backgrounds.end - both) // 2
+    second = first + one + spacing
+    if first < backgrounds.begin or second < backgrounds.begin or max(first + both, first + one) > backgrounds.end:
+        return None
+    return first, second
+
+
 def insert(predictor: Predictor, backgrounds: Backgrounds, motifs: Sequence[Motif], step: int = 1) -> pl.DataFrame:
     """Return the effect of inserting the best site of each motif, by position and strand: columns `POSITIONS`.
 
@@ -140,6 +181,19 @@ def insert(predictor: Predictor, backgrounds: Backgrounds, motifs: Sequence[Moti
     return pl.DataFrame(lines, schema=POSITIONS, orient="row")
 
 
+def summarize(positions: pl.DataFrame) -> pl.DataFrame:
+    """Return the mean effect over positions of each motif and strand of `insert`, and its 10.5-bp wave: columns `SUMMARY`.
+
+    ``wave_amplitude`` and ``wave_share`` are those of `periodicity`; null with fewer than 21 positions, two turns of the helix. Of
+    independent noise at n positions, a wave explains a share of about 2 / (n - 3).
+    """
+    lines = []
+    for (motif, strand), part in positions.group_by("motif", "strand", maintain_order=True):
+        wave = periodicity(part["start"].to_numpy(), part["effect"].to_numpy()) if part.height >= _PERIODIC else (None, None)
+        lines.append((motif, strand, part["effect"].mean(), *wave))
+    return pl.DataFrame(lines, schema=SUMMARY, orient="row")
+
+
 def insert_pairs(
     predictor: Predictor,
     backgrounds: Backgrounds,
@@ -161,16 +215,14 @@ def insert_pairs(
     _fits(backgrounds, motifs)
     before = _expression(predictor, backgrounds.tokens)
     lines = []
-    pairs = [*combinations(motifs, 2)] if len(motifs) > 1 else [(motifs[0], motifs[0])]
-    for one, other in pairs:
+    for one, other in _pairs(motifs):
         for orientation in orientations:
             sites = _turned(best_site(one), orientation[0]), _turned(best_site(other), orientation[1])
             for spacing in spacings:
-                both = len(sites[0]) + spacing + len(sites[1])
-                first = (backgrounds.begin + backgrounds.end - both) // 2
-                second = first + len(sites[0]) + spacing
-                if first < backgrounds.begin or second < backgrounds.begin or max(first + both, first + len(sites[0])) > backgrounds.end:
+                placed = _places(backgrounds, len(sites[0]), len(sites[1]), spacing)
+                if placed is None:
                     continue
+                first, second = placed
                 changed = np.repeat(backgrounds.tokens[None], 3, axis=0)
                 for which in (0, 2):
                     changed[which, :, first : first + len(sites[0])] = sites[0]

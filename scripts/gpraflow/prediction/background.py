@@ -1,6 +1,6 @@
 """Effects of random single-base variants of the library, with which the effect of a variant is compared (`background.json`)."""
 
-import json
+import itertools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,9 @@ import numpy as np
 import polars as pl
 
 from gpraflow.core import files, randomness
+from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
+from gpraflow.prediction.calibration import advice
 from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.scaffold import BASES, PADDING, tokenize
 
@@ -75,24 +77,25 @@ def write(background: Mapping[str, Any], path: str | os.PathLike) -> None:
 
 
 def read(directory: str | os.PathLike) -> dict[str, Any] | None:
-    """Return the content of a model directory's ``background.json``; None without one.
+    """Return the content of a model directory's ``background.json``, as `load`; None without one."""
+    path = Path(directory) / FILE
+    return load(path) if path.is_file() else None
+
+
+def load(path: str | os.PathLike) -> dict[str, Any]:
+    """Return the content of a file of `write`.
 
     Raises
     ------
     InputError
-        If the file is damaged.
+        If it is damaged, has other keys or values than ``workflow/schemas/files/background.schema.yaml``, or quantiles fall.
     """
-    path = Path(directory) / FILE
-    if not path.is_file():
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        effects = {name: [float(value) for value in values] for name, values in found["effects"].items()}
-        if any(len(values) < 2 or not np.isfinite(values).all() or values != sorted(values) for values in effects.values()):
-            raise ValueError("effects that do not rise")
-        return {"variants": int(found["variants"]), "effects": effects}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a readable background of variant effects ({error}); calibrate the model again") from error
+    again = f"make it again: {advice(Path(path).parent)}"
+    found = schemas.read_json(path, "background", again)
+    for readout, values in found["effects"].items():
+        if any(low > high for low, high in itertools.pairwise(values)):
+            raise InputError(f"{path}: effects{f'.{readout}' if readout else ''}: quantiles are not ascending; {again}")
+    return found
 
 
 def percentiles(effects: np.ndarray, quantiles: list[float] | np.ndarray) -> np.ndarray:
