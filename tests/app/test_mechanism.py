@@ -167,7 +167,7 @@ def test_backgrounds_of_a_file_that_do_not_fit_are_refused(folder, tmp_path, cap
     assert pl.read_csv(tmp_path / "out/summary.tsv", separator="\t")["wave_share"].null_count() == 4  # too short for a wave
 
 
-@pytest.mark.parametrize("name", ["baseline_kmer", "baseline_motif"])
+@pytest.mark.parametrize("name", ["baseline_kmer", pytest.param("baseline_motif", marks=pytest.mark.slow)])
 def test_baselines_are_explained_like_networks(name, variants, tmp_path, capsys):
     """Baselines have no gradient; what needs predictions alone works."""
     from gpraflow.models.zoo import baseline_kmer, baseline_motif
