@@ -520,8 +520,13 @@ def test_a_row_of_the_page_gives_scores(tmp_path, monkeypatch, name):
     check_run(run(tmp_path / "copy", config, "--until", "evaluate_model"), config, library, CASES[name], monkeypatch)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "case"), [*((name, CASES[name]) for name in TO_REPORT.values()), *OTHERS.items()])
+# Every third one in CI, all before a release.
+CELLS = [*((name, CASES[name]) for name in TO_REPORT.values()), *OTHERS.items()]
+
+
+@pytest.mark.parametrize(
+    ("name", "case"), [pytest.param(*cell, marks=pytest.mark.long if number % 3 else pytest.mark.slow) for number, cell in enumerate(CELLS)]
+)
 def test_a_cell_of_the_matrix_gives_a_report(tmp_path, monkeypatch, name, case):
     config, library, _ = write(tmp_path / "copy", name, case)
     results = run(tmp_path / "copy", config)
