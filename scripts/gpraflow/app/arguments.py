@@ -7,6 +7,7 @@ from gpraflow.core import numbers
 
 if TYPE_CHECKING:
     from gpraflow.prediction.predictor import Predictor
+    from gpraflow.sequences.motifs import Motif
 
 _FORMATS = "output file; the extension selects TSV, CSV (also .gz) or Parquet; - is TSV on standard output (default)"
 
@@ -59,6 +60,20 @@ def unit_of(predictor: "Predictor") -> str:
 
     name = predictor.transform.name
     return "units of expression" if name == "none" else config.transformed_unit(name, "expression")
+
+
+def unit_and_readout(predictor: "Predictor") -> str:
+    """Return `unit_of`, with the condition or difference of a model of several conditions."""
+    return ", ".join(filter(None, (unit_of(predictor), predictor.readout)))
+
+
+def load_motifs(options: argparse.Namespace, most: int | None = None) -> "list[Motif]":
+    """Return the motifs of ``--motifs``: a file, or a built-in set, by default the first; at most ``most``."""
+    from gpraflow.core import resources
+    from gpraflow.sequences import motifs
+
+    path = resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs")
+    return motifs.load(path, most=most)
 
 
 def add_condition(parser: Any) -> None:

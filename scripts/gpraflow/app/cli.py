@@ -217,21 +217,17 @@ def _predict(options: argparse.Namespace) -> None:
 def _variants(options: argparse.Namespace) -> None:
     import polars as pl
 
-    from gpraflow.core import files, resources
+    from gpraflow.core import files
     from gpraflow.core.ledger import Ledger
     from gpraflow.explanation import context
     from gpraflow.explanation import sites as explanation_sites
     from gpraflow.formats import text as formats_text
     from gpraflow.formats import vcf
     from gpraflow.prediction import variants
-    from gpraflow.sequences import motifs
 
     if options.motifs and not options.annotate:
         raise ConfigError("--motifs is for --annotate, which says which motifs a variant loses and gains")
-    known = []
-    if options.annotate:
-        path = resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs")
-        known = motifs.load(path, most=explanation_sites.MOST)
+    known = arguments.load_motifs(options, explanation_sites.MOST) if options.annotate else []
     to_vcf = variants.is_vcf(options.output) and not str(options.output).endswith(".zst")
     records: list[pl.DataFrame] = []  # for a VCF, whose header names all contigs
     drawn: dict[str, pl.DataFrame] = {}  # for --map: reference -> its variants
@@ -317,19 +313,17 @@ def _explain(options: argparse.Namespace) -> None:
     import numpy as np
     import polars as pl
 
-    from gpraflow.core import drawing, files, resources
+    from gpraflow.core import drawing, files
     from gpraflow.core.ledger import Ledger
     from gpraflow.explanation import discovery, figures, grammar, matching, mutagenesis
     from gpraflow.explanation import sites as explanation_sites
     from gpraflow.formats import records
     from gpraflow.formats import text as formats_text
-    from gpraflow.sequences import motifs
 
     if options.marginalize:
         _marginalize(options)
         return
-    path = resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs")
-    known = motifs.load(path, most=explanation_sites.MOST)
+    known = arguments.load_motifs(options, explanation_sites.MOST)
     folder, ledger, repeated = Path(options.output), Ledger("explain", ""), records.RepeatedNames()
     first: list[tuple[Any, ...]] = []  # promoters used for the motif search
     blocks = records.records(options.input, ledger, **arguments.columns(options), ambiguous="n")

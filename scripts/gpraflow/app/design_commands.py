@@ -117,12 +117,11 @@ def _design(options: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from gpraflow.core import drawing, files, resources
+    from gpraflow.core import drawing, files
     from gpraflow.core.ledger import Ledger
     from gpraflow.design import designs, figures, output
-    from gpraflow.sequences import motifs
 
-    known = motifs.load(resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs"))
+    known = arguments.load_motifs(options)
     keys = {
         "number": options.number,
         "objectives": options.objective,
@@ -155,8 +154,7 @@ def _design(options: argparse.Namespace) -> int:
     files.write_json(folder / f"summary{stem}.json", output.summary(found, designer, time.monotonic() - begun))
     if found.table.height:
         shown = library if library is not None and "expression" in library.columns else _no_library()
-        unit = ", ".join(filter(None, (arguments.unit_of(model), model.readout)))
-        drawn = figures.designs(found.table, found.trajectory, shown, known, unit)
+        drawn = figures.designs(found.table, found.trajectory, shown, known, arguments.unit_and_readout(model))
         drawing.save(drawn, folder / f"designs{stem}.png", folder / f"designs{stem}.svg")
     if not options.quiet:
         for note in found.notes:

@@ -134,8 +134,8 @@ def _evolve(options: argparse.Namespace) -> None:
     start = evolution.ancestors(predictor, rows, options.input, ledger)
     repeated.add(start.rows["name"])
     repeated.note(ledger)
-    unit = ", ".join(filter(None, (arguments.unit_of(predictor), predictor.readout)))
-    folder, suffix = Path(options.output), "parquet" if options.format == "parquet" else "tsv.gz"
+    folder, unit = Path(options.output), arguments.unit_and_readout(predictor)
+    suffix = "parquet" if options.format == "parquet" else "tsv.gz"
     _remove(folder, "trajectories.*", "summary.tsv", "robustness.*", "evolvability.*")
     step = max(1, _AT_A_TIME // options.replicates)
     parts = [(begin, min(begin + step, len(start))) for begin in range(0, len(start), step)]

@@ -63,13 +63,9 @@ def _serve(options: argparse.Namespace) -> None:
     import uvicorn
 
     from gpraflow.app.design_commands import read_library
-    from gpraflow.core import resources
-    from gpraflow.sequences import motifs
     from gpraflow.serve import server
 
-    known = []
-    if options.motifs != "none":
-        known = motifs.load(resources.resolve(options.motifs or next(iter(resources.MOTIFS)), resources.MOTIFS, "--motifs"))
+    known = [] if options.motifs == "none" else arguments.load_motifs(options)
     library = read_library(options.library) if options.library else None
     bound = bind(options.host, options.port)
     pages = server.Pages(arguments.load_model(options), options.name or name_of(options.model), known, library)
