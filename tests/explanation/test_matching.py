@@ -36,7 +36,7 @@ def test_p_values_of_random_motifs_are_uniform(known):
     """Queries of columns drawn from those of the targets, as the null hypothesis has them."""
     rng = np.random.default_rng(3)
     targets = known[:40]
-    columns = np.concatenate([matching.frequencies(each) for each in targets])
+    columns = np.concatenate([each.frequencies for each in targets])
     queries = [motif(f"q{number}", columns[rng.integers(0, len(columns), 8)]) for number in range(25)]
     p = matching.compare(queries, targets)["p_value"].to_numpy()
     assert len(p) == 1000

@@ -16,14 +16,13 @@ import numpy as np
 
 from gpraflow.core.errors import ConfigError, InputError, nearest
 from gpraflow.design.content import count_sites, site_threshold
+from gpraflow.sequences.iupac import CODE_OF, IUPAC
 from gpraflow.sequences.motifs import Motif
 from gpraflow.sequences.scaffold import BASES, PADDING
 
-IUPAC = {"A": 1, "C": 2, "G": 4, "T": 8, "R": 5, "Y": 10, "S": 6, "W": 9, "K": 12, "M": 3, "B": 14, "D": 13, "H": 11, "V": 7, "N": 15}
 _GC, _ANY = IUPAC["S"], IUPAC["N"]
 _BITS = np.array([1, 2, 4, 8, _ANY], np.uint8)  # of tokens
 _COMPLEMENT = np.array([sum(1 << (3 - base) for base in range(BASES) if bits >> base & 1) for bits in range(16)], np.uint8)
-_LETTER = {bits: letter for letter, bits in IUPAC.items()}
 LONGEST_REPEAT = 31  # bp: k-mers are numbers of 62 bits
 
 
@@ -212,7 +211,7 @@ class Homopolymers:
         """Return where fixed bases hold a longer run."""
         for run in self._runs():
             if (at := np.flatnonzero(_matches(bits, run))).size:
-                letters = _LETTER[int(run[0])] * len(run)
+                letters = CODE_OF[int(run[0])] * len(run)
                 return f"fixed bases hold {letters}, positions {at[0] + 1} to {at[0] + len(run)} of the construct"
         return ""
 

@@ -17,7 +17,7 @@ from gpraflow.formats import vcf
 from gpraflow.prediction import background
 from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.motifs import Motif
-from gpraflow.sequences.scaffold import ALPHABET, BASES, tokenize
+from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING, tokenize
 
 IN_PROMOTER, IN_LIBRARY = "percentile_in_promoter", "percentile_in_library"
 DESCRIPTIONS = {
@@ -74,7 +74,7 @@ def annotate(predictor: Predictor, pairs: pl.DataFrame, whole: pl.DataFrame, eff
     names = [vcf.hgvs(*each) for each in zip(constructs, pairs["ref"], pairs["alt"], strict=True)]
     columns = [pl.Series("hgvs", names, pl.String)]
     for readout in predictor.readouts:
-        own = effects[_column("effect_alt_minus_ref", readout)].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        own = effects[conditions.column("effect_alt_minus_ref", readout)].cast(pl.Float64).fill_null(np.nan).to_numpy()
         of_all = mutational_effects(predictor.of(readout), tokens, mutated)
         ranks = np.full(len(own), np.nan)
         for row, of_parent in enumerate(of_all):
@@ -82,17 +82,13 @@ def annotate(predictor: Predictor, pairs: pl.DataFrame, whole: pl.DataFrame, eff
             here = row_of == row
             if len(mutants):
                 ranks[here] = background.percentiles(own[here], np.sort(mutants) if len(mutants) > 1 else np.repeat(mutants, 2))
-        columns.append(pl.Series(_column(IN_PROMOTER, readout), ranks, pl.Float32).fill_nan(None))
+        columns.append(pl.Series(conditions.column(IN_PROMOTER, readout), ranks, pl.Float32).fill_nan(None))
         quantiles = (stored or {"effects": {}})["effects"].get(readout)
         of_library = np.full(len(own), np.nan) if quantiles is None else background.percentiles(own, quantiles)
-        columns.append(pl.Series(_column(IN_LIBRARY, readout), of_library, pl.Float32).fill_nan(None))
+        columns.append(pl.Series(conditions.column(IN_LIBRARY, readout), of_library, pl.Float32).fill_nan(None))
     lost, gained = motif_changes(tokens[row_of], tokenize(whole["alt"], **predictor.window), known)
     columns += [pl.Series("motif_lost", lost, pl.String), pl.Series("motif_gained", gained, pl.String)]
     return effects.with_columns(columns)
-
-
-def _column(name: str, readout: str) -> str:
-    return conditions.column(name, readout)
 
 
 def constructs_of(pairs: pl.DataFrame) -> pl.Series:
@@ -154,7 +150,7 @@ def vcf_records(pairs: pl.DataFrame, effects: pl.DataFrame) -> pl.DataFrame:
 def _mutants(effects: np.ndarray, tokens: np.ndarray) -> np.ndarray:
     """Return the effects of all substitutions of a promoter."""
     there = np.isfinite(effects)
-    there[np.arange(len(tokens))[tokens < 4], tokens[tokens < 4]] = False
+    there[np.arange(len(tokens))[tokens < PADDING], tokens[tokens < PADDING]] = False
     return effects[there].astype(np.float64)
 
 

@@ -22,6 +22,7 @@ import polars as pl
 from scipy import optimize, special
 
 from gpraflow.core import randomness
+from gpraflow.sequences.iupac import CODE_OF
 from gpraflow.sequences.motifs import Motif, likeness
 from gpraflow.sequences.scaffold import BASES, PADDING
 
@@ -99,15 +100,8 @@ class _Sites(NamedTuple):
 
 def consensus(frequencies: np.ndarray) -> str:
     """Return the consensus of ``(width, 4)`` base frequencies in IUPAC codes: all bases with at least half of the largest frequency."""
-    codes = {frozenset(bases): code for code, bases in IUPAC.items()}
-    return "".join(codes[frozenset("ACGT"[base] for base in np.flatnonzero(column >= column.max() / 2))] for column in frequencies)
-
-
-IUPAC = {
-    **{base: base for base in "ACGT"},
-    **{"R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC"},
-    **{"B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT"},
-}
+    often = frequencies >= frequencies.max(axis=1, keepdims=True) / 2
+    return "".join(CODE_OF[int(bits)] for bits in often @ (1 << np.arange(BASES)))
 
 
 def find_sites(tokens: np.ndarray, fitted: Fitted, least: float = _OCCUPIED) -> _Sites:
@@ -438,8 +432,7 @@ def meme(motifs: Sequence[Fitted]) -> str:
     lines = ["MEME version 4", "", "ALPHABET= ACGT", "", "strands: + -", ""]
     for number, fitted in enumerate(motifs, start=1):
         motif = fitted.motif(name_of(number))
-        rows = np.exp(motif.log_odds.astype(np.float64))
-        rows /= rows.sum(axis=1, keepdims=True)
+        rows = motif.frequencies
         lines += [f"MOTIF {motif.matrix_id} {motif.factor}", f"letter-probability matrix: alength= 4 w= {len(rows)}"]
         lines += [" ".join(f"{value:.6f}" for value in row) for row in rows] + [""]
     return "\n".join(lines)

@@ -364,8 +364,7 @@ def _information_logo(axes: Any, motif: Motif, widest: int) -> None:
     import logomaker
     import pandas
 
-    frequencies = np.exp(motif.log_odds.astype(np.float64))
-    frequencies /= frequencies.sum(axis=1, keepdims=True)
+    frequencies = motif.frequencies
     information = 2 + (frequencies * np.log2(frequencies)).sum(axis=1, keepdims=True)
     frame = pandas.DataFrame(frequencies * information, columns=list("ACGT"), index=np.arange(1, len(frequencies) + 1))
     logomaker.Logo(frame, ax=axes, color_scheme=_BASE_COLOURS)

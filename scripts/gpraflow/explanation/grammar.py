@@ -106,7 +106,7 @@ def _expression(predictor: Predictor, tokens: np.ndarray) -> np.ndarray:
     return np.concatenate(found).reshape(tokens.shape[:-1])
 
 
-def _fits(backgrounds: Backgrounds, motifs: Sequence[Motif], extra: int = 0) -> None:
+def _fits(backgrounds: Backgrounds, motifs: Sequence[Motif]) -> None:
     """Raise `InputError` if a motif is longer than the backgrounds, or there are none or too many."""
     room = backgrounds.end - backgrounds.begin
     if not motifs:
@@ -114,7 +114,7 @@ def _fits(backgrounds: Backgrounds, motifs: Sequence[Motif], extra: int = 0) -> 
     if len(motifs) > MOST:
         raise InputError(f"--marginalize: {len(motifs):,} motifs; at most {MOST} are inserted, give a file with those of interest")
     for motif in motifs:
-        if len(motif.log_odds) + extra > room:
+        if len(motif.log_odds) > room:
             raise InputError(
                 f"--marginalize: the motif {motif.matrix_id} of {len(motif.log_odds)} bp does not fit into backgrounds of {room} bp; "
                 "give longer backgrounds, or --length"

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+from gpraflow.explanation.sites import stronger_half
 from gpraflow.sequences.motifs import Motif
 
 _LEVELS = 100  # levels to which the scores of columns are rounded
@@ -27,12 +28,6 @@ MATCHES = {
 }
 
 
-def frequencies(motif: Motif) -> np.ndarray:
-    """Return the base frequencies of a motif, ``(width, 4)``."""
-    raw = np.exp(motif.log_odds.astype(np.float64))
-    return raw / raw.sum(axis=1, keepdims=True)
-
-
 def compare(queries: Sequence[Motif], targets: Sequence[Motif]) -> pl.DataFrame:
     """Return the comparison of each query with each target: columns `MATCHES`, best first for each query.
 
@@ -44,11 +39,11 @@ def compare(queries: Sequence[Motif], targets: Sequence[Motif]) -> pl.DataFrame:
     """
     if not queries or not targets:
         return pl.DataFrame(schema=MATCHES)
-    of_targets = [frequencies(target) for target in targets]
+    of_targets = [target.frequencies for target in targets]
     columns = np.concatenate([*of_targets, *(each[::-1, ::-1] for each in of_targets)])
     lines = []
     for query in queries:
-        own = frequencies(query)
+        own = query.frequencies
         null = _Null(own, columns)
         for target, of_target in zip(targets, of_targets, strict=True):
             lines.append((query.matrix_id, target.factor, target.matrix_id, *null.best(of_target)))
@@ -75,7 +70,7 @@ def recovery(found: Sequence[Motif], known: Sequence[Motif], truth: pl.DataFrame
     pairs = compare(found, known).filter(pl.col("q_value") <= largest)
     best = set(pairs.unique("motif", keep="first", maintain_order=True)["matrix"])
     active = set(truth["matrix"])
-    stronger = set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])
+    stronger = stronger_half(truth)
     right = pairs.filter(pl.col("matrix").is_in(list(active)))
     hit = set(right["matrix"])
     return {

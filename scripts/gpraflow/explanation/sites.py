@@ -275,15 +275,20 @@ def find_seqlets(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites
     return pl.DataFrame(lines, schema=SEQLETS | dict.fromkeys(("factor", "matrix", "strand"), pl.String), orient="row")
 
 
+def stronger_half(truth: pl.DataFrame) -> set[str]:
+    """Return the ``matrix`` of the half of the active factors with the largest absolute ``activity``."""
+    return set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])
+
+
 def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] = ()) -> dict[str, Any]:
     """Return precision and recall of identified factors (`FACTORS`) against the truly active ones, matched by ``matrix``.
 
     Precision is None if no factor was identified. ``precision_with_alike`` also accepts factors whose motif is nearly the same as that of
-    an active factor (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` is computed for the half of
-    the active factors with the largest absolute activity.
+    an active factor (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` is that of
+    `stronger_half`.
     """
     active, named = set(truth["matrix"]), set(factors["matrix"])
-    stronger = set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])
+    stronger = stronger_half(truth)
     of_matrix = {motif.matrix_id: motif for motif in known}
     rest = [of_matrix[one] for one in named - active if one in of_matrix]
     alike = sum(any(likeness(one, of_matrix[other]) >= _LIKENESS for other in active if other in of_matrix) for one in rest)

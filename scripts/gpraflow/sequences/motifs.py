@@ -27,6 +27,12 @@ class Motif:
         """Log-odds for sites on the forward and on the reverse strand, both in forward-strand orientation."""
         return self.log_odds, self.log_odds[::-1, ::-1]
 
+    @property
+    def frequencies(self) -> np.ndarray:
+        """Base frequencies, with the pseudocount, ``(length, 4)``."""
+        raw = np.exp(self.log_odds.astype(np.float64))
+        return raw / raw.sum(axis=1, keepdims=True)
+
 
 def load(path: str | os.PathLike, pseudocount: float = 0.01, most: int | None = None) -> list[Motif]:
     """Read position frequency matrices (JASPAR, MEME or TRANSFAC format, `motif_files.read`) as log-odds against uniform base frequencies.
