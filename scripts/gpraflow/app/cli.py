@@ -315,7 +315,7 @@ def _explain(options: argparse.Namespace) -> None:
 
     from gpraflow.core import drawing, files
     from gpraflow.core.ledger import Ledger
-    from gpraflow.explanation import discovery, figures, grammar, matching, mutagenesis
+    from gpraflow.explanation import explain, figures, grammar, mutagenesis
     from gpraflow.explanation import sites as explanation_sites
     from gpraflow.formats import records
     from gpraflow.formats import text as formats_text
@@ -359,15 +359,11 @@ def _explain(options: argparse.Namespace) -> None:
     files.write_text(folder / "motifs.tsv", summary.write_csv(separator="\t", float_precision=6))
     files.write_text(folder / "sites.tsv", sites.write_csv(separator="\t", float_precision=4))
     if options.de_novo:
-        found, explained = discovery.discover(tokens, effects, most=options.de_novo)
-        of_found = discovery.sites_of(rows["name"], tokens, begin, found, np.isfinite(effects).any(axis=-1))
-        matrices = [each.motif(discovery.name_of(rank)) for rank, each in enumerate(found, start=1)]
-        matches = matching.best_matches(matrices, known).select("motif", "factor", "matrix", "q_value")
-        table = discovery.table(found, explained, of_found, rows.height).join(matches, on="motif", how="left", maintain_order="left")
-        files.write_text(folder / "de_novo.tsv", table.write_csv(separator="\t", float_precision=6))
-        files.write_text(folder / "de_novo_sites.tsv", of_found.write_csv(separator="\t", float_precision=4))
-        files.write_text(folder / "de_novo.meme", discovery.meme(found))
-        figure = figures.de_novo(table, of_found, matrices, f"{rows.height} promoters", arguments.unit_of(predictor))
+        found = explain.find_de_novo(rows["name"], tokens, effects, begin, known, most=options.de_novo)
+        files.write_text(folder / "de_novo.tsv", found.table.write_csv(separator="\t", float_precision=6))
+        files.write_text(folder / "de_novo_sites.tsv", found.sites.write_csv(separator="\t", float_precision=4))
+        files.write_text(folder / "de_novo.meme", found.meme)
+        figure = figures.de_novo(found.table, found.sites, found.motifs, f"{rows.height} promoters", arguments.unit_of(predictor))
         drawing.save(figure, folder / "de_novo.png", folder / "de_novo.svg")
     values = mutagenesis.contributions(effects)
     for row in range(min(options.logos, rows.height)):

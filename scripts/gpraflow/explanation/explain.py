@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -106,13 +106,7 @@ def explain_some(
     sites = find_sites(predictor, some["name"], tokens, effects, begin, [m for m in known if m.matrix_id in set(factors["matrix"])], seed)
     motifs = summarize(factors, sites, some.height)
     seqlets = find_seqlets(some["name"], effects, begin, sites)
-    found, explained = discovery.discover(tokens, effects, most=de_novo, seed=seed)
-    of_found = discovery.sites_of(some["name"], tokens, begin, found, np.isfinite(effects).any(axis=-1))
-    named = [each.motif(discovery.name_of(rank)) for rank, each in enumerate(found, start=1)]
-    matches = matching.best_matches(named, known)
-    discovered = discovery.table(found, explained, of_found, some.height).join(
-        matches.select("motif", "factor", "matrix", "q_value"), on="motif", how="left", maintain_order="left"
-    )
+    found = find_de_novo(some["name"], tokens, effects, begin, known, most=de_novo, seed=seed)
     summary: dict[str, Any] = {
         "promoters": some.height,
         "mutants": int(np.isfinite(effects).sum() - np.isfinite(effects).any(axis=-1).sum()),
@@ -121,9 +115,9 @@ def explain_some(
         "seqlets": seqlets.height,
         "seqlets_with_a_site": int(seqlets["matrix"].is_not_null().sum()) if known else None,
         "r_of_gradient_x_input": _agreement(effects, estimated),
-        "de_novo": len(found) if de_novo else None,
-        "de_novo_explained": (explained[-1] if explained else 0.0) if de_novo else None,
-        "de_novo_matched": matches.height if de_novo and known else None,
+        "de_novo": len(found.motifs) if de_novo else None,
+        "de_novo_explained": (found.table["explained"][-1] if found.motifs else 0.0) if de_novo else None,
+        "de_novo_matched": found.table["q_value"].count() if de_novo and known else None,
         "recovery": None,
         "de_novo_recovery": None,
     }
@@ -131,9 +125,33 @@ def explain_some(
         summary["recovery"] = recovery(factors, truth, known)
         motifs = motifs.join(truth.select("matrix", planted="activity"), on="matrix", how="left", maintain_order="left")
         if de_novo:
-            summary["de_novo_recovery"] = matching.recovery(named, known, truth)
+            summary["de_novo_recovery"] = matching.recovery(found.motifs, known, truth)
     contributed = _contributions_table(some, effects, estimated, begin)
-    return Explanation(some, contributed, seqlets, sites, motifs, discovered, of_found, discovery.meme(found), summary)
+    return Explanation(some, contributed, seqlets, sites, motifs, found.table, found.sites, found.meme, summary)
+
+
+class DeNovo(NamedTuple):
+    """De novo motifs: tables ``de_novo`` and ``de_novo_sites`` of `Explanation`, the motifs, and their matrices in MEME format."""
+
+    table: pl.DataFrame
+    sites: pl.DataFrame
+    motifs: list[Motif]
+    meme: str
+
+
+def find_de_novo(
+    names: pl.Series, tokens: np.ndarray, effects: np.ndarray, begin: np.ndarray, known: Sequence[Motif], *, most: int, seed: int = 0
+) -> DeNovo:
+    """Find de novo motifs in ISM effects (`discovery.discover`), their sites, and their best matches among the known motifs.
+
+    ``names`` are those of the promoters; ``tokens``, ``effects`` and ``begin`` are of `mutagenesis.explain`.
+    """
+    found, explained = discovery.discover(tokens, effects, most=most, seed=seed)
+    sites = discovery.sites_of(names, tokens, begin, found, np.isfinite(effects).any(axis=-1))
+    motifs = [each.motif(discovery.name_of(rank)) for rank, each in enumerate(found, start=1)]
+    matches = matching.best_matches(motifs, known).select("motif", "factor", "matrix", "q_value")
+    table = discovery.table(found, explained, sites, len(tokens)).join(matches, on="motif", how="left", maintain_order="left")
+    return DeNovo(table, sites, motifs, discovery.meme(found))
 
 
 def read_truth(path: str | os.PathLike, readout: str, conditions: Sequence[str]) -> pl.DataFrame:
