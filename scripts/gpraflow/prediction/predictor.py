@@ -189,7 +189,7 @@ class Predictor:
         distribution (`Calibration.out_of_distribution`). ``outputs`` as in `members`.
         """
         members = self.members(tokenize(sequences, **self.window), outputs)
-        mean, spread = members.mean(axis=1), members.std(axis=1, ddof=1) if members.shape[1] > 1 else np.zeros(len(members))
+        mean, spread = members.mean(axis=1), spread_of(members)
         columns = [pl.Series(PREDICTED, mean, pl.Float32)]
         if members.shape[1] > 1:
             columns.append(pl.Series(SPREAD, spread, pl.Float32))
@@ -299,8 +299,7 @@ class Predictor:
         effect = np.where(unseen, np.nan, (of_alt - of_ref).mean(axis=1))
         found["effect_alt_minus_ref"] = effect
         if self.calibration is not None:
-            spread = (of_alt - of_ref).std(axis=1, ddof=1) if of_ref.shape[1] > 1 else np.zeros(len(effect))
-            half, basis = self.calibration.half_width_of_effect(of_ref.mean(axis=1), of_alt.mean(axis=1), spread, edits)
+            half, basis = self.calibration.half_width_of_effect(of_ref.mean(axis=1), of_alt.mean(axis=1), spread_of(of_alt - of_ref), edits)
             found |= {"effect_low": effect - half, "effect_high": effect + half}
         columns = [pl.Series(name, values, pl.Float32).fill_nan(None) for name, values in found.items()]
         if self.calibration is not None:
@@ -423,6 +422,11 @@ class Predictor:
         ledger = Ledger("predict", "")
         checked = formats_columns.check_sequences(rows, "sequences", ledger, "number", "n")
         return self.records(checked, "sequences", ledger, reads).drop("name")
+
+
+def spread_of(members: np.ndarray) -> np.ndarray:
+    """Return the standard deviation between ensemble members, ``(promoters,)``, of ``(promoters, members)`` predictions; 0 for one."""
+    return members.std(axis=1, ddof=1) if members.shape[1] > 1 else np.zeros(len(members))
 
 
 def _column(sequences: Any) -> Any:

@@ -21,7 +21,7 @@ from gpraflow.formats import columns as formats_columns
 from gpraflow.models import directory as models_directory
 from gpraflow.models.scale import Scale
 from gpraflow.prediction import calibration, conformal
-from gpraflow.prediction.predictor import Predictor
+from gpraflow.prediction.predictor import Predictor, spread_of
 from gpraflow.sequences.scaffold import tokenize
 
 FEWEST = 20  # controls
@@ -112,11 +112,6 @@ def choose(predicted: np.ndarray, measured: np.ndarray, kind: str = AUTO) -> tup
     gain = (measured - tried[AFFINE]) ** 2 - (measured - tried[ISOTONIC]) ** 2
     better = gain.mean() > gain.std(ddof=1) / np.sqrt(len(gain))
     return (ISOTONIC if better else AFFINE), tried
-
-
-def spread_of(members: np.ndarray) -> np.ndarray:
-    """Return the standard deviation between ensemble members, ``(promoters,)``, of ``(promoters, members)`` predictions; 0 for one."""
-    return members.std(axis=1, ddof=1) if members.shape[1] > 1 else np.zeros(len(members))
 
 
 def rescaled(
