@@ -245,11 +245,12 @@ def _variants(options: argparse.Namespace) -> None:
         writing = nullcontext(records.append) if to_vcf else formats_text.writing(options.output)
         with writing as write, _working(options, ledger, blocks) as (predictor, counted):
             for pairs in counted:
-                found = variants.effects(predictor, pairs, ledger)
-                if options.annotate or options.map:
-                    whole = variants.whole_promoters(predictor, pairs, Ledger("variants", ""))
-                    found = context.annotate(predictor, pairs, whole, found, known) if options.annotate else found
-                    context.collect(drawn, pairs, whole, _MAPS if options.map else 0)
+                whole = variants.whole_promoters(predictor, pairs, ledger)
+                found = variants.effects(predictor, pairs, ledger, whole)
+                if options.annotate:
+                    found = context.annotate(predictor, pairs, whole, found, known)
+                if options.map:
+                    context.collect(drawn, pairs, whole, _MAPS)
                 write(context.vcf_records(pairs, found) if to_vcf else found)
             if options.map:
                 context.draw_maps(predictor, drawn, options.map, arguments.unit_of(predictor))

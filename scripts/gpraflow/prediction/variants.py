@@ -276,36 +276,6 @@ def whole_promoters(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -
     Flanks are added to both sequences if the reference lacks them, otherwise to neither. If one sequence has both flanks intact and the
     other has none, they are added to the latter only.
     """
-    return _completed(predictor, pairs, ledger).select(ref="whole", alt="alternative")
-
-
-def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
-    """Predict the effects of a block of variants; flanks are added as in `whole_promoters`.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``name``, ``construct`` (if ``pairs`` has it), ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (the difference of
-        transformed expression, positive if the variant raises expression), its interval ``effect_low``, ``effect_high``,
-        ``effect_interval`` (what the interval rests on, see `Calibration.half_width_of_effect`), ``out_of_distribution_ref`` and
-        ``out_of_distribution_alt`` (`Calibration.out_of_distribution`). The effect and its interval are null if all differences lie
-        outside the model's window. With several conditions, such columns of each condition and difference (`Predictor.effects`).
-    """
-    both = _completed(predictor, pairs, ledger)
-    if count := int(both["unlike"].sum()):
-        ledger.note("pairs of which one was a whole promoter and the other an insert only", count)
-    ledger.note_window(both["alternative"], **predictor.window)
-    found = predictor.effects(both["whole"], both["alternative"])
-    effect, interval = (conditions.column(name, predictor.readout) for name in ("effect_alt_minus_ref", "effect_interval"))
-    if count := int((found[effect].is_null() & (both["whole"] != both["alternative"])).sum()):
-        ledger.note("that differ only where the model does not look: no effect is given", count)
-    if count := int((found[interval] == INDEPENDENT).sum()):
-        ledger.note("with an interval that is too wide for similar promoters: no such pairs calibrated it", count)
-    return pl.concat([pairs.drop("row", "ref", "alt", *ALLELES, strict=False), found], how="horizontal")
-
-
-def _completed(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.DataFrame:
-    """Return ``whole`` and ``alternative``, reference and alternative with flanks, and ``unlike``: flanks were added to one only."""
     five, three = predictor.flanks
     whole = predictor.complete(pairs.select("row", sequence="ref"), "REF", ledger)["sequence"]
     # A variant may damage a flank, so the reference decides whether flanks are added to the alternative.
@@ -317,10 +287,10 @@ def _completed(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.
     kept = pl.col("whole") == pl.col("ref")
     alt_is_whole = pl.col("alt").str.starts_with(five) & pl.col("alt").str.ends_with(three)
     unlike = (kept & added("alt", "alone")) | (added("ref", "whole") & alt_is_whole)
-    return pairs.with_columns(whole=whole, alone=alone).select(
-        "whole",
+    found = pairs.with_columns(whole=whole, alone=alone).select(
+        ref="whole",
         unlike=unlike,
-        alternative=pl.when(unlike)
+        alt=pl.when(unlike)
         .then("alone")
         .when(kept)
         .then("alt")
@@ -328,3 +298,29 @@ def _completed(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger) -> pl.
         .then(five + pl.col("alt") + three)
         .otherwise("alone"),
     )
+    if count := int(found["unlike"].sum()):
+        ledger.note("pairs of which one was a whole promoter and the other an insert only", count)
+    return found.select("ref", "alt")
+
+
+def effects(predictor: Predictor, pairs: pl.DataFrame, ledger: Ledger, whole: pl.DataFrame | None = None) -> pl.DataFrame:
+    """Predict the effects of a block of variants; ``whole`` are their `whole_promoters`, if they are known already.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``name``, ``construct`` (if ``pairs`` has it), ``expression_ref``, ``expression_alt``, ``effect_alt_minus_ref`` (the difference of
+        transformed expression, positive if the variant raises expression), its interval ``effect_low``, ``effect_high``,
+        ``effect_interval`` (what the interval rests on, see `Calibration.half_width_of_effect`), ``out_of_distribution_ref`` and
+        ``out_of_distribution_alt`` (`Calibration.out_of_distribution`). The effect and its interval are null if all differences lie
+        outside the model's window. With several conditions, such columns of each condition and difference (`Predictor.effects`).
+    """
+    whole = whole_promoters(predictor, pairs, ledger) if whole is None else whole
+    ledger.note_window(whole["alt"], **predictor.window)
+    found = predictor.effects(whole["ref"], whole["alt"])
+    effect, interval = (conditions.column(name, predictor.readout) for name in ("effect_alt_minus_ref", "effect_interval"))
+    if count := int((found[effect].is_null() & (whole["ref"] != whole["alt"])).sum()):
+        ledger.note("that differ only where the model does not look: no effect is given", count)
+    if count := int((found[interval] == INDEPENDENT).sum()):
+        ledger.note("with an interval that is too wide for similar promoters: no such pairs calibrated it", count)
+    return pl.concat([pairs.drop("row", "ref", "alt", *ALLELES, strict=False), found], how="horizontal")
