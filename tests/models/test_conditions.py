@@ -197,7 +197,7 @@ def calibrated(folder):
     return fitted
 
 
-def test_predictions_effects_and_explanations_are_of_each_condition_and_difference(of_each):
+def test_predictions_effects_and_explanations_are_of_each_condition_and_difference(of_each, monkeypatch):
     folder, _ = of_each("compact")
     fitted = calibrated(folder)
     assert list(fitted) == [*BOTH, "galactose-glucose"]
@@ -228,6 +228,13 @@ def test_predictions_effects_and_explanations_are_of_each_condition_and_differen
     mutated[:, 18:22] = True
     ism = {name: mutagenesis.mutational_effects(model.of(name), tokens, mutated) for name in model.readouts}
     np.testing.assert_allclose(ism["galactose-glucose"], ism["galactose"] - ism["glucose"], atol=1e-3)
+    with monkeypatch.context() as patch:
+        calls, outputs = [], predictor.Predictor.outputs
+        patch.setattr(predictor.Predictor, "outputs", lambda self, some: calls.append(len(some)) or outputs(self, some))
+        at_once = mutagenesis.effects_of_readouts([model.of(name) for name in model.readouts], tokens, mutated)
+    assert calls == [5, 5 * 4 * 3]  # the mutants are predicted once
+    for name, effects_of_one in zip(model.readouts, at_once, strict=True):
+        np.testing.assert_array_equal(effects_of_one, ism[name])
     slopes = {name: mutagenesis.gradients(model.of(name), tokens) for name in model.readouts}
     np.testing.assert_allclose(slopes["galactose-glucose"], slopes["galactose"] - slopes["glucose"], atol=1e-3)
     assert np.abs(slopes["glucose"] - slopes["galactose"]).max() > 0.1

@@ -11,7 +11,7 @@ from scipy import special
 
 from gpraflow.core import conditions, drawing, files
 from gpraflow.explanation import figures
-from gpraflow.explanation.mutagenesis import effects_table, explain, mutational_effects, places
+from gpraflow.explanation.mutagenesis import effects_of_readouts, effects_table, explain, places
 from gpraflow.explanation.sites import site_scores
 from gpraflow.formats import vcf
 from gpraflow.prediction import background
@@ -73,9 +73,9 @@ def annotate(predictor: Predictor, pairs: pl.DataFrame, whole: pl.DataFrame, eff
     constructs = constructs_of(pairs)
     names = [vcf.hgvs(*each) for each in zip(constructs, pairs["ref"], pairs["alt"], strict=True)]
     columns = [pl.Series("hgvs", names, pl.String)]
-    for readout in predictor.readouts:
+    of_readouts = effects_of_readouts([predictor.of(readout) for readout in predictor.readouts], tokens, mutated)
+    for readout, of_all in zip(predictor.readouts, of_readouts, strict=True):
         own = effects[conditions.column("effect_alt_minus_ref", readout)].cast(pl.Float64).fill_null(np.nan).to_numpy()
-        of_all = mutational_effects(predictor.of(readout), tokens, mutated)
         ranks = np.full(len(own), np.nan)
         for row, of_parent in enumerate(of_all):
             mutants = _mutants(of_parent, tokens[row])

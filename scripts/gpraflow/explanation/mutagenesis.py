@@ -1,8 +1,8 @@
 """In-silico mutagenesis (ISM), gradients, and the contribution of each base."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -63,44 +63,60 @@ def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.nda
         ``(promoters, length, 4)`` float32: expression with A, C, G or T at the position minus that of the promoter; 0 for the promoter's
         own base, NaN at positions that were not mutated.
     """
-    effects = np.full((*tokens.shape, BASES), np.nan, np.float32)
-    reference = predictor.members(tokens).mean(axis=1)
+    return effects_of_readouts([predictor], tokens, mutated)[0]
+
+
+def effects_of_readouts(predictors: Sequence[Predictor], tokens: np.ndarray, mutated: np.ndarray) -> list[np.ndarray]:
+    """Return the `mutational_effects` in several readouts of one model (`Predictor.of`), whose mutants are predicted once."""
+    one = predictors[0]
+    unchanged = one.outputs(tokens)
+    references = [predictor.members(tokens, unchanged).mean(axis=1) for predictor in predictors]
     rows, at = np.nonzero(mutated & (tokens < PADDING))
-    if (BASES - 1) * len(rows) >= _COMPILED and (outputs := _mutants_of(predictor)) is not None:
-        return _recomputed(predictor, outputs, tokens, mutated, reference)
+    if (BASES - 1) * len(rows) >= _COMPILED and (outputs := _mutants_of(one)) is not None:
+        return _recomputed(predictors, outputs, tokens, rows, at, references)
+    found = [np.full((*tokens.shape, BASES), np.nan, np.float32) for _ in predictors]
     for begin in range(0, len(rows), _PLACES):
         row, place = rows[begin : begin + _PLACES], at[begin : begin + _PLACES]
         own = tokens[row, place]
         others = (own[:, None] + np.arange(1, BASES, dtype=np.uint8)) % BASES
         mutants = np.repeat(tokens[row], BASES - 1, axis=0)
         mutants[np.arange(len(mutants)), np.repeat(place, BASES - 1)] = others.ravel()
-        expression = predictor.members(mutants).mean(axis=1).reshape(others.shape)
-        effects[row[:, None], place[:, None], others] = expression - reference[row, None]
-        effects[row, place, own] = 0
-    return effects
+        of_mutants = one.outputs(mutants)
+        for predictor, effects, reference in zip(predictors, found, references, strict=True):
+            expression = predictor.members(mutants, of_mutants).mean(axis=1).reshape(others.shape)
+            effects[row[:, None], place[:, None], others] = expression - reference[row, None]
+            effects[row, place, own] = 0
+    return found
 
 
-def _recomputed(predictor: Predictor, outputs: Mutants, tokens: np.ndarray, mutated: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return `mutational_effects` from a function that recomputes only what a mutation changes."""
-    effects = np.full((*tokens.shape, BASES), np.nan, np.float32)
-    mutated = mutated & (tokens < PADDING)
-    (places,) = np.nonzero(mutated.any(axis=0))
+def _recomputed(
+    predictors: Sequence[Predictor], outputs: Mutants, tokens: np.ndarray, rows: np.ndarray, at: np.ndarray, references: list[np.ndarray]
+) -> list[np.ndarray]:
+    """Return `effects_of_readouts` from a function that recomputes only what a mutation changes."""
+    places, index = np.unique(at, return_inverse=True)
     own = np.minimum(tokens[:, places], PADDING - 1)
     others = (own[:, :, None] + np.arange(1, BASES, dtype=np.uint8)) % BASES
-    found = outputs(tokens, places, others).astype(np.float64) @ predictor.output_weights
-    there = mutated[:, places]
-    predictor.require_finite(found[there])
-    row, index = np.nonzero(there)
-    effects[row[:, None], places[index][:, None], others[row, index]] = found[row, index] - reference[row, None]
-    effects[row, places[index], own[row, index]] = 0
-    return effects
+    of_mutants = outputs(tokens, places, others)[rows, index]
+    predictors[0].require_finite(of_mutants)
+    found = []
+    for predictor, reference in zip(predictors, references, strict=True):
+        effects = np.full((*tokens.shape, BASES), np.nan, np.float32)
+        expression = of_mutants.astype(np.float64) @ predictor.output_weights
+        effects[rows[:, None], at[:, None], others[rows, index]] = expression - reference[rows, None]
+        effects[rows, at, own[rows, index]] = 0
+        found.append(effects)
+    return found
 
 
-@lru_cache(maxsize=1)  # compiled once for all batches
 def _mutants_of(predictor: Predictor) -> Mutants | None:
+    return _compiled_mutants(predictor.model, predictor.about["architecture"], predictor.about.get("sizes", {}).get("bin_width"))
+
+
+@lru_cache(maxsize=1)  # compiled once for all batches and readouts
+def _compiled_mutants(model: Any, architecture: str, bin_width: Any) -> Mutants | None:
     from gpraflow.models.mutants import outputs_of_mutants  # imports Keras; the backend must be selected before
 
-    return outputs_of_mutants(predictor.model, predictor.about)
+    return outputs_of_mutants(model, architecture, bin_width)
 
 
 def gradients(predictor: Predictor, tokens: np.ndarray) -> np.ndarray | None:

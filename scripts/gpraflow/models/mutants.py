@@ -5,7 +5,7 @@ between the non-linear functions are linear, so that only changes of their input
 doi:10.1093/bioinformatics/btac135) does the same for convolutions over positions.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -19,7 +19,7 @@ _ROWS = 32  # promoters per block: scores of all windows and motifs of a block s
 Mutants = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def outputs_of_mutants(model: Any, about: Mapping[str, Any]) -> Mutants | None:
+def outputs_of_mutants(model: Any, architecture: str, bin_width: Any) -> Mutants | None:
     """Return a function that predicts all single mutants of promoters at some positions; None for models without such a function.
 
     Only `compact` in float32 on JAX has one.
@@ -28,8 +28,10 @@ def outputs_of_mutants(model: Any, about: Mapping[str, Any]) -> Mutants | None:
     ----------
     model
         Serving model, which maps ``(batch, length)`` tokens to expression (`training.network.serving`).
-    about
-        Content of ``model.json``.
+    architecture
+        Name of the architecture.
+    bin_width
+        Its size of that name; None if it has none.
 
     Returns
     -------
@@ -37,8 +39,7 @@ def outputs_of_mutants(model: Any, about: Mapping[str, Any]) -> Mutants | None:
         Maps ``(promoters, length)`` tokens, ``(positions,)`` positions and ``(promoters, positions, 3)`` new bases to the model's outputs
         for each mutant, ``(promoters, positions, 3, outputs)`` float32; NaN where the promoter has N.
     """
-    bin_width = about.get("sizes", {}).get("bin_width")
-    if about["architecture"] != "compact" or keras.backend.backend() != "jax" or not isinstance(bin_width, int):
+    if architecture != "compact" or keras.backend.backend() != "jax" or not isinstance(bin_width, int):
         return None
     calls: list[tuple[Any, bool, Any]] = []  # network, whether it reads the reverse complement, raw outputs
     tokens = keras.Input(model.input_shape[1:], dtype="int32", name="tokens")
