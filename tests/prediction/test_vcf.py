@@ -46,8 +46,8 @@ def test_alleles_give_the_alternative_and_are_left_aligned():
             assert removed[-1] != inserted[-1]
 
 
-@pytest.fixture
-def written(tmp_path):
+@pytest.fixture(params=["effects.vcf.gz", "effects.vcf.bgz"])
+def written(request, tmp_path):
     records = pl.DataFrame(
         {
             "chrom": ["p1", "p1", "p2"],
@@ -61,7 +61,7 @@ def written(tmp_path):
         },
         schema_overrides={"effect_alt_minus_ref": pl.Float32},
     )
-    path = tmp_path / "effects.vcf.gz"
+    path = tmp_path / request.param
     vcf.write(path, records, {"p1": 40, "p2": 0}, {"motif_lost": 'motif that is "lost"'})
     return path
 

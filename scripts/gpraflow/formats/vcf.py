@@ -1,6 +1,6 @@
 """Variants as other tools name and write them: HGVS-like names, and VCF 4.3 with predictions as INFO fields.
 
-Files that end in ``.gz`` are compressed in blocks (BGZF, by Biopython), as tabix and bcftools need them.
+Files that end in ``.gz`` or ``.bgz`` are compressed in blocks (BGZF, by Biopython), as tabix and bcftools need them.
 """
 
 import os
@@ -92,7 +92,7 @@ def write(path: str | os.PathLike, records: pl.DataFrame, contigs: Mapping[str, 
     Parameters
     ----------
     path
-        ``.vcf``, or ``.vcf.gz`` for BGZF.
+        ``.vcf``, or ``.vcf.gz`` and ``.vcf.bgz`` for BGZF.
     records
         ``chrom``, ``pos``, ``id``, ``ref``, ``alt``, and a column for each INFO field: numbers, or text. Null fields are left out.
     contigs
@@ -121,7 +121,7 @@ def _value(value: Any) -> str:
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     content = "".join(f"{line}\n" for line in lines)
-    if path.suffix != ".gz":
+    if path.suffix not in (".gz", ".bgz"):
         files.write_text(path, content)
         return
     from Bio import bgzf
