@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import polars as pl
 import pytest
@@ -89,3 +91,19 @@ def test_unknown_scaffold_names_the_nearest(root):
 def test_ptpa_makes_110_bp(root):
     ptpa = scaffold.load(root / "resources/scaffolds.yaml", "pTpA")
     assert len(ptpa.five_prime) + 80 + len(ptpa.three_prime) == 110
+
+
+@pytest.mark.parametrize(("keep", "pad"), itertools.product(["left", "right"], repeat=2))
+def test_positions_of_inserts_in_the_window(keep, pad):
+    five, three, length = "ACG", "TTC", 14
+    inserts = ["GATTACA", "GATTACAG", "GATTACAGATTACA", "G"]  # shorter, as long as and longer than the window with flanks
+    sequences = [*(five + insert + three for insert in inserts), "ACT" + "GATTACA" + three]  # the last with a damaged flank
+    tokens = scaffold.tokenize(pl.Series(sequences), length, keep, pad)
+    mutable = scaffold.insert_positions(pl.Series(sequences), (five, three), length, keep, pad)
+    for row, sequence in enumerate(sequences):
+        whole = [(base, row == 4 or 3 <= place < len(sequence) - 3) for place, base in enumerate(sequence)]
+        missing = [("N", False)] * (length - len(whole))
+        padded = [*missing, *whole] if pad == "left" else [*whole, *missing]
+        seen = padded[-length:] if keep == "right" else padded[:length]
+        assert ["ACGTN"[token] for token in tokens[row]] == [base for base, _ in seen]
+        assert mutable[row].tolist() == [inside for _, inside in seen]

@@ -11,7 +11,7 @@ from gpraflow.core import randomness
 from gpraflow.core.errors import InputError
 from gpraflow.prediction.predictor import Predictor
 from gpraflow.sequences.motifs import Motif
-from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING, tokenize
+from gpraflow.sequences.scaffold import BASES, detokenize, reverse_complement, tokenize
 
 MOST = 200  # motifs of one call
 PAIRED = 4  # motifs, the first of a file, of which `gpraflow explain` inserts pairs
@@ -62,8 +62,8 @@ def random_backgrounds(predictor: Predictor, number: int, length: int, seed: int
     window = predictor.window["length"]
     if len(five) + length + len(three) > window:
         raise InputError(f"--length {length}: with flanks of {len(five)} and {len(three)} bp longer than the model's window of {window} bp")
-    bases = np.array(list(ALPHABET[:BASES]))[randomness.generator(seed, "marginalize").integers(0, BASES, (number, length))]
-    return given_backgrounds(predictor, pl.Series([five + "".join(row) + three for row in bases]))
+    inserts = detokenize(randomness.generator(seed, "marginalize").integers(0, BASES, (number, length)))
+    return given_backgrounds(predictor, pl.Series([five + insert + three for insert in inserts]))
 
 
 def given_backgrounds(predictor: Predictor, sequences: pl.Series) -> Backgrounds:
@@ -96,7 +96,7 @@ def best_site(motif: Motif) -> np.ndarray:
 
 
 def _turned(site: np.ndarray, strand: str) -> np.ndarray:
-    return site if strand == "+" else (PADDING - 1 - site[::-1]).astype(np.uint8)
+    return site if strand == "+" else reverse_complement(site)
 
 
 def _expression(predictor: Predictor, tokens: np.ndarray) -> np.ndarray:

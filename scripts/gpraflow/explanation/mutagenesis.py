@@ -9,6 +9,7 @@ import polars as pl
 
 from gpraflow.models import backend
 from gpraflow.prediction.predictor import Predictor
+from gpraflow.sequences import scaffold
 from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING, tokenize
 
 _WITH_GRADIENT = 256  # maximum promoters per gradient batch, which keeps all activations in memory
@@ -27,20 +28,12 @@ EFFECTS = {
 
 def offsets(predictor: Predictor, sequences: pl.Series) -> np.ndarray:
     """Return the position of each promoter's first base in the model's window (negative if it is cut off), ``(promoters,)``."""
-    window, lengths = predictor.window, sequences.str.len_bytes().to_numpy().astype(np.int64)
-    at_the_right = np.where(lengths > window["length"], window["keep"] == "right", window["pad"] == "left")
-    return np.where(at_the_right, window["length"] - lengths, 0)
+    return scaffold.offsets(sequences, **predictor.window)
 
 
 def places(predictor: Predictor, sequences: pl.Series) -> np.ndarray:
     """Return the positions of the window to mutate: the insert if both flanks are intact, else all, ``(promoters, length)`` bool."""
-    five, three = predictor.flanks
-    intact = (sequences.str.starts_with(five) & sequences.str.ends_with(three)).to_numpy()
-    begin = offsets(predictor, sequences)
-    end = begin + sequences.str.len_bytes().to_numpy().astype(np.int64)
-    at = np.arange(predictor.window["length"])
-    begin, end = begin + intact * len(five), end - intact * len(three)
-    return (at >= begin[:, None]) & (at < end[:, None])
+    return scaffold.insert_positions(sequences, predictor.flanks, **predictor.window)
 
 
 def mutational_effects(predictor: Predictor, tokens: np.ndarray, mutated: np.ndarray) -> np.ndarray:

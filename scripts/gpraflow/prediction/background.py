@@ -14,7 +14,7 @@ from gpraflow.core import schema as schemas
 from gpraflow.core.errors import InputError
 from gpraflow.prediction.calibration import advice
 from gpraflow.prediction.predictor import Predictor
-from gpraflow.sequences.scaffold import BASES, PADDING, tokenize
+from gpraflow.sequences.scaffold import BASES, PADDING, insert_positions, tokenize
 
 FILE = "background.json"
 _VARIANTS = 2_000
@@ -42,16 +42,7 @@ def compute(predictor: Predictor, sequences: pl.Series, flanks: tuple[str, str],
         1. Without a base that can be changed, ``variants`` is 0 and ``effects`` empty.
     """
     tokens = tokenize(sequences, **predictor.window)
-    five, three = flanks
-    lengths = np.minimum(sequences.str.len_bytes().to_numpy().astype(np.int64), tokens.shape[1])
-    at, column = predictor.window["pad"] == "left", np.arange(tokens.shape[1])
-    begin = np.where(at, tokens.shape[1] - lengths, 0)
-    intact = (sequences.str.starts_with(five) & sequences.str.ends_with(three)).to_numpy()
-    whole = sequences.str.len_bytes().to_numpy() <= tokens.shape[1]
-    first = begin + np.where(intact & whole, len(five), 0)
-    last = begin + lengths - np.where(intact & whole, len(three), 0)
-    inside = (column >= first[:, None]) & (column < last[:, None]) & (tokens < PADDING)
-    rows, places = np.nonzero(inside)
+    rows, places = np.nonzero(insert_positions(sequences, flanks, **predictor.window) & (tokens < PADDING))
     if not len(rows):
         return {"variants": 0, "effects": {}}
     rng = randomness.generator(seed, "background")

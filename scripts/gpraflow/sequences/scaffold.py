@@ -86,6 +86,30 @@ def tokenize(sequences: pl.Series, length: int, keep: Side = "right", pad: Side 
     return tokens
 
 
+def offsets(sequences: pl.Series, length: int, keep: Side = "right", pad: Side = "left") -> np.ndarray:
+    """Return the position of each sequence's first base in the window of `tokenize` (negative if it is cut off), ``(rows,)`` int64."""
+    lengths = sequences.str.len_bytes().to_numpy().astype(np.int64)
+    at_the_right = np.where(lengths > length, keep == "right", pad == "left")
+    return np.where(at_the_right, length - lengths, 0)
+
+
+def insert_positions(sequences: pl.Series, flanks: tuple[str, str], length: int, keep: Side = "right", pad: Side = "left") -> np.ndarray:
+    """Return the positions of the window of `tokenize` that hold the insert if both flanks are intact, else the whole sequence.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(rows, length)`` bool.
+    """
+    five, three = flanks
+    intact = (sequences.str.starts_with(five) & sequences.str.ends_with(three)).to_numpy()
+    begin = offsets(sequences, length, keep, pad)
+    end = begin + sequences.str.len_bytes().to_numpy().astype(np.int64)
+    at = np.arange(length)
+    begin, end = begin + intact * len(five), end - intact * len(three)
+    return (at >= begin[:, None]) & (at < end[:, None])
+
+
 def detokenize(tokens: np.ndarray) -> list[str]:
     """Convert ``(rows, length)`` tokens to sequences, without N at either end."""
     text = _BYTE_OF_TOKEN[tokens]
