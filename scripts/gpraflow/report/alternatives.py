@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gpraflow.report.parts import interval, number
+from gpraflow.report.parts import interval, number, of_95
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -121,7 +121,7 @@ def _of_demonstration(tables: Mapping[str, Rows]) -> str:
 
 
 def _of_intervals(tables: Mapping[str, Rows]) -> str:
-    rows = [row for row in tables.get("intervals.tsv", ()) if float(row["level"]) == 0.95]
+    rows = of_95(tables.get("intervals.tsv", ()))
     parts = [f"{row['dataset']} {100 * float(row['inside']):.1f} % (n = {int(row['n']):,})" for row in rows]
     return f"95 % intervals contain the measurement of {'; '.join(parts)}" if rows else ""
 

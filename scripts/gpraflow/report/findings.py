@@ -9,7 +9,7 @@ import polars as pl
 
 from gpraflow.core import checksums
 from gpraflow.evaluation.metrics import FEWEST
-from gpraflow.report.parts import interval, number, probability
+from gpraflow.report.parts import interval, number, of_95, probability
 
 LARGEST_DIGEST = 4 << 30  # bytes; digests of larger files are not computed
 COVERED = 0.9  # warn if fewer 95 % intervals than this cover the measurement
@@ -83,8 +83,8 @@ def warnings_of(
             text = f"{within:,} of {int(row['n']):,} promoters are within {max_edits} edits of a training promoter"
             text += "; their scores do not test generalisation."
             warnings.append(Finding(titles.get(row["dataset"], row["dataset"]), "leakage: " + text))
-    for row in tables.get("intervals.tsv", ()):
-        if float(row["level"]) == 0.95 and float(row["high"]) < COVERED and int(row["n"]) >= FEWEST:
+    for row in of_95(tables.get("intervals.tsv", ())):
+        if float(row["high"]) < COVERED and int(row["n"]) >= FEWEST:
             text = f"95 % intervals contain {100 * float(row['inside']):.1f} % of {int(row['n']):,} measurements:"
             text += " they are too narrow for this data set."
             warnings.append(Finding(titles.get(row["dataset"], row["dataset"]), "intervals: " + text))

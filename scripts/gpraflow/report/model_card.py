@@ -12,7 +12,7 @@ from typing import Any
 from gpraflow.core import config as configs
 from gpraflow.core import files, provenance, scaffolds
 from gpraflow.models.about import read as read_about
-from gpraflow.report.parts import interval, number, read_json, read_table
+from gpraflow.report.parts import interval, number, of_95, read_intervals, read_json
 
 JSON, MARKDOWN = "model_card.json", "model_card.md"
 _SCORES = ("r", "rho", "R2", "mse")
@@ -51,7 +51,7 @@ def card(
         Entry of the scaffold, with ``five_prime`` and ``three_prime``.
     """
     stated, window = config["card"], about["input"]
-    covered = {row["dataset"]: row for row in intervals if float(row["level"]) == 0.95}
+    covered = {row["dataset"]: row for row in of_95(intervals)}
     scores = []
     for name, of in metrics["datasets"].items():
         row = {"dataset": name, "title": of["title"], "independent": of["independent"], "n": of["n"]}
@@ -161,7 +161,7 @@ def of_run(*, results: Path, config: Mapping[str, Any], sources: Sequence[Mappin
         config=config,
         about=read_about(results / "model/model.json"),
         metrics=read_json(results / "metrics.json"),
-        intervals=read_table(results / "intervals.tsv") if (results / "intervals.tsv").is_file() else (),
+        intervals=read_intervals(results),
         sources=sources,
         scaffold=scaffolds.entry(scaffolds_file, config["scaffold"]["name"]),
     )

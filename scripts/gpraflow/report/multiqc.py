@@ -12,7 +12,7 @@ import polars as pl
 
 from gpraflow.core import files
 from gpraflow.core.ledger import load
-from gpraflow.report.parts import read_json, read_table
+from gpraflow.report.parts import of_95, read_intervals, read_json
 
 _SCORES = {"r": "Pearson r", "rho": "Spearman rho", "R2": "R2", "n": "promoters"}
 
@@ -55,7 +55,7 @@ def content(
             promoters,
             {"title": "gpraflow: promoters in splits", "ylab": "promoters"},
         )
-    covered = {row["dataset"]: float(row["inside"]) for row in intervals if float(row["level"]) == 0.95}
+    covered = {row["dataset"]: float(row["inside"]) for row in of_95(intervals)}
     scores = {
         f"{run}: {of['title']}": {label: of[name] for name, label in _SCORES.items() if of.get(name) is not None}
         | ({"coverage of 95 % intervals": covered[name]} if name in covered else {})
@@ -91,8 +91,7 @@ def _section(name: str, title: str, text: str, kind: str, data: Mapping[str, Any
 
 def of_run(results: Path, run: str) -> dict[str, dict[str, Any]]:
     """Return the `content` of a finished run."""
-    intervals = read_table(results / "intervals.tsv") if (results / "intervals.tsv").is_file() else []
-    return content(run, load([results / "ledger.tsv"]), read_json(results / "metrics.json"), intervals)
+    return content(run, load([results / "ledger.tsv"]), read_json(results / "metrics.json"), read_intervals(results))
 
 
 def write(contents: Mapping[str, Mapping[str, Any]], folder: str | os.PathLike) -> None:

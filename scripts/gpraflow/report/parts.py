@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +76,17 @@ class Section:
 
 
 # Reading
+
+
+def read_intervals(results: Path) -> list[dict[str, str]]:
+    """Return the rows of ``intervals.tsv`` in the folder of a run; none if intervals were not assessed."""
+    path = results / "intervals.tsv"
+    return read_table(path) if path.is_file() else []
+
+
+def of_95(intervals: Iterable[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """Return the rows of ``intervals.tsv`` on the 95 % intervals, one for each data set."""
+    return [row for row in intervals if float(row["level"]) == 0.95]
 
 
 def read_table(path: str | os.PathLike) -> list[dict[str, str]]:
