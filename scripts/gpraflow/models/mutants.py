@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from gpraflow.models.layers import blocks
 from gpraflow.sequences.scaffold import BASES, PADDING
 
 _ROWS = 32  # promoters per block: scores of all windows and motifs of a block stay in the CPU cache
@@ -66,9 +67,7 @@ class _Network:
             return [np.asarray(each) for each in core.get_layer(name).get_weights()]
 
         def norm(name: str) -> tuple[np.ndarray, np.ndarray]:
-            gamma, beta, mean, variance = of(name)
-            factor = gamma / np.sqrt(variance + core.get_layer(name).epsilon)
-            return factor, beta - mean * factor
+            return blocks.factor_and_shift(core.get_layer(name))
 
         scan, self.concentration = of("motifs")
         self.bin_width, self.width = bin_width, len(scan) // BASES
@@ -76,14 +75,14 @@ class _Network:
         # Scores that a base adds to the windows that contain it, first to last, on both strands: (2, bases, windows, motifs)
         self.added = np.stack([kernel[::-1].transpose(1, 0, 2), kernel[:, ::-1].transpose(1, 0, 2)])
         self.scan = scan
-        blocks = ["mix", *(f"residual_{block}" for block in range(1, sum(isinstance(layer, layers.Add) for layer in core.layers) + 1))]
-        self.kernels = [of(f"{block}_conv1d")[0] for block in blocks]
+        parts = ["mix", *(f"residual_{block}" for block in range(1, sum(isinstance(layer, layers.Add) for layer in core.layers) + 1))]
+        self.kernels = [of(f"{part}_conv1d")[0] for part in parts]
         self.kernels[0] = self.kernels[0] * norm("occupancy_norm")[0][:, None] / bin_width
-        self.norms = [norm(f"{block}_norm") for block in blocks]
+        self.norms = [norm(f"{part}_norm") for part in parts]
         self.narrow = of("narrow_dense")[0]
         self.dense = of("dense")[0].reshape(-1, self.narrow.shape[1], of("dense")[0].shape[1])
         self.dense_norm, self.output = norm("dense_norm"), of("expression")
-        self.activations = _with_outputs_of(core, [*(f"{block}_conv1d" for block in blocks), "dense"])
+        self.activations = _with_outputs_of(core, [*(f"{part}_conv1d" for part in parts), "dense"])
 
     def unchanged(self, tokens: Any) -> tuple[Any, list[Any], Any]:
         """Return the scores of all windows, ``(2, promoters, length, motifs)``, inputs of the normalisations, and those of the last."""

@@ -100,10 +100,10 @@ def _arrays(core: Any, objectives: list[dict[str, Any]], blocks: int) -> dict[st
     def weights(layer: str) -> list[np.ndarray]:
         return [np.asarray(value, np.float64) for value in core.get_layer(layer).get_weights()]
 
+    from gpraflow.models.layers.blocks import factor_and_shift  # imports Keras; the backend must be selected before
+
     def norm(layer: str) -> tuple[np.ndarray, np.ndarray]:
-        gamma, beta, mean, variance = weights(layer)
-        factor = gamma / np.sqrt(variance + core.get_layer(layer).epsilon)
-        return factor, beta - mean * factor
+        return factor_and_shift(core.get_layer(layer), "float64")
 
     found: dict[str, np.ndarray] = {}
     found["motifs_kernel"], found["motifs_bias"] = weights("motifs")

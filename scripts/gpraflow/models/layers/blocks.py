@@ -180,6 +180,13 @@ def convolution_norm_silu(x: keras.KerasTensor, filters: int, kernel_size: int, 
     return norm_silu(x, norm_momentum, name)
 
 
+def factor_and_shift(norm: keras.layers.BatchNormalization, kind: str = "float32") -> tuple[np.ndarray, np.ndarray]:
+    """Return what a trained batch normalisation multiplies each channel by in predictions, and then adds, ``(channels,)`` each."""
+    gamma, beta, mean, variance = (np.asarray(value, kind) for value in norm.get_weights())
+    factor = gamma / np.sqrt(variance + norm.epsilon)
+    return factor, beta - mean * factor
+
+
 def norm_silu(x: keras.KerasTensor, norm_momentum: float, name: str) -> keras.KerasTensor:
     """Batch normalisation with PyTorch's epsilon, then SiLU."""
     x = layers.BatchNormalization(momentum=norm_momentum, epsilon=1e-5, name=f"{name}_norm")(x)
