@@ -7,6 +7,7 @@ change by less than 1e-3.
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,8 @@ def package(source: str | os.PathLike, target: str | os.PathLike, card: Mapping[
     models_directory.write_half(source / "model.keras", target / "model.keras")
     change = _change(source, target)
     if change >= LARGEST_CHANGE:
-        (target / "model.keras").write_bytes((source / "model.keras").read_bytes())
+        with files.whole(target / "model.keras") as temporary:
+            shutil.copyfile(source / "model.keras", temporary)
     digest = {"model_sha256": checksums.digests(target / "model.keras")["sha256"]}
     if "readouts" in known:
         known = {"readouts": {name: part | digest for name, part in known["readouts"].items()}}
