@@ -17,7 +17,7 @@ from gpraflow.prediction import predictor as prediction_predictor
 from gpraflow.serve import answers, offline
 from gpraflow.training import network, objectives
 from gpraflow.training.options import Blueprint
-from tests import command, toy
+from tests import browsing, command, toy
 from tests.serve import serving
 
 SIZES = {
@@ -75,24 +75,14 @@ def write_compact(folder, members, conditions=(), transform=None):
 @pytest.fixture(scope="module")
 def opened(browser, tmp_path_factory):
     """Give a function that writes the page of a model and opens it as a file; what it asked for and complained about is kept."""
-    contexts, folder = [], tmp_path_factory.mktemp("offline")
+    with browsing.pages(browser, serving.PATIENCE) as opened:
 
-    def open_page(directory, fragment=""):
-        path = folder / f"{len(contexts)}.html"
-        assert command.run("export", directory, "--page", path, "--quiet") == 0
-        contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}, offline=True))
-        contexts[-1].set_default_timeout(serving.PATIENCE)
-        page = contexts[-1].new_page()
-        page.said, page.asked = [], []
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.goto(path.as_uri() + fragment)
-        return page
+        def open_page(directory, fragment=""):
+            path = tmp_path_factory.mktemp("offline") / "page.html"
+            assert command.run("export", directory, "--page", path, "--quiet") == 0
+            return opened(path.as_uri() + fragment, viewport={"width": 1280, "height": 900}, offline=True)
 
-    yield open_page
-    for context in contexts:
-        context.close()
+        yield open_page
 
 
 def saved(page, name):

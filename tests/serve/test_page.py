@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from gpraflow.serve import server
-from tests import command, toy
+from tests import browsing, command, toy
 from tests.conftest import ROOT
 from tests.serve import serving
 
@@ -33,22 +33,10 @@ def address(folder):
 @pytest.fixture
 def opened(browser):
     """Give a function that opens an address; what the page asked for and complained about is kept."""
-    contexts = []
-
-    def open_page(address, width=1280, height=900, **options):
-        contexts.append(browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **options))
-        contexts[-1].set_default_timeout(serving.PATIENCE)
-        page = contexts[-1].new_page()
-        page.said, page.asked = [], []
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+    with browsing.pages(browser, serving.PATIENCE) as opened:
+        yield lambda address, width=1280, height=900, **options: opened(
+            address, viewport={"width": width, "height": height}, reduced_motion="reduce", **options
+        )
 
 
 def link(address, sequence, **more):

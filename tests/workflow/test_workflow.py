@@ -21,6 +21,7 @@ import pytest
 from gpraflow.app import run
 from gpraflow.evaluation import metrics
 from gpraflow.formats import promoters as formats_promoters
+from tests import browsing
 from tests.conftest import copy_finished, snakemake
 
 STEPS = ("simulated", "counts", "expression", "tables", "splits", "shards", "bucket", "ledger")
@@ -501,21 +502,11 @@ def test_snakemakes_own_report_can_be_made_too(finished):
 @pytest.fixture
 def opened(browser, finished):
     """Give a function that opens the report; what the page asked for and complained about is kept."""
-    contexts = []
-
-    def open_page(width=1280, height=900, **options):
-        contexts.append(browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **options))
-        page = contexts[-1].new_page()
-        page.said, page.asked = [], []
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.goto((finished / "results/tiny/report.html").as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+    address = (finished / "results/tiny/report.html").as_uri()
+    with browsing.pages(browser) as opened:
+        yield lambda width=1280, height=900, **options: opened(
+            address, viewport={"width": width, "height": height}, reduced_motion="reduce", **options
+        )
 
 
 def test_report_opens_without_errors_and_asks_for_nothing(opened, finished):
