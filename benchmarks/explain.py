@@ -14,7 +14,6 @@ from pathlib import Path
 
 import common
 import numpy as np
-import polars as pl
 
 from gpraflow.core import startup
 
@@ -23,7 +22,6 @@ if __name__ == "__main__":
 import synthetic
 
 from gpraflow.explanation import mutagenesis
-from gpraflow.prediction import predictor as prediction_predictor
 from gpraflow.sequences.scaffold import BASES, tokenize
 
 
@@ -39,16 +37,7 @@ def mutants_of(tokens, mutated):
 
 def compare(options, folder):
     """Predict each way in turns."""
-    if options.model:
-        model = options.model
-    else:
-        from tests import toy
-
-        model = toy.write_whole(folder / "model")
-    predictor = prediction_predictor.Predictor(model, batch_size=options.batch_size)
-    five, three = predictor.flanks
-    inserts = synthetic.promoter_table(options.promoters)["sequence"].str.slice(len(synthetic.FIVE_PRIME), 80)
-    whole = pl.Series([five + insert + three for insert in inserts])
+    predictor, _, whole = synthetic.model_and_promoters(options.model, folder, options.promoters, options.batch_size)
     tokens, mutated = tokenize(whole, **predictor.window), mutagenesis.places(predictor, whole)
     plain = min(options.plain, options.promoters)
     changed, places = mutants_of(tokens[:plain], mutated[:plain])

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import common
 import numpy as np
-import polars as pl
 
 from gpraflow.core import startup
 
@@ -26,7 +25,6 @@ import synthetic
 from gpraflow.core.ledger import Ledger
 from gpraflow.explanation import mutagenesis
 from gpraflow.formats import records, text
-from gpraflow.prediction import predictor as prediction_predictor
 from gpraflow.prediction import variants
 from gpraflow.sequences.scaffold import tokenize
 
@@ -44,16 +42,7 @@ def write_variants(path, inserts, number):
 
 def compare(options, folder):
     """Predict each way in turns; files are written to ``folder``."""
-    if options.model:
-        model = options.model
-    else:
-        from tests import toy
-
-        model = toy.write_whole(folder / "model")
-    predictor = prediction_predictor.Predictor(model, batch_size=options.batch_size)
-    five, three = predictor.flanks
-    inserts = synthetic.promoter_table(options.rows)["sequence"].str.slice(len(synthetic.FIVE_PRIME), 80)
-    whole = pl.Series([five + insert + three for insert in inserts])
+    predictor, inserts, whole = synthetic.model_and_promoters(options.model, folder, options.rows, options.batch_size)
     tokens = tokenize(whole, **predictor.window)
     mutated = mutagenesis.places(predictor, whole)
     some = max(1, options.rows // int(3 * mutated[0].sum()))

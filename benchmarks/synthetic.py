@@ -57,3 +57,17 @@ def promoter_table(rows, seed=0):
         sequences = pl.Series(text.view("S110").ravel().tolist()).cast(pl.String)
         parts.append(pl.DataFrame({"sequence": sequences, "expression": rng.normal(11, 2.5, size).astype("f4")}))
     return pl.concat(parts)
+
+
+def model_and_promoters(model, folder, rows, batch_size):
+    """Return the predictor of a model directory, or of a small model if there is none, and random inserts without and with its flanks."""
+    from gpraflow.prediction import predictor as prediction_predictor
+
+    if not model:
+        from tests import toy
+
+        model = toy.write_whole(folder / "model")
+    predictor = prediction_predictor.Predictor(model, batch_size=batch_size)
+    five, three = predictor.flanks
+    inserts = promoter_table(rows)["sequence"].str.slice(len(FIVE_PRIME), 80)
+    return predictor, inserts, pl.Series([five + insert + three for insert in inserts])
