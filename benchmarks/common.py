@@ -84,19 +84,19 @@ def peak_rss_mb() -> int:
 # Other processes
 
 
-def last_line(command: Sequence[str]) -> dict:
-    """Run a command and return its last line, which is JSON."""
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+def last_line(command: Sequence[str], timeout: float | None = None) -> dict:
+    """Run a command and return its last line, which is JSON; raises `subprocess.TimeoutExpired` after ``timeout`` seconds."""
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=timeout)
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))}:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def call(module: str, function: str, *arguments, python: str | Path = sys.executable) -> dict:
+def call(module: str, function: str, *arguments, python: str | Path = sys.executable, timeout: float | None = None) -> dict:
     """Call a function of a benchmark in a fresh Python process, and return what it returns; all of it has to fit into JSON."""
     code = "import importlib, json, sys; sys.path.insert(0, sys.argv[1]); "
     code += "print(json.dumps(getattr(importlib.import_module(sys.argv[2]), sys.argv[3])(*json.loads(sys.argv[4]))))"
-    return last_line([python, "-c", code, str(ROOT / "benchmarks"), module, function, json.dumps(arguments)])
+    return last_line([python, "-c", code, str(ROOT / "benchmarks"), module, function, json.dumps(arguments)], timeout)
 
 
 # The workflow's rules

@@ -1,20 +1,22 @@
 """The searches of `gpraflow design`: what each reaches for how many model calls, and designs per minute.
 
 python benchmarks/design.py MODEL [--library splits/train.parquet] [--designs 50] [--budget 1000] [--ladder 1000] [--turns 1]
-    [--ledidi PYTHON]
+    [--budgets 100 300] [--ledidi PYTHON]
 MODEL is a model directory of a run; --smallest makes one of a few parameters, which has no gradient.
 Each search maximises expression from the same starts with the same budget, under the same constraints (no BsaI and BamHI sites, GC of 25 to
-65 %, homopolymers of at most 10 bp, 3 edits between designs), without penalties, so that what they reach can be compared. Then --ladder
-designs at 10 targets with the default search and the default penalties; 0 for none.
+65 %, homopolymers of at most 10 bp, 3 edits between designs), without penalties, so that what they reach can be compared. Then, with the
+default penalties, as they are used: --designs designs for each of --budgets, maximised and minimised, and --designs at 10 targets. Then
+--ladder designs at 10 targets with the default search and the default penalties; 0 for none.
 
 With --ledidi, Ledidi (doi:10.1101/2020.05.21.109686), which edits sequences by gradients, maximises expression of the same model from the
 same starts with as many model calls, but without constraints (design_ledidi.py). PYTHON has PyTorch (gigabytes of CUDA libraries, without
 which its wheel cannot be imported), ledidi, tangermeme and numba besides gpraflow's packages.
 
 The last line is JSON: for each search best (highest prediction), mean (of the predictions of all designs), calls, seconds and cpu_seconds
-per design, such as genetic_mean; the same of ledidi (null without it); ladder_seconds, ladder_cpu_seconds, ladder_designs, ladder_calls
-(per design), ladder_within (share of the designs within the tolerance, by the model) and ladder_broken (designs that break a constraint);
-peak_rss_mb.
+per design, such as genetic_mean; the same of ledidi (null without it); with penalties, for each search and budget the mean scores, such as
+genetic_100_maximize and genetic_100_minimize, and the calls per design at targets, genetic_ladder_calls; ladder_seconds,
+ladder_cpu_seconds, ladder_designs, ladder_calls (per design), ladder_within (share of the designs within the tolerance, by the model) and
+ladder_broken (designs that break a constraint); peak_rss_mb.
 """
 
 import tempfile
@@ -31,6 +33,7 @@ if __name__ == "__main__":
 
 from gpraflow.core import randomness
 from gpraflow.design import constraints, designs, searches
+from gpraflow.explanation import mutagenesis
 from gpraflow.prediction import predictor as prediction_predictor
 from gpraflow.sequences.scaffold import tokenize
 
@@ -38,6 +41,11 @@ from gpraflow.sequences.scaffold import tokenize
 def rules():
     """Return the constraints of all designs."""
     return tuple(constraints.rules_of(forbid_sites=["BsaI", "BamHI"], gc=[0.25, 0.65], max_homopolymer=10))
+
+
+def methods_of(predictor):
+    """Return the searches that the model allows."""
+    return [method for method in searches.METHODS if method != searches.GRADIENT or mutagenesis.has_gradient(predictor)]
 
 
 LEDIDI = "import sys; sys.path.insert(0, {!r}); import design_ledidi; design_ledidi.main()"
@@ -52,7 +60,7 @@ def compare(predictor, library, options, folder):
     begin, left = searches.repair(space, rng)
     assert not left.any()
     (request,) = designer.requests()
-    figures, methods = {}, [method for method in searches.METHODS if method != searches.GRADIENT or designer.has_gradient]
+    figures, methods = {}, methods_of(predictor)
     for rows in (8, 32, 128):  # compiles the model
         some = np.resize(begin, (rows, begin.shape[1]))
         designer.model.members(some)
@@ -82,6 +90,21 @@ def compare(predictor, library, options, folder):
     return figures | {f"ledidi_{name}": value for name, value in theirs.items()}
 
 
+def penalized(predictor, library, options):
+    """Return the mean scores of each search at each budget with the default penalties, and its calls per design of a ladder."""
+    figures = {}
+    for method in methods_of(predictor):
+        common_options = {"number": options.designs, "search": method, "rules": rules(), "seed": 1}
+        for budget in options.budgets:
+            wanted = designs.Options(objectives=("maximize", "minimize"), budget=budget, **common_options)
+            table = designs.design(predictor, wanted, library).table
+            for objective in wanted.objectives:
+                figures[f"{method}_{budget}_{objective}"] = float(table.filter(objective=objective)["score"].mean())
+        wanted = designs.Options(objectives=("ladder",), budget=options.budget, **common_options)
+        figures[f"{method}_ladder_calls"] = float(designs.design(predictor, wanted, library).table["calls"].mean())
+    return figures
+
+
 def ladder(predictor, library, options):
     """Return the figures of the ladder with default search and penalties."""
     with common.timed() as lap:
@@ -100,10 +123,11 @@ if __name__ == "__main__":
     parser.add_argument("--library", type=Path)
     parser.add_argument("--designs", type=int, default=50)
     parser.add_argument("--budget", type=int, default=1000)
+    parser.add_argument("--budgets", type=int, nargs="+", default=[100, 300], help="model calls per design with penalties")
     parser.add_argument("--ladder", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--ledidi", metavar="PYTHON", help="Python that has PyTorch and Ledidi")
-    options = common.parse(parser, designs=3, budget=120, ladder=10)
+    options = common.parse(parser, designs=3, budget=120, budgets=[50], ladder=10)
     with tempfile.TemporaryDirectory() as folder:
         if not options.model:
             from tests import toy
@@ -112,6 +136,7 @@ if __name__ == "__main__":
         model = prediction_predictor.Predictor(options.model)
         trained = pl.read_parquet(options.library) if options.library else None
         found = compare(model, trained, options, Path(folder))
+        found |= penalized(model, trained, options)
         found |= ladder(model, trained, options) if options.ladder else {}
         skipped = "" if options.ledidi else "no Python with Ledidi was given (--ledidi)"
         common.finish(options, "Ledidi" if options.ledidi else None, skipped, **found, peak_rss_mb=common.peak_rss_mb())

@@ -1,14 +1,21 @@
 """Motifs found in a model's predictions, against the factors that decide expression in a simulated assay.
 
 python benchmarks/motifs.py RESULTS [--dataset simulated_independent] [--promoters 1000] [--withheld 0.5] [--de-novo 40] [--effects FILE]
+    [--rest FILE] [--modisco PYTHON]
 RESULTS is the folder of a run of the simulated sample, such as results/sample; --smallest plants motifs in effects without a model.
 Promoters are taken as `explain_model` takes them, and their ISM effects kept in --effects if it is given. Each way of searching sees the
 same effects: known motifs; de novo motifs, matched to the known ones; and known motifs of which half of the planted factors are withheld,
-with de novo motifs for what is missing. The last line is JSON: known, de_novo (precision, recall, recall of the stronger half, as in
-`summary.json`), explained_known and explained_de_novo (variance of ISM effects explained), withheld (recall of the withheld factors and of
-their stronger half, by de novo motifs), and the CPU seconds of each way.
+with de novo motifs for what is missing. --rest writes the known motifs without the withheld ones (JASPAR format), to train a model that
+does not know them: RESULTS of that model are scored by the same call.
+With --modisco, TF-MoDISco (arXiv:1811.00416) searches the same effects, with its defaults and with windows for short promoters; PYTHON has
+modisco-lite. Its patterns are matched as the de novo motifs are, and explain what known motifs of these matrices would.
+The last line is JSON: known, de_novo, modisco and modisco_short (precision, recall, recall of the stronger half, as in `summary.json`; null
+without modisco-lite), explained_known, explained_de_novo, explained_modisco and explained_modisco_short (variance of ISM effects
+explained), withheld (recall of the withheld factors and of their stronger half, by de novo motifs), and the CPU seconds of each way.
 """
 
+import subprocess
+import tempfile
 from pathlib import Path
 
 import common
@@ -20,6 +27,7 @@ from gpraflow.core import startup
 if __name__ == "__main__":
     startup.restart_prepared()  # as the command has them
 
+from gpraflow.core import files
 from gpraflow.explanation import discovery, explain, matching, mutagenesis, sites
 from gpraflow.prediction import predictor as prediction_predictor
 from gpraflow.sequences import motifs
@@ -41,6 +49,50 @@ def of_run(options):
     if options.effects:
         np.savez(options.effects, tokens=tokens, effects=effects)
     return tokens, effects, truth
+
+
+SHORT = {  # windows of 10 bp with flanks of 5 bp, and clusters of few seqlets
+    **{"sliding_window_size": 10, "flank_size": 5, "min_metacluster_size": 30, "final_min_cluster_size": 10},
+    **{"trim_to_window_size": 20, "initial_flank_to_add": 5, "max_passing_windows_frac": 0.5},
+}
+MODISCO_LIMIT = 1200  # seconds
+
+
+def by_modisco(options, tokens, effects, known, truth):
+    """Return the figures of TF-MoDISco, with its defaults and for short promoters."""
+    figures = {}
+    for name, changed in (("modisco", {}), ("modisco_short", SHORT)):
+        keys = (name, f"explained_{name}", f"{name}_cpu_s", f"{name}_seqlets")
+        figures |= dict.fromkeys(keys)
+        if not options.modisco:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            source, target = Path(folder) / "effects.npz", Path(folder) / "motifs.npz"
+            np.savez(source, tokens=tokens, effects=effects)
+            arguments = ("motifs_modisco", "discover", str(source), str(target), changed)
+            try:
+                done = common.call(*arguments, python=options.modisco, timeout=MODISCO_LIMIT)
+            except subprocess.TimeoutExpired:
+                print(f"{name}: no result within {MODISCO_LIMIT} s", flush=True)
+                continue
+            with np.load(target) as kept:
+                matrices = [kept[key] for key in kept.files]
+        names = enumerate(matrices, start=1)
+        found = [motifs.Motif(f"pattern_{rank}", discovery.consensus(each), np.log(4 * each).astype(np.float32)) for rank, each in names]
+        factors = sites.find_factors(tokens, effects, found)
+        explained = round(float(factors["explained"][-1]), 4) if factors.height else 0
+        values = (matching.recovery(found, known, truth), explained, done["cpu_seconds"], done["seqlets"])
+        figures |= dict(zip(keys, values, strict=True))
+    return figures
+
+
+def write_motifs(path, known):
+    """Write motifs in JASPAR's format, as counts of 1,000 sites."""
+    with files.whole(path) as part, open(part, "w") as file:
+        for motif in known:
+            print(f">{motif.matrix_id} {motif.factor}", file=file)
+            for base, counts in zip("ACGT", 1000 * motif.frequencies.T, strict=True):
+                print(base, "[", *(f"{count:.3f}" for count in counts), "]", file=file)
 
 
 def planted(known, promoters):
@@ -65,6 +117,8 @@ def main():
     parser.add_argument("--promoters", type=int, default=1_000)
     parser.add_argument("--withheld", type=float, default=0.5, help="fraction of the planted factors that are withheld")
     parser.add_argument("--de-novo", type=int, default=40)
+    parser.add_argument("--rest", type=Path, help="file for the known motifs without the withheld ones")
+    parser.add_argument("--modisco", metavar="PYTHON", help="Python that has modisco-lite")
     parser.add_argument("--effects", default="", help="file that keeps ISM effects between calls")
     options = common.parse(parser, promoters=60, de_novo=4)
     if not (options.results or options.smallest):
@@ -80,19 +134,22 @@ def main():
     rng = np.random.default_rng(2)
     withheld = truth[np.sort(rng.permutation(truth.height)[: round(options.withheld * truth.height)])]
     rest = [motif for motif in known if motif.matrix_id not in set(withheld["matrix"])]
+    if options.rest:
+        write_motifs(options.rest, rest)
     with common.timed() as of_both:
         partial = sites.find_factors(tokens, effects, rest)
     # The withheld matrices are unknown to the search; they are only used to see whether a de novo motif is one of them.
     recovered = matching.recovery(named, known, withheld)
     common.finish(
         options,
-        "known motifs, de novo motifs, known motifs without half of the planted ones",
+        "known motifs, de novo motifs, known motifs without half of the planted ones" + (", TF-MoDISco" if options.modisco else ""),
         known=sites.recovery(factors, truth, known),
         de_novo=matching.recovery(named, known, truth),
         explained_known=round(float(factors["explained"][-1]), 4) if factors.height else 0,
         explained_de_novo=round(explained[-1], 4) if explained else 0,
         explained_partial=round(float(partial["explained"][-1]), 4) if partial.height else 0,
         withheld={key: recovered[key] for key in ("active", "recall", "recall_of_the_stronger_half")},
+        **by_modisco(options, tokens, effects, known, truth),
         known_cpu_s=round(of_known.cpu_seconds, 3),
         de_novo_cpu_s=round(of_de_novo.cpu_seconds, 3),
         partial_cpu_s=round(of_both.cpu_seconds, 3),

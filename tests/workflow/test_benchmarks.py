@@ -19,6 +19,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "conditions": {"n", "promoters"},
     "design": {
         *(f"{search}_{figure}" for search in ("genetic", "greedy") for figure in ("best", "mean", "calls", "seconds", "cpu_seconds")),
+        *(f"{search}_ladder_calls" for search in ("genetic", "greedy")),
         *("ladder_seconds", "ladder_cpu_seconds", "ladder_designs", "ladder_calls", "ladder_within", "peak_rss_mb"),
     },
     "dream_cnn_pytorch": {"ours_train_per_s", "ours_parameters"},
