@@ -82,6 +82,41 @@ def test_factors_are_drawn_in_the_order_of_the_table():
         assert rows == list(range(24))
 
 
+PARAMETERS = pl.DataFrame(
+    {
+        "member": [0, 0, 0, 1, 1, 1],
+        "factor": ["A", "B", "unknown_1"] * 2,
+        "matrix_id": ["MA1", "MA2", "-"] * 2,
+        "activity": [1.0, -0.5, 9.0, 3.0, -0.7, 9.0],
+        "potentiation": 0.1,
+        "concentration": 1.0,
+    }
+)
+
+
+def test_factors_are_compared_with_motifs_of_the_same_matrix():
+    found = pl.DataFrame({"factor": ["B", "OTHER", "A"], "matrix": ["MA2", "MA9", "MA1"], "activity": [-4.0, 1.0, -2.0]})
+    assert figures.beside_motifs(PARAMETERS, found).rows() == [("B", "MA2", -4.0, pytest.approx(-0.6)), ("A", "MA1", -2.0, 2.0)]
+    figure = figures.factors_and_motifs(PARAMETERS, found)
+    assert figure.get_suptitle() == "1 of 2 motifs have the sign of their factor"
+    assert [text.get_text() for text in figure.axes[0].texts] == ["B", "A"]
+    assert figures.factors_and_motifs(PARAMETERS, found.head(0)).get_suptitle() == "No motif is a factor of the model"
+    plt.close("all")
+
+
+def test_activity_by_position_is_the_mean_over_members_with_their_range():
+    of = {"factor": "A", "matrix_id": "MA1", "strand": "+", "first": [1, 5], "last": [4, 8]}
+    positions = pl.concat(pl.DataFrame(of | {"member": member, "activity": [low, 2.0]}) for member, low in ((0, 1.0), (1, 3.0)))
+    figure = figures.factor_positions(positions, PARAMETERS, most=1)
+    (axes,) = figure.axes
+    assert axes.get_title(loc="left") == "A  MA1"
+    assert axes.lines[1].get_xydata().tolist() == [[2.5, 2.0], [6.5, 2.0]]
+    band = axes.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (1, 3)
+    assert figure.get_suptitle() == "Activity by position (the strongest 1 of 2)"
+    plt.close(figure)
+
+
 def test_epistasis_leaves_positions_without_substitutions_empty():
     found = np.array([[np.nan, 0.5, -1], [0.5, np.nan, 0.2], [-1, 0.2, np.nan]])
     figure = figures.epistasis(found, [4, 5, 7], "p", bases="ACT")

@@ -219,6 +219,12 @@ def test_parameters_that_can_be_read_are_those_of_the_saved_members(of_each):
     model, _ = models_directory.load(folder)
     (activities, _) = model.get_layer("member_0").get_layer("activities").get_weights()
     assert table["activity"].to_list() == activities[:, 0].tolist()
+    positions = models_directory.position_parameters(folder)
+    mean = positions.group_by("factor", maintain_order=True).agg(pl.col("activity").min(), last=pl.col("last").max())
+    weights = model.get_layer("member_0").get_layer("position_activities").get_weights()[0].reshape(-1, table.height)
+    assert mean["factor"].to_list() == table["factor"].to_list()
+    assert np.allclose(mean["activity"], activities[:, 0] + weights.min(axis=0), atol=1e-6)
+    assert set(mean["last"]) == {model.input_shape[1]}
     with pytest.raises(ConfigError, match=r"parameters of 'slides' cannot be interpreted; train biochemical \(model\.name\)"):
         models_directory.parameters(of_each("slides")[0])
 

@@ -1,6 +1,7 @@
 """`compact` and `biochemical`: they build, learn and are saved; binding and the table of parameters are what they say."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from gpraflow.models import backend, registry
@@ -123,6 +124,35 @@ def test_models_without_known_motifs_have_only_those_that_they_learn(name, jaspa
         table = biochemical.parameters(model)
         assert table.select("factor", "matrix_id").rows() == [("unknown_1", "-"), ("unknown_2", "-")]
         assert table["consensus"].str.contains("^[ACGTN]*$").all()
+
+
+def test_positions_in_the_table_are_those_at_which_a_site_has_the_activity(jaspar):
+    """With one position-specific activity other than 0, only a site of this factor, strand and bin changes the prediction by it."""
+    model = build("biochemical", jaspar)
+    layer = model.get_layer("position_activities")
+    (weights,) = layer.get_weights()
+    table = biochemical.position_parameters(model, TINY["biochemical"]["bin_width"])
+    assert table.height == weights.size
+    assert table.filter(factor="LEFT", strand="+").select("first", "last").rows() == [
+        *((first, first + 3) for first in range(1, 29, 4)),
+        (29, 30),
+    ]
+    row = table.with_row_index().filter(matrix_id="MA0001.1", strand="-", first=13)
+    weights[row["index"].item()] = 2.0
+    layer.set_weights([weights])
+    changed = biochemical.position_parameters(model, TINY["biochemical"]["bin_width"])
+    (base,) = table.filter(matrix_id="MA0001.1")["activity"].unique()
+    assert changed.filter(pl.col("activity") != table["activity"]).rows() == [("LEFT", "MA0001.1", "-", 13, 16, pytest.approx(base + 2))]
+
+    site = reverse_complement(np.array([0, 1, 2, 3, 0], np.uint8))  # ACGTA, motif of 5 bp centred in a kernel of 8
+    tokens = np.full((26, LENGTH), 0, np.uint8)
+    for start, line in enumerate(tokens):
+        line[start : start + 5] = site
+    after = model.predict(tokens, verbose=0)[:, 0]
+    layer.set_weights([0 * weights])
+    effect = np.abs(after - model.predict(tokens, verbose=0)[:, 0])
+    inside = np.isin(np.arange(26) + 2, range(13, 17))  # positions of the site's second base, from 1, which the kernel centres
+    assert effect[inside].min() > 3 * effect[~inside].max()
 
 
 def test_a_long_name_of_a_factor_is_kept(tmp_path):

@@ -20,11 +20,14 @@ TABLES = {
     "leak/demonstration.tsv": rows("condition\tr\nindex error\t0.998\nleakage-controlled\t0.5\n"),
     "intervals.tsv": rows("dataset\tlevel\tn\tinside\ntest\t0.5\t50\t0.4\ntest\t0.950000\t50\t0.94\n"),
     "subgroups.tsv": rows("dataset\tby\tpart\tn\tr\ntest\treads\t1\t20\t0.5\ntest\treads\t2 to 9\t30\t0.9\nother\tgc\tlow\t9\t0.1\n"),
-    "explain/motifs.tsv": rows("factor\tactivity\texplained\nREB1\t2.5\t0.3\nMIG2\t-1\t0.45\n"),
+    "explain/motifs.tsv": rows("factor\tmatrix\tactivity\texplained\nREB1\tMA1\t2.5\t0.3\nMIG2\tMA2\t-1\t0.45\n"),
     "explain/de_novo.tsv": rows("motif\tconsensus\tactivity\texplained\ndenovo_1\tTTACCCG\t1.5\t0.31\n"),
     "design/truth.tsv": rows("search\tobjective\tpromised\ttrue\ngenetic\tmaximize\t16.2\t15.9\n"),
     "cost.tsv": rows("rule\tcore_hours\nplot\t0.1\ntrain_model\t2.5\n"),
-    "factors.tsv": rows("factor\nA\nB\n"),
+    "factors.tsv": rows(
+        "factor\tmatrix_id\tactivity\tposition_activity_min\tposition_activity_max\n"
+        "REB1\tMA1\t2\t-1\t1\nMIG2\tMA2\t1\t0\t3\nREB1\tMA1\t4\t-1\t2\nMIG2\tMA2\t1\t0\t1\nx\t-\t1\t0\t9\n"
+    ),
     "joined.tsv": rows("table\na\nb\n"),
     "comparison/scores.tsv": rows("label\na\nb\nc\n"),
 }
@@ -49,7 +52,9 @@ METRICS = {"test": {"title": "test split", "n": 1000, "r": 0.9, "r_low": 0.85, "
         ("explain/motifs", "2 known motifs explain 45 % of the effects; first REB1 (activity +2.5), MIG2 (activity -1)"),
         ("explain/de_novo", "1 motifs found without known motifs explain 31 % of the effects; first TTACCCG (activity +1.5)"),
         ("design/truth", "genetic, maximize: promised 16.2, true 15.9"),
-        ("factors", "2 factors"),
+        ("factors", "3 factors"),
+        ("factor_positions", "activity of 2 factors; that of REB1 differs most between positions and strands (by 2.5)"),
+        ("factor_motifs", "1 of 2 motifs have the sign of their factor"),
     ],
 )
 def test_the_message_has_the_numbers(kind, expected):

@@ -218,6 +218,21 @@ def motif_figures():
     }
 
 
+def factor_motif_figures():
+    """Return the outputs of the figure that compares factors with motifs, if motifs are searched for."""
+    if not PLAN.motifs_beside_factors:
+        return {}
+    return {
+        "motifs_png": "results/{run}/figures/factor_motifs.png",
+        "motifs_svg": report(
+            "results/{run}/figures/factor_motifs.svg",
+            caption="../report/factor_motifs.rst",
+            category="Factors",
+            labels={"figure": "factors beside motifs"},
+        ),
+    }
+
+
 def de_novo_figures():
     """Return the outputs of the figure of de novo motifs, if they are searched for."""
     if not PLAN.with_de_novo:

@@ -93,6 +93,7 @@ rule tabulate_factors:
             caption="../report/factors.rst",
             category="Factors",
         ),
+        positions="results/{run}/factor_positions.tsv",
     log:
         "results/{run}/logs/tabulate_factors.log",
     benchmark:
@@ -111,16 +112,26 @@ rule tabulate_factors:
 
 
 rule plot_factors:
-    """Draw activity, potentiation and concentration of transcription factors."""
+    """Draw the parameters of transcription factors, also by position, and beside the motifs found by in-silico mutagenesis."""
     input:
         factors="results/{run}/factors.tsv",
+        positions="results/{run}/factor_positions.tsv",
+        motifs=PLAN.motifs_beside_factors,
     output:
+        **factor_motif_figures(),
         png="results/{run}/figures/factors.png",
         svg=report(
             "results/{run}/figures/factors.svg",
             caption="../report/factors.rst",
             category="Factors",
             labels={"figure": "parameters of the factors"},
+        ),
+        positions_png="results/{run}/figures/factor_positions.png",
+        positions_svg=report(
+            "results/{run}/figures/factor_positions.svg",
+            caption="../report/factor_positions.rst",
+            category="Factors",
+            labels={"figure": "activity of the factors by position"},
         ),
     log:
         "results/{run}/logs/plot_factors.log",
@@ -134,5 +145,6 @@ rule plot_factors:
         runtime=10,
     params:
         code=code_of("plot_factors"),
+        unit=lambda wildcards: PLAN.unit,
     script:
         "../../scripts/plot_factors.py"

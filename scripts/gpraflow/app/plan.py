@@ -226,6 +226,13 @@ class Plan:
         return bool(self.explained and self.motif_file("explain"))
 
     @property
+    def motifs_beside_factors(self) -> list[str]:
+        """Return the table of motifs of the first readout, for comparison with the factors of an interpretable model; or nothing."""
+        if not (self.motifs and self.with_motifs):
+            return []
+        return [f"results/{{run}}/explain{self.folders(self.readouts_explained)[0]}/motifs.tsv"]
+
+    @property
     def explained_promoters(self) -> int:
         """Return the number of promoters to explain."""
         number = self.config["explain"]["promoters"]
@@ -664,7 +671,8 @@ class Plan:
             *[f"predictions/{dataset}" for dataset in self.scored],
             *[f"subgroups/{dataset}" for dataset in self.scored],
             *(["comparison"] if self.config["comparison"]["runs"] else []),
-            *(["factors"] if self.architecture.parameters and self.motifs else []),  # the table also has factors without a known motif
+            *(["factors", "factor_positions"] if self.architecture.parameters and self.motifs else []),  # tables have all factors
+            *(["factor_motifs"] if self.architecture.parameters and self.motifs_beside_factors else []),
             *(f"explain{folder}/motifs" for folder in self.folders(self.readouts_explained) if self.with_motifs),
             *(f"explain{folder}/de_novo" for folder in self.folders(self.readouts_explained) if self.with_de_novo),
             *(f"explain{folder}/logos" for folder in self.folders(self.readouts_explained) if self.explained),

@@ -32,11 +32,8 @@ def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
         Maximum number of factors, ranked by activity and potentiation at the best site times its occupancy c / (1 + c), averaged over
         members and conditions.
     """
-    columns = [name for name in parameters.columns if name.partition(".")[0] == "concentration"]
-    known = parameters.filter(pl.col("matrix_id") != "-").with_columns(label=pl.col("factor") + "  " + pl.col("matrix_id"))
-    occupancy = pl.mean_horizontal(pl.col(name) / (1 + pl.col(name)) for name in columns)
-    effect = (occupancy * (pl.col("activity").abs() + pl.col("potentiation").abs())).mean().alias("effect")
-    mean = known.group_by("label").agg(effect, pl.col("activity").mean()).sort("effect", "label", descending=[True, False])
+    columns, known = _concentrations(parameters), _with_labels(parameters)
+    mean = _ranked(parameters)
     drawn = mean.head(most).sort("activity", "label")["label"].to_list()
     row_of = {label: row for row, label in enumerate(drawn)}
     members = parameters["member"].n_unique()
@@ -59,6 +56,84 @@ def factors(parameters: pl.DataFrame, most: int = 30) -> Any:
         panels[0].set_ylim(-1, len(drawn))
         of = f"{len(drawn)} of {len(mean)} factors with a known motif"
         figure.suptitle(of + (f", {members} ensemble members" if members > 1 else ""), x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
+def _concentrations(parameters: pl.DataFrame) -> list[str]:
+    """Return the columns of concentrations."""
+    return [name for name in parameters.columns if name.partition(".")[0] == "concentration"]
+
+
+def _with_labels(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the factors with a known motif, with ``label``."""
+    return table.filter(pl.col("matrix_id") != "-").with_columns(label=pl.col("factor") + "  " + pl.col("matrix_id"))
+
+
+def _ranked(parameters: pl.DataFrame) -> pl.DataFrame:
+    """Return ``label``, ``effect`` and mean ``activity`` of the factors with a known motif, strongest first."""
+    occupancy = pl.mean_horizontal(pl.col(name) / (1 + pl.col(name)) for name in _concentrations(parameters))
+    effect = (occupancy * (pl.col("activity").abs() + pl.col("potentiation").abs())).mean().alias("effect")
+    means = _with_labels(parameters).group_by("label").agg(effect, pl.col("activity").mean())
+    return means.sort("effect", "label", descending=[True, False])
+
+
+def factor_positions(positions: pl.DataFrame, parameters: pl.DataFrame, most: int = 12) -> Any:
+    """Plot the activity of factors by position on both strands: the mean over ensemble members, and their range.
+
+    Parameters
+    ----------
+    positions
+        `models.directory.position_parameters`.
+    parameters, most
+        As in `factors`.
+    """
+    ranked = _ranked(parameters)["label"]
+    drawn = ranked.head(most).to_list()
+    labelled = _with_labels(positions).with_columns(middle=(pl.col("first") + pl.col("last")) / 2)
+    activity = pl.col("activity")
+    lines = labelled.group_by("label", "strand", "middle").agg(
+        activity.mean().alias("mean"), activity.min().alias("low"), activity.max().alias("high")
+    )
+    with plt.rc_context(STYLE):
+        figure, panels = _grid(len(drawn))
+        for axes, label in zip(panels.ravel(), drawn, strict=False):
+            for strand, colour in (("+", BLUE), ("-", VERMILION)):
+                line = lines.filter(label=label, strand=strand).sort("middle")
+                axes.plot(line["middle"], line["mean"], color=colour, linewidth=1.2, label=f"{strand} strand")
+                axes.fill_between(line["middle"], line["low"], line["high"], color=colour, alpha=0.2, linewidth=0)
+            axes.set_title(label, fontsize=8)
+        panels[0, 0].legend(fontsize=7, frameon=False)
+        figure.supxlabel("centre of the site in the promoter (bp)", fontsize=9)
+        figure.supylabel("activity of the bound factor", fontsize=9)
+        shown = f" (the strongest {len(drawn)} of {len(ranked)})" if len(ranked) > len(drawn) else ""
+        figure.suptitle(f"Activity by position{shown}", x=0.01, ha="left", fontsize=9, fontweight="bold")
+    return figure
+
+
+def beside_motifs(parameters: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """Return the motifs of ``found`` (`sites.FACTORS`) that are factors of the model, with both activities.
+
+    Columns ``factor``, ``matrix``, ``activity`` (units of expression), ``parameter`` (mean over members).
+    """
+    of_model = parameters.group_by(matrix=pl.col("matrix_id")).agg(pl.col("activity").mean().alias("parameter"))
+    return found.join(of_model, on="matrix", maintain_order="left").select("factor", "matrix", "activity", "parameter")
+
+
+def factors_and_motifs(parameters: pl.DataFrame, found: pl.DataFrame, unit: str = "units of expression") -> Any:
+    """Plot the activity of motifs found by in-silico mutagenesis against the model's parameters (`beside_motifs`)."""
+    both = beside_motifs(parameters, found)
+    agree = int((both["activity"].sign() == both["parameter"].sign()).sum())
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.6, 4.4), layout="constrained")
+        axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
+        axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
+        colours = [BLUE if above else VERMILION for above in both["activity"] > 0]
+        axes.scatter(both["parameter"], both["activity"], c=colours, s=16)
+        for factor, x, y in both.select("factor", "parameter", "activity").rows():
+            axes.annotate(factor, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=6.5)
+        axes.set(xlabel="activity, parameter of the model (before the sigmoid)", ylabel=f"activity by in-silico mutagenesis ({unit})")
+        text = f"{agree} of {both.height} motifs have the sign of their factor" if both.height else "No motif is a factor of the model"
+        figure.suptitle(text, x=0.01, ha="left", fontsize=9, fontweight="bold")
     return figure
 
 

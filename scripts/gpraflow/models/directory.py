@@ -5,6 +5,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -264,13 +265,33 @@ def parameters(directory: str | os.PathLike, backend: str = "auto") -> pl.DataFr
     InputError
         As in `load`.
     """
+    architecture, members, description = _interpretable(directory, backend)
+    of_conditions = {f"concentration.{number}": f"concentration.{name}" for number, name in enumerate(description["conditions"], start=1)}
+    return _of_members([architecture.parameters(member).rename(of_conditions, strict=False) for member in members])
+
+
+def position_parameters(directory: str | os.PathLike, backend: str = "auto") -> pl.DataFrame:
+    """Return the activity of each factor by position and strand: ``member``, and the columns of `biochemical.position_parameters`.
+
+    Raises
+    ------
+    ConfigError, InputError
+        As in `parameters`.
+    """
+    architecture, members, description = _interpretable(directory, backend)
+    return _of_members([architecture.position_parameters(member, description["sizes"]["bin_width"]) for member in members])
+
+
+def _interpretable(directory: str | os.PathLike, backend: str) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Return the module of the architecture, the ensemble members and ``model.json``."""
     model, description = load(directory, backend)
     name = description["architecture"]
     if not describe(name).parameters:
         able = [other for other in REGISTRY if describe(other).parameters]
         raise ConfigError(f"{directory}: parameters of '{name}' cannot be interpreted; train {' or '.join(able)} (model.name)")
-    read = importlib.import_module(describe(name).module).parameters
-    tables = [read(model.get_layer(f"member_{member}")) for member in range(description["members"])]
-    of_conditions = {f"concentration.{number}": f"concentration.{name}" for number, name in enumerate(description["conditions"], start=1)}
-    tables = [table.rename(of_conditions, strict=False) for table in tables]
+    members = [model.get_layer(f"member_{member}") for member in range(description["members"])]
+    return importlib.import_module(describe(name).module), members, description
+
+
+def _of_members(tables: Sequence[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(table.select(pl.lit(member, pl.Int64).alias("member"), pl.all()) for member, table in enumerate(tables))

@@ -7,7 +7,7 @@ condition. A network whose layers depend on the number of conditions takes it as
 ``motifs`` if the model is initialised with known motifs. Each module has ``INPUTS`` (names of the inputs) and ``PRESETS`` (all sizes, by
 preset); a network that is fitted in stages has ``STAGES``, and one that can learn motifs without a motif file has ``LEARNED``, the size
 that gives their number. These are literals, so that they can be read without importing the module, which imports Keras. A network with
-interpretable parameters has ``parameters(model)``, which returns them as a table.
+interpretable parameters has ``parameters(model)`` and ``position_parameters(model, bin_width)``, which return them as tables.
 """
 
 import ast

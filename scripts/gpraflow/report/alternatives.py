@@ -1,6 +1,6 @@
 """Text alternatives of figures: what a figure says, with numbers, from the tables of the run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from gpraflow.report.parts import interval, number, of_95
@@ -57,13 +57,20 @@ def _message(kind: str, dataset: str, tables: Mapping[str, Rows], metrics: Mappi
         "explain/de_novo": _of_de_novo,
         "design/designs": _of_designs,
         "design/truth": _of_designs,
+        "factor_positions": _of_factor_positions,
+        "factor_motifs": _of_factor_motifs,
     }
     if kind == "subgroups":
         return _of_subgroups([row for row in tables.get("subgroups.tsv", ()) if row["dataset"] == dataset])
     if kind in make:
         return make[kind](tables)
-    lengths = {"factors": ("factors.tsv", "factors"), "comparison": ("comparison/scores.tsv", "scores of runs and published models")}
-    lengths["joined"] = ("joined.tsv", "tables, each with its scale and offset")
+    if kind == "factors":  # a row for each ensemble member
+        number_of = len({(row["factor"], row["matrix_id"]) for row in tables.get("factors.tsv", ())})
+        return f"{number_of:,} factors" if number_of else ""
+    lengths = {
+        "comparison": ("comparison/scores.tsv", "scores of runs and published models"),
+        "joined": ("joined.tsv", "tables, each with its scale and offset"),
+    }
     name, what = lengths.get(kind, ("", ""))
     return f"{len(tables[name]):,} {what}" if tables.get(name) else ""
 
@@ -140,6 +147,30 @@ def _explained(tables: Mapping[str, Rows], path: str, what: str, name: str) -> s
     if not rows:
         return f"0 {what} explain the effects" if path in tables else ""
     return f"{len(rows)} {what} explain {100 * float(rows[-1]['explained']):.0f} % of the effects; first {', '.join(parts)}"
+
+
+def _means(rows: Rows, values: Callable[[Mapping[str, str]], float]) -> dict[tuple[str, str], float]:
+    """Return the mean over ensemble members of a value of each factor with a known motif, by name and matrix."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in rows:
+        if row["matrix_id"] != "-":
+            found.setdefault((row["factor"], row["matrix_id"]), []).append(values(row))
+    return {factor: sum(each) / len(each) for factor, each in found.items()}
+
+
+def _of_factor_positions(tables: Mapping[str, Rows]) -> str:
+    ranges = _means(tables.get("factors.tsv", ()), lambda row: float(row["position_activity_max"]) - float(row["position_activity_min"]))
+    if not ranges:
+        return ""
+    (name, _), value = max(ranges.items(), key=lambda each: each[1])
+    return f"activity of {len(ranges)} factors; that of {name} differs most between positions and strands (by {value:.2g})"
+
+
+def _of_factor_motifs(tables: Mapping[str, Rows]) -> str:
+    activities = {matrix: value for (_, matrix), value in _means(tables.get("factors.tsv", ()), lambda row: float(row["activity"])).items()}
+    motifs = [row for row in tables.get("explain/motifs.tsv", ()) if row["matrix"] in activities]
+    agree = sum(float(row["activity"]) * activities[row["matrix"]] > 0 for row in motifs)
+    return f"{agree} of {len(motifs)} motifs have the sign of their factor" if motifs else ""
 
 
 def _of_designs(tables: Mapping[str, Rows]) -> str:

@@ -66,6 +66,8 @@ FIGURES = {
     "design/designs": ("design", "Designs and the library", "designs"),
     "design/truth": ("design", "Promised and true expression", "truth"),
     "factors": ("factors", "Parameters of the factors", "factors"),
+    "factor_positions": ("factors", "Activity of the factors by position and strand", "factor_positions"),
+    "factor_motifs": ("factors", "Factors beside motifs found by in-silico mutagenesis", "factor_motifs"),
     "cost": ("cost", "CPU time", "cost"),
 }
 # Titles of runs that start from reads -> of others

@@ -177,6 +177,37 @@ def parameters(model: keras.Model) -> pl.DataFrame:
     )
 
 
+def position_parameters(model: keras.Model, bin_width: int) -> pl.DataFrame:
+    """Return the activity of every factor by position and strand: what the parameters say of its preference for a place.
+
+    Parameters
+    ----------
+    model
+        The model, with its ``bin_width`` in bp.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``factor``, ``matrix_id`` ("-" without a known motif), ``strand``, ``first`` and ``last`` (of a bin of positions of the centre of
+        the site in the window, from 1, to within 1 bp), ``activity`` (of a factor that is bound there: its activity plus the position- and
+        strand-specific one; acts before the sigmoid).
+    """
+    table = parameters(model)
+    length, factors = model.input_shape[1], table.height
+    (weights,) = model.get_layer("position_activities").get_weights()
+    bins = -(-length // bin_width)
+    activity = weights.reshape(bins, 2, factors) + table["activity"].to_numpy()
+    of_bin, of_strand, of_factor = (axis.ravel() for axis in np.indices(activity.shape))
+    first = of_bin * bin_width + 1
+    places = {
+        "strand": np.array(["+", "-"])[of_strand],
+        "first": first,
+        "last": np.minimum(first + bin_width - 1, length),
+        "activity": activity.ravel(),
+    }
+    return table.select("factor", "matrix_id")[of_factor].with_columns(pl.Series(name, values) for name, values in places.items())
+
+
 PRESETS = {
     "paper": {
         "motif_width": 16,
