@@ -350,6 +350,50 @@ def test_eight_devices_give_the_losses_of_one():
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4)
 
 
+TENSORFLOW_DEVICES = """
+import json, sys
+import numpy as np
+from gpraflow.models.backend import select_backend
+select_backend("tensorflow")
+import keras
+import tensorflow as tf
+from gpraflow.training import network, objectives, options, steppers
+number = int(sys.argv[1])
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * number)
+objective = objectives.Objective("mse", 1, 1.0, 0.0)
+keras.utils.set_random_seed(1)
+with steppers.all_devices():
+    core = network.build_core(options.Blueprint(**json.loads(sys.argv[2])), 40, objective, "core")
+    stepper = steppers.stepper(core, steppers.optimizer_of("adamw", 0.01, 0.1), objective, 0.9)
+assert stepper.devices == number
+rng = np.random.default_rng(0)
+inputs = [rng.integers(0, 4, (64, 40), dtype=np.uint8), np.zeros((64, 1), np.float32), np.zeros((64, 1), np.float32)]
+target = 5 * rng.normal(size=(64, 1)).astype(np.float32)
+weight = rng.random(64).astype(np.float32)
+of_layers = stepper.trained([core.layers[-1].name])
+losses = [float(stepper.step(inputs, target, weight, 1e-2, trained)) for trained in (None, None, of_layers, None)]
+state = stepper.state()
+stepper.restore(state, stepper.steps)
+predict = stepper.predictor(network.serving([core], objective, 40, False, "single"), 64)
+print("FOUND", *losses, *predict(inputs[0])[:8, 0])
+"""
+
+
+@pytest.mark.slow
+def test_tensorflow_on_four_devices_gives_the_losses_of_one():
+    """Also where gradients are clipped, batches normalised and some layers fixed; and the same predictions by averaged weights."""
+    found = []
+    for number in (1, 4):
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, os.getcwd()])}
+        command = [sys.executable, "-c", TENSORFLOW_DEVICES, str(number), json.dumps(dataclasses.asdict(blueprint("legnet")))]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        (line,) = (line for line in done.stdout.splitlines() if line.startswith("FOUND"))
+        found.append([float(value) for value in line.split()[1:]])
+    np.testing.assert_allclose(found[0][:4], found[1][:4], rtol=1e-4)
+    np.testing.assert_allclose(found[0][4:], found[1][4:], atol=5e-4)
+
+
 def test_a_batch_is_a_multiple_of_the_devices():
     assert run.batch_size_of(100, 90, 8) == 88
     with pytest.raises(TrainingError, match="5 training promoters in batches of 100 cannot be distributed over 8 devices"):

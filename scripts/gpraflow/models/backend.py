@@ -34,6 +34,15 @@ def select_backend(backend: str) -> str:
     return backend
 
 
+def replicas() -> int:
+    """Return over how many devices TensorFlow distributes the network that is being built; 1 on JAX, which distributes arrays instead."""
+    if sys.modules["keras"].backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
 Device = Literal["auto", "cpu", "gpu", "tpu"]
 _NVIDIA = Path("/dev/nvidiactl")  # there wherever the driver of a GPU is loaded
 

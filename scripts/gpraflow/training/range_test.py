@@ -63,7 +63,7 @@ def range_test(
     data = TrainingData(upload.read_receipt(receipt_path), Path(work), architecture, options)
     seed = randomness.derive(options.seed, "range_test")
     keras.utils.set_random_seed(seed % 2**32)
-    with policy(options.precision):
+    with policy(options.precision), steppers.all_devices():
         core = build_core(blueprint, data.length, data.objective, "member_0")
         optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
         stepper = steppers.stepper(core, optimizer, data.objective, 0.0)

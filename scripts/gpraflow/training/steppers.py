@@ -4,6 +4,7 @@ A stepper holds the complete training state (weights, statistics, random states,
 Besides `training.network`, `models.cpu` and `models.gradients`, only this module calls a backend directly.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,22 @@ def process() -> tuple[int, int]:
     import jax
 
     return jax.process_index(), jax.process_count()
+
+
+def all_devices() -> contextlib.AbstractContextManager:
+    """Return the context in which network, optimizer and stepper are built, so that all devices of the process train them.
+
+    JAX distributes batches (`_JaxStepper`) and needs none. With several devices, TensorFlow keeps a copy of each variable on each
+    (`tf.distribute.MirroredStrategy`).
+    """
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices]).scope() if len(devices) > 1 else contextlib.nullcontext()
 
 
 def optimizer_of(name: str, weight_decay: float, clip: float) -> Any:
@@ -63,6 +80,8 @@ def stepper(model: Any, optimizer: Any, objective: AnyObjective, ema: float) -> 
 
 
 class _Stepper:
+    mirrored = False  # variables have a copy on each device
+
     def __init__(self, model: Any, optimizer: Any, objective: AnyObjective, ema: float):
         optimizer.build(model.trainable_variables)
         self.model, self.optimizer, self.objective, self.ema = model, optimizer, objective, ema
@@ -167,24 +186,41 @@ class _JaxStepper(_Stepper):
 
 
 class _TensorFlowStepper(_Stepper):
-    """TensorFlow: one compiled function that updates variables in place, on one device."""
+    """TensorFlow: one compiled function that updates variables in place.
 
-    devices = 1
+    Within `all_devices`, each of several devices computes the gradients of its part of the batch; they are summed, and all copies of the
+    variables are updated alike. Devices draw the same dropout masks, each for its own promoters.
+    """
 
     def __init__(self, model: Any, optimizer: Any, objective: AnyObjective, ema: float):
         super().__init__(model, optimizer, objective, ema)
         import tensorflow as tf
 
+        strategy = tf.distribute.get_strategy()
+        self.devices = devices = strategy.num_replicas_in_sync
+        self.mirrored = devices > 1
         self._averages = [tf.Variable(np.array(variable)) for variable in model.trainable_variables] if ema else []
 
-        @tf.function(jit_compile=True)
-        def step(inputs: Any, target: Any, weight: Any, momentum: Any, trained: Any) -> Any:
+        def gradients_of(inputs: Any, target: Any, weight: Any) -> Any:
             with tf.GradientTape() as tape:
                 raw = model(inputs, training=True)
-                loss = tf.reduce_mean(objective.losses(tf.cast(raw, tf.float32), target) * weight)
-                total = loss + sum(model.losses)
+                loss = tf.reduce_mean(objective.losses(tf.cast(raw, tf.float32), target) * weight) / devices
+                total = loss + sum(model.losses) / devices
+            return loss, tape.gradient(total, [variable.value for variable in model.trainable_variables])
+
+        def of_device(*batch: Any) -> Any:
+            device = tf.distribute.get_replica_context().replica_id_in_sync_group
+            size = tf.shape(batch[-1])[0] // devices
+            return gradients_of(*tf.nest.map_structure(lambda part: part[device * size : (device + 1) * size], batch))
+
+        def of_batch(*batch: Any) -> Any:
+            loss, gradients = strategy.run(of_device, args=batch)
+            return strategy.reduce("SUM", loss, axis=None), [strategy.reduce("SUM", gradient, axis=None) for gradient in gradients]
+
+        @tf.function(jit_compile=not self.mirrored)
+        def step(inputs: Any, target: Any, weight: Any, momentum: Any, trained: Any) -> Any:
+            loss, gradients = (of_batch if self.mirrored else gradients_of)(inputs, target, weight)
             variables = model.trainable_variables
-            gradients = tape.gradient(total, [variable.value for variable in variables])
             if trained is None:
                 optimizer.apply(gradients, variables)
             else:
@@ -210,7 +246,7 @@ class _TensorFlowStepper(_Stepper):
 
     def state(self) -> list[Arrays]:
         """Return the state as arrays: trainable weights, other variables, optimizer, EMA."""
-        return [[np.array(variable) for variable in group] for group in self._variables()]
+        return [[_array(variable) for variable in group] for group in self._variables()]
 
     def restore(self, state: list[Arrays], steps: int) -> None:
         """Restore the result of `state` after ``steps`` steps."""
@@ -223,12 +259,12 @@ class _TensorFlowStepper(_Stepper):
         """Return a function that predicts expression for tokens with ``serving`` and the current weights (the EMA if enabled)."""
         import tensorflow as tf
 
-        call = tf.function(lambda tokens: serving(tokens, training=False), jit_compile=True)
+        call = tf.function(lambda tokens: serving(tokens, training=False), jit_compile=not self.mirrored)
 
         def predict(tokens: np.ndarray) -> np.ndarray:
-            weights = [np.array(variable) for variable in self.model.trainable_variables] if self._averages else []
+            weights = [_array(variable) for variable in self.model.trainable_variables] if self._averages else []
             for variable, mean in zip(self.model.trainable_variables, self._averages, strict=False):
-                variable.assign(mean.value())
+                variable.assign(_array(mean))
             try:
                 return backend.in_batches(lambda part: call(part).numpy(), tokens, min(batch_size, len(tokens)))
             finally:
@@ -236,3 +272,10 @@ class _TensorFlowStepper(_Stepper):
                     variable.assign(value)
 
         return predict
+
+
+def _array(variable: Any) -> np.ndarray:
+    """Return the value of a variable, of the first copy if there are several."""
+    import keras
+
+    return np.array(keras.ops.convert_to_numpy(variable))

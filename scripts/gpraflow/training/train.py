@@ -239,17 +239,20 @@ def _train_member(
 
     seed = randomness.derive(options.seed, "train_model", *([number] if number else []))
     keras.utils.set_random_seed(seed % 2**32)
-    core = build_core(blueprint, data.length, data.objective, f"member_{number}")
-    single = serving([core], data.objective, data.length, options.rc_averaging, blueprint.name)
-    if options.initial_model:
-        warm_start(single, options.initial_model, backend)
-    if number == 0:
-        single.summary(line_length=120)
-    optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
-    stepper = steppers.stepper(core, optimizer, data.objective, options.ema)
+    name = f"member_{number}"
+    with steppers.all_devices():
+        core = build_core(blueprint, data.length, data.objective, name)
+        single = serving([core], data.objective, data.length, options.rc_averaging, blueprint.name)
+        if options.initial_model:
+            warm_start(single, options.initial_model, backend)
+        if number == 0:
+            single.summary(line_length=120)
+        optimizer = steppers.optimizer_of(options.optimizer, options.weight_decay, options.gradient_clip)
+        stepper = steppers.stepper(core, optimizer, data.objective, options.ema)
     stages = registry.describe(blueprint.name).stages
     with contextlib.closing(MemberTraining(data, stepper, single, stages, work, seed, number, options, backup, terminal, watch)) as run:
-        return core, run.member()
+        member = run.member()
+    return (build_core(blueprint, data.length, data.objective, name) if stepper.mirrored else core), member
 
 
 # Baselines

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from gpraflow.models import backend
 from gpraflow.sequences.scaffold import ALPHABET, BASES, PADDING
 
 _TILE = 15  # positions of a grouped convolution computed in one matrix product
@@ -187,9 +188,14 @@ def factor_and_shift(norm: keras.layers.BatchNormalization, kind: str = "float32
     return factor, beta - mean * factor
 
 
+def batch_normalization(momentum: float, name: str, epsilon: float = 1e-3) -> keras.layers.BatchNormalization:
+    """Return a batch normalisation over the whole batch, also where TensorFlow distributes it over devices (`backend.replicas`)."""
+    return layers.BatchNormalization(momentum=momentum, epsilon=epsilon, synchronized=backend.replicas() > 1, name=name)
+
+
 def norm_silu(x: keras.KerasTensor, norm_momentum: float, name: str) -> keras.KerasTensor:
     """Batch normalisation with PyTorch's epsilon, then SiLU."""
-    x = layers.BatchNormalization(momentum=norm_momentum, epsilon=1e-5, name=f"{name}_norm")(x)
+    x = batch_normalization(norm_momentum, f"{name}_norm", epsilon=1e-5)(x)
     return layers.Activation("silu", name=f"{name}_silu")(x)
 
 

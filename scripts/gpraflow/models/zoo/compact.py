@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from gpraflow.models.layers import scanning
+from gpraflow.models.layers import blocks, scanning
 
 INPUTS = ("tokens",)
 LEARNED = "learned_motifs"
@@ -82,7 +82,7 @@ def build(
         raise ValueError("without a motif file, learned_motifs must be above 0")
 
     def normalize(name):
-        return layers.BatchNormalization(momentum=norm_momentum, name=name)
+        return blocks.batch_normalization(norm_momentum, name)
 
     tokens = keras.Input((length,), dtype="int32", name="tokens")
     scan = layers.Dense(kernel.shape[1], activation="sigmoid", name="motifs")  # its bias is the log of the concentrations

@@ -93,7 +93,7 @@ def build(
         )
 
     def normalize(name):
-        return layers.BatchNormalization(momentum=norm_momentum, name=name)
+        return blocks.batch_normalization(norm_momentum, name)
 
     tokens = keras.Input((length,), dtype="int32", name="tokens")
     forward = blocks.one_hot(tokens)

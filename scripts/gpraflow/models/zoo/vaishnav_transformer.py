@@ -88,7 +88,7 @@ def build(
         )
 
     def norm_relu(x, name):
-        x = layers.BatchNormalization(momentum=norm_momentum, name=f"{name}_norm")(x)
+        x = blocks.batch_normalization(norm_momentum, f"{name}_norm")(x)
         return layers.Activation("relu", name=f"{name}_relu")(x)
 
     def dense(units, name, initializer="he_normal", activation="relu"):
