@@ -162,6 +162,6 @@ def _optimism(axes: Any, rows: pl.DataFrame, unit: str) -> None:
     axes.axvline(0, color="0.6", linewidth=0.8)
     axes.set_yticks([place for place, _ in labels], [text for _, text in labels], fontsize=6.5)
     axes.invert_yaxis()
-    axes.set(xlabel=f"promise not kept, mean ({unit})", title="Searches (% beyond the library)")
+    axes.set(xlabel=f"optimism (promised beyond true), mean ({unit})", title="Searches (% beyond the library)")
     if not labels:
         axes.set_visible(False)
