@@ -208,7 +208,7 @@ def test_baselines_are_explained_like_networks(name, variants, tmp_path, capsys)
     assert "has no gradient; leave out this option" in capsys.readouterr().err
 
 
-def test_epistasis_and_de_novo_motifs_of_the_command(folder, tmp_path):
+def test_epistasis_and_de_novo_motifs_of_the_command(folder, tmp_path, capsys):
     (tmp_path / "in.fa").write_text("".join(f">p{n}\n{insert}\n" for n, insert in enumerate(toy.inserts(12, 46))))
     out = tmp_path / "out"
     command = ["explain", str(folder), str(tmp_path / "in.fa"), "-o", str(out), "--logos", "1", "--epistasis", "--de-novo", "2"]
@@ -222,3 +222,8 @@ def test_epistasis_and_de_novo_motifs_of_the_command(folder, tmp_path):
     assert found.height <= 2
     assert (out / "de_novo.png").exists()
     assert grammar.PAIRED == 4
+    capsys.readouterr()
+    command[command.index("--logos") + 1] = "90000"
+    assert cli.main(command) == cli.REFUSED
+    assert "all pairs of substitutions in 90,000 promoters of up to" in capsys.readouterr().err
+    assert (out / "de_novo.tsv").exists()  # of the earlier call

@@ -90,6 +90,12 @@ def test_planted_interactions_of_pairs_are_found_and_no_others(predictor):
     assert (table["both"] - table["sum_of_each"] - table["interaction"]).abs().max() < 1e-6
 
 
+def test_the_cost_of_epistasis_is_that_of_all_substitutions_and_pairs():
+    assert grammar.cost_of_epistasis(2, 3) == 2 * (1 + 9 + 3 * 9)
+    with pytest.raises(InputError, match=r"90,000 promoters of up to 50 bp are .* at most 20,000,000 are: lower --logos"):
+        grammar.cost_of_epistasis(90_000, 50)
+
+
 def test_epistasis_is_that_of_all_double_mutants(predictor):
     text = toy.promoters(1, 5)[0]
     text = text[:8] + SITES[0] + "C" + SITES[1] + text[21:]

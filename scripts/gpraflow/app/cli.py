@@ -331,6 +331,8 @@ def _explain(options: argparse.Namespace) -> None:
     with formats_text.writing(folder / "effects.tsv.gz") as write, _working(options, ledger, blocks, at_a_time=256) as (predictor, counted):
         if options.gradients and not mutagenesis.has_gradient(predictor):
             raise ConfigError(f"--gradients: the model {options.model} has no gradient; leave out this option")
+        if options.epistasis:
+            grammar.cost_of_epistasis(options.logos, predictor.window["length"])
         for old in [
             folder / "motifs.tsv",
             folder / "sites.tsv",

@@ -298,6 +298,24 @@ def epistasis(predictor: Predictor, tokens: np.ndarray, places: np.ndarray) -> n
     return found.reshape(number, others, number, others)
 
 
+def cost_of_epistasis(promoters: int, positions: int) -> int:
+    """Return the number of sequences that `epistasis` predicts for promoters with this many positions.
+
+    Raises
+    ------
+    InputError
+        If that is more than 20 million.
+    """
+    single = (BASES - 1) * positions
+    number = promoters * (1 + single + (BASES - 1) ** 2 * positions * (positions - 1) // 2)
+    if number > LARGEST:
+        raise InputError(
+            f"--epistasis: all pairs of substitutions in {promoters:,} promoters of up to {positions} bp are {number:,} sequences to "
+            f"predict; at most {LARGEST:,} are: lower --logos, the number of promoters"
+        )
+    return number
+
+
 def strongest(found: np.ndarray) -> np.ndarray:
     """Return the epistasis of each pair of positions with the largest absolute value, ``(positions, positions)``; NaN on the diagonal."""
     pairs = found.transpose(0, 2, 1, 3).reshape(len(found), len(found), -1)
