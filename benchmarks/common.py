@@ -102,6 +102,20 @@ def call(module: str, function: str, *arguments, python: str | Path = sys.execut
 # The workflow's rules
 
 
+@contextlib.contextmanager
+def config_files(configs: Sequence[dict | str | Path]) -> Iterator[list[str]]:
+    """Provide the paths of config files; those given as content are temporary files."""
+    with tempfile.TemporaryDirectory() as temporary:
+        files = []
+        for number, config in enumerate(configs):
+            if isinstance(config, dict):
+                path = Path(temporary, f"{number}.yaml")
+                path.write_text(json.dumps(config))  # JSON is YAML
+                config = path
+            files.append(str(config))
+        yield files
+
+
 def run_rules(folder: Path | str, configs: Sequence[dict | str | Path], *arguments: str, cores: int = 2) -> None:
     """Run Snakemake with this checkout's rules in a folder of one's own.
 
@@ -116,14 +130,7 @@ def run_rules(folder: Path | str, configs: Sequence[dict | str | Path], *argumen
     cores
         As Snakemake's.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        files = []
-        for number, config in enumerate(configs):
-            if isinstance(config, dict):
-                path = Path(temporary, f"{number}.yaml")
-                path.write_text(json.dumps(config))  # JSON is YAML
-                config = path
-            files.append(str(config))
+    with config_files(configs) as files:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
         command += ["--cores", str(cores), "--configfile", *files, *arguments]
         done = subprocess.run(command, text=True, capture_output=True)

@@ -51,6 +51,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
         *("help_s", "predict_s", "predict_keras_s", "ratio_predict", "help_cpu_s", "predict_cpu_s", "predict_keras_cpu_s"),
     },
     "storage": {"megabytes", "shards", "loop_mb_per_s", "ours_mb_per_s", "ratio_vs_copy"},
+    "time_to_quality": {"compact_-1.0", "compact_minutes"},
     "training": {"train_per_s", "predict_per_s", "gflop_per_sequence", "sgemm_gflops", "ratio_vs_sgemm", "first_step_s", "parameters"},
     "two_strand_convolution": {"conv2d_per_s", "conv1d_per_s", "ratio"},
 }
@@ -61,7 +62,7 @@ COMPARED = {  # figures of the comparison with what need not be installed
     "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
     "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
 }
-ALONE = {"check", "design", "full_scale", "learning_curve", "serve"}  # compared with nothing
+ALONE = {"check", "design", "full_scale", "learning_curve", "serve", "time_to_quality"}  # compared with nothing
 
 
 def is_number(value):
