@@ -148,7 +148,7 @@ def main():
         explained_known=round(float(factors["explained"][-1]), 4) if factors.height else 0,
         explained_de_novo=round(explained[-1], 4) if explained else 0,
         explained_partial=round(float(partial["explained"][-1]), 4) if partial.height else 0,
-        withheld={key: recovered[key] for key in ("active", "recall", "recall_of_the_stronger_half")},
+        withheld={key: value for key, value in recovered.items() if key == "active" or key.startswith("recall")},
         **by_modisco(options, tokens, effects, known, truth),
         known_cpu_s=round(of_known.cpu_seconds, 3),
         de_novo_cpu_s=round(of_de_novo.cpu_seconds, 3),

@@ -242,6 +242,8 @@ def test_strength_is_activity_times_occupancy_scaled_to_the_gates(single, motif_
     assert single.activities["factor"].to_list() == [motif.factor for motif in chosen]
     bound = motifs.occupancies(tokenize(single.truth["sequence"], 140), chosen, single.activities["log_concentration"].to_numpy())
     strength = bound @ single.activities["activity"].to_numpy()
+    of_factors = (np.abs(single.activities["activity"].to_numpy()) * bound).std(axis=0)  # fewer than 5,000 promoters
+    np.testing.assert_allclose(single.activities["effect_sd"], of_factors, atol=2e-6)
     signal = single.truth["mean_signal"].to_numpy()
     standard = (strength - strength.mean()) / strength.std()
     np.testing.assert_allclose(signal, 4 * np.tanh(2.0 * standard / 4), atol=2e-4)

@@ -70,6 +70,9 @@ def test_de_novo_motifs_are_compared_with_the_truth(known):
     assert recovery["precision"] == pytest.approx(2 / 3)
     assert recovery["recall"] == recovery["recall_of_best_matches"] == 0.5
     assert recovery["recall_of_the_stronger_half"] == 0.5  # REB1 and HSF1
+    assert "recall_of_the_effective_half" not in recovery
+    seen = truth.with_columns(effect_sd=pl.Series([0.4, 0.3, 0.001, 0.02]))
+    assert matching.recovery(found, known, seen, 1e-6)["recall_of_the_effective_half"] == 1  # REB1 and RAP1
     assert matching.recovery([], known, truth)["precision"] is None
 
 

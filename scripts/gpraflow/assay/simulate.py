@@ -49,8 +49,8 @@ def write(
         Output files. ``bins``: the sheet with the number of cells sorted into each bin. ``truth``: sequence, mean_signal (log2), mean_bin
         (0 is the middle of the lowest bin of the first replicate), cell_sd (log2), cells, reads. ``independent``: sequence, expression
         (mean bin of its cells), expression_sd (its standard error), n_reads, n_bins, singleton. ``activities``: factor, matrix, activity,
-        log_concentration. With several conditions, columns of a condition end in its name, such as mean_bin.glucose, and those of the
-        concentrations in its number from 2.
+        log_concentration, effect_sd (`simulated_library.Library`). With several conditions, columns of a condition end in its name, such as
+        mean_bin.glucose, and those of the concentrations in its number from 2.
     threads
         Number of bins written in parallel.
 

@@ -16,6 +16,7 @@ from gpraflow.sequences.scaffold import ALPHABET, PADDING, Scaffold, detokenize,
 # Length distribution (bp: share) of 7,369 inserts of the DREAM 2022 training set; the remainder is spread over the other lengths.
 _LENGTHS = {80: 0.821, 79: 0.126, 78: 0.024, 77: 0.0075, 81: 0.005, 76: 0.0045, 75: 0.0025, 74: 0.0015, 72: 0.0015}
 _SHORTEST, _LONGEST = 57, 105
+_SOME = 5_000  # promoters from which the effects of factors are calculated
 _WITH_N = 0.004  # share of promoters with N, as in that set (there as a run of N)
 _CHANGED, _CHANGE = 1 / 3, 2.0  # share of factors whose log concentration differs between conditions, and by how much
 BLOCK = 4096  # reads or promoters processed at a time
@@ -139,8 +140,9 @@ class Library:
 
     ``inserts`` are ``(promoters, bp)`` tokens, of which the first ``lengths`` are valid. ``signal``, ``(conditions, promoters)``, and
     ``cell_sd``, ``(promoters,)``, are the mean and standard deviation of log2 YFP/RFP over a promoter's cells. ``activities`` has columns
-    factor, matrix, activity, log_concentration, and with several conditions log_concentration_2 and so on. ``cell`` gives the signal of any
-    promoter.
+    factor, matrix, activity, log_concentration, effect_sd (standard deviation of activity times occupancy over up to 5,000 promoters of the
+    library: what the factor contributes to differences in strength), and with several conditions log_concentration_2 and so on. ``cell``
+    gives the signal of any promoter.
     """
 
     inserts: np.ndarray
@@ -230,6 +232,8 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
         changed = of_condition.random(len(chosen)) < _CHANGED
         concentrations.append(log_concentration + changed * of_condition.choice([-_CHANGE, _CHANGE], len(chosen)))
     strength = strengths(sequences, chosen, activity, concentrations)
+    some = tokenize(sequences[: min(_SOME, assay.promoters)], _LONGEST + len(scaffold.five_prime) + len(scaffold.three_prime))
+    effect_sd = np.abs(activity) * motifs.occupancies(some, chosen, log_concentration).std(axis=0)
     of_library = strength[0, : assay.promoters]
     half = (inner[-1] - inner[0]) / 2 or 2 * assay.signal_sd  # two open bins: one gate only
     cell = Cell(
@@ -247,6 +251,7 @@ def make_library(scaffold: Scaffold, motif_file: str, inner: np.ndarray, assay: 
         "matrix": [m.matrix_id for m in chosen],
         "activity": activity.round(6),
         "log_concentration": log_concentration.round(6),
+        "effect_sd": effect_sd.round(6),
         **{f"log_concentration_{number}": each.round(6) for number, each in enumerate(concentrations[1:], start=2)},
     }
     return Library(

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from gpraflow.explanation.sites import stronger_half
+from gpraflow.explanation.sites import recalls
 from gpraflow.sequences.motifs import Motif
 
 _LEVELS = 100  # levels to which the scores of columns are rounded
@@ -70,15 +70,13 @@ def recovery(found: Sequence[Motif], known: Sequence[Motif], truth: pl.DataFrame
     pairs = compare(found, known).filter(pl.col("q_value") <= largest)
     best = set(pairs.unique("motif", keep="first", maintain_order=True)["matrix"])
     active = set(truth["matrix"])
-    stronger = stronger_half(truth)
     right = pairs.filter(pl.col("matrix").is_in(list(active)))
     hit = set(right["matrix"])
     return {
         "active": len(active),
         "found": len(found),
         "precision": right["motif"].n_unique() / len(found) if found else None,
-        "recall": len(hit) / len(active),
-        "recall_of_the_stronger_half": len(hit & stronger) / len(stronger),
+        **recalls(hit, truth),
         "recall_of_best_matches": len(best & active) / len(active),
     }
 

@@ -280,15 +280,30 @@ def stronger_half(truth: pl.DataFrame) -> set[str]:
     return set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])
 
 
+def effective_half(truth: pl.DataFrame) -> set[str]:
+    """Return the ``matrix`` of the half of the active factors that contribute most to differences between promoters (``effect_sd``).
+
+    Unlike those of the `stronger_half`, they are bound in enough promoters to be seen.
+    """
+    return set(truth.sort("effect_sd", descending=True)["matrix"][: (truth.height + 1) // 2])
+
+
+def recalls(hit: set[str], truth: pl.DataFrame) -> dict[str, float]:
+    """Return the recall of the active factors by the matrices that were found, of all and of the halves of them."""
+    halves = {"recall_of_the_stronger_half": stronger_half(truth)}
+    if "effect_sd" in truth.columns:
+        halves["recall_of_the_effective_half"] = effective_half(truth)
+    return {"recall": len(hit) / truth.height} | {name: len(hit & half) / len(half) for name, half in halves.items()}
+
+
 def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] = ()) -> dict[str, Any]:
     """Return precision and recall of identified factors (`FACTORS`) against the truly active ones, matched by ``matrix``.
 
     Precision is None if no factor was identified. ``precision_with_alike`` also accepts factors whose motif is nearly the same as that of
     an active factor (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` is that of
-    `stronger_half`.
+    `stronger_half`, ``recall_of_the_effective_half`` that of `effective_half`.
     """
     active, named = set(truth["matrix"]), set(factors["matrix"])
-    stronger = stronger_half(truth)
     of_matrix = {motif.matrix_id: motif for motif in known}
     rest = [of_matrix[one] for one in named - active if one in of_matrix]
     alike = sum(any(likeness(one, of_matrix[other]) >= _LIKENESS for other in active if other in of_matrix) for one in rest)
@@ -297,6 +312,5 @@ def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] 
         "found": len(named),
         "precision": len(active & named) / len(named) if named else None,
         "precision_with_alike": (len(active & named) + alike) / len(named) if named else None,
-        "recall": len(active & named) / len(active),
-        "recall_of_the_stronger_half": len(stronger & named) / len(stronger),
+        **recalls(active & named, truth),
     }
