@@ -14,6 +14,7 @@ from gpraflow.sequences.motifs import Motif
 from gpraflow.sequences.motifs import load as read_motifs
 
 _SMALLEST_Q = 1e-6  # as tables have six decimals
+_NAME = (0.12, 0.035)  # width and height of a factor's name, as fractions of the axes
 _SMALL = 0.02  # interaction, in units of expression, that the axis shows at least
 _BASE_COLOURS = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}  # base colours of sequence logos
 
@@ -119,6 +120,17 @@ def beside_motifs(parameters: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame
     return found.join(of_model, on="matrix", maintain_order="left").select("factor", "matrix", "activity", "parameter")
 
 
+def _apart(points: pl.DataFrame) -> pl.DataFrame:
+    """Return the points, (name, x, y), whose names do not cover those of points before them."""
+    places = points[:, 1:].to_numpy()
+    scaled = places / np.maximum(np.ptp(places, axis=0), 1e-12) if len(places) else places
+    kept: list[int] = []
+    for row, place in enumerate(scaled):
+        if all(abs(place[0] - scaled[other][0]) > _NAME[0] or abs(place[1] - scaled[other][1]) > _NAME[1] for other in kept):
+            kept.append(row)
+    return points[kept]
+
+
 def factors_and_motifs(parameters: pl.DataFrame, found: pl.DataFrame, unit: str = "units of expression") -> Any:
     """Plot the activity of motifs found by in-silico mutagenesis against the model's parameters (`beside_motifs`)."""
     both = beside_motifs(parameters, found)
@@ -129,7 +141,7 @@ def factors_and_motifs(parameters: pl.DataFrame, found: pl.DataFrame, unit: str 
         axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
         colours = [BLUE if above else VERMILION for above in both["activity"] > 0]
         axes.scatter(both["parameter"], both["activity"], c=colours, s=16)
-        for factor, x, y in both.select("factor", "parameter", "activity").rows():
+        for factor, x, y in _apart(both.sort(pl.col("activity").abs(), descending=True).select("factor", "parameter", "activity")).rows():
             axes.annotate(factor, (x, y), xytext=(3, 3), textcoords="offset points", fontsize=6.5)
         axes.set(xlabel="activity, parameter of the model (before the sigmoid)", ylabel=f"activity by in-silico mutagenesis ({unit})")
         text = f"{agree} of {both.height} motifs have the sign of their factor" if both.height else "No motif is a factor of the model"
