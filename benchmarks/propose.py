@@ -288,10 +288,8 @@ def draw(curve, path):
     for axes, (name, title) in zip(panels, titles.items(), strict=True):
         for colour, acquisition in zip(COLOURS, curve["acquisition"].unique(maintain_order=True), strict=False):
             line = curve.filter(acquisition=acquisition).sort("promoters")
-            axes.errorbar(
-                line["promoters"], line[name], line[f"{name}_sd"] / np.sqrt(line["seeds"]), fmt="o-", color=colour, markersize=4, capsize=2
-            )
-            axes.lines[-1].set_label(acquisition)
+            error = line[f"{name}_sd"] / np.sqrt(line["seeds"])
+            axes.errorbar(line["promoters"], line[name], error, fmt="o-", color=colour, markersize=4, capsize=2, label=acquisition)
         axes.set(xlabel="measured promoters", title=title)
         axes.title.set_fontsize(9)
         axes.grid(axis="y", color="0.9")

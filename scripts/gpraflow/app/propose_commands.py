@@ -30,10 +30,10 @@ def propose_command(commands: Any) -> None:
     parser.add_argument("-n", "--number", type=arguments.positive, required=True, metavar="N", help="promoters to choose")
     parser.add_argument(
         "--acquisition",
-        default="range",
+        default="diversity",
         metavar="NAME",
-        help="range (uniform over predicted expression, default), diversity, variance, improvement, random, mixture, or shares of several, "
-        "such as range=2,random=1; variance and improvement need an ensemble",
+        help="diversity (far from measured promoters and from each other, default), range, variance, improvement, random, mixture, or "
+        "shares of several, such as range=2,random=1; variance and improvement need an ensemble",
     )
     parser.add_argument("--batch", action="store_true", help="variance, improvement: avoid promoters that resemble each other")
     parser.add_argument(
