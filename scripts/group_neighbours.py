@@ -19,7 +19,8 @@ def main(job):
     ledger.note("clusters", len(sizes))
     ledger.note("promoters in clusters of two or more", int(sizes.filter(sizes > 1).sum()))
     ledger.note("promoters of the largest cluster", int(sizes.max()))
-    files.write_parquet(job.output.clusters, pl.DataFrame({"sequence": table["sequence"], "cluster": cluster}))
+    named = pl.DataFrame({"sequence": table["sequence"], "cluster": cluster}).with_row_index("first")
+    files.write_parquet(job.output.clusters, named.select("sequence", "cluster", pl.col("first").first().over("cluster")))
     ledger.write(job.output.ledger, len(cluster))
 
 

@@ -288,11 +288,11 @@ def test_a_wild_type_and_100_designed_variants_are_101_promoters_with_names(tmp_
     )
     auto = dict.fromkeys(promoters.SCHEMA, "auto") | {"sequence": "sequence", "expression": "expression"}
     accepted = ingest.ingest(tmp_path / "expression.parquet", scaffold=MINE, policy=Policy(insert_length=(75, 75)), columns=auto)
-    parts = splits.split(
-        accepted, pl.Series("cluster", accepted["sequence"]), method="hash", names=["train", "val"], fractions={"train": 0.7, "val": 0.3},
-        labels={}, across="drop", overlaps=pl.DataFrame(schema={"dataset": pl.String, "sequence": pl.String}), independent="drop",
-        train_promoters=0, seed=0, origin="x", ledger=Ledger("split_promoters", "library"),
-    )  # fmt: skip
+    parts = splits.assign(
+        accepted.lazy(), splits.Clusters.named(accepted["sequence"]), method="hash", names=["train", "val"],
+        fractions={"train": 0.7, "val": 0.3}, labels={}, across="drop", independent="drop", train_promoters=0, seed=0, origin="x",
+        overlaps=pl.DataFrame(schema={"dataset": pl.String, "sequence": pl.String}), ledger=Ledger("split_promoters", "library"),
+    ).parts()  # fmt: skip
     for part in parts.values():
         assert part["name"].to_list() == [named[sequence] for sequence in part["sequence"]]
     assert sum(part.height for part in parts.values()) == 101

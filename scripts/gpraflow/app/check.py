@@ -1032,12 +1032,13 @@ class _Checker:
     ) -> tuple[dict[str, int], list[dict[str, Any]]]:
         ledger = Ledger("split_promoters", "library")
         inputs: dict[str, Any] = {"overlaps": overlaps, "origin": origin, "ledger": ledger}
-        parts = splits.split(library.table, cluster, **options, **inputs, train_promoters=train_promoters)
+        clusters = splits.Clusters.named(cluster)
+        assigned = splits.assign(library.table.lazy(), clusters, **options, **inputs, train_promoters=train_promoters)
         verdicts: list[dict[str, Any]] = []
         if library.complete:
             checked = {key: options[key] for key in ("method", "fractions", "independent", "seed")}
-            verdicts = split_checks.check(parts, library.table, cluster, **inputs, **checked)
-        return {name: part.height for name, part in parts.items()}, verdicts
+            verdicts = split_checks.check(assigned, **inputs, **checked)
+        return assigned.sizes(), verdicts
 
     def _propose_method(self, found: Inspection, table: pl.DataFrame, texts: pl.Series, largest: int, smallest: float) -> None:
         share = largest / table.height

@@ -58,13 +58,14 @@ def scan(path: str | os.PathLike) -> pl.LazyFrame:
     return table
 
 
-def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
-    """Write a promoter table as Parquet, atomically; identical rows give identical files.
+def write(table: pl.DataFrame | pl.LazyFrame, path: str | os.PathLike) -> None:
+    """Write a promoter table as Parquet, atomically; identical rows give identical files. A lazy table is streamed.
 
     Parameters
     ----------
     table
         Table with at least ``sequence`` and ``expression``. Other columns of `SCHEMA` are null if missing; further columns are kept.
     """
-    known = [(pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()]
+    names = table.collect_schema().names()
+    known = [(pl.col(name) if name in names else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()]
     files.write_parquet(path, table.select(*known, pl.exclude(list(SCHEMA))))
