@@ -1,6 +1,7 @@
 """The promoter table, the workflow's standard format for sequences and expression: schema, reading and writing."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ SCHEMA: dict[str, Any] = {
     "barcode": pl.String,
 }
 REQUIRED = ("sequence", "expression")
+_BLOCK_ROWS = 500_000
 
 
 def read(path: str | os.PathLike) -> pl.DataFrame:
@@ -39,6 +41,11 @@ def read(path: str | os.PathLike) -> pl.DataFrame:
         If the file is missing, unreadable or corrupt, or lacks a column of `SCHEMA`.
     """
     return scan(path).collect()
+
+
+def sequences(path: str | os.PathLike) -> pl.Series:
+    """Read the sequences of a promoter table alone; errors as `read`."""
+    return scan(path).select("sequence").collect().to_series()
 
 
 def scan(path: str | os.PathLike) -> pl.LazyFrame:
@@ -56,6 +63,19 @@ def scan(path: str | os.PathLike) -> pl.LazyFrame:
         if schema.get(column) != dtype:
             raise InputError(f"{path}: not a promoter table: column '{column}' is {schema.get(column)}, not {dtype}")
     return table
+
+
+def map_sequences(table: pl.LazyFrame, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Return a function of the sequences of a promoter table, which is applied to some hundred thousand of them at a time."""
+    batches = table.select("sequence").collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True)
+    return pl.concat([pl.Series([], dtype=pl.String), *(function(batch["sequence"]) for batch in batches)], rechunk=True)
+
+
+def column(table: pl.LazyFrame, name: str) -> pl.Series | None:
+    """Return one column of a promoter table, None if it is empty."""
+    if table.select(pl.col(name).is_null().all()).collect(engine="streaming").item():
+        return None
+    return table.select(name).collect().to_series()
 
 
 def write(table: pl.DataFrame | pl.LazyFrame, path: str | os.PathLike) -> None:
