@@ -201,10 +201,16 @@ def write_gzip(path: str | os.PathLike, content: bytes) -> None:
 
 def write_parquet(path: str | os.PathLike, table: Any) -> None:
     """Write a Polars table as Parquet, atomically; equal rows give equal bytes. A lazy table is streamed and never whole in memory."""
-    with whole(path) as temporary, open(temporary, "wb") as handle:
+    with whole(path) as temporary:
+        write_part(temporary, table, "zstd")
+
+
+def write_part(path: str | os.PathLike, table: Any, compression: str = "lz4") -> None:
+    """Write a Polars table as Parquet under a temporary name, such as one in a `scratch_folder`."""
+    with open(path, "wb") as handle:
         output = _Output(handle)
         try:
-            table.lazy().sink_parquet(output, compression="zstd")
+            table.lazy().sink_parquet(output, compression=compression)
         except Exception:
             if output.error:  # Polars reports another one, from the step that waited for the file
                 raise output.error from None

@@ -147,6 +147,11 @@ def canonical_sequences(sequences: pl.Series) -> pl.Series:
     return _by_length(sequences, first)
 
 
+def compact(sequences: pl.Series) -> pl.Series:
+    """Return the same sequences in memory of their own; those taken from a larger column keep all of it in memory."""
+    return _by_length(sequences, lambda text: text)
+
+
 def _by_length(sequences: pl.Series, function: Callable[[np.ndarray], np.ndarray]) -> pl.Series:
     """Return sequences changed by a function of ``(rows, length)`` ASCII codes, which sequences of each length are passed to."""
     lengths = sequences.str.len_bytes().to_numpy()
