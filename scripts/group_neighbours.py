@@ -3,20 +3,21 @@
 import numpy as np
 import polars as pl
 
-from gpraflow.core import files, logs
+from gpraflow.core import files, limits, logs
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import promoters
 from gpraflow.sequences import flanks, neighbours, scaffold
 
 
 def main(job):
-    logs.log_to(job.log[0])
+    terminal = logs.log_to(job.log[0])
     params, ledger = job.params, Ledger("group_neighbours", "library")
     table, of_library = promoters.scan(job.input.promoters), scaffold.load(job.input.scaffolds, params.scaffold)
+    ledger.read(promoters.rows(table))
+    limits.expect("group_neighbours", promoters.rows(table), "promoters", terminal)
     inserts = promoters.map_sequences(
         table, lambda each: scaffold.canonical_sequences(flanks.inserts(each, of_library, params.max_flank_edits))
     )
-    ledger.read(len(inserts))
     found = neighbours.named_clusters(inserts, promoters.column(table, "group"), params.max_edits, params.kmer, job.threads)
     sizes = np.bincount(found["first"])
     ledger.note("clusters", int((sizes > 0).sum()))

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from gpraflow.core import files, logs, verdicts
+from gpraflow.core import files, limits, logs, verdicts
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import promoters
 from gpraflow.tables import split_checks, splits
@@ -11,10 +11,12 @@ from gpraflow.tables import split_checks, splits
 def main(job):
     terminal = logs.log_to(job.log[0])
     options, ledger = job.params.options, Ledger("split_promoters", "library")
+    table = promoters.scan(job.input.promoters)
+    limits.expect("split_promoters", promoters.rows(table), "promoters", terminal)
     clusters = splits.Clusters(pl.scan_parquet(job.input.clusters, glob=False))
     ledger.read(len(clusters.first))
     inputs = {"overlaps": pl.read_parquet(job.input.overlaps, glob=False), "origin": job.input.promoters}
-    assigned = splits.assign(promoters.scan(job.input.promoters), clusters, **inputs, **options, ledger=ledger)
+    assigned = splits.assign(table, clusters, **inputs, **options, ledger=ledger)
     inputs |= {key: options[key] for key in ("method", "fractions", "independent", "seed")}
     checked = split_checks.check(assigned, **inputs, ledger=ledger)
     verdicts.show(checked, terminal)

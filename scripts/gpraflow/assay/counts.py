@@ -17,7 +17,7 @@ import polars as pl
 
 from gpraflow.assay import matching, umis
 from gpraflow.assay.reads import AMBIGUOUS_DESIGN, EXPECTED_ERRORS, NOT_IN_DESIGN, check_yield
-from gpraflow.core import files
+from gpraflow.core import files, limits
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.ledger import Ledger, load
 from gpraflow.sequences import neighbours
@@ -84,6 +84,7 @@ def merge(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         library = _Library(bins, umi, Path(scratch), n_last=n_in_insert == "merge")
         inserts, abundance = library.inserts, library.reads
+        limits.expect("merge_counts", len(inserts), "distinct inserts")
         parent = collapse(inserts, abundance, max_edits, ratio, n_in_insert == "merge", threads) if max_edits else np.arange(len(inserts))
         check_collapsed(inserts, abundance, parent, expected, max_collapsed)
         survivors, place = _places(parent, abundance)
@@ -144,6 +145,7 @@ def merge_designed(
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         library = _Library(bins, umi, Path(scratch))
         inserts, abundance = library.inserts, library.reads
+        limits.expect("merge_counts", len(inserts), "distinct inserts")
         design = matching.match(inserts, designs["insert"], max_edits, threads)
         matched = np.flatnonzero(design >= 0)
         present, place_of_matched = _places(design[matched], abundance[matched])

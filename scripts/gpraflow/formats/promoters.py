@@ -48,6 +48,11 @@ def sequences(path: str | os.PathLike) -> pl.Series:
     return scan(path).select("sequence").collect().to_series()
 
 
+def rows(table: pl.LazyFrame) -> int:
+    """Return the number of rows of a promoter table."""
+    return int(table.select(pl.len()).collect().item())
+
+
 def scan(path: str | os.PathLike) -> pl.LazyFrame:
     """Open a promoter table lazily, without loading it into memory; errors as `read`."""
     try:
