@@ -34,7 +34,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "join_tables": {"scale_se"},
     "learning_curve": set(),
     "measurement_process": set(),
-    "merge_counts": set(),
+    "merging": set(),
     "motifs": {"explained_known", "explained_de_novo", "explained_partial", "known_cpu_s", "de_novo_cpu_s", "partial_cpu_s"},
     "neighbours": {"seconds", "peak_rss_mb", "recall", "groups"},
     "predict": {"raw_per_s", "ours_per_s", "ratio", "explain_per_s", "explain_ratio", "variants_per_s", "variants_ratio", "peak_rss_mb"},
@@ -61,7 +61,7 @@ COMPARED = {  # figures of the comparison with what need not be installed
     "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
     "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
 }
-ALONE = {"check", "design", "full_scale", "learning_curve", "merge_counts", "serve"}  # compared with nothing
+ALONE = {"check", "design", "full_scale", "learning_curve", "merging", "serve"}  # compared with nothing
 
 
 def is_number(value):
@@ -182,7 +182,7 @@ def check_reads(found):
         assert found["agreement_with_errors"]["same_insert"] > 0.99
 
 
-def check_merge_counts(found):
+def check_merging(found):
     for merged in found["merged"]:
         assert merged["right"] is True
         assert merged["parents"] == merged["inserts"] // 2 > 0
@@ -194,7 +194,7 @@ CHECKS = {
     "join_tables": check_join_tables,
     "learning_curve": check_learning_curve,
     "measurement_process": check_measurement_process,
-    "merge_counts": check_merge_counts,
+    "merging": check_merging,
     "neighbours": check_neighbours,
     "propose": check_propose,
     "reads": check_reads,

@@ -1,6 +1,6 @@
 """Memory and time of merging the counts of 18 bins, sequencing errors included.
 
-python benchmarks/merge_counts.py [--inserts 3500000 ...] [--seed 0]
+python benchmarks/merging.py [--inserts 3500000 ...] [--seed 0]
 Half of the inserts (random, 80 bp) are parents, with five reads in each of four bins; the other half are copies of them with one wrong
 base, with one read in one bin. Each number of inserts is merged in a process of its own, as rule `merge_counts` does, with two threads.
 The last line is JSON: for each number of inserts seconds, cpu_seconds, peak_rss_mb, parents (promoters of the table of counts) and
@@ -74,7 +74,7 @@ def main():
     for number in arguments.inserts:
         with tempfile.TemporaryDirectory() as temporary:
             bins = write(Path(temporary), number, arguments.seed)
-            figures = common.call("merge_counts", "merge", temporary, [[str(path) for path in paths] for paths in bins])
+            figures = common.call("merging", "merge", temporary, [[str(path) for path in paths] for paths in bins])
         right = (figures["parents"], figures.pop("reads")) == (number // 2, number // 2 * 21)
         found.append({"inserts": number, **figures, "right": right})
         print(found[-1], flush=True)
