@@ -139,16 +139,16 @@ def run_rules(folder: Path | str, configs: Sequence[dict | str | Path], *argumen
 
 
 def costs(folder: Path | str, run: str = RUN) -> dict[str, dict[str, float]]:
-    """Return job -> ``seconds`` and ``peak_rss_mb`` of a run, from the benchmark files that Snakemake wrote.
+    """Return job -> ``seconds``, ``cpu_seconds`` and ``peak_rss_mb`` of a run, from the benchmark files that Snakemake wrote.
 
-    Both include Python's start. Memory is what Snakemake saw from time to time; 0 for a job that ended before it looked.
+    All include Python's start. CPU time and memory are what Snakemake saw from time to time; 0 for a job that ended before it looked.
     """
     found = {}
     for path in sorted(Path(folder, "results", run, "benchmarks").glob("*.tsv")):
         with path.open(newline="") as handle:
             (row,) = csv.DictReader(handle, delimiter="\t")
-        memory = row["max_rss"]
-        found[path.stem] = {"seconds": float(row["s"]), "peak_rss_mb": float(memory) if memory.replace(".", "").isdigit() else 0.0}
+        cpu, memory = (float(row[key]) if row[key].replace(".", "").isdigit() else 0.0 for key in ("cpu_time", "max_rss"))
+        found[path.stem] = {"seconds": float(row["s"]), "cpu_seconds": cpu, "peak_rss_mb": memory}
     return found
 
 

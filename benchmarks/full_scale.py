@@ -3,7 +3,8 @@
 python benchmarks/full_scale.py [--rows 6739258] [--seed 0] [--cores 2] [--folder DIR]
 Snakemake runs the workflow's rules with their defaults; seconds and memory are those of its benchmark files, with Python's start. The
 last stage reads every record back, compares checksums and counts that every promoter of the splits is in exactly one record. The last line
-is JSON: stages (seconds, peak_rss_mb), seconds (sum of the stages), seconds_with_snakemake, peak_rss_mb, promoters of each split.
+is JSON: stages (seconds, cpu_seconds, peak_rss_mb), seconds and cpu_seconds (sums of the stages), seconds_with_snakemake, peak_rss_mb,
+promoters of each split.
 """
 
 import json
@@ -52,7 +53,7 @@ def measure(arguments, folder):
     stages = common.costs(folder)
     with common.timed() as lap:
         splits = verify(folder / "results" / common.RUN)
-    stages["verify"] = {"seconds": round(lap.seconds, 1)}
+    stages["verify"] = {"seconds": round(lap.seconds, 1), "cpu_seconds": round(lap.cpu_seconds, 1), "peak_rss_mb": common.peak_rss_mb()}
     common.finish(
         arguments,
         None,
@@ -61,6 +62,7 @@ def measure(arguments, folder):
         seconds=round(sum(each["seconds"] for each in stages.values()), 1),
         seconds_with_snakemake=round(whole.seconds + lap.seconds, 1),
         peak_rss_mb=max(each.get("peak_rss_mb", 0) for each in stages.values()),
+        cpu_seconds=round(sum(each["cpu_seconds"] for each in stages.values()), 1),
         splits=splits,
     )
 

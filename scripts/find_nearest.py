@@ -11,8 +11,8 @@ def main(job):
     logs.log_to(job.log[0])
     params = job.params
     inserts = partial(flanks.inserts, scaffold=scaffold.load(job.input.scaffolds, params.scaffold), max_edits=params.max_flank_edits)
-    training = promoters.read(job.input.training)["sequence"]
-    scored = {name: promoters.read(path)["sequence"] for name, path in zip(params.datasets, job.input.promoters, strict=True)}
+    training = promoters.sequences(job.input.training)
+    scored = {name: promoters.sequences(path) for name, path in zip(params.datasets, job.input.promoters, strict=True)}
     nearest = neighbours.find_nearest(training, scored, inserts, params.max_edits, job.threads)
     files.write_parquet(job.output.nearest, nearest)
     files.write_parquet(job.output.audit, audit.distances(training, scored, inserts, params.seed, job.threads))

@@ -11,11 +11,11 @@ def main(job):
     logs.log_to(job.log[0])
     params = job.params
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
-    others = {name: promoters.read(path)["sequence"] for name, path in zip(params.datasets, job.input.independent, strict=True)}
+    others = {name: promoters.sequences(path) for name, path in zip(params.datasets, job.input.independent, strict=True)}
     for path in job.input.test_sequences:  # one or none
         others[splits.LISTED] = records.read_sequences(path)
     overlaps = neighbours.find_overlaps(
-        promoters.read(job.input.promoters)["sequence"],
+        promoters.sequences(job.input.promoters),
         others,
         lambda sequences: sequences_flanks.inserts(sequences, flanks, params.max_flank_edits),
         params.max_edits,

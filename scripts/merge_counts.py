@@ -12,13 +12,15 @@ def main(job):
     params, design = job.params, getattr(job.input, "design", None)
     bins = [(column, pl.scan_parquet(path, glob=False)) for column, path in zip(params.columns, job.input.counts, strict=True)]
     flanks = scaffold.load(job.input.scaffolds, params.scaffold)
-    umi = None if params.umi == "ignore" else params.umi
-    if design:
-        designs = matching.load(design, flanks, params.insert_length)
-        table, ledgers = counts.merge_designed(bins, flanks, designs, params.design_edits, design, params.min_yield, job.threads, umi)
-    else:
-        expected = counts.expected_errors(job.input.ledgers)
-        table, ledgers = counts.merge(bins, flanks, **params.collapse, expected=expected, threads=job.threads, umi=umi)
+    options = {"threads": job.threads, "umi": None if params.umi == "ignore" else params.umi}
+    with files.scratch_folder(job.output.counts) as folder:
+        if design:
+            designs = matching.load(design, flanks, params.insert_length)
+            merged = counts.merge_designed(bins, flanks, designs, params.design_edits, design, params.min_yield, **options, folder=folder)
+        else:
+            expected = counts.expected_errors(job.input.ledgers)
+            merged = counts.merge(bins, flanks, **params.collapse, expected=expected, **options, folder=folder)
+    table, ledgers = merged
     ledger.write_all(job.output.ledger, ledgers)
     files.write_parquet(job.output.counts, table)
 

@@ -14,7 +14,7 @@ import yaml
 from gpraflow.app import check, cli, costs, overlays, run
 from gpraflow.app.plan import Plan
 from gpraflow.assay import simulate, simulated_library
-from gpraflow.core import resources
+from gpraflow.core import limits, resources
 from gpraflow.core.errors import ConfigError
 from gpraflow.core.inspection import Inspection
 from gpraflow.sequences import scaffold
@@ -651,7 +651,7 @@ def test_names_in_files_do_not_control_the_terminal():
     assert all(letter == "\n" or letter.isprintable() for letter in text)
 
 
-def test_costs():
+def test_costs(monkeypatch):
     config = Plan({"run": "mine", "input": {"table": "mine.tsv"}}).config
     assert config["model"]["name"] == "compact"
     longer = costs.training_rate("compact", "default", 230)
@@ -665,6 +665,12 @@ def test_costs():
     ]
     lines = dict(costs.lines(config, "default", 1_000_000, 950_000, 0, 0))
     assert "for training compact (4 epochs)" in lines["time"]
+    assert re.match(r"about [\d.]+ GB \(\w+\), .* GB \(\w+\); at most .* GB ", lines["memory"])
+    assert "warning" not in lines
+    monkeypatch.setattr(limits, "_limits", lambda: [(8_000_000_000, "8.0 GB in this machine")])
+    warned = [text for what, text in costs.lines(config, "default", 30_000_000, 1_000, 0, 0) if what == "warning"]
+    assert "group_neighbours needs about" in " ".join(warned)
+    assert all("the limit is 8.0 GB in this machine" in text for text in warned)
     assert "about 0.8 h" in lines["time"] or "about 50 min" in lines["time"]
 
 

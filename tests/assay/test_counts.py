@@ -10,6 +10,7 @@ from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.sequences import neighbours
 from gpraflow.sequences.scaffold import Scaffold
+from tests.assay import in_memory
 
 PTPA = Scaffold("pTpA", "TGCATTTTTTTCACATC", "GGTTACGGCTGTT")
 
@@ -113,7 +114,7 @@ def test_bins_are_set_side_by_side():
     a, b, c = "A" * 60, "C" * 60, "G" * 60
     error = "T" + a[1:]
     bins = [("x", table_of(**{a: 50, error: 3})), ("y", table_of(**{b: 7, error: 1})), ("z", table_of())]
-    table, ledgers = counts.merge(bins, PTPA, 2, 2)
+    table, ledgers = in_memory.merge(bins, PTPA, 2, 2)
     assert table.columns == ["sequence", "x", "y", "z"]
     assert table.rows() == [(f"{PTPA.five_prime}{a}{PTPA.three_prime}", 53, 1, 0), (f"{PTPA.five_prime}{b}{PTPA.three_prime}", 0, 7, 0)]
     moved = "reads with a sequencing error, counted for the parent insert"
@@ -123,35 +124,71 @@ def test_bins_are_set_side_by_side():
         ("z", {("in", "rows"): 0, ("noted", moved): 0}, 0),
         ("library", {("in", "rows"): 3, ("dropped", "sequencing error of another insert"): 1}, 2),
     ]
-    table, _ = counts.merge(bins, PTPA, 0, 2)
+    table, _ = in_memory.merge(bins, PTPA, 0, 2)
     assert table["x"].to_list() == [50, 0, 3]
-    assert counts.merge([("x", table_of(**{c: 1}))], Scaffold("none", "", ""), 2, 2)[0].rows() == [(c, 1)]
+    assert in_memory.merge([("x", table_of(**{c: 1}))], Scaffold("none", "", ""), 2, 2)[0].rows() == [(c, 1)]
 
 
 def test_inserts_with_n():
     a = "".join(np.random.default_rng(0).choice(list("ACGT"), 60))
     with_n, far = a[:30] + "N" + a[31:], "N" + "ACGT" * 15
     bins = [("x", table_of(**{a: 5, with_n: 40, far: 4}))]
-    assert dict(zip(*counts.merge(bins, Scaffold("none", "", ""), 2, 2, "merge")[0].get_columns(), strict=True)) == {a: 45, far: 4}
-    assert dict(zip(*counts.merge(bins, Scaffold("none", "", ""), 2, 2, "keep")[0].get_columns(), strict=True)) == {with_n: 45, far: 4}
+    assert dict(zip(*in_memory.merge(bins, Scaffold("none", "", ""), 2, 2, "merge")[0].get_columns(), strict=True)) == {a: 45, far: 4}
+    assert dict(zip(*in_memory.merge(bins, Scaffold("none", "", ""), 2, 2, "keep")[0].get_columns(), strict=True)) == {with_n: 45, far: 4}
 
 
 def test_many_bins_and_a_policy_that_merges_nothing():
     bins = [(f"r{i // 64}.{i % 64}", table_of(**{"A" * 60: i + 1})) for i in range(5 * 64)]
-    table, _ = counts.merge(bins, Scaffold("none", "", ""), 2, 2)
+    table, _ = in_memory.merge(bins, Scaffold("none", "", ""), 2, 2)
     assert table.row(0)[1:] == tuple(range(1, 321))
     with pytest.raises(ConfigError, match=r"n_in_insert: merge needs reads.collapse_edits of 1 or 2"):
-        counts.merge(bins, Scaffold("none", "", ""), 0, 2, "merge")
+        in_memory.merge(bins, Scaffold("none", "", ""), 0, 2, "merge")
 
 
 def test_merged_counts_are_those_of_a_naive_sum():
     rng = np.random.default_rng(3)
     library = ["".join(rng.choice(list("ACGT"), 70)) for _ in range(100)]
     drawn = [[library[i] for i in rng.integers(0, 100, 500)] for _ in range(5)]
-    table, _ = counts.merge([(str(i), table_of(**Counter(part))) for i, part in enumerate(drawn)], Scaffold("none", "", ""), 2, 2)
+    table, _ = in_memory.merge([(str(i), table_of(**Counter(part))) for i, part in enumerate(drawn)], Scaffold("none", "", ""), 2, 2)
     for row in table.iter_rows(named=True):
         assert [row[str(i)] for i in range(5)] == [part.count(row["sequence"]) for part in drawn]
     assert table.height == len({insert for part in drawn for insert in part})
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("n_in_insert", ["keep", "merge"])
+def test_counts_merged_in_parts_are_those_of_directional_networks(monkeypatch, tmp_path, seed, n_in_insert):
+    """Errors lie in other parts than their parents; compared with sums in a dictionary and a search among all pairs."""
+    rng, flanks = np.random.default_rng(seed), Scaffold("none", "", "")
+    bins = [(name, Counter()) for name in "abc"]
+    for _ in range(6):
+        parent = "".join(rng.choice(list("ACGT"), 30))
+        for _, pool in bins:
+            pool[parent] += int(rng.integers(20, 90))
+        for _ in range(12):
+            bins[rng.integers(3)][1][mutated(parent, rng)] += int(rng.integers(1, 5))
+    total = sum((pool for _, pool in bins), Counter())
+    names = sorted(total, key=lambda one: (n_in_insert == "merge" and "N" in one, -total[one], one))
+    tables = [(name, table_of(**pool)) for name, pool in bins]
+    whole, ledgers = in_memory.merge(tables, flanks, 2, 2, n_in_insert)
+    monkeypatch.setattr(counts, "_PART_ROWS", 11)
+    monkeypatch.setattr(neighbours, "_GROUPED", 5)
+    monkeypatch.setattr(neighbours, "_BLOCK_ROWS", 7)
+    found, of_parts = in_memory.merge(tables, flanks, 2, 2, n_in_insert, threads=2, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert found.equals(whole)
+    assert [(ledger.counts, rows) for ledger, rows in of_parts] == [(ledger.counts, rows) for ledger, rows in ledgers]
+    if n_in_insert == "keep":
+        parent = networks(names, np.array([total[one] for one in names]), 2, 2)
+        expected = {}
+        for index, one in enumerate(names):
+            row = expected.setdefault(names[parent[index]], [0, 0, 0])
+            for place, (_, pool) in enumerate(bins):
+                row[place] += pool[one]
+        assert found.schema == {"sequence": pl.String, "a": pl.Int64, "b": pl.Int64, "c": pl.Int64}
+        assert sorted(found.rows()) == sorted((one, *row) for one, row in expected.items())
+        assert found.select(pl.sum_horizontal("a", "b", "c")).to_series().is_sorted(descending=True)
+        assert 6 <= found.height < len(names) / 2
 
 
 # More reads merged than base qualities allow
@@ -197,15 +234,15 @@ def test_designed_variants_are_not_taken_for_sequencing_errors(variants, max_edi
     bins, ledgers, library = variants
     expected = counts.expected_errors(ledgers)
     assert expected == 14  # 1 - (1 - 1e-4)^75 is 0.75 % of 1000 reads, 7.47, rounded in each bin
-    unchecked, _ = counts.merge(bins, WITHOUT_FLANKS, max_edits, 2, expected=expected, max_collapsed=1.0)
+    unchecked, _ = in_memory.merge(bins, WITHOUT_FLANKS, max_edits, 2, expected=expected, max_collapsed=1.0)
     assert unchecked.height < 95
     with pytest.raises(InputError) as caught:
-        counts.merge(bins, WITHOUT_FLANKS, max_edits, 2, expected=expected, max_collapsed=0.05)
+        in_memory.merge(bins, WITHOUT_FLANKS, max_edits, 2, expected=expected, max_collapsed=0.05)
     message = str(caught.value)
     for part in ("of 2,000 reads", "errors in 0.7% of the reads; 6.4% are allowed (2 x 0.7% + reads.max_collapsed 0.05)",
                  f"merged into\n  {library[0]} (", "reads.collapse_edits: 0", "reads.collapse_ratio"):  # fmt: skip
         assert part in message
-    table, _ = counts.merge(bins, WITHOUT_FLANKS, 0, 2, expected=expected, max_collapsed=0.0)
+    table, _ = in_memory.merge(bins, WITHOUT_FLANKS, 0, 2, expected=expected, max_collapsed=0.0)
     assert set(table["sequence"]) == set(library)
 
 
@@ -220,11 +257,11 @@ def test_reads_with_the_errors_that_their_qualities_predict_are_merged(tmp_path)
     table, ledger = read_counts_of(tmp_path / "a.fastq", POLICY, drawn, ["5" * 75] * 4000)
     expected = counts.expected_errors([ledger])
     assert expected == round(4000 * (1 - 0.99**75))
-    merged, ledgers = counts.merge([("a", table)], WITHOUT_FLANKS, 2, 2, expected=expected, max_collapsed=0.05)
+    merged, ledgers = in_memory.merge([("a", table)], WITHOUT_FLANKS, 2, 2, expected=expected, max_collapsed=0.05)
     assert ledgers[0][0].counts["noted", "reads with a sequencing error, counted for the parent insert"] > 1200
     assert set(merged["sequence"][:20]) == set(library)
     with pytest.raises(InputError, match=r"base qualities predict errors in 0.0% of the reads"):  # as if qualities were perfect
-        counts.merge([("a", table)], WITHOUT_FLANKS, 2, 2, expected=0, max_collapsed=0.05)
+        in_memory.merge([("a", table)], WITHOUT_FLANKS, 2, 2, expected=0, max_collapsed=0.05)
 
 
 def test_the_allowance_is_exact_and_few_reads_are_not_checked():

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from rapidfuzz.distance import Levenshtein
 
-from gpraflow.assay import count_tables, counts, expression, matching
+from gpraflow.assay import count_tables, expression, matching
 from gpraflow.assay.sheet import CountColumn
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.ledger import Ledger
@@ -17,6 +17,7 @@ from gpraflow.formats import promoters, text
 from gpraflow.sequences.flanks import Policy
 from gpraflow.sequences.scaffold import Scaffold
 from gpraflow.tables import ingest, splits
+from tests.assay import in_memory
 
 FIVE, THREE = "GACTTCAAGCATGGCTA", "CCTGAGGTTACGCATTC"
 MINE = Scaffold("mine", FIVE, THREE)
@@ -183,7 +184,7 @@ def test_reads_are_counted_for_designs_and_all_others_in_the_ledger(capsys):
         ("z", table_of({})),
     ]
     designs = designs_of([three, two, one, near], ["unseen, α", "two", "one", "near"])
-    table, ledgers = counts.merge_designed(bins, MINE, designs, 1, "design.fa")
+    table, ledgers = in_memory.merge_designed(bins, MINE, designs, 1, "design.fa")
     assert table.columns == ["sequence", "name", "x", "y", "z"]
     assert table.rows() == [
         (FIVE + one + THREE, "one", 54, 0, 0),
@@ -222,25 +223,25 @@ def test_reads_are_counted_for_designs_and_all_others_in_the_ledger(capsys):
     for ledger, rows in ledgers:
         ledger.lines(rows)  # adds up
     assert capsys.readouterr().err == "design.fa: 1 of 4 designed sequences have no reads:\nunseen, α\n"
-    assert counts.merge_designed(bins, MINE, designs, 2, "design.fa")[0]["y"].to_list() == [0, 20, 9]
-    assert counts.merge_designed(bins, MINE, designs, 0, "design.fa")[0]["x"].to_list() == [50, 30, 0]
+    assert in_memory.merge_designed(bins, MINE, designs, 2, "design.fa")[0]["y"].to_list() == [0, 20, 9]
+    assert in_memory.merge_designed(bins, MINE, designs, 0, "design.fa")[0]["x"].to_list() == [50, 30, 0]
 
 
 def test_a_design_that_fits_few_reads_stops():
     one, two = sequences(2)
     bins = [("low", table_of({one: 12, two: 28})), ("high", table_of({one: 5}))]
     with pytest.raises(InputError) as caught:
-        counts.merge_designed(bins, MINE, designs_of([one]), 1, "design.fa", min_yield=0.5)
+        in_memory.merge_designed(bins, MINE, designs_of([one]), 1, "design.fa", min_yield=0.5)
     message = str(caught.value)
     assert message.startswith("bin 'low', matching to design.fa: only 12 of 40 reads were kept (30.0%; reads.min_yield is 0.5)")
     assert "70.0%  matches no designed sequence" in message
     assert "Usual cause: reads.design lists another library or the other strand" in message
-    counts.merge_designed(bins, MINE, designs_of([one]), 1, "design.fa", min_yield=0.3)
+    in_memory.merge_designed(bins, MINE, designs_of([one]), 1, "design.fa", min_yield=0.3)
 
 
 def test_a_few_reads_that_match_no_design_give_an_empty_table():
     one, two = sequences(2)
-    table, ledgers = counts.merge_designed([("a", table_of({two: 19}))], MINE, designs_of([one]), 1, "design.fa", min_yield=0.5)
+    table, ledgers = in_memory.merge_designed([("a", table_of({two: 19}))], MINE, designs_of([one]), 1, "design.fa", min_yield=0.5)
     assert table.schema == {"sequence": pl.String, "name": pl.String, "a": pl.Int64}
     assert table.height == 0
     assert [rows for _, rows in ledgers] == [0, 0]
@@ -267,7 +268,7 @@ def test_a_wild_type_and_100_designed_variants_are_101_promoters_with_names(tmp_
         bins.append((name, table_of(pool)))
     path = write_table(tmp_path / "design.csv", [(name, FIVE + insert + THREE) for insert, name in library.items()], ",")
     designs = matching.load(path, MINE, (75, 75))
-    table, ledgers = counts.merge_designed(bins, MINE, designs, 1, path, min_yield=0.5)
+    table, ledgers = in_memory.merge_designed(bins, MINE, designs, 1, path, min_yield=0.5)
     assert table.height == 101
     named = {FIVE + insert + THREE: name for insert, name in library.items()}
     assert dict(table.select("sequence", "name").iter_rows()) == named
@@ -288,11 +289,11 @@ def test_a_wild_type_and_100_designed_variants_are_101_promoters_with_names(tmp_
     )
     auto = dict.fromkeys(promoters.SCHEMA, "auto") | {"sequence": "sequence", "expression": "expression"}
     accepted = ingest.ingest(tmp_path / "expression.parquet", scaffold=MINE, policy=Policy(insert_length=(75, 75)), columns=auto)
-    parts = splits.split(
-        accepted, pl.Series("cluster", accepted["sequence"]), method="hash", names=["train", "val"], fractions={"train": 0.7, "val": 0.3},
-        labels={}, across="drop", overlaps=pl.DataFrame(schema={"dataset": pl.String, "sequence": pl.String}), independent="drop",
-        train_promoters=0, seed=0, origin="x", ledger=Ledger("split_promoters", "library"),
-    )  # fmt: skip
+    parts = splits.assign(
+        accepted.lazy(), splits.Clusters.named(accepted["sequence"]), method="hash", names=["train", "val"],
+        fractions={"train": 0.7, "val": 0.3}, labels={}, across="drop", independent="drop", train_promoters=0, seed=0, origin="x",
+        overlaps=pl.DataFrame(schema={"dataset": pl.String, "sequence": pl.String}), ledger=Ledger("split_promoters", "library"),
+    ).parts()  # fmt: skip
     for part in parts.values():
         assert part["name"].to_list() == [named[sequence] for sequence in part["sequence"]]
     assert sum(part.height for part in parts.values()) == 101

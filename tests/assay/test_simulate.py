@@ -11,13 +11,14 @@ import pytest
 from Bio import SeqIO
 from scipy import stats
 
-from gpraflow.assay import counts, inserts, simulate, simulated_library, simulated_reads
+from gpraflow.assay import inserts, simulate, simulated_library, simulated_reads
 from gpraflow.assay import reads as assay_reads
 from gpraflow.core import logs
 from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.core.ledger import Ledger
 from gpraflow.sequences import motifs, scaffold
 from gpraflow.sequences.scaffold import Scaffold, one_hot, tokenize
+from tests.assay import in_memory
 
 BINS = 18
 INNER = np.linspace(-4, 4, BINS - 1)
@@ -638,7 +639,7 @@ def test_simulated_errors_are_those_that_qualities_predict(single, pTpA, max_edi
         ledger = Ledger("count_reads", name)
         bins.append((name, assay_reads.count([path], policy, ledger).lazy()))
         expected += ledger.counts["noted", assay_reads.EXPECTED_ERRORS]
-    table, ledgers = counts.merge(bins, pTpA, max_edits, 2, expected=expected, max_collapsed=0.025)
+    table, ledgers = in_memory.merge(bins, pTpA, max_edits, 2, expected=expected, max_collapsed=0.025)
     moved = sum(ledger.counts.get(("noted", "reads with a sequencing error, counted for the parent insert"), 0) for ledger, _ in ledgers)
     assert 0.7 < moved / expected < 1.3
     assert table.height < 3 * 1500

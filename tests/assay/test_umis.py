@@ -13,6 +13,7 @@ from gpraflow.core import config as configs
 from gpraflow.core.errors import ConfigError
 from gpraflow.core.ledger import Ledger
 from gpraflow.sequences.scaffold import Scaffold
+from tests.assay import in_memory
 from tests.assay.test_reads import counted, fastq, inserts, turned
 
 FIVE, THREE = "NNNNTGCATCGGACTTACA", "GGTTACGGCTGTTNN"
@@ -152,7 +153,7 @@ def test_duplicates_are_counted_once_after_errors_in_the_insert_were_merged():
     bins = [("low", molecules_table(low)), ("high", molecules_table(high))]
     expected = {"unique": {one: (4, 1), two: (1, 2)}, "directional": {one: (3, 1), two: (1, 1)}}
     for method, molecules in expected.items():
-        table, ledgers = counts.merge(bins, PLAIN, 1, 2, umi=method)
+        table, ledgers = in_memory.merge(bins, PLAIN, 1, 2, umi=method)
         assert {sequence: rest for sequence, *rest in table.iter_rows()} == {insert: list(n) for insert, n in molecules.items()}
         for (ledger, out), pool, place in zip(ledgers, (low, high), (0, 1), strict=False):
             total = sum(n[place] for n in molecules.values())
@@ -160,7 +161,7 @@ def test_duplicates_are_counted_once_after_errors_in_the_insert_were_merged():
                 sum(pool.values()), total, sum(pool.values()) - total,
             )  # fmt: skip
             ledger.lines(out)
-    table, ledgers = counts.merge(bins, PLAIN, 1, 2)
+    table, ledgers = in_memory.merge(bins, PLAIN, 1, 2)
     assert {sequence: rest for sequence, *rest in table.iter_rows()} == {one: [76, 7], two: [5, 2]}
     assert ("dropped", counts.DUPLICATE) not in ledgers[0][0].counts
 
@@ -171,7 +172,7 @@ def test_molecules_of_designs(tmp_path):
     wrong = one[:30] + ("A" if one[30] != "A" else "C") + one[31:]
     low = {(one, "AAAA"): 50, (wrong, "AAAA"): 3, (wrong, "GGGG"): 1, (two, "AAAA"): 5, ("ACGT" * 20, "AAAA"): 9}
     designs = load(tmp_path / "design.fa", PLAIN, [40, 120])
-    table, ledgers = counts.merge_designed([("low", molecules_table(low))], PLAIN, designs, 1, "design.fa", 0.8, umi="unique")
+    table, ledgers = in_memory.merge_designed([("low", molecules_table(low))], PLAIN, designs, 1, "design.fa", 0.8, umi="unique")
     assert table.rows() == [(one, "one", 2), (two, "two", 1)]
     ledger, out = ledgers[0]
     ledger.lines(out)

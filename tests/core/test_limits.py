@@ -1,5 +1,6 @@
 """Messages about memory and disks: the rule, the limit, and a config key that is there."""
 
+import io
 import re
 import resource
 import subprocess
@@ -62,6 +63,22 @@ def test_limits_of_control_groups(tmp_path, line, files, expected):
     (tmp_path / "cgroup").write_text(f"9:devices:/\n{line}\n")
     found = limits._of_cgroup(tmp_path / "cgroup", tmp_path / "groups")
     assert found == (expected and (expected[0], tmp_path / "groups" / expected[1]))
+
+
+def test_what_does_not_fit_is_a_warning_before_it_begins(monkeypatch, capsys):
+    terminal = io.StringIO()
+    monkeypatch.setattr(limits, "_limits", lambda: [(16_000_000_000, "16.0 GB per process"), (9_000_000_000, "9.0 GB in a container")])
+    monkeypatch.setattr(limits, "MEMORY_NEEDED", {"group_neighbours": (500, 200), "split_promoters": (100, 50)})
+    assert limits.needed("group_neighbours", 30_000_000) == 6_500_000_000
+    limits.expect("group_neighbours", 30_000_000, "promoters", terminal)
+    assert capsys.readouterr().out == "memory: about 6.5 GB for 30,000,000 promoters; at most 9.0 GB in a container\n"
+    assert terminal.getvalue() == ""
+    limits.expect("group_neighbours", 50_000_000, "promoters", terminal)
+    assert terminal.getvalue() == (
+        "warning: group_neighbours needs about 10.5 GB of memory, but the limit is 9.0 GB in a container, so that it will probably be "
+        "ended; take a larger machine or raise the limit, or lower neighbours.max_edits, or set neighbours.kmer: 0\n"
+    )
+    assert limits.too_large("split_promoters", 9_000_000_001).endswith("take a larger machine or raise the limit")
 
 
 ENDED = """\

@@ -91,6 +91,39 @@ def test_small_blocks_of_pairs_change_nothing(monkeypatch):
     assert same_groups(neighbours.groups(pl.Series(sequences), 3), brute_force(sequences, 3))
 
 
+@pytest.mark.parametrize("grouped", [1, 10, 1000])
+def test_clusters_in_parts_are_those_of_all_pairs_and_predefined_groups(monkeypatch, grouped):
+    """With repeated sequences, several lengths and rows per part; names from brute force."""
+    monkeypatch.setattr(neighbours, "_GROUPED", grouped)
+    monkeypatch.setattr(neighbours, "_BLOCK_ROWS", 9)
+    rng = np.random.default_rng(grouped)
+    sequences = random_inserts(40, rng, (60, 61, 80))
+    sequences += [edited(sequences[rng.integers(40)], rng.integers(0, 5), rng) for _ in range(160)]
+    sequences = [turned(text) if rng.random() < 0.5 else text for text in sequences]
+    given = [f"g{rng.integers(8)}" if rng.random() < 0.1 else None for _ in sequences]
+    label, of = brute_force(sequences, 3), {}
+    links = [(i, label[i]) for i in range(200)] + [(i, of.setdefault(name, i)) for i, name in enumerate(given) if name]
+    near = np.zeros((200, 200), bool)
+    near[tuple(np.transpose(links))] = True
+    number, component = connected_components(near, directed=False)
+    first, names = np.empty(200, np.int64), [""] * 200
+    for each in range(number):
+        rows = np.flatnonzero(component == each)
+        own = [given[row] for row in rows if given[row]]
+        first[rows] = rows[0]
+        for row in rows:
+            names[row] = min(own) if own else min(min(sequences[i], turned(sequences[i])) for i in rows)
+    canonical = scaffold.canonical_sequences(pl.Series(sequences))
+    assert canonical.to_list() == [min(text, turned(text)) for text in sequences]
+    found = neighbours.named_clusters(canonical, pl.Series(given, dtype=pl.String), 3, threads=2)
+    assert found["first"].to_list() == first.tolist()
+    assert found["cluster"].to_list() == names
+    assert 10 < number < 100
+    alone = neighbours.named_clusters(canonical, None, 3, threads=2)
+    assert alone.schema == found.schema == {"cluster": pl.String, "first": pl.UInt32}
+    assert alone["first"].to_list() == label.tolist()
+
+
 def test_shared_kmers_link_tiles_on_either_strand(monkeypatch):
     rng = np.random.default_rng(4)
     (genome,) = random_inserts(1, rng, (600,))

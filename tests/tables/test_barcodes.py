@@ -142,20 +142,20 @@ def split(table, max_edits=0):
     names = {"train": 0.6, "val": 0.2, "test": 0.2}
     options = {"method": "hash", "names": list(names), "fractions": names, "labels": {}, "across": "drop", "independent": "drop"}
     options |= {"overlaps": pl.DataFrame(schema=neighbours.OVERLAPS), "train_promoters": 0, "seed": 1, "origin": "a"}
-    return splits.split(table, clusters, **options, ledger=Ledger("split_promoters", "library")), clusters
+    return splits.assign(table.lazy(), splits.Clusters.named(clusters), **options, ledger=Ledger("split_promoters", "library"))
 
 
 def test_barcodes_of_one_promoter_stay_in_one_split(tmp_path):
     """Without segments they do not: the case that the audit warns of."""
-    whole, _ = split(ingest(tmp_path, library(CONSTRUCTS), insert_length=(120, 120)), max_edits=3)
+    whole = split(ingest(tmp_path, library(CONSTRUCTS), insert_length=(120, 120)), max_edits=3).parts()
     trained = {text[:100] for text in whole["train"]["sequence"]}
     assert sum(text[:100] in trained for text in whole["test"]["sequence"]) > 0.8 * whole["test"].height
-    table = ingest(tmp_path, library(CONSTRUCTS), **REGSEQ)
-    parts, clusters = split(table)
+    assigned = split(ingest(tmp_path, library(CONSTRUCTS), **REGSEQ))
+    parts = assigned.parts()
     of = {name: set(part["sequence"]) for name, part in parts.items()}
     assert sum(part.height for part in parts.values()) == 240
     assert not of["train"] & of["test"] | of["train"] & of["val"] | of["val"] & of["test"]
-    summary = splits.summary(parts, pl.DataFrame({"sequence": table["sequence"], "cluster": clusters}))
+    summary = splits.summary(assigned)
     assert summary.filter(stratum="promoters")["promoters"].sum() == 240
     rows = audit.distances(parts["train"]["sequence"], {"test": parts["test"]["sequence"]}, lambda text: text, 1)
     assert checks.distance_to_training(rows, parts["test"].height, "hash")["verdict"] == "ok"

@@ -462,11 +462,13 @@ def test_read_refuses_what_is_no_promoter_table(tmp_path):
         promoters.read(tmp_path / "c.parquet")
 
 
-def test_full_disk_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("way", ["", ".lazy()", ".lazy().filter(pl.col('expression') < 1)"])
+def test_full_disk_leaves_nothing(tmp_path, way):
     """A file size limit stands in for a full disk: writing fails in the middle."""
     code = (
         "import polars as pl\nfrom gpraflow.formats import promoters\nimport sys\n"
-        "promoters.write(pl.DataFrame({'sequence': [f'A{i}' for i in range(100000)], 'expression': [0.0] * 100000}), sys.argv[1])"
+        "table = pl.DataFrame({'sequence': [f'A{i}' for i in range(100000)], 'expression': [0.0] * 100000})\n"
+        f"promoters.write(table{way}, sys.argv[1])"
     )
     path = tmp_path / "promoters.parquet"
     done = subprocess.run(

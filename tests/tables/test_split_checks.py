@@ -38,8 +38,15 @@ def check(table, fractions=(0.8, 0.1, 0.1), max_edits=3, clusters=None, **change
     options |= {"overlaps": pl.DataFrame(schema=neighbours.OVERLAPS), "origin": "a.parquet", "ledger": ledger} | changes
     others = {"names": NAMES, "labels": {name: name for name in NAMES}, "across": "drop", "train_promoters": 0}
     own = {key: options.pop(key) for key in list(options) if key in others}
-    parts = splits.split(table, clusters, **(others | own), **options)
-    return parts, {row["dataset"]: row for row in split_checks.check(parts, table, clusters, **options)}
+    assigned = splits.assign(table.lazy(), splits.Clusters.named(clusters), **(others | own), **options)
+    return assigned.parts(), {row["dataset"]: row for row in split_checks.check(assigned, **options)}
+
+
+def of_sizes(sizes):
+    """Splits of these sizes, of promoters that are alone in their clusters."""
+    total, of = sum(sizes), np.repeat(np.arange(len(NAMES), dtype=np.int8), sizes)
+    clusters = splits.Clusters.named(pl.Series([str(row) for row in range(total)]))
+    return splits.Assignment(pl.LazyFrame({"sequence": ["A"] * total}), NAMES, of, clusters)
 
 
 def test_sizes_near_those_requested_are_ok_and_stated():
@@ -80,21 +87,18 @@ def test_fewer_than_50_promoters_of_a_condition_are_a_warning():
     ],
 )
 def test_shares_below_half_or_above_one_and_a_half_of_those_requested_are_a_warning(sizes, warned):
-    parts = {name: pl.DataFrame({"sequence": ["A"] * size}) for name, size in zip(NAMES, sizes, strict=True)}
-    cluster = pl.Series([str(row) for row in range(1000)])
     options = {"method": "hash", "independent": "drop", "seed": 1, "origin": "a", "ledger": Ledger("split_promoters", "library")}
     options |= {"fractions": {"train": 0.8, "val": 0.1, "test": 0.1}, "overlaps": pl.DataFrame(schema=neighbours.OVERLAPS)}
-    rows = split_checks.check(parts, pl.DataFrame({"sequence": ["A"] * 1000}), cluster, **options)
+    rows = split_checks.check(of_sizes(sizes), **options)
     assert [row["dataset"] for row in rows if row["verdict"] == "warning"] == warned
-    own = split_checks.check(parts, pl.DataFrame({"sequence": ["A"] * 1000}), cluster, **options | {"method": "column"})
+    own = split_checks.check(of_sizes(sizes), **options | {"method": "column"})
     assert [row["dataset"] for row in own if row["verdict"] == "warning"] == (["val"] if sizes[1] < 50 else [])
 
 
 def test_a_difference_of_fewer_than_20_promoters_is_chance():
-    parts = {name: pl.DataFrame({"sequence": ["A"] * size}) for name, size in zip(NAMES, (980, 11, 29), strict=True)}
     options = {"method": "hash", "independent": "drop", "seed": 1, "origin": "a", "ledger": Ledger("split_promoters", "library")}
     options |= {"fractions": {"train": 0.95, "val": 0.025, "test": 0.025}, "overlaps": pl.DataFrame(schema=neighbours.OVERLAPS)}
-    rows = split_checks.check(parts, pl.DataFrame({"sequence": ["A"] * 1020}), pl.Series(map(str, range(1020))), **options)
+    rows = split_checks.check(of_sizes((980, 11, 29)), **options)
     assert "differs much from" not in rows[1]["text"]
 
 

@@ -1,13 +1,16 @@
 import hashlib
 
+import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
+from gpraflow.formats import promoters as formats_promoters
 from gpraflow.sequences import neighbours, scaffold
 from gpraflow.tables import splits
+from tests.tables import in_memory
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
 
@@ -36,7 +39,11 @@ def run(table, max_edits=0, **options):
         "origin": "a.parquet",
         "ledger": Ledger("split_promoters", "library"),
     } | options
-    return splits.split(table, neighbours.clusters(table, table["sequence"], max_edits), **given)
+    return assign(table, neighbours.clusters(table, table["sequence"], max_edits), **given).parts()
+
+
+def assign(table, cluster, **options):
+    return splits.assign(table.lazy(), splits.Clusters.named(cluster), **options)
 
 
 def test_every_row_is_in_exactly_one_split_in_about_the_right_share():
@@ -162,7 +169,8 @@ def test_listed_promoters_are_the_test_split_and_their_near_duplicates_go():
     assert dropped[f"from train: {near}"] + dropped[f"from val: {near}"] == 1
     for name in ("train", "val"):  # where the hash has them without a list
         clusters = neighbours.clusters(parts[name], parts[name]["sequence"], 0)
-        assert splits.by_hash(clusters, {"train": 0.8, "val": 0.1}, 1).unique().to_list() == [name]
+        found = splits.by_hash(splits.Clusters.named(clusters), {"train": 0.8, "val": 0.1}, 1)
+        assert np.unique(found).tolist() == [["train", "val"].index(name)]
 
 
 def test_a_list_of_other_promoters_is_refused():
@@ -177,12 +185,9 @@ def test_summary_counts_what_was_got_in_each_stratum():
         source=pl.Series(["a", None] * 500, dtype=pl.String),
     )
     table = table.with_columns(sequence=pl.when(pl.int_range(1000) < 100).then(pl.col("sequence") + "A").otherwise("sequence"))
-    clusters = pl.DataFrame({"sequence": table["sequence"], "cluster": [str(i // 2) for i in range(1000)]})
-    parts = {
-        name: table[low:high].with_columns(split=pl.lit(name))
-        for name, low, high in (("train", 0, 800), ("val", 800, 900), ("test", 900, 1000))
-    }
-    found = splits.summary(parts, clusters)
+    of = np.repeat(np.arange(3, dtype=np.int8), [800, 100, 100])
+    clusters = splits.Clusters.named(pl.Series([str(i // 2) for i in range(1000)]))
+    found = splits.summary(splits.Assignment(table.lazy(), list(FRACTIONS), of, clusters))
     rows = {(stratum, level, split): (promoters, share) for stratum, level, split, promoters, share in found.rows()}
     assert rows["promoters", "all", "train"] == (800, 0.8)
     assert rows["clusters", "all", "test"] == (50, 0.1)
@@ -291,3 +296,60 @@ def test_positions_draw_training_promoters_and_exclude_those_of_independent_sets
 def test_positions_need_mutants_of_one_parent(sequences, message):
     with pytest.raises(InputError, match=message):
         run(variants(sequences), method="positions")
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(splits, "_BLOCK_ROWS", 7)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "hash"},
+        {"method": "hash", "train_promoters": 60},
+        {"method": "column"},
+        {"method": "column", "train_promoters": 20, "independent": "warn"},
+        {"method": "list"},
+    ],
+    ids=str,
+)
+def test_splits_in_blocks_are_those_of_the_table_in_memory(options, seed, small_blocks, tmp_path):
+    """From and to files, with clusters, repeated sequences, overlaps and empty cells."""
+    rng = np.random.default_rng(seed)
+    table = library(300, group=[None if i % 3 else f"g{i // 30}" for i in range(300)], split=rng.choice(["tr", "va", "te"], 300).tolist())
+    table = table.with_columns(
+        sequence=pl.when(pl.int_range(300) % 11 == 0).then(pl.col("sequence").shift(3)).otherwise("sequence").fill_null("ACGTACGTN"),
+        expression=pl.Series(rng.integers(0, 9, 300)).cast(pl.Float32),
+        n_reads=pl.Series([None, *rng.integers(0, 300, 299)], dtype=pl.Int64),
+        singleton=pl.Series(rng.choice([True, False, None], 300).tolist(), dtype=pl.Boolean),
+        source=pl.Series(rng.choice(["a", "b", None] if seed else [str(i) for i in range(40)], 300).tolist(), dtype=pl.String),
+    )
+    cluster = neighbours.clusters(table, table["sequence"], 3)
+    near = table.sample(20, seed=seed)["sequence"].unique()
+    overlaps = [(text, text, 0, True) for text in near[:9]] + [(text, "x", 2, False) for text in near[9:]]
+    overlaps = listed(overlaps).with_columns(dataset=pl.Series([splits.LISTED] * 12 + ["s"] * (len(near) - 12)))
+    ledger = Ledger("split_promoters", "library")
+    given = {"names": list(FRACTIONS), "fractions": {"train": 0.5, "val": 0.2, "test": 0.3}, "overlaps": overlaps, "seed": seed}
+    given |= {"labels": {"train": "tr", "val": "va", "test": "te"}, "across": "drop", "independent": "drop", "train_promoters": 0} | options
+    expected = in_memory.split(table, cluster, **given)
+
+    formats_promoters.write(table, tmp_path / "library.parquet")
+    source = formats_promoters.scan(tmp_path / "library.parquet")
+    assigned = splits.assign(source, splits.Clusters.named(cluster), **given, origin="a", ledger=ledger)
+    for name in FRACTIONS:
+        formats_promoters.write(assigned.part(name), tmp_path / f"{name}.parquet")
+        formats_promoters.write(expected[name], tmp_path / f"{name}.expected.parquet")
+        assert (tmp_path / f"{name}.parquet").read_bytes() == (tmp_path / f"{name}.expected.parquet").read_bytes()
+        assert ledger.counts["noted", f"assigned to {name}"] == expected[name].height > 0
+    ledger.read(300)
+    ledger.lines(sum(part.height for part in expected.values()))  # rows in are rows out and dropped ones
+    clusters = pl.DataFrame({"sequence": table["sequence"], "cluster": cluster})
+    assert_frame_equal(splits.summary(assigned), in_memory.summary(expected, clusters), check_exact=True)
+
+
+def test_the_alphabetically_first_cluster_in_several_splits_is_named(small_blocks):
+    table = library(60, group=[f"g{59 - i // 3}" for i in range(60)], split=["train", "val", "train"] * 20)
+    with pytest.raises(InputError, match=r"cluster 'g40' is in train and val \(20 such clusters\)"):
+        run(table, method="column")

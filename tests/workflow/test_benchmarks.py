@@ -35,6 +35,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
     "join_tables": {"scale_se"},
     "learning_curve": set(),
     "measurement_process": set(),
+    "merging": set(),
     "motifs": {"explained_known", "explained_de_novo", "explained_partial", "known_cpu_s", "de_novo_cpu_s", "partial_cpu_s"},
     "neighbours": {"seconds", "peak_rss_mb", "recall", "groups"},
     "predict": {"raw_per_s", "ours_per_s", "ratio", "explain_per_s", "explain_ratio", "variants_per_s", "variants_ratio", "peak_rss_mb"},
@@ -62,7 +63,7 @@ COMPARED = {  # figures of the comparison with what need not be installed
     "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
     "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
 }
-ALONE = {"check", "design", "full_scale", "learning_curve", "serve", "time_to_quality"}  # compared with nothing
+ALONE = {"check", "design", "full_scale", "learning_curve", "merging", "serve", "time_to_quality"}  # compared with nothing
 
 
 def is_number(value):
@@ -183,11 +184,19 @@ def check_reads(found):
         assert found["agreement_with_errors"]["same_insert"] > 0.99
 
 
+def check_merging(found):
+    for merged in found["merged"]:
+        assert merged["right"] is True
+        assert merged["parents"] == merged["inserts"] // 2 > 0
+        assert all(merged[figure] > 0 for figure in ("seconds", "cpu_seconds", "peak_rss_mb"))
+
+
 CHECKS = {
     "full_scale": check_full_scale,
     "join_tables": check_join_tables,
     "learning_curve": check_learning_curve,
     "measurement_process": check_measurement_process,
+    "merging": check_merging,
     "neighbours": check_neighbours,
     "propose": check_propose,
     "reads": check_reads,

@@ -1,7 +1,8 @@
+import os
 import re
 
 from gpraflow.app.plan import LIBRARY, SIMULATED
-from gpraflow.core import conditions, dependencies, provenance, resources
+from gpraflow.core import conditions, dependencies, limits, provenance, resources
 from gpraflow.core.urls import SecretUrl
 
 
@@ -33,6 +34,14 @@ def code_of(rule, *modules):
 def code_with_model(rule):
     """Return the fingerprint of a rule that builds or loads the model."""
     return code_of(rule, PLAN.architecture.module)
+
+
+def memory_of(rule, least):
+    """Return the MB that a rule asks for: `least`, or a quarter more than its promoter table needs, of some 30 bytes a promoter."""
+    return lambda wildcards, input: max(
+        least,
+        limits.needed(rule, os.path.getsize(input.promoters) // 30) * 5 // 4_000_000,
+    )
 
 
 def own_files(*inputs):

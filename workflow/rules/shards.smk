@@ -13,7 +13,7 @@ rule shard_tfrecords:
         "../../envs/tables.yaml"
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=memory_of("shard_tfrecords", least=4000),
         runtime=30,
     params:
         code=code_of("shard_tfrecords"),

@@ -161,7 +161,7 @@ rule group_neighbours:
         "../../envs/tables.yaml"
     threads: 8
     resources:
-        mem_mb=8000,
+        mem_mb=memory_of("group_neighbours", least=8000),
         runtime=60,
     params:
         code=code_of("group_neighbours"),
@@ -268,7 +268,7 @@ rule split_promoters:
         "../../envs/tables.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=memory_of("split_promoters", least=4000),
         runtime=30,
     params:
         code=code_of("split_promoters"),

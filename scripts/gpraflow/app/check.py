@@ -887,16 +887,18 @@ class _Checker:
         try:
             if isinstance(self.trial.design, str):
                 designs = matching.load(self.trial.design, scaffold, self.trial.config["scaffold"]["insert_length"])
-                merged, _ = assay_counts.merge_designed(
+                lazy, _ = assay_counts.merge_designed(
                     tables, scaffold, designs, config["design_edits"], self.trial.design, config["min_yield"], self.threads, umi
                 )
+                merged = lazy.collect()
                 found.say("design", f"{merged.height:,} of {designs.height:,} designed sequences in these reads")
             else:
                 exact = keep == 1 and all(each.complete for each in bins)
                 self._collapsed(found, tables, expected // keep, config, exact)
                 config = self.trial.config["reads"]
                 collapse = {"max_edits": config["collapse_edits"], "ratio": config["collapse_ratio"], "n_in_insert": config["n_in_insert"]}
-                merged, _ = assay_counts.merge(tables, scaffold, **collapse, threads=self.threads, umi=umi)
+                lazy, _ = assay_counts.merge(tables, scaffold, **collapse, threads=self.threads, umi=umi)
+                merged = lazy.collect()
         except GpraflowError as error:
             found.errors.append(str(error))
             return None
@@ -1032,12 +1034,13 @@ class _Checker:
     ) -> tuple[dict[str, int], list[dict[str, Any]]]:
         ledger = Ledger("split_promoters", "library")
         inputs: dict[str, Any] = {"overlaps": overlaps, "origin": origin, "ledger": ledger}
-        parts = splits.split(library.table, cluster, **options, **inputs, train_promoters=train_promoters)
+        clusters = splits.Clusters.named(cluster)
+        assigned = splits.assign(library.table.lazy(), clusters, **options, **inputs, train_promoters=train_promoters)
         verdicts: list[dict[str, Any]] = []
         if library.complete:
             checked = {key: options[key] for key in ("method", "fractions", "independent", "seed")}
-            verdicts = split_checks.check(parts, library.table, cluster, **inputs, **checked)
-        return {name: part.height for name, part in parts.items()}, verdicts
+            verdicts = split_checks.check(assigned, **inputs, **checked)
+        return assigned.sizes(), verdicts
 
     def _propose_method(self, found: Inspection, table: pl.DataFrame, texts: pl.Series, largest: int, smallest: float) -> None:
         share = largest / table.height

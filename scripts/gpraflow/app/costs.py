@@ -5,6 +5,7 @@ The figures are those of docs/benchmarks.md, which names the program for each, o
 
 from typing import Any
 
+from gpraflow.core import limits
 from gpraflow.core.inspection import about
 
 # Promoters per second in training, window of 110 bp ("Speed of models": benchmarks/training.py).
@@ -30,9 +31,8 @@ _LONGER = 1.1  # time grows by the window's ratio to 110 bp, times this
 _TRAINING_GB, _TRAINING_GB_PER_BP = 1.3, 0.0046
 _READS = 870_000  # reads per second of count_reads ("Counting reads": benchmarks/reads.py)
 _DISTINCT = 96_000  # distinct inserts per second of merge_counts (same section)
-_DISTINCT_GB = 1.2e-6  # GB per distinct insert of merge_counts
 _ROWS = 147_000  # promoters per second from ingest_table to shards ("Library of the size of DREAM 2022": benchmarks/full_scale.py)
-_ROWS_GB = 0.9e-6, 0.4  # GB per promoter, and without any, of the step that takes most
+_STEPS = 3  # that need most memory are named
 SOURCE = "speeds of docs/benchmarks.md, 2 cores; orders of magnitude"
 
 
@@ -57,12 +57,13 @@ def lines(config: dict[str, Any], preset: str, promoters: int, trained: int, rea
         Reads to count, and distinct inserts; 0 if the run does not start from reads.
     """
     training, name, window = config["training"], config["model"]["name"], config["scaffold"]["length"]
-    parts, memory = [], {}
+    parts: list[str] = []
+    memory: dict[str, int] = {}
     if reads:
         parts.append(f"{duration(reads / _READS + distinct / _DISTINCT)} for {about(reads)} reads")
-        memory["merge_counts"] = 0.4 + distinct * _DISTINCT_GB
+        memory["merge_counts"] = limits.needed("merge_counts", distinct)
     parts.append(f"{duration(promoters / _ROWS)} for tables, clusters and shards")
-    memory["group_neighbours"] = _ROWS_GB[1] + promoters * _ROWS_GB[0]
+    memory |= {rule: limits.needed(rule, promoters) for rule in limits.MEMORY_NEEDED if rule != "merge_counts"}
     rate, baseline = training_rate(name, preset, window), name.startswith("baseline_")
     epochs, members = (1, 1) if baseline else (training["epochs"], training["ensemble"])
     if rate:
@@ -70,12 +71,14 @@ def lines(config: dict[str, Any], preset: str, promoters: int, trained: int, rea
         parts.append(f"{duration(trained * epochs * members / rate)} for training {name}{times}")
     else:
         parts.append(f"unknown for training {name}, whose speed was not measured")
-    memory["train_model"] = _TRAINING_GB + max(0, window - _WINDOW) * _TRAINING_GB_PER_BP
-    step = max(memory, key=lambda each: memory[each])
+    memory["train_model"] = round(1e9 * (_TRAINING_GB + max(0, window - _WINDOW) * _TRAINING_GB_PER_BP))
+    most = sorted(memory, key=lambda each: -memory[each])[:_STEPS]
+    warnings = [("warning", text) for rule in most if (text := limits.too_large(rule, memory[rule]))]
     return [
         ("time", f"{'; '.join(parts)}; some minutes for checks and report"),
-        ("memory", f"about {memory[step]:.2g} GB ({step})"),
+        ("memory", f"about {', '.join(f'{memory[rule] / 1e9:.2g} GB ({rule})' for rule in most)}; at most {limits.least()[1]}"),
         ("estimated from", SOURCE),
+        *warnings,
     ]
 
 

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from gpraflow.core.errors import GpraflowError, InputError
 
@@ -200,8 +200,43 @@ def write_gzip(path: str | os.PathLike, content: bytes) -> None:
 
 
 def write_parquet(path: str | os.PathLike, table: Any) -> None:
-    """Write a Polars table as Parquet, atomically; equal rows give equal bytes."""
-    content = io.BytesIO()  # in memory first, since Polars' file writer does not report why a write failed
-    table.write_parquet(content, compression="zstd")
+    """Write a Polars table as Parquet, atomically; equal rows give equal bytes. A lazy table is streamed and never whole in memory."""
     with whole(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+        write_part(temporary, table, "zstd")
+
+
+def write_part(path: str | os.PathLike, table: Any, compression: str = "lz4") -> None:
+    """Write a Polars table as Parquet under a temporary name, such as one in a `scratch_folder`."""
+    with open(path, "wb") as handle:
+        output = _Output(handle)
+        try:
+            table.lazy().sink_parquet(output, compression=compression)
+        except Exception:
+            if output.error:  # Polars reports another one, from the step that waited for the file
+                raise output.error from None
+            raise
+
+
+class _Output(io.RawIOBase):
+    """A file for writers that do not report why a write failed: ``error`` is the reason."""
+
+    def __init__(self, handle: BinaryIO):
+        self.handle = handle
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        try:
+            return self.handle.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        try:
+            self.handle.flush()
+        except OSError as error:
+            self.error = error
+            raise

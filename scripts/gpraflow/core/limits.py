@@ -7,9 +7,11 @@ A library can end its process where memory is refused (``abort``), and the kerne
 import contextlib
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from pathlib import Path
+from typing import TextIO
 
 from gpraflow.core.errors import no_memory
 
@@ -31,6 +33,15 @@ MEMORY_KEYS = {
 }
 # Where a rule writes, other than below results/ of the working directory.
 DISK_KEYS = {"upload_shards": "bucket.url", "fetch_dataset": "data", "train_model": "bucket.backup"}
+# Peak memory of rules that hold a whole library: MB in any case, and bytes for each promoter (merge_counts: each distinct insert), measured
+# with inserts of 80 bp and 2 threads ("Larger libraries" and "Counting reads" in docs/benchmarks.md).
+MEMORY_NEEDED = {
+    "ingest_table": (210, 365),
+    "group_neighbours": (750, 200),
+    "split_promoters": (600, 50),
+    "shard_tfrecords": (200, 135),
+    "merge_counts": (300, 400),
+}
 _CGROUPS = Path("/sys/fs/cgroup")
 _FIRST, _PER_CORE = 256 << 20, 16 << 20  # bytes of address space that a job needs beyond its imports, in all and for each core
 _UNLIMITED = 1 << 60  # bytes; cgroups of version 1 show a huge number for no limit
@@ -45,19 +56,55 @@ def rule_of(log: str | os.PathLike) -> str:
     return Path(log).name.partition(".")[0]
 
 
+def needed(rule: str, items: int) -> int:
+    """Return about how many bytes of memory a rule of `MEMORY_NEEDED` needs for so many promoters or inserts."""
+    megabytes, each = MEMORY_NEEDED[rule]
+    return megabytes * 1_000_000 + each * items
+
+
+def expect(rule: str, items: int, what: str, terminal: TextIO | None = None) -> None:
+    """Print about how much memory a rule needs, and a warning if that is more than there is; the warning also to ``terminal``."""
+    size = needed(rule, items)
+    print(f"memory: about {_amount(size)} for {items:,} {what}; at most {least()[1]}", flush=True)
+    if text := too_large(rule, size):
+        print(f"warning: {text}", file=terminal or sys.stderr, flush=True)
+
+
+def too_large(rule: str, size: int) -> str:
+    """Return a warning if a rule needs more memory than there is; otherwise an empty string."""
+    limit, text = least()
+    if size <= limit:
+        return ""
+    advice = f", or {MEMORY_KEYS[rule]}" if rule in MEMORY_KEYS else ""
+    return (
+        f"{rule} needs about {_amount(size)} of memory, but the limit is {text}, so that it will probably be ended; take a larger machine "
+        f"or raise the limit{advice}"
+    )
+
+
 def memory() -> list[str]:
     """Return the limits of memory that hold for this process, and how much the machine has."""
-    found: list[str] = []
+    return [text for _, text in _limits()]
+
+
+def least() -> tuple[int, str]:
+    """Return the lowest limit of memory in bytes, and what it is."""
+    return min(_limits(), default=(sys.maxsize, "an unknown amount"))
+
+
+def _limits() -> list[tuple[int, str]]:
+    found: list[tuple[int, str]] = []
     try:
         import resource
     except ImportError:  # Windows
         return found
     for name, command in (("RLIMIT_AS", "ulimit -v"), ("RLIMIT_DATA", "ulimit -d")):
         if (limit := resource.getrlimit(getattr(resource, name))[0]) != resource.RLIM_INFINITY:
-            found.append(f"{_amount(limit)} per process ({command})")
+            found.append((limit, f"{_amount(limit)} per process ({command})"))
     if of_group := _of_cgroup():
-        found.append(f"{_amount(of_group[0])} for all processes of the job or container ({of_group[1]})")
-    found.append(f"{_amount(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))} in this machine")
+        found.append((of_group[0], f"{_amount(of_group[0])} for all processes of the job or container ({of_group[1]})"))
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    found.append((total, f"{_amount(total)} in this machine"))
     return found
 
 

@@ -1,6 +1,7 @@
 """The promoter table, the workflow's standard format for sequences and expression: schema, reading and writing."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ SCHEMA: dict[str, Any] = {
     "barcode": pl.String,
 }
 REQUIRED = ("sequence", "expression")
+_BLOCK_ROWS = 500_000
 
 
 def read(path: str | os.PathLike) -> pl.DataFrame:
@@ -39,6 +41,16 @@ def read(path: str | os.PathLike) -> pl.DataFrame:
         If the file is missing, unreadable or corrupt, or lacks a column of `SCHEMA`.
     """
     return scan(path).collect()
+
+
+def sequences(path: str | os.PathLike) -> pl.Series:
+    """Read the sequences of a promoter table alone; errors as `read`."""
+    return scan(path).select("sequence").collect().to_series()
+
+
+def rows(table: pl.LazyFrame) -> int:
+    """Return the number of rows of a promoter table."""
+    return int(table.select(pl.len()).collect().item())
 
 
 def scan(path: str | os.PathLike) -> pl.LazyFrame:
@@ -58,13 +70,27 @@ def scan(path: str | os.PathLike) -> pl.LazyFrame:
     return table
 
 
-def write(table: pl.DataFrame, path: str | os.PathLike) -> None:
-    """Write a promoter table as Parquet, atomically; identical rows give identical files.
+def map_sequences(table: pl.LazyFrame, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Return a function of the sequences of a promoter table, which is applied to some hundred thousand of them at a time."""
+    batches = table.select("sequence").collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True)
+    return pl.concat([pl.Series([], dtype=pl.String), *(function(batch["sequence"]) for batch in batches)], rechunk=True)
+
+
+def column(table: pl.LazyFrame, name: str) -> pl.Series | None:
+    """Return one column of a promoter table, None if it is empty."""
+    if table.select(pl.col(name).is_null().all()).collect(engine="streaming").item():
+        return None
+    return table.select(name).collect().to_series()
+
+
+def write(table: pl.DataFrame | pl.LazyFrame, path: str | os.PathLike) -> None:
+    """Write a promoter table as Parquet, atomically; identical rows give identical files. A lazy table is streamed.
 
     Parameters
     ----------
     table
         Table with at least ``sequence`` and ``expression``. Other columns of `SCHEMA` are null if missing; further columns are kept.
     """
-    known = [(pl.col(name) if name in table.columns else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()]
+    names = table.collect_schema().names()
+    known = [(pl.col(name) if name in names else pl.lit(None)).cast(dtype).alias(name) for name, dtype in SCHEMA.items()]
     files.write_parquet(path, table.select(*known, pl.exclude(list(SCHEMA))))

@@ -3,21 +3,28 @@
 Of two sequences within k edits, one of k + 1 segments of either occurs in the other exactly, shifted by a few positions (pigeonhole
 principle; shifts as in Pass-Join, Li et al. 2011, doi:10.14778/2078331.2078340). Sequences are grouped by hashes of such segments, and
 only sequences of the same group are compared.
+
+For large libraries the memory needed is that of the sequences once and of some hashes of all of them: reverse complements and segments
+are computed in blocks of sequences, and groups are processed in parts that do not divide a group.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from gpraflow.sequences.scaffold import reverse_complement_sequences, tokenize
+from gpraflow.sequences.scaffold import canonical_sequences, reverse_complement_sequences, tokenize
 
 _PAIRS = 1_000_000  # candidate pairs compared at a time
+_BLOCK_ROWS = 500_000  # sequences whose segments are computed at a time
+_GROUPED = 4_000_000  # sequences in the groups of a join, unless one group has more
+_SEARCHES = 2  # segments searched at a time; each needs some 40 bytes a sequence
 _KMERS = 40_000_000  # k-mers processed at a time
 _ROWS = 100_000  # sequences whose k-mers are computed at a time
 _FAR = 20_000  # distant sequences processed at a time in the search for the nearest
@@ -30,7 +37,10 @@ OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "
 
 @dataclass(frozen=True)
 class Join:
-    """Sequences a and b of the same group share a segment; ``reverse_complemented``: the segment is on the reverse complement of a."""
+    """Sequences a and b of the same group share a segment; ``reverse_complemented``: the segment is on the reverse complement of a.
+
+    Rows and groups are uint32.
+    """
 
     rows_a: np.ndarray
     group_a: np.ndarray
@@ -39,50 +49,69 @@ class Join:
     reverse_complemented: bool
 
 
-def shared_segments(sequences: pl.Series, max_edits: int, complements: pl.Series | None = None, threads: int = 1) -> Iterator[Join]:
+def shared_segments(sequences: pl.Series, max_edits: int, either_strand: bool = False, threads: int = 1) -> Iterator[Join]:
     """Yield joins such that any two sequences within ``max_edits`` (Levenshtein distance) are in the same group of at least one join.
 
-    If reverse complements are passed as ``complements``, this also holds for the distance between one sequence and the reverse complement
-    of the other. ``threads`` joins are computed in parallel.
+    With ``either_strand`` this also holds for the distance between one sequence and the reverse complement of the other. Two segments
+    are searched at a time, if there are threads.
     """
     if not len(sequences):
         return
-    length = sequences.str.len_bytes().to_numpy().astype(np.int64)
+    length = sequences.str.len_bytes().to_numpy()
     number = max_edits + 1
     long, short = int(np.quantile(length, 0.01)) // number, int(length.min()) // number
     passes = [(np.flatnonzero(length >= number * long), long)]
     if short < long:  # a few short sequences must not shorten the segments of all others
         passes.append((np.flatnonzero(length < number * long + max_edits), short))
-    with ThreadPoolExecutor(threads) as pool:
+    del length
+    with ThreadPoolExecutor(min(threads, _SEARCHES)) as pool:
         for rows, size in passes:
-            text, other = sequences[rows], None if complements is None else complements[rows]
-            for join in pool.map(partial(_segment_joins, rows, text, other, size, max_edits), range(number)):
-                yield from join
+            text, rows = (sequences if len(rows) == len(sequences) else sequences[rows]), rows.astype(np.uint32)
+            for joins in pool.map(partial(_segment_joins, rows, text, either_strand, size, max_edits), range(number)):
+                yield from joins
 
 
-def _segment_joins(rows: np.ndarray, text: pl.Series, complements: pl.Series | None, size: int, max_edits: int, segment: int) -> list[Join]:
+def _segment_joins(rows: np.ndarray, text: pl.Series, either_strand: bool, size: int, max_edits: int, segment: int) -> list[Join]:
     """Return the joins by one of the ``max_edits + 1`` segments of ``text``, at all shifts of either strand."""
     offset, most = _segment(segment, size, max_edits)
-    key = text.str.slice(offset, size).hash().to_numpy()  # hash collisions only add candidates
-    joins = []
-    for strand, other in [(text, False)] if complements is None else [(text, False), (complements, True)]:
-        for shift in range(-most, most + 1):
-            if shift == 0 and not other:
-                joins.append(_repeated(rows, key))
-            else:
-                joins.append(_common(rows, strand.str.slice(offset + shift, size).hash().to_numpy(), rows, key, other))
-    return [join for join in joins if len(join.rows_a)]
+    shifts = range(-most, most + 1)
+    keys = _keys(text, [offset + shift for shift in shifts], size)
+    key = keys[most]
+    joins = list(_parts(*_repeated(rows, key), reverse_complemented=False))
+    for other in keys[:most] + keys[most + 1 :]:
+        joins += _parts(*_common(rows, other, rows, key), reverse_complemented=False)
+    if either_strand:
+        del keys
+        for other in _keys(text, [offset + shift for shift in shifts], size, reverse_complemented=True):
+            joins += _parts(*_common(rows, other, rows, key), reverse_complemented=True)
+    return joins
 
 
-def _repeated(rows: np.ndarray, key: np.ndarray) -> Join:
-    several = _in(key, _distinct(key, repeated=True))
-    _, group = np.unique(key[several], return_inverse=True)
-    return Join(rows[several], group, rows[several], group, False)
+def _keys(sequences: pl.Series, offsets: Sequence[int], size: int, reverse_complemented: bool = False) -> list[np.ndarray]:
+    """Return hashes of the segments at some offsets, uint64 ``(rows,)`` for each; collisions only add candidates."""
+    keys = [np.empty(len(sequences), np.uint64) for _ in offsets]
+    for begin in range(0, len(sequences), _BLOCK_ROWS):
+        block = sequences[begin : begin + _BLOCK_ROWS]
+        if reverse_complemented:
+            block = reverse_complement_sequences(block)
+        for key, offset in zip(keys, offsets, strict=True):
+            key[begin : begin + len(block)] = block.str.slice(offset, size).hash().to_numpy()
+    return keys
 
 
-def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np.ndarray, reverse_complemented: bool) -> Join:
+_Groups = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # rows and groups of a, and of b; groups in the order of their hashes
+
+
+def _repeated(rows: np.ndarray, key: np.ndarray) -> _Groups:
+    again = _distinct(key, repeated=True)
+    several = _in(key, again)
+    group = np.searchsorted(again, key[several]).astype(np.uint32)
+    return rows[several], group, rows[several], group
+
+
+def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np.ndarray) -> _Groups:
     # Most keys have no partner. A lookup table with one byte per key prefix excludes them without sorting.
-    bits = np.uint64(64 - max(10, int(max(len(rows_a), len(rows_b)) * 16).bit_length()))
+    bits = np.uint64(64 - max(10, int(max(len(rows_a), len(rows_b)) * 4).bit_length()))
     seen = np.zeros(1 << (64 - int(bits)), bool)
     seen[key_b >> bits] = True
     some_a = np.flatnonzero(seen[key_a >> bits])
@@ -92,8 +121,22 @@ def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np
     key_a, key_b = key_a[some_a], key_b[some_b]
     common = np.intersect1d(_distinct(key_a), _distinct(key_b), assume_unique=True)
     has_a, has_b = _in(key_a, common), _in(key_b, common)
-    group_a, group_b = np.searchsorted(common, key_a[has_a]), np.searchsorted(common, key_b[has_b])
-    return Join(rows_a[some_a[has_a]], group_a, rows_b[some_b[has_b]], group_b, reverse_complemented)
+    group_a, group_b = (np.searchsorted(common, key).astype(np.uint32) for key in (key_a[has_a], key_b[has_b]))
+    return rows_a[some_a[has_a]], group_a, rows_b[some_b[has_b]], group_b
+
+
+def _parts(rows_a: np.ndarray, group_a: np.ndarray, rows_b: np.ndarray, group_b: np.ndarray, reverse_complemented: bool) -> Iterator[Join]:
+    """Yield joins of some groups each, none if there are none."""
+    number = -(-max(len(rows_a), len(rows_b)) // _GROUPED)
+    if number <= 1:
+        if number:
+            yield Join(rows_a, group_a, rows_b, group_b, reverse_complemented)
+        return
+    bounds = np.linspace(0, int(group_a.max()) + 1, number + 1).astype(np.int64)
+    for low, high in pairwise(bounds):
+        a, b = (np.flatnonzero((group >= low) & (group < high)) for group in (group_a, group_b))
+        if len(a):
+            yield Join(rows_a[a], group_a[a], rows_b[b], group_b[b], reverse_complemented)
 
 
 def _joins_between(library: pl.Series, others: pl.Series, max_edits: int, threads: int) -> Iterator[Join]:
@@ -102,22 +145,24 @@ def _joins_between(library: pl.Series, others: pl.Series, max_edits: int, thread
     The library is cut into segments, and the other sequences, which are usually fewer, are searched at all shifts. Their rows are counted
     from the end of the library.
     """
-    length = library.str.len_bytes().to_numpy().astype(np.int64)
+    length = library.str.len_bytes().to_numpy()
     number = max_edits + 1
     size = int(np.quantile(length, 0.01)) // number
     some = length < number * size  # a few short sequences must not shorten the segments of all others
     passes = [(np.flatnonzero(~some), size)] + ([(np.flatnonzero(some), int(length.min()) // number)] if some.any() else [])
-    places = len(library) + np.arange(len(others))
+    places = (len(library) + np.arange(len(others))).astype(np.uint32)
 
-    def join(rows: np.ndarray, text: pl.Series, size: int, segment: int) -> Join:
+    def join(rows: np.ndarray, text: pl.Series, size: int, segment: int) -> list[Join]:
         offset, most = _segment(segment, size, max_edits)
-        shifted = [others.str.slice(offset + shift, size).hash().to_numpy() for shift in range(-most, most + 1)]
-        key = text.str.slice(offset, size).hash().to_numpy()
-        return _common(rows, key, np.tile(places, len(shifted)), np.concatenate(shifted), False)
+        shifted = _keys(others, [offset + shift for shift in range(-most, most + 1)], size)
+        (key,) = _keys(text, [offset], size)
+        return list(_parts(*_common(rows, key, np.tile(places, len(shifted)), np.concatenate(shifted)), reverse_complemented=False))
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(min(threads, _SEARCHES)) as pool:
         for rows, size in passes:
-            yield from pool.map(partial(join, rows, library[rows], size), range(number))
+            text = library if len(rows) == len(library) else library[rows]
+            for joins in pool.map(partial(join, rows.astype(np.uint32), text, size), range(number)):
+                yield from joins
 
 
 def _segment(segment: int, size: int, max_edits: int) -> tuple[int, int]:
@@ -146,11 +191,11 @@ def _in(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
 def candidates(join: Join, label: np.ndarray, leaders_only: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield pairs (a, b) of one group where a has the smaller label; with ``leaders_only``, a is the member with the smallest label."""
     scale = len(label) + 1
-    place_a = join.group_a * scale + label[join.rows_a]
+    place_a, place_b = join.group_a.astype(np.int64) * scale + label[join.rows_a], join.group_b.astype(np.int64) * scale
     order = np.argsort(place_a)
     place_a, rows_a, rows_b = place_a[order], join.rows_a[order], join.rows_b
-    begin = np.searchsorted(place_a, join.group_b * scale)
-    end = np.searchsorted(place_a, join.group_b * scale + label[rows_b])
+    begin = np.searchsorted(place_a, place_b)
+    end = np.searchsorted(place_a, place_b + label[rows_b])
     if leaders_only:
         end = np.minimum(end, begin + 1)
     number = end - begin
@@ -206,32 +251,27 @@ def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, predefined: pl.S
     numpy.ndarray
         Index of the first sequence of each sequence's group, int64.
     """
-    return _groups(*_strands(sequences), max_edits, kmer, predefined, threads)
+    return _groups(canonical_sequences(sequences), max_edits, kmer, predefined, threads)
 
 
-def _strands(sequences: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Return, for each sequence and its reverse complement, the alphabetically first and the other one."""
-    both = pl.DataFrame({"forward": sequences, "reverse": reverse_complement_sequences(sequences)})
-    strands = both.select(first=pl.min_horizontal("forward", "reverse"), second=pl.max_horizontal("forward", "reverse"))
-    return strands["first"], strands["second"]
-
-
-def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, predefined: pl.Series | None, threads: int) -> np.ndarray:
-    ordered = canonical.to_frame("s").with_row_index("row").group_by("s", maintain_order=True).agg(pl.col("row").first())
-    distinct, first = ordered["s"], ordered["row"].to_numpy().astype(np.int64)
-    label = np.arange(len(distinct))
+def _groups(canonical: pl.Series, max_edits: int, kmer: int, predefined: pl.Series | None, threads: int) -> np.ndarray:
+    """Return what `groups` does, from the alphabetically first of each sequence and its reverse complement."""
+    same = _first_rows(canonical)
+    first = np.flatnonzero(same == np.arange(len(same)))
+    distinct = canonical if len(first) == len(canonical) else canonical[first]
+    number = np.empty(len(same), np.int64)
+    number[first] = np.arange(len(first))
+    number = number[same]
+    label = np.arange(len(first))
     edges = [np.empty((0, 2), np.int64)]
-    number_of = pl.DataFrame({"s": distinct, "number": label})
-    numbers = canonical.to_frame("s").join(number_of, on="s", how="left", maintain_order="left")["number"]
-    if predefined is not None:
-        members = pl.DataFrame({"number": numbers, "predefined": predefined}).drop_nulls()
+    if predefined is not None and predefined.null_count() < len(predefined):
+        members = pl.DataFrame({"number": number, "predefined": predefined}).drop_nulls()
         edges.append(members.select("number", leader=pl.col("number").first().over("predefined")).unique(maintain_order=True).to_numpy())
     if kmer:
         edges.append(_shared_kmers(distinct, kmer))
     label = _components(edges, label)
     if max_edits:
-        complements = other[first]
-        joins = list(shared_segments(distinct, max_edits, complements, threads))
+        joins = list(shared_segments(distinct, max_edits, True, threads))
         # Most sequences are neighbours of the first one with the same segment; that round leaves few for the exhaustive one. Each round
         # orders pairs by the labels at its start, so that every pair is compared even if labels change meanwhile.
         for leaders_only in (True, False):
@@ -240,20 +280,24 @@ def _groups(canonical: pl.Series, other: pl.Series, max_edits: int, kmer: int, p
                 for a, b in candidates(join, fixed, leaders_only):
                     apart = label[a] != label[b]
                     a, b = a[apart], b[apart]
-                    near = (
-                        distances((complements if join.reverse_complemented else distinct)[a], distinct[b], max_edits, threads) <= max_edits
-                    )
+                    others = reverse_complement_sequences(distinct[a]) if join.reverse_complemented else distinct[a]
+                    near = distances(others, distinct[b], max_edits, threads) <= max_edits
                     if near.any():
                         edges.append(np.column_stack([a[near], b[near]]))
                         label = _components(edges, label)
-    return first[label[numbers.to_numpy()]]
+    return first[label[number]]
+
+
+def _first_rows(sequences: pl.Series) -> np.ndarray:
+    """Return the first row with the same sequence, for each row, int64."""
+    (key,) = _keys(sequences, [0], int(sequences.str.len_bytes().max() or 0))  # type: ignore[arg-type]
+    rows, first = np.flatnonzero(_in(key, _distinct(key, repeated=True))), np.arange(len(sequences))
+    first[rows] = pl.DataFrame({"s": sequences[rows], "row": rows}).select(pl.col("row").first().over("s")).to_series()
+    return first
 
 
 def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int = 0, threads: int = 1) -> pl.Series:
-    """Return the cluster of each promoter: near-duplicates (`groups`), joined with promoters of the same ``group`` in the table.
-
-    A cluster is named after its alphabetically first ``group`` or, without groups, after its first insert or reverse complement. The name
-    therefore depends neither on other clusters nor on the order of rows.
+    """Return the name of the cluster of each promoter, as `named_clusters`.
 
     Parameters
     ----------
@@ -264,11 +308,44 @@ def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int 
     max_edits, kmer, threads
         As for `groups`.
     """
-    canonical, other = _strands(inserts)
-    first = _groups(canonical, other, max_edits, kmer, table["group"], threads)
-    names = pl.DataFrame({"cluster": first, "group": table["group"], "insert": canonical})
-    smallest = (pl.col(name).min().over("cluster") for name in ("group", "insert"))
-    return names.select(pl.coalesce(*smallest).alias("cluster")).to_series()
+    return named_clusters(canonical_sequences(inserts), table["group"], max_edits, kmer, threads)["cluster"]
+
+
+def named_clusters(canonical: pl.Series, group: pl.Series | None, max_edits: int, kmer: int = 0, threads: int = 1) -> pl.DataFrame:
+    """Cluster promoters: near-duplicates (`groups`), joined with promoters of the same predefined group.
+
+    A cluster is named after its alphabetically first group or, without groups, after its first insert or reverse complement. The name
+    therefore depends neither on other clusters nor on the order of rows.
+
+    Parameters
+    ----------
+    canonical
+        The alphabetically first of each insert and its reverse complement (`scaffold.canonical_sequences`).
+    group
+        Names of predefined groups; null for none.
+    max_edits, kmer, threads
+        As for `groups`.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``cluster``, the name, and ``first``, the row of the first promoter of the cluster, uint32.
+    """
+    first = _groups(canonical, max_edits, kmer, group, threads)
+    several = np.bincount(first, minlength=len(first))[first] > 1
+    if group is not None:
+        several |= group.is_not_null().to_numpy()
+    rows = np.flatnonzero(several)  # others are named after their own insert
+    groups_of = pl.repeat(None, len(rows), dtype=pl.String, eager=True) if group is None else group[rows]
+    named = pl.DataFrame({"first": first[rows], "insert": canonical[rows], "group": groups_of})
+    smallest = (pl.col(name).min().over("first") for name in ("group", "insert"))
+    names = named.select(pl.coalesce(*smallest)).to_series()
+    place = np.full(len(first), -1)
+    place[rows] = np.arange(len(rows))
+    other = names.gather(pl.Series(place).set(pl.Series(~several), None))
+    return pl.DataFrame({"cluster": canonical, "other": other, "first": first.astype(np.uint32)}).select(
+        pl.coalesce("other", "cluster").alias("cluster"), "first"
+    )
 
 
 def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1, either_strand: bool = True) -> pl.DataFrame:
@@ -312,7 +389,7 @@ def find_overlaps(
         As for `overlaps`.
     """
     tables = [pl.DataFrame(schema=OVERLAPS)]
-    mine = inserts(library)
+    mine = inserts(library) if others else library
     for name, sequences in others.items():
         theirs = inserts(sequences)
         pairs = overlaps(mine, theirs, max_edits, threads)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from gpraflow.core import checksums, files, randomness
+from gpraflow.core import checksums, files, limits, randomness
 from gpraflow.core.conditions import ROLES, column
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
@@ -128,6 +128,7 @@ def write(
     table = table.lazy()
     rows = int(table.select(pl.len()).collect().item())
     ledger.read(rows)
+    limits.expect("shard_tfrecords", rows, "promoters")
     widths = float_features(table, extra_features, conditions)
     encoder = Encoder(length, widths)
     directory = Path(manifest_path).parent

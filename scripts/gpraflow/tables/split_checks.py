@@ -8,7 +8,7 @@ import polars as pl
 
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
-from gpraflow.tables.splits import NOT_DRAWN, SEVERAL, by_hash
+from gpraflow.tables.splits import NOT_DRAWN, SEVERAL, Assignment, Clusters, among, by_digest
 
 FEWEST, FEW = 10, 50  # promoters of a split, below which the run stops, or warns
 _LEAST_SHARE, _MOST_SHARE = 0.5, 1.5  # of the share set by split.fractions, outside which the run warns
@@ -22,9 +22,7 @@ _APART = (
 
 
 def check(
-    parts: Mapping[str, pl.DataFrame],
-    table: pl.DataFrame,
-    cluster: pl.Series,
+    assigned: Assignment,
     *,
     method: str,
     fractions: Mapping[str, float],
@@ -38,12 +36,12 @@ def check(
 
     Parameters
     ----------
-    parts
-        Split -> its promoters (`splits.split`).
-    table, cluster, method, fractions, overlaps, independent, seed, origin
-        As for `splits.split`.
+    assigned
+        The splits (`splits.assign`).
+    method, fractions, overlaps, independent, seed, origin
+        As for `splits.assign`.
     ledger
-        Ledger that `splits.split` has written to.
+        Ledger that `splits.assign` has written to.
 
     Returns
     -------
@@ -58,27 +56,27 @@ def check(
         If a split has fewer than `FEWEST` promoters. The message names the cause, such as one cluster that holds nearly everything, and,
         for the method ``hash``, fractions that would give each split `FEW` promoters, if there are any.
     """
-    names = list(parts)
-    largest = "" if method == "positions" else _largest(cluster)
-    for name in sorted(names, key=lambda one: parts[one].height > 0):  # empty splits first
-        part = parts[name]
-        if part.height >= FEWEST:
+    sizes, clusters = assigned.sizes(), assigned.clusters
+    names, total = list(sizes), len(assigned.of)
+    largest = "" if method == "positions" else _largest(clusters)
+    for name in sorted(names, key=lambda one: sizes[one] > 0):  # empty splits first
+        if sizes[name] >= FEWEST:
             continue
-        sizes = ", ".join(f"{other} {parts[other].height:,}" for other in names)
-        size = "is empty" if not part.height else f"has {part.height} promoter{'' if part.height == 1 else 's'}, fewer than {FEWEST}"
-        reasons = list(_reasons(name, cluster, method, names, largest, ledger))
+        shown = ", ".join(f"{other} {size:,}" for other, size in sizes.items())
+        size = "is empty" if not sizes[name] else f"has {sizes[name]} promoter{'' if sizes[name] == 1 else 's'}, fewer than {FEWEST}"
+        reasons = list(_reasons(name, clusters, method, names, largest, ledger))
         if method == "hash" and not (name == "train" and _not_drawn(ledger)):
-            excluded = table["sequence"].is_in(overlaps["sequence"].implode()) & (independent == "drop")
-            reasons.append(_proposal(cluster, names, seed, excluded.to_numpy()))
+            excluded = among(assigned.table, overlaps["sequence"]) if independent == "drop" else np.zeros(total, bool)
+            reasons.append(_proposal(clusters, names, seed, excluded))
         message = "; ".join(filter(None, reasons))
-        where = f" ({table.height} promoters in all)" if not part.height else f" ({table.height} in all: {sizes})"
+        where = f" ({total} promoters in all)" if not sizes[name] else f" ({total} in all: {shown})"
         raise InputError(f"{origin}: the split '{name}' {size}{where}; {message}")
-    return [_verdict(name, parts, fractions, method, largest, ledger) for name in names]
+    return [_verdict(name, sizes, assigned.part(name), fractions, method, largest, ledger) for name in names]
 
 
-def _largest(cluster: pl.Series) -> str:
+def _largest(clusters: Clusters) -> str:
     """Return a sentence on the largest cluster; empty if it holds less than a quarter of the promoters."""
-    most, total = int(cluster.value_counts()["count"].max() or 0), len(cluster)  # type: ignore[arg-type]
+    most, total = int(clusters.sizes().max(initial=0)), len(clusters.first)
     if most < max(2.0, _LARGE * total):
         return ""
     return (
@@ -96,9 +94,9 @@ def _not_drawn(ledger: Ledger) -> int:
     return ledger.counts.get(("dropped", NOT_DRAWN), 0)
 
 
-def _reasons(name: str, cluster: pl.Series, method: str, names: list[str], largest: str, ledger: Ledger) -> Iterator[str]:
+def _reasons(name: str, clusters: Clusters, method: str, names: list[str], largest: str, ledger: Ledger) -> Iterator[str]:
     """Yield causes of a split that is too small, and remedies."""
-    dropped, clusters = _dropped(name, ledger), cluster.n_unique()
+    dropped, number = _dropped(name, ledger), int(clusters.heads.sum())
     if dropped:
         yield f"leakage control dropped {dropped:,} promoters from '{name}' as near-duplicates of those in a later split or another set"
     if name == "train" and _not_drawn(ledger):
@@ -111,9 +109,9 @@ def _reasons(name: str, cluster: pl.Series, method: str, names: list[str], large
         several = ledger.counts["dropped", SEVERAL]
         yield f"{several:,} variants were left out because their mutated positions are assigned to several splits"
         yield f"set a larger split.fractions.{name} (fraction of the mutated positions)"
-    elif clusters < 2 * len(names):
-        number = "one cluster" if clusters == 1 else f"{clusters} clusters"
-        yield f"all promoters form {number}, and a cluster is not divided between splits: {_APART}"
+    elif number < 2 * len(names):
+        shown = "one cluster" if number == 1 else f"{number} clusters"
+        yield f"all promoters form {shown}, and a cluster is not divided between splits: {_APART}"
     elif largest:
         yield f"{largest}: {_APART}"
     elif method == "list":
@@ -122,13 +120,13 @@ def _reasons(name: str, cluster: pl.Series, method: str, names: list[str], large
         yield "give near-duplicates the same split in the split column, or lower neighbours.max_edits"
 
 
-def _proposal(cluster: pl.Series, names: list[str], seed: int, excluded: np.ndarray) -> str:
+def _proposal(clusters: Clusters, names: list[str], seed: int, excluded: np.ndarray) -> str:
     """Return fractions that give each split `FEW` promoters, tried with the run's own hash; or else fewer, with a remark."""
-    tried = []
+    tried, digests = [], clusters.digests(seed)
     for held_out in np.arange(0.05, 0.9 / max(1, len(names) - 1), 0.05).round(2).tolist():
         fractions = dict.fromkeys(names, held_out) | {"train": round(1 - held_out * (len(names) - 1), 2)}
-        assigned = by_hash(cluster, fractions, seed)
-        sizes = {name: int(((assigned == name).to_numpy() & ~(excluded & (name != "test"))).sum()) for name in names}
+        of = by_digest(digests, fractions)
+        sizes = {name: int(((of == index) & ~(excluded & (name != "test"))).sum()) for index, name in enumerate(names)}
         shown = ", ".join(f"{name}: {fraction}" for name, fraction in fractions.items())
         text = f"split.fractions: {{{shown}}} gives {', '.join(f'{name} {size:,}' for name, size in sizes.items())} promoters"
         tried.append((min(sizes.values()), text))
@@ -139,18 +137,27 @@ def _proposal(cluster: pl.Series, names: list[str], seed: int, excluded: np.ndar
     return _NO_FRACTIONS
 
 
-def _few_in_conditions(part: pl.DataFrame) -> str:
+def _few_in_conditions(part: pl.LazyFrame) -> str:
     """Return the conditions in which fewer than `FEW` promoters of a split were measured, with their numbers."""
-    measured = {name.partition(".")[2]: part[name].count() for name in part.columns if name.startswith("expression.")}
-    return ", ".join(f"{name} ({number})" for name, number in measured.items() if number < FEW)
+    columns = [name for name in part.collect_schema() if name.startswith("expression.")]
+    if not columns:
+        return ""
+    measured = part.select(pl.col(columns).count()).collect(engine="streaming").row(0, named=True)
+    return ", ".join(f"{name.partition('.')[2]} ({number})" for name, number in measured.items() if number < FEW)
 
 
 def _verdict(
-    name: str, parts: Mapping[str, pl.DataFrame], fractions: Mapping[str, float], method: str, largest: str, ledger: Ledger
+    name: str,
+    assigned: Mapping[str, int],
+    part: pl.LazyFrame,
+    fractions: Mapping[str, float],
+    method: str,
+    largest: str,
+    ledger: Ledger,
 ) -> dict[str, Any]:
-    sizes = {one: part.height + (_not_drawn(ledger) if one == "train" else 0) for one, part in parts.items()}
-    size, text, warnings = parts[name].height, f"{parts[name].height:,} promoters", []
-    drawn = [one for one in parts if method != "column" and not (method == "list" and one == "test")]  # by split.fractions
+    sizes = {one: size + (_not_drawn(ledger) if one == "train" else 0) for one, size in assigned.items()}
+    size, text, warnings = assigned[name], f"{assigned[name]:,} promoters", []
+    drawn = [one for one in assigned if method != "column" and not (method == "list" and one == "test")]  # by split.fractions
     if name in drawn:
         total = sum(sizes[one] for one in drawn)
         share, requested = sizes[name] / total, fractions[name] / sum(fractions[one] for one in drawn)
@@ -162,7 +169,7 @@ def _verdict(
         text += f"; {dropped:,} more were dropped as near-duplicates"
     if size < FEW:
         warnings.append(f"results for splits with fewer than {FEW} promoters are imprecise")
-    elif few := _few_in_conditions(parts[name]):
+    elif few := _few_in_conditions(part):
         warnings.append(f"fewer than {FEW} were measured in {few}, so that results there are imprecise")
     verdict = "warning" if warnings else "ok"
     return {"dataset": name, "check": "split size", "value": float(size), "verdict": verdict, "text": "; ".join([text, *warnings])}
