@@ -252,6 +252,7 @@ def test_each_condition_has_its_map_and_differences_follow(several, tmp_path, ca
     assert "without controls, and not in the new model: ethanol" in printed
     new = gpraflow.load(tmp_path / "new")
     assert new.readouts == ["glucose", "galactose", "galactose-glucose"]
+    assert new.about["network_conditions"] == CONDITIONS
     found = new.about["scales"]
     for name, (slope, offset) in {"glucose": (2, -5), "galactose": (0.5, 1)}.items():
         assert (found[name]["slope"], found[name]["offset"]) == (pytest.approx(slope, abs=0.12), pytest.approx(offset, abs=0.7))

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from gpraflow.app import arguments
-from gpraflow.app.serve_commands import export_page
+from gpraflow.app.serve_commands import add_motifs, export_page
 from gpraflow.core.errors import ConfigError
 
 
@@ -72,6 +72,7 @@ def export_command(commands: Any) -> None:
     form.add_argument("--page", metavar="FILE", help="write the page as this HTML file")
     parser.add_argument("-o", "--output", metavar="OUT", help="with --format: file (onnx) or folder (saved_model)")
     parser.add_argument("--name", default="", metavar="TEXT", help="with --page: what the page calls the model (default: from its path)")
+    add_motifs(parser, "with --page: ")
     parser.add_argument("--input", default="tokens", choices=["tokens", "one_hot"], help="input of the exported network (default tokens)")
     arguments.add_quiet(parser)
     parser.set_defaults(run=_export)

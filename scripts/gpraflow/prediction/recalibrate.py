@@ -278,6 +278,8 @@ def recalibrate(
         of_several = {"condition": kept[0] or before.get("condition")} if kept[0] or "condition" in before else {}
         content |= {"conditions": [], "scale": fits[kept[0]].about | of_several}
     members, conditions = predictor.about["members"], predictor.conditions or [""]
+    if kept != conditions:
+        content.setdefault("network_conditions", conditions)
     places = [member * len(conditions) + conditions.index(name) for member in range(members) for name in kept]
     network, _ = models_directory.load(predictor.directory, predictor.backend)
     every = kept == conditions
