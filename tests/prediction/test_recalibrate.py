@@ -363,3 +363,21 @@ def test_one_unrelated_condition_refuses_all(several, tmp_path, capsys):
     pl.read_csv(path, separator="\t").with_columns(-pl.col("expression.galactose")).write_csv(path, separator="\t")
     assert "c.tsv, galactose: r = -0." in refused(capsys, "recalibrate", several, path, "-o", tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_numpy_follows_the_maps_of_several_conditions(tmp_path):
+    from gpraflow.models import directory
+    from tests.models import test_light
+
+    old = test_light.write(tmp_path / "old", members=2, objective=test_light.SEVERAL)
+    network, about = directory.load(old)
+    maps = [Scale(2.0, -1.0), Scale(2.0, -1.0, (0.5, 1.0, 3.0), (0.0, 0.5, 5.0))]
+    before = network.predict(test_light.tokens(), verbose=0)
+    for name, scales, outputs in (("all", maps, None), ("second", maps[1:], [1, 3])):
+        (tmp_path / name).mkdir()
+        directory.write_scaled(tmp_path / name / "model.keras", network, scales * 2, outputs)
+        described = about | {"conditions": about["conditions"] if outputs is None else []}
+        numpy = light.read(tmp_path / name, described).predict(test_light.tokens())
+        kept = before if outputs is None else before[:, outputs]
+        expected = np.stack([scale(kept[:, place]) for place, scale in enumerate(scales * 2)], axis=1)
+        np.testing.assert_allclose(numpy, expected, rtol=1e-5, atol=1e-5)
