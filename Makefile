@@ -124,7 +124,7 @@ screenshot: setup
 	@ls -l docs/images/page.png
 
 lock: setup
-	$(COMPILE) --extra cloud --extra dev --extra docs --output-file requirements/gpraflow.lock
-	$(COMPILE) --extra cloud --extra dev --extra docs --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock
+	$(COMPILE) --extra cloud --extra dev --extra docs --extra export --output-file requirements/gpraflow.lock
+	$(COMPILE) --extra cloud --extra dev --extra docs --extra export --extra cuda --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-cuda.lock
 	$(COMPILE) --extra tpu --constraints requirements/gpraflow.lock --output-file requirements/gpraflow-tpu.lock
 	$(BIN)/python requirements/pin_envs.py

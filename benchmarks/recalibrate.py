@@ -59,7 +59,7 @@ def of_set(model, table, controls, draws, seed=0):
         own[rng.choice(len(measured), controls, replace=False)] = True
         kind, tried = recalibrate.choose(predicted[own], measured[own])
         scale = recalibrate.fit(predicted[own], measured[own], kind)
-        new = recalibrate.rescaled(known, scale, measured[own] - tried[kind], members[own], reads[own])
+        new = recalibrate.rescaled(known, scale, measured[own] - tried[kind], scale(members[own]), reads[own])
         before = score(measured[~own], predicted[~own], known.half_width(predicted[~own], spread[~own], reads[~own]))
         mapped = scale(members[~own])
         half = new.half_width(mapped.mean(axis=1), recalibrate.spread_of(mapped), reads[~own])

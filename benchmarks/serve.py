@@ -5,9 +5,9 @@ MODEL is a model directory of a run; --smallest makes one of a few parameters. T
 network was compiled, without a search for motifs beside it. The last line is JSON: start_s (loading the model until the page is ready, and
 its network compiled), first_ms and click_ms (median and, as click_worst_ms, the slowest; a request and its answer, of a substitution each),
 click_cpu_ms (CPU time of all threads for each, for a machine that is busy with other things), predict_ms (a request with --promoters
-promoters), peak_rss_mb; with Chromium, page_click_ms and page_click_worst_ms (from a click in the page until figures and values are drawn)
-and, for a model that the offline page can hold, offline_mb, offline_first_ms (until the first prediction with all effects) and
-offline_click_ms.
+promoters), peak_rss_mb; with Chromium, page_effect_ms and page_effect_worst_ms (from a click in the page until the new expression is
+drawn), page_click_ms and page_click_worst_ms (until all effects of substitutions are drawn) and, for a model that the offline page can
+hold, offline_mb, offline_first_ms (until the first prediction with all effects), offline_effect_ms and offline_click_ms.
 """
 
 import itertools
@@ -47,6 +47,12 @@ def summary(name, times):
     return {f"{name}_ms": round(statistics.median(times), 1), f"{name}_worst_ms": round(max(times), 1)}
 
 
+def summaries(place, times):
+    """Return the summaries of `clicks_in`."""
+    effect, click = times
+    return summary(f"{place}_effect", effect) | summary(f"{place}_click", click)
+
+
 def substitutions(promoter, flank, number, seed):
     """Return promoters that differ from the one before by one substitution of the insert."""
     rng, found = np.random.default_rng(seed), [promoter]
@@ -73,12 +79,12 @@ def requests_of(address, promoters, steps):
 
 
 def clicks_in(page, steps):
-    """Click through substitutions; return what the page itself measures, in ms."""
+    """Click through substitutions; return what the page itself measures, in ms: until expression is drawn, and until all is."""
     for before, after in itertools.pairwise(steps):
         place = next(at for at, (a, b) in enumerate(zip(before, after, strict=True)) if a != b)
         page.locator(f'.cell[data-place="{place}"][data-base="{after[place]}"]').click(force=True)
         page.wait_for_selector("body:not([aria-busy])")
-    return page.evaluate("performance.getEntriesByName('substitution').map(one => one.duration)")
+    return [page.evaluate(f"performance.getEntriesByName('{name}').map(one => one.duration)") for name in ("effect", "substitution")]
 
 
 def in_browser(address, predictor, steps, folder):
@@ -93,7 +99,7 @@ def in_browser(address, predictor, steps, folder):
         page.set_default_timeout(600_000)
         page.goto(f"{address}/#s={steps[0]}")
         page.wait_for_selector(".cell")
-        found |= summary("page_click", clicks_in(page, steps))
+        found |= summaries("page", clicks_in(page, steps))
         try:
             size = offline.write(predictor, "benchmark", folder / "page.html")
         except ConfigError:
@@ -104,7 +110,7 @@ def in_browser(address, predictor, steps, folder):
             found |= {
                 "offline_mb": round(size / 1e6, 2),
                 "offline_first_ms": round(first, 1),
-                **summary("offline_click", clicks_in(page, steps)),
+                **summaries("offline", clicks_in(page, steps)),
             }
         browser.close()
     return found

@@ -11,7 +11,7 @@ from gpraflow.report import page as report_page
 
 def main(job):
     logs.log_to(job.log[0])
-    inputs = {name: list(job.input[name]) for name in ("figures", "tables", "captions")}
+    inputs = {name: list(job.input[name]) for name in ("figures", "tables", "captions", "predictions")}
     common = {"results": Path(job.input.metrics).parent, "config": configs.load(job.config), "sources": findings.digests(job.params.data)}
     page = report_page.page(
         template=job.input.template,

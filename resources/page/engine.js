@@ -33,6 +33,11 @@ export class ServerEngine {
     return this.ask("predict", { text, file });
   }
 
+  // The prediction of a promoter, which comes before its effects.
+  async first(sequence) {
+    return (await this.ask("predict", { text: sequence.replace(/\s/g, ""), file: "" })).promoters[0];
+  }
+
   explain(sequence, readout) {
     return this.ask("explain", { sequence, readout });
   }

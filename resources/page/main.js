@@ -18,6 +18,7 @@ const shown = { sequence: "", name: "", readout: "", reference: "", start: null,
 const past = [];
 const future = [];
 let turn = 0; // answers of earlier turns are dropped
+let settled = null; // the last complete answer; `shown.found` may have newer expression before its effects are known
 
 const readoutAt = () => Math.max(0, model.readouts.findIndex(({ name }) => name === shown.readout));
 const unit = () => (model.readouts[readoutAt()].unit === "expression" ? "" : model.readouts[readoutAt()].unit);
@@ -132,8 +133,8 @@ function renderValues() {
 }
 
 function renderEdits() {
-  const { start, found } = shown;
-  const edits = start && substitutions(start.sequence, found.sequence);
+  const { start, found, sequence } = shown;
+  const edits = start && substitutions(start.sequence, sequence);
   const change = start && found.expression[readoutAt()].predicted - start.expression[readoutAt()].predicted;
   byId("edits").replaceChildren(...(edits?.length ? [
     html("ul", { class: "chips", "aria-label": "Substitutions" }, ...edits.map(({ place, from, to }) => html("li", {}, `${from}${place + 1}${to}`)), html("li", {}, html("strong", {}, `${signed(change)} ${unit()} in all`))),
@@ -160,22 +161,40 @@ function render() {
 // What changes the page
 
 // Ask for what is to be shown, and show it. False if there is no answer: what was shown before stays. Null if a later question took over.
-async function refresh() {
+// `drawn` is called when values are drawn, which come before the effects of all substitutions.
+async function refresh(drawn = () => {}) {
   turn += 1;
   const mine = turn;
+  const before = settled;
+  let ended = false;
+  const showFirst = ({ expression, reasons }) => {
+    if (mine !== turn || ended) return;
+    shown.found = { ...before, expression, reasons };
+    renderValues();
+    renderEdits();
+    distribution.redraw();
+    drawn();
+  };
   const found = await attempt("error", () => {
-    if (engine.first && shown.found) {
-      Object.assign(shown.found, engine.first(shown.sequence));
-      renderValues();
-      distribution.redraw();
+    if (before) {
+      const first = engine.first(shown.sequence);
+      if (first instanceof Promise) first.then(showFirst, () => {}); // a problem is that of the question below, too
+      else showFirst(first);
     }
     return engine.explain(shown.sequence, shown.readout);
   });
   if (mine !== turn) return null;
+  ended = true;
   if (!found) {
-    if (shown.found) shown.sequence = shown.found.sequence;
+    if (before) {
+      Object.assign(shown, { found: before, sequence: before.sequence });
+      renderValues();
+      renderEdits();
+      distribution.redraw();
+    }
     return false;
   }
+  settled = found;
   Object.assign(shown, { found, sequence: found.sequence, sites: null });
   shown.start ??= { ...found };
   byId("text").value = found.sequence;
@@ -229,7 +248,7 @@ async function change(place, base) {
   past.push(before);
   future.length = 0;
   shown.sequence = substitute(before, place, base);
-  const answered = await refresh();
+  const answered = await refresh(() => performance.measure("effect", "click"));
   if (answered === false) past.pop();
   if (!answered) return;
   performance.measure("substitution", "click");

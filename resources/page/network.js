@@ -1,7 +1,9 @@
-// Answers to the page without a server: the network `compact`, intervals and the training distribution, computed here.
+// Answers to the page without a server: the network `compact`, intervals, the training distribution, motif sites and designs, computed here.
 
 import { Problem } from "./engine.js";
+import { DesignSearch } from "./search.js";
 import { BASES } from "./sequence.js";
+import { REPLACED, agreeingSites } from "./sites.js";
 
 const SLICE = 40; // ms of computing between which the page can react
 
@@ -76,12 +78,13 @@ class Member {
     }
   }
 
-  // Layers and outputs for tokens. With `known`, the layers of a promoter that differs at `place` only, what it shares is taken from there.
-  run(tokens, known = null, place = 0) {
+  // Layers and outputs for tokens. With `known`, the layers of a promoter that differs from `from` to `to` only, what it shares is taken
+  // from there.
+  run(tokens, known = null, from = 0, to = from) {
     let [first, last] = [0, this.bins];
     if (known) {
-      first = Math.max(0, Math.floor((place - this.motif_width + 1 + this.left) / this.bin_width));
-      last = Math.min(this.bins, Math.floor((place + this.left) / this.bin_width) + 1);
+      first = Math.max(0, Math.floor((from - this.motif_width + 1 + this.left) / this.bin_width));
+      last = Math.min(this.bins, Math.floor((to + this.left) / this.bin_width) + 1);
     }
     const layers = [];
     const next = (size) => {
@@ -121,7 +124,7 @@ class Member {
     const active = sums.map((sum, unit) => gelu(sum * factor[unit] + shift[unit]));
     return Array.from(ends, (end, output) => {
       const raw = active.reduce((sum, value, unit) => sum + value * kernel[unit * ends.length + output], end);
-      return rescale(raw * scale[output] + offset[output], this.scaled);
+      return rescale(raw * scale[output] + offset[output], this.scales?.[output]);
     });
   }
 }
@@ -155,11 +158,44 @@ function editsOfFlank(sequence, flank) {
 }
 const reversed = (sequence) => [...sequence].reverse().join("");
 
+// Least number of edits between two sequences.
+function editsBetween(a, b) {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at);
+  for (let at = 1; at <= a.length; at += 1) {
+    const above = row;
+    row = [at];
+    for (let end = 1; end <= b.length; end += 1) row[end] = Math.min(above[end] + 1, row[end - 1] + 1, above[end - 1] + (a[at - 1] === b[end - 1] ? 0 : 1));
+  }
+  return row.at(-1);
+}
+
+const meanOf = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+function spreadOf(values) {
+  const mean = meanOf(values);
+  return values.length > 1 ? Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (values.length - 1)) : 0;
+}
+const varianceAt = (known, predicted) => (known.levels.length ? interpolate(predicted, known.levels, known.level_variances) : known.model_variance);
+
+// Half-width of the 95 % interval of the difference between two promoters, and what it rests on (Calibration.half_width_of_effect).
+function effectInterval(known, ref, alt, spread, edits) {
+  const quantile = known.quantiles.at(-1);
+  const independent = quantile === null ? NaN : quantile * Math.sqrt(known.spread_factor * spread ** 2 + varianceAt(known, ref) + varianceAt(known, alt));
+  const of = known.effects;
+  if (!of) return [independent, "independent"];
+  const [least, most] = of.edits;
+  const counted = Math.min(Math.max(edits, least), most);
+  const perRead = of.reads === null ? 0 : 2 / Math.max(of.reads, 1);
+  const variance = of.spread_factor * spread ** 2 + of.variance + of.edit_variance * counted + of.effect_factor * (alt - ref) ** 2 + of.read_variance * perRead;
+  const calibrated = of.quantiles.at(-1) * Math.sqrt(variance * Math.max(edits / most, 1));
+  return edits > most && independent < calibrated ? [independent, "independent"] : [calibrated, "pairs"];
+}
+
 class OfflineEngine {
-  constructor({ model, network, calibrations }) {
-    Object.assign(this, { model, calibrations, readoutWeights: network.readouts });
-    const bytes = Uint8Array.from(atob(network.values), (letter) => letter.charCodeAt(0));
-    const values = new Float32Array(bytes.buffer);
+  constructor({ model, network, calibrations, motifs, replacements, designs }) {
+    Object.assign(this, { model, calibrations, motifs, readoutWeights: network.readouts, designing: designs, jobs: new Map(), explained: null });
+    const decoded = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    this.replacements = decoded(replacements);
+    const values = new Float32Array(decoded(network.values).buffer);
     let begin = 0;
     this.members = network.members.map((shapes) => {
       const weights = {};
@@ -167,7 +203,7 @@ class OfflineEngine {
         weights[name] = values.subarray(begin, begin + size);
         begin += size;
       }
-      return new Member(weights, { ...network.sizes, length: model.window.length, scaled: network.scale });
+      return new Member(weights, { ...network.sizes, length: model.window.length, scales: network.scales });
     });
     this.turn = 0;
   }
@@ -240,13 +276,12 @@ class OfflineEngine {
     return outputs.map((own) => own.reduce((sum, value, index) => sum + value * weights[index], 0));
   }
 
-  describe(sequence, outputs) {
-    const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
+  describe(outputs) {
     return this.model.readouts.map((readout, at) => {
       const [known, members] = [this.calibrations[at], this.readout(outputs, at)];
-      const predicted = mean(members);
-      const spread = members.length > 1 ? Math.sqrt(members.reduce((sum, value) => sum + (value - predicted) ** 2, 0) / (members.length - 1)) : 0;
-      const variance = known.levels.length ? interpolate(predicted, known.levels, known.level_variances) : known.model_variance;
+      const predicted = meanOf(members);
+      const spread = spreadOf(members);
+      const variance = varianceAt(known, predicted);
       const quantile = known.levels.length ? interpolate(predicted, known.levels, known.level_quantiles.at(-1)) : known.quantiles.at(-1);
       const noise = known.reads === null ? 0 : known.read_variance / Math.max(known.reads, 1);
       const half = quantile === null ? null : quantile * Math.sqrt(known.spread_factor * spread ** 2 + variance + noise);
@@ -276,7 +311,7 @@ class OfflineEngine {
 
   promoter({ name, sequence }) {
     const tokens = this.tokens(sequence);
-    return { name, sequence, expression: this.describe(sequence, this.members.map((member) => member.run(tokens).outputs)), reasons: this.reasons(sequence, tokens) };
+    return { name, sequence, expression: this.describe(this.members.map((member) => member.run(tokens).outputs)), reasons: this.reasons(sequence, tokens) };
   }
 
   async predict(text, file) {
@@ -306,7 +341,7 @@ class OfflineEngine {
     const at = Math.max(0, this.model.readouts.findIndex(({ name }) => name === readout));
     const [tokens, begin] = [this.tokens(sequence), this.begin(sequence)];
     const known = this.members.map((member) => member.run(tokens));
-    const mean = (outputs) => this.readout(outputs, at).reduce((a, b) => a + b, 0) / this.members.length;
+    const mean = (outputs) => meanOf(this.readout(outputs, at));
     const own = mean(known.map(({ outputs }) => outputs));
     const { five_prime: five, three_prime: three } = this.model;
     const intact = sequence.startsWith(five) && sequence.endsWith(three);
@@ -328,11 +363,64 @@ class OfflineEngine {
         if (mine !== this.turn) await new Promise(() => {}); // a later question has taken its place
       }
     }
-    return { name: "", sequence, expression: this.describe(sequence, known.map(({ outputs }) => outputs)), reasons: this.reasons(sequence, tokens), effects };
+    this.explained = { sequence, readout, tokens, begin, known, at, effects };
+    return { name: "", sequence, expression: this.describe(known.map(({ outputs }) => outputs)), reasons: this.reasons(sequence, tokens), effects };
+  }
+
+  // Motif sites of the promoter that was explained last.
+  async sites(sequence, readout) {
+    const { tokens, begin, known, at, effects } = this.explained.sequence === sequence && this.explained.readout === readout ? this.explained : (await this.explain(sequence, readout), this.explained);
+    let used = 0; // bases of the random sequences that replace sites, the same as in Python
+    const random = () => {
+      const place = used % (4 * this.replacements.length);
+      used += 1;
+      return (this.replacements[place >> 2] >> (6 - 2 * (place & 3))) & 3;
+    };
+    const predicted = (promoter, first, width) => meanOf(this.readout(this.members.map((member, number) => member.run(promoter, known[number], first, first + width - 1).outputs), at));
+    const own = meanOf(this.readout(known.map(({ outputs }) => outputs), at));
+    const sites = agreeingSites(this.motifs, tokens, Array.from(tokens, (_, index) => effects[index - begin] ?? null)).map(({ first, width, ...site }) => {
+      const without = Array.from({ length: REPLACED }, () => {
+        const changed = tokens.slice();
+        for (let place = first; place < first + width; place += 1) changed[place] = random();
+        return predicted(changed, first, width);
+      });
+      return { ...site, start: first - begin + 1, end: first - begin + width, effect: own - meanOf(without) };
+    });
+    sites.sort((a, b) => a.start - b.start || (a.matrix < b.matrix ? -1 : Number(a.matrix > b.matrix)));
+    return { ready: true, sites };
   }
 
   async compare(ref, alt) {
-    const [a, b] = [ref, alt].map((text) => this.promoter(this.read(text, "").promoters[0]));
-    return this.model.readouts.map((_, at) => ({ effect: b.expression[at].predicted - a.expression[at].predicted, low: null, high: null, interval: null }));
+    const [a, b] = [ref, alt].map((text) => this.read(text, "").promoters[0].sequence);
+    const tokens = [a, b].map((sequence) => this.tokens(sequence));
+    const [of, to] = tokens.map((promoter) => this.members.map((member) => member.run(promoter).outputs));
+    const unseen = a !== b && tokens[0].every((token, at) => token === tokens[1][at]); // they differ outside the window only
+    const edits = Math.min(editsBetween(a, b), this.model.window.length + 1);
+    return this.model.readouts.map((_, at) => {
+      const [before, after] = [of, to].map((outputs) => this.readout(outputs, at));
+      const effect = unseen ? NaN : meanOf(after) - meanOf(before);
+      const [half, basis] = effectInterval(this.calibrations[at], meanOf(before), meanOf(after), spreadOf(after.map((value, member) => value - before[member])), edits);
+      const [low, high] = [effect - half, effect + half];
+      const known = Number.isFinite(low);
+      return { effect: unseen ? null : effect, low: known ? low : null, high: known ? high : null, interval: known ? basis : null };
+    });
+  }
+
+  // Searches for designs, as of a server.
+  async startDesigns(request) {
+    if ([...this.jobs.values()].some(({ state }) => state === "running")) throw new Problem("A search for designs is running already; wait until it ends, or cancel it.");
+    this.jobs.clear();
+    const [name, search] = [`${performance.now()}`, new DesignSearch(this, request, this.designing)];
+    this.jobs.set(name, search);
+    search.run();
+    return name;
+  }
+
+  async designs(job) {
+    return this.jobs.get(job).shown();
+  }
+
+  async cancelDesigns(job) {
+    this.jobs.get(job).cancelled = true;
   }
 }

@@ -23,6 +23,8 @@ MODEL = {
     "scale": {
         "kind": "isotonic",
         "controls": 60,
+        "lowest": -1.5,
+        "highest": 7.0,
         "r": 0.9,
         "slope": 2.0,
         "offset": -5.0,
@@ -30,8 +32,12 @@ MODEL = {
         "values": [0.5, 3.0],
         "rmse_before": 2.0,
         "rmse": 0.3,
+        "R2_before": -2.0,
+        "R2": 0.9,
         "of": DIGEST["sha256"],
+        "condition": "galactose",
     },
+    "network_conditions": ["glucose", "galactose"],
 }
 CALIBRATION = {
     "model_sha256": "0" * 64,

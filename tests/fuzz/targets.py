@@ -114,7 +114,12 @@ def controls_example(rng: random.Random) -> bytes:
 
 
 class _Bare:
-    """A model without flanks."""
+    """A model without flanks, of one condition."""
+
+    conditions = ()
+
+    def of(self, _: str) -> "_Bare":
+        return self
 
     def complete(self, rows: pl.DataFrame, *_: Any) -> pl.DataFrame:
         return rows

@@ -128,6 +128,29 @@ def test_clicks_that_do_not_wait_for_answers_all_count(opened, address):
     assert page.said == []
 
 
+def test_expression_is_drawn_before_the_effects_and_taken_back_without_them(opened, address):
+    page = opened(link(address, WHOLE[0]))
+    expect(page.locator(".cell").first).to_be_visible()
+    held = []
+    page.route("**/api/explain", lambda route: held.append(route))
+    (place, base), (next_place, next_base) = [(BEGIN + at, "A" if WHOLE[0][BEGIN + at] != "A" else "C") for at in (2, 3)]
+    mutant = changed(WHOLE[0], place, base)
+    cell(page, place, base).click()
+    expect(page.locator("#value")).to_have_text(shown(toy.said(mutant)))
+    expect(page.locator(".chips li").first).to_have_text(f"{WHOLE[0][place]}{place + 1}{base}")
+    expect(cell(page, place, base)).to_have_attribute("aria-label", re.compile(f" to {base}, "))  # the figure waits for the effects
+    held.pop().continue_()
+    expect(cell(page, place, base)).to_have_attribute("aria-label", f"Position {place + 1}: {base}, as it is")
+    expect(page.locator("#value")).to_have_text(shown(toy.said(mutant)))
+    cell(page, next_place, next_base).click()
+    expect(page.locator("#value")).to_have_text(shown(toy.said(changed(mutant, next_place, next_base))))
+    held.pop().fulfill(status=500, json={"error": "It broke."})
+    expect(page.locator("#error")).to_have_text("It broke.")
+    expect(page.locator("#value")).to_have_text(shown(toy.said(mutant)))
+    expect(page.locator(".chips li")).to_have_count(2)
+    assert page.evaluate("performance.getEntriesByName('effect').length") == 2
+
+
 def test_cells_are_reached_with_the_keyboard(opened, address, folder, tmp_path):
     page = opened(link(address, WHOLE[0]))
     cell(page, BEGIN, "A").focus()

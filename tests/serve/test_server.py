@@ -451,7 +451,7 @@ def test_what_the_command_cannot_serve_is_refused(folder, tmp_path, capsys):
 
 
 def test_modules_of_the_page_become_one_without_a_name_twice():
-    code = page.script("network")
+    code = page.script("sites", "search", "network")
     assert not re.search(r"^(import|export) ", code, re.MULTILINE)
     names = re.findall(r"^(?:async )?(?:const|let|function|class) (?:\{ ([^}]*) \}|\[([^\]]*)\]|(\w+))", code, re.MULTILINE)
     flat = [name.strip() for groups in names for name in ",".join(filter(None, groups)).split(",")]

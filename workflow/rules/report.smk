@@ -200,6 +200,9 @@ rule write_report:
         tables=expand(
             "results/{{run}}/{table}.tsv", table=[*PLAN.report_tables, "cost"]
         ),
+        predictions=expand(
+            "results/{{run}}/predictions/{scored}.parquet", scored=PLAN.scored
+        ),
         metrics="results/{run}/metrics.json",
         about="results/{run}/model/model.json",
         captions=resources.report_files("*.rst"),

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from gpraflow.app import arguments
-from gpraflow.app.serve_commands import export_page
+from gpraflow.app.serve_commands import add_motifs, export_page
 from gpraflow.core.errors import ConfigError
 
 
@@ -44,6 +44,13 @@ def recalibrate_command(commands: Any) -> None:
         "--expression-column", default="expression", metavar="COLUMN", help="column with measured expression (default expression)"
     )
     parser.add_argument("--reads-column", default="auto", metavar="COLUMN", help="column with reads (default: n_reads, if it exists)")
+    parser.add_argument(
+        "--condition",
+        default="",
+        metavar="NAME",
+        help="for a model of several conditions: the only one that controls were measured in. By default, columns such as "
+        "expression.glucose hold the measurements of each; the new model has the conditions that have such a column",
+    )
     arguments.add_quiet(parser)
     parser.set_defaults(run=_recalibrate)
 
@@ -65,6 +72,7 @@ def export_command(commands: Any) -> None:
     form.add_argument("--page", metavar="FILE", help="write the page as this HTML file")
     parser.add_argument("-o", "--output", metavar="OUT", help="with --format: file (onnx) or folder (saved_model)")
     parser.add_argument("--name", default="", metavar="TEXT", help="with --page: what the page calls the model (default: from its path)")
+    add_motifs(parser, "with --page: ")
     parser.add_argument("--input", default="tokens", choices=["tokens", "one_hot"], help="input of the exported network (default tokens)")
     arguments.add_quiet(parser)
     parser.set_defaults(run=_export)
@@ -88,18 +96,40 @@ def _models(options: argparse.Namespace) -> None:
 
 
 def _recalibrate(options: argparse.Namespace) -> None:
+    import datetime
+    from pathlib import Path
+
     from gpraflow.core.ledger import Ledger
+    from gpraflow.models import about
     from gpraflow.prediction import recalibrate
+    from gpraflow.report import model_card
 
     predictor, ledger = arguments.load_model(options), Ledger("recalibrate", "")
     columns = {"sequence": options.sequence_column, "expression": options.expression_column, "n_reads": options.reads_column}
-    controls = recalibrate.read_controls(predictor, options.controls, columns, ledger)
-    found = recalibrate.recalibrate(predictor, controls, options.output, kind=options.map, source=options.controls)
-    if not options.quiet:
+    controls = recalibrate.read_controls(predictor, options.controls, columns, ledger, options.condition)
+    maps = recalibrate.recalibrate(predictor, controls, options.output, kind=options.map, source=options.controls)
+    five, three = predictor.flanks
+    scaffold = {"name": predictor.about["input"]["scaffold"], "five_prime": five, "three_prime": three}
+    card = model_card.recalibrated(
+        model_card.of_model(predictor.directory, predictor.about, scaffold),
+        name=Path(options.output).name,
+        about=about.read(Path(options.output) / "model.json"),
+        maps=maps,
+        controls=options.controls,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
+    model_card.write(card, options.output)
+    if options.quiet:
+        return
+    for name, found in maps.items():
         errors = f"root mean squared error {found['rmse_before']:.3g} before, {found['rmse']:.3g} after (cross-validated)"
         line = f"affine: {found['slope']:.3g} x prediction {found['offset']:+.3g}"
         summary = f"{found['kind']} map from {found['controls']} controls, r = {found['r']:.3f}; {errors}; {line}"
-        print("; ".join([f"gpraflow: {summary}", *ledger.remarks("noted")]), file=sys.stderr)
+        print(f"gpraflow: {name}{': ' if name else ''}{summary}", file=sys.stderr)
+    left_out = [name for name in predictor.conditions if name not in maps]
+    notes = [f"without controls, and not in the new model: {', '.join(left_out)}"] if left_out else []
+    if noted := [*notes, *ledger.remarks("noted")]:
+        print(f"gpraflow: {'; '.join(noted)}", file=sys.stderr)
 
 
 def _export(options: argparse.Namespace) -> None:

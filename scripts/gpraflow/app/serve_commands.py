@@ -33,9 +33,7 @@ def serve_command(commands: Any) -> None:
         help="address to bind to (default 127.0.0.1: this machine only); others, such as 0.0.0.0, get a token in the page's address",
     )
     parser.add_argument("--name", default="", metavar="TEXT", help="what the page calls the model (default: from its path)")
-    parser.add_argument(
-        "--motifs", default="", metavar="FILE", help="known motifs: a JASPAR, MEME or TRANSFAC file, or none (default: jaspar2026_yeast)"
-    )
+    add_motifs(parser)
     parser.add_argument(
         "--library", default="", metavar="FILE", help="training promoters, such as results/sample/splits/train.parquet, for designs"
     )
@@ -44,11 +42,18 @@ def serve_command(commands: Any) -> None:
     parser.set_defaults(run=_serve)
 
 
+def add_motifs(parser: argparse.ArgumentParser, before: str = "") -> None:
+    """Add ``--motifs``; ``before`` begins its help."""
+    text = "known motifs: a JASPAR, MEME or TRANSFAC file, or none (default: jaspar2026_yeast)"
+    parser.add_argument("--motifs", default="", metavar="FILE", help=before + text)
+
+
 def export_page(options: argparse.Namespace) -> None:
     """Write the page of ``gpraflow export --page``."""
     from gpraflow.serve import offline
 
-    size = offline.write(arguments.load_model(options), options.name or name_of(options.model), options.page)
+    known = [] if options.motifs == "none" else arguments.load_motifs(options)
+    size = offline.write(arguments.load_model(options), options.name or name_of(options.model), options.page, known)
     if not options.quiet:
         print(f"gpraflow: {options.page}, {size / 1e6:.1f} MB", file=sys.stderr)
 

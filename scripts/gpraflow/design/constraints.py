@@ -391,23 +391,27 @@ def _contradict(one: Rule, other: Rule, length: int) -> bool:
 
 
 def enzyme_site(name: str) -> str:
-    """Return the recognition site of a restriction enzyme by its name, in IUPAC codes (Biopython's Bio.Restriction, from REBASE).
+    """Return the recognition site of a restriction enzyme by its name (`enzyme_sites`).
 
     Raises
     ------
     ConfigError
         If there is no such enzyme.
     """
+    sites = enzyme_sites()
+    known = {enzyme.lower(): site for enzyme, site in sites.items()}
+    if name.lower() not in known:
+        raise ConfigError(
+            f"design: '{name}' is neither an IUPAC pattern in capitals, such as GGTCTC, nor a restriction enzyme{nearest(name, sites)}"
+        )
+    return known[name.lower()]
+
+
+def enzyme_sites() -> dict[str, str]:
+    """Return restriction enzyme -> its recognition site, in IUPAC codes (Biopython's Bio.Restriction, from REBASE)."""
     from Bio import Restriction  # half a second, and rarely needed
 
-    every = list(Restriction.AllEnzymes)  # type: ignore[attr-defined]
-    known = {enzyme.__name__.lower(): enzyme for enzyme in every}
-    if name.lower() not in known:
-        names = [enzyme.__name__ for enzyme in every]
-        raise ConfigError(
-            f"design: '{name}' is neither an IUPAC pattern in capitals, such as GGTCTC, nor a restriction enzyme{nearest(name, names)}"
-        )
-    return known[name.lower()].site
+    return {enzyme.__name__: enzyme.site for enzyme in Restriction.AllEnzymes}  # type: ignore[attr-defined]
 
 
 def site_of(text: str) -> tuple[str, str]:

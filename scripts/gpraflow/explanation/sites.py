@@ -222,12 +222,21 @@ def _effects_of_sites(predictor: Predictor, tokens: np.ndarray, at: Sequence[tup
     """Return site ablation effects for sites given as row, start and width, ``(sites,)``."""
     if not at:
         return np.empty(0)
-    rng = randomness.generator(seed, "explain", "sites")
+    rng = replacements(seed)
     changed = np.repeat(tokens[[row for row, _, _ in at]], _REPLACED + 1, axis=0).reshape(len(at), _REPLACED + 1, -1)
     for promoters, (_, start, width) in zip(changed, at, strict=True):
         promoters[1:, start : start + width] = rng.integers(0, BASES, (_REPLACED, width), dtype=np.uint8)
     expression = predictor.members(changed.reshape(-1, tokens.shape[1])).mean(axis=1).reshape(len(at), -1)
     return expression[:, 0] - expression[:, 1:].mean(axis=1)
+
+
+def replacements(seed: int) -> np.random.Generator:
+    """Return the generator of the bases that replace sites: 8 sequences for each site, in the order in which sites are found.
+
+    Bases are uint8 from 0 to 3. They are the same whether they are drawn for each site or all at once, because a draw of 8 bases takes
+    whole words of the generator (tested); the offline page has them as one string.
+    """
+    return randomness.generator(seed, "explain", "sites")
 
 
 def summarize(factors: pl.DataFrame, sites: pl.DataFrame, promoters: int) -> pl.DataFrame:

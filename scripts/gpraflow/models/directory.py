@@ -16,7 +16,7 @@ from gpraflow.core.errors import ConfigError, InputError
 from gpraflow.models import about
 from gpraflow.models.backend import select_backend
 from gpraflow.models.registry import REGISTRY, describe
-from gpraflow.models.scale import Scale
+from gpraflow.models.scale import Scale, layers
 
 WEIGHTS = "model.weights.h5"  # in model.keras
 _CONFIG, _METADATA = "config.json", "metadata.json"
@@ -126,29 +126,29 @@ def write_half(source: str | os.PathLike, target: str | os.PathLike) -> None:
             archive.writestr(zipfile.ZipInfo(name), part)
 
 
-def write_scaled(source: Path, target: str | os.PathLike, model: Any, scale: Scale, description: dict[str, Any]) -> None:
-    """Write a model directory whose network ends in a map to another scale, with ``description`` in ``model.json``.
+def write_scaled(path: str | os.PathLike, model: Any, scales: Sequence[Scale], outputs: Sequence[int] | None = None) -> None:
+    """Write a network that ends in maps to another scale as ``.keras``.
 
     Parameters
     ----------
-    source
-        Model directory of ``model``.
-    target
-        New model directory.
+    path
+        The file.
     model
-        The loaded network of ``source``; its layers become part of the new one.
-    scale
-        The map.
-    description
-        What is written as ``scale``.
+        The loaded network; its layers become part of the new one.
+    scales
+        The map of each output that is kept.
+    outputs
+        Outputs that are kept; all by default.
     """
     import keras
+    from keras import ops
 
-    whole = keras.Model(model.inputs[0], scale.layers(model.outputs[0]), name=model.name)
-    content = json.loads((source / "model.json").read_text(encoding="utf-8"))
-    with files.whole(Path(target) / "model.keras") as temporary:
+    kept = model.outputs[0]
+    if outputs is not None:
+        kept = ops.concatenate([kept[:, output : output + 1] for output in outputs], axis=-1)
+    whole = keras.Model(model.inputs[0], layers(kept, scales), name=model.name)
+    with files.whole(path) as temporary:
         save(whole, temporary)
-    files.write_json(Path(target) / "model.json", content | {"scale": description})
 
 
 def _numbered(config: Any, numbers: dict[int, int]) -> Any:

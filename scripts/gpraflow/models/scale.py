@@ -1,5 +1,6 @@
 """Monotone maps of a network's predictions to another scale, as part of the network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,17 +32,31 @@ class Scale:
         beyond = np.minimum(x - self.knots[0], 0) + np.maximum(x - self.knots[-1], 0)
         return np.interp(x, self.knots, self.values) + self.slope * beyond
 
-    def layers(self, output: Any) -> Any:
-        """Return the map of a Keras tensor ``(batch, outputs)``."""
-        from keras import ops
+    @property
+    def points(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Knots and values; of an affine map one knot, 0, beyond which it is linear."""
+        return (self.knots, self.values) if self.knots else ((0.0,), (self.offset,))
 
-        if not self.knots:
-            return output * self.slope + self.offset
-        low, high = (np.array(part, np.float32) for part in (self.knots[:-1], self.knots[1:]))
-        steps = np.array(np.diff(self.values) / np.diff(self.knots), np.float32)
-        beyond = ops.minimum(output - self.knots[0], 0.0) + ops.maximum(output - self.knots[-1], 0.0)
-        mapped = beyond * self.slope + self.values[0]
-        if len(self.knots) > 1:
-            within = ops.minimum(ops.maximum(ops.expand_dims(output, -1), low), high) - low
-            mapped = mapped + ops.sum(within * steps, axis=-1)
-        return mapped
+
+def layers(output: Any, scales: Sequence[Scale]) -> Any:
+    """Return the maps of a Keras tensor ``(batch, outputs)``, one for each output."""
+    from keras import ops
+
+    slope = np.array([scale.slope for scale in scales], np.float32)
+    if not any(scale.knots for scale in scales):
+        return output * slope + np.array([scale.offset for scale in scales], np.float32)
+    most = max(len(scale.points[0]) for scale in scales)
+    knots, values = (
+        np.array([[*part, *[part[-1]] * (most - len(part))] for part in parts], np.float64)
+        for parts in zip(*(scale.points for scale in scales), strict=True)
+    )
+    width = np.diff(knots, axis=1)
+    steps = np.where(width > 0, np.diff(values, axis=1) / np.where(width > 0, width, 1), 0).astype(np.float32)
+    knots, first = knots.astype(np.float32), values[:, 0].astype(np.float32)
+    beyond = ops.minimum(output - knots[:, 0], 0.0) + ops.maximum(output - knots[:, -1], 0.0)
+    mapped = beyond * slope + first
+    if most > 1:
+        low = knots[:, :-1]
+        within = ops.minimum(ops.maximum(ops.expand_dims(output, -1), low), knots[:, 1:]) - low
+        mapped = mapped + ops.sum(within * steps, axis=-1)
+    return mapped

@@ -5,6 +5,7 @@ Figures and tables that do not exist in a run are omitted, as are empty sections
 """
 
 import base64
+import dataclasses
 import datetime
 import hashlib
 import os
@@ -17,7 +18,7 @@ from gpraflow.core import conditions, ledger, provenance
 from gpraflow.core import config as configs
 from gpraflow.core.urls import without_secrets
 from gpraflow.models.about import read as read_about
-from gpraflow.report import accounting
+from gpraflow.report import accounting, scatter
 from gpraflow.report.alternatives import alternative
 from gpraflow.report.assumptions import assumptions
 from gpraflow.report.findings import card, facts, noted, notes_of, warnings_of
@@ -114,6 +115,7 @@ def sections(
     explained: str,
     config: Mapping[str, Any],
     message: Callable[[str, str, str], str] = lambda kind, dataset, title: title,
+    predictions: Mapping[str, str] | None = None,
 ) -> list[Section]:
     """Return the sections of the page with their figures and tables; empty sections are omitted.
 
@@ -133,6 +135,8 @@ def sections(
         Config of the run.
     message
         Text alternative of a figure, from its kind, data set and title.
+    predictions
+        Data set -> file of its predictions, for the interactive figure of single promoters; none by default.
     """
     renamed = {} if configs.from_reads(config) else WITHOUT_READS
     by_name = {name: Section(name, renamed.get(title, title)) for name, title in SECTIONS.items()}
@@ -152,6 +156,8 @@ def sections(
             of_figure["unit"] = configs.input_unit(config)
         below = caption(captions[text], **values | of_figure)
         made = figure(path, folder=drawn, run=run, title=title, caption=below, message=message(kind, dataset, title))
+        if kind == "predictions" and predictions and dataset in predictions:
+            made = dataclasses.replace(made, points=scatter.points(predictions[dataset], dataset))
         by_name[section].figures.append(made)
     for path in sorted(tables, key=lambda path: list(TABLES).index(_parts(path, results, TABLES)[0])):
         kind, _, readout = _parts(path, results, TABLES)
@@ -206,6 +212,7 @@ def page(
     independent: Sequence[str],
     explained: str,
     foreign_motifs: Sequence[str] = (),
+    predictions: Sequence[str] = (),
     now: datetime.datetime,
 ) -> str:
     """Return the report of a run as HTML.
@@ -228,6 +235,8 @@ def page(
         Data set used for model interpretation; empty if none.
     foreign_motifs
         Keys whose motifs are a built-in set of another organism than the scaffold's.
+    predictions
+        Predictions of data sets (Parquet), for interactive figures of single promoters.
     now
         Time shown on the page.
 
@@ -276,7 +285,17 @@ def page(
             explained=bool(explained),
             foreign_motifs=foreign_motifs,
         ),
-        "sections": sections(figures, tables, texts, results=results, titles=titles, explained=explained, config=config, message=message),
+        "sections": sections(
+            figures,
+            tables,
+            texts,
+            results=results,
+            titles=titles,
+            explained=explained,
+            config=config,
+            message=message,
+            predictions={Path(path).name.removesuffix(".parquet"): path for path in predictions},
+        ),
         "config": config,
         "from_bins": configs.from_bins(config),
         "from_dna_rna": configs.from_dna_rna(config),

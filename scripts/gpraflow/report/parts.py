@@ -33,7 +33,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure: ``picture`` is HTML, ``width`` its natural width in CSS pixels."""
+    """A figure: ``picture`` is HTML, ``width`` its natural width in CSS pixels, ``points`` the JSON of an interactive one, if any."""
 
     id: str
     title: str
@@ -41,6 +41,7 @@ class Figure:
     width: int
     caption: str
     downloads: tuple[Download, ...]
+    points: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""The page as one file that works without a server: weights of `compact` and the calibration, evaluated by the page's own script."""
+"""The page as one file that works without a server: weights of `compact`, calibration and motifs, evaluated by the page's own script."""
 
 import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,19 +11,29 @@ from scipy import special
 
 from gpraflow.core import files
 from gpraflow.core.errors import ConfigError
+from gpraflow.design import constraints, starts
+from gpraflow.design import objectives as design_objectives
+from gpraflow.explanation import sites
 from gpraflow.models import directory as models_directory
 from gpraflow.models.scale import Scale
 from gpraflow.prediction.predictor import Predictor
+from gpraflow.sequences.iupac import IUPAC
+from gpraflow.sequences.motifs import Motif
 from gpraflow.sequences.scaffold import BASES, one_hot
 from gpraflow.serve import answers, page
+from gpraflow.serve.model import survey
 
 ARCHITECTURE = "compact"
+_REPLACEMENTS = 1 << 16  # bases; a site of 10 bp takes 80
 _COMPARED, _TOLERANCE = 16, 1e-4  # random promoters on which `evaluate` is compared with the network, and the largest difference
 _SIZES = ("motif_width", "bin_width", "channels", "mix_size", "residual_blocks", "kernel_size")
 
 
-def write(predictor: Predictor, name: str, path: str | os.PathLike) -> int:
+def write(predictor: Predictor, name: str, path: str | os.PathLike, known: Sequence[Motif] = ()) -> int:
     """Write the page of a model as one HTML file, and return its size in bytes.
+
+    Designs are searched for by the page's own script (simulated annealing), sites are those of the motifs that explain the model's effects
+    in random promoters (`model.survey`).
 
     Parameters
     ----------
@@ -33,6 +43,8 @@ def write(predictor: Predictor, name: str, path: str | os.PathLike) -> int:
         What the page calls it.
     path
         The file.
+    known
+        Known motifs; none for a page without motif sites.
 
     Raises
     ------
@@ -40,10 +52,33 @@ def write(predictor: Predictor, name: str, path: str | os.PathLike) -> int:
         If the network is none that the page can evaluate.
     """
     calibrations = [asdict(predictor.of(readout).require_calibration()) for readout in predictor.readouts]
-    data = {"model": answers.describe(predictor, name), "motifs": False, "network": network(predictor), "calibrations": calibrations}
-    text = page.html(data, "network", connect="'none'")
+    data: dict[str, Any] = {"model": answers.describe(predictor, name), "network": network(predictor), "calibrations": calibrations}
+    data |= {"motifs": _motifs(survey(predictor, known)) or False, "replacements": _replacements(), "designs": _for_designs(predictor)}
+    text = page.html(data, "sites", "search", "network", connect="'none'")
     files.write_text(path, text)
     return len(text.encode())
+
+
+def _motifs(motifs: Sequence[Motif]) -> list[dict[str, Any]]:
+    """Return motifs as the page's script reads them."""
+    return [
+        {"factor": each.factor, "matrix": each.matrix_id, "log_odds": each.log_odds.astype(np.float64).round(6).tolist()} for each in motifs
+    ]
+
+
+def _replacements() -> str:
+    """Return the bases of the random sequences that replace sites (`sites.replacements`), 2 bits each, as base64."""
+    bases = sites.replacements(0).integers(0, BASES, _REPLACEMENTS, np.uint8).reshape(-1, 4)
+    return base64.b64encode((bases @ np.array([64, 16, 4, 1], np.uint8)).astype(np.uint8).tobytes()).decode()
+
+
+def _for_designs(predictor: Predictor) -> dict[str, Any]:
+    """Return what the page's search for designs starts from: shares of 3-mers in inserts, tolerances of targets, enzymes."""
+    return {
+        "shares": starts.composition_without_flanks(predictor.require_calibration()).round(8).tolist(),
+        "tolerances": [design_objectives.model_of(predictor.of(readout)).error for readout in predictor.readouts],
+        "enzymes": {name.lower(): site for name, site in constraints.enzyme_sites().items() if site and set(site) <= set(IUPAC)},
+    }
 
 
 def network(predictor: Predictor) -> dict[str, Any]:
@@ -52,7 +87,8 @@ def network(predictor: Predictor) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``sizes``; ``members``, for each the names and sizes of its arrays; ``scale``, the map of a model that was recalibrated, or None;
+        ``sizes``; ``members``, for each the names and sizes of its arrays; ``scales``, the map of each output of a model that was
+        recalibrated, or None;
         ``values``, all arrays one after the other as float32 (base64);
         ``readouts``, the weights of a member's outputs in each readout.
 
@@ -63,7 +99,10 @@ def network(predictor: Predictor) -> dict[str, Any]:
     """
     about = predictor.about
     label = about.get("label_transform", {})
-    objectives = [label["conditions"][name] for name in predictor.conditions] if predictor.conditions else [label]
+    scaled = {about["scale"].get("condition", ""): about["scale"]} if "scale" in about else about.get("scales", {})
+    kept = predictor.conditions or [next(iter(scaled), "")]  # a recalibrated model may have fewer conditions than its network
+    conditions = about.get("network_conditions", kept)
+    objectives = [label["conditions"][name] for name in conditions] if kept[0] else [label]
     usable = about["architecture"] == ARCHITECTURE and not about["training"]["rc_averaging"]
     if not usable or any(part["loss"] == "bins" for part in objectives):
         raise ConfigError(
@@ -76,9 +115,11 @@ def network(predictor: Predictor) -> dict[str, Any]:
     if len(members) != about["members"]:
         raise ConfigError(f"{predictor.directory}: {len(members)} networks for {about['members']} ensemble members; train the model again")
     tokens = np.random.default_rng(0).integers(0, BASES + 1, (_COMPARED, predictor.window["length"]), np.uint8)
-    stored = {key: about["scale"][key] for key in ("slope", "offset", "knots", "values")} if "scale" in about else None
-    scale = Scale(**stored) if stored else Scale(1.0, 0.0)
-    written = scale(np.stack([evaluate(arrays, about["sizes"], tokens) for arrays in members], axis=1))
+    identity = {"slope": 1.0, "offset": 0.0, "knots": [], "values": []}
+    scales = [{key: scaled[name][key] for key in identity} if name in scaled else identity for name in conditions]
+    raw = np.stack([evaluate(arrays, about["sizes"], tokens) for arrays in members], axis=1)
+    places = [conditions.index(name) for name in kept]
+    written = np.stack([Scale(**scales[place])(raw[:, :, place]) for place in places], axis=2)
     if not np.abs(written - predictor.outputs(tokens)).max() <= _TOLERANCE * max(1.0, np.abs(written).max()):
         raise ConfigError(
             f"{predictor.directory}: the network is more than its architecture and sizes say, such as one that was changed after training; "
@@ -88,10 +129,17 @@ def network(predictor: Predictor) -> dict[str, Any]:
     return {
         "sizes": {key: about["sizes"][key] for key in _SIZES},
         "members": [[[key, array.size] for key, array in arrays.items()] for arrays in members],
-        "scale": stored,
+        "scales": scales if scaled else None,
         "values": base64.b64encode(values.tobytes()).decode(),
-        "readouts": [predictor.of(readout).weights.tolist() for readout in predictor.readouts],
+        "readouts": [_spread_out(predictor.of(readout).weights, places, len(conditions)) for readout in predictor.readouts],
     }
+
+
+def _spread_out(weights: np.ndarray, places: list[int], number: int) -> list[float]:
+    """Return weights of ``number`` outputs, 0 but at some places."""
+    found = np.zeros(number)
+    found[places] = weights
+    return found.tolist()
 
 
 def _arrays(core: Any, objectives: list[dict[str, Any]], blocks: int) -> dict[str, np.ndarray]:
