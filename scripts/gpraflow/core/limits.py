@@ -37,10 +37,10 @@ DISK_KEYS = {"upload_shards": "bucket.url", "fetch_dataset": "data", "train_mode
 # with inserts of 80 bp and 2 threads ("Larger libraries" and "Counting reads" in docs/benchmarks.md).
 MEMORY_NEEDED = {
     "ingest_table": (210, 365),
-    "group_neighbours": (750, 200),
+    "group_neighbours": (500, 250),
     "split_promoters": (600, 50),
     "shard_tfrecords": (200, 135),
-    "merge_counts": (300, 400),
+    "merge_counts": (500, 450),
 }
 _CGROUPS = Path("/sys/fs/cgroup")
 _FIRST, _PER_CORE = 256 << 20, 16 << 20  # bytes of address space that a job needs beyond its imports, in all and for each core
