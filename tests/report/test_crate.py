@@ -44,6 +44,17 @@ def made(results, licence="CC0"):
     )
 
 
+@pytest.mark.skipif(not shutil.which("rocrate-validator"), reason="needs rocrate-validator (pip install roc-validator)")
+@pytest.mark.parametrize("licence", ["CC0", "https://creativecommons.org/publicdomain/zero/1.0/", ""])
+def test_the_crate_is_valid(results, licence):
+    (results / crate.METADATA).write_text(json.dumps(made(results, licence)))
+    command = ["rocrate-validator", "-y", "validate", "--profile-identifier", "process-run-crate", str(results)]
+    done = subprocess.run([*command, "--skip-availability-check"], capture_output=True, text=True, timeout=120)
+    if "URLError" in done.stdout:
+        pytest.skip("rocrate-validator fetches the context of the crate from w3id.org, which cannot be reached")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_reference_is_described_and_every_file_is_there(results):
     content = made(results)
     entities = {entity["@id"]: entity for entity in content["@graph"]}
