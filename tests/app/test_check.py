@@ -667,10 +667,10 @@ def test_costs(monkeypatch):
     assert "for training compact (4 epochs)" in lines["time"]
     assert re.match(r"about [\d.]+ GB \(\w+\), .* GB \(\w+\); at most .* GB ", lines["memory"])
     assert "warning" not in lines
-    monkeypatch.setattr(limits, "_limits", lambda: [(8_000_000_000, "8.0 GB in this machine")])
+    monkeypatch.setattr(limits, "_limits", lambda: [(4_000_000_000, "4.0 GB in this machine")])
     warned = [text for what, text in costs.lines(config, "default", 30_000_000, 1_000, 0, 0) if what == "warning"]
-    assert "group_neighbours needs about" in " ".join(warned)
-    assert all("the limit is 8.0 GB in this machine" in text for text in warned)
+    assert [text.split()[0] for text in warned] == ["ingest_table", "group_neighbours", "shard_tfrecords"]
+    assert all("the limit is 4.0 GB in this machine" in text for text in warned)
     assert "about 0.8 h" in lines["time"] or "about 50 min" in lines["time"]
 
 

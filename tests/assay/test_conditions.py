@@ -130,7 +130,7 @@ def test_the_simulated_conditions_differ_by_concentrations_and_one_condition_is_
     difference = two.signal[1] - two.signal[0]
     assert difference.std() > 0.2
     assert 0.5 < np.corrcoef(two.signal)[0, 1] < 0.99
-    assert one.activities.columns == ["factor", "matrix", "activity", "log_concentration"]
+    assert one.activities.columns == ["factor", "matrix", "activity", "log_concentration", "effect_sd"]
 
 
 def plan(tmp_path, monkeypatch, lines, **sections):
