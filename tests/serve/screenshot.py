@@ -36,6 +36,7 @@ def take(directory, path):
             before = page.locator("#value").inner_text()
             cells.nth(effects.index(max(effects))).dispatch_event("click")
             expect(page.locator("#value")).not_to_have_text(before, timeout=600_000)
+            page.locator("body:not([aria-busy])").wait_for()  # the effects follow the expression
         page.locator("h1").hover()
         expect(page.locator("#track figcaption")).to_contain_text("motif sites", timeout=600_000)
         end = page.locator("#track .picture").bounding_box()
