@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def points(path: str | os.PathLike, dataset: str, most: int = MOST) -> str:
         If the file is damaged.
     """
     try:
-        table = pl.read_parquet(path, glob=False).with_row_index("row", offset=1)
+        table = pl.read_parquet(Path(path), glob=False).with_row_index("row", offset=1)
         there = {key: name for key, name in _COLUMNS.items() if name in table.columns}
         named = pl.col("name") if "name" in table.columns else pl.lit(None, pl.String)
         table = table.filter(pl.col("expression").is_finite(), pl.col("predicted").is_finite())
