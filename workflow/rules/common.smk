@@ -37,7 +37,7 @@ def code_with_model(rule):
 
 
 def memory_of(rule, least):
-    """Return the MB that a rule asks for: `least`, or a quarter more than its promoter table needs, of some 30 bytes a promoter."""
+    """Return the memory in MB to ask for, `least` or a quarter more than the promoter table needs, of some 30 bytes a promoter."""
     return lambda wildcards, input: max(
         least,
         limits.needed(rule, os.path.getsize(input.promoters) // 30) * 5 // 4_000_000,
