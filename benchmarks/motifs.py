@@ -5,7 +5,7 @@ python benchmarks/motifs.py RESULTS [--dataset simulated_independent] [--promote
 RESULTS is the folder of a run of the simulated sample, such as results/sample; --smallest plants motifs in effects without a model.
 Promoters are taken as `explain_model` takes them, and their ISM effects kept in --effects if it is given. Each way of searching sees the
 same effects: known motifs; de novo motifs, matched to the known ones; and known motifs of which half of the planted factors are withheld,
-with de novo motifs for what is missing. --rest writes the known motifs without the withheld ones (JASPAR format), to train a model that
+with de novo motifs for what is missing. --rest writes the known motifs without the withheld ones (MEME format), to train a model that
 does not know them: RESULTS of that model are scored by the same call.
 With --modisco, TF-MoDISco (arXiv:1811.00416) searches the same effects, with its defaults and with windows for short promoters; PYTHON has
 modisco-lite. Its patterns are matched as the de novo motifs are, and explain what known motifs of these matrices would.
@@ -86,15 +86,6 @@ def by_modisco(options, tokens, effects, known, truth):
     return figures
 
 
-def write_motifs(path, known):
-    """Write motifs in JASPAR's format, as counts of 1,000 sites."""
-    with files.whole(path) as part, open(part, "w") as file:
-        for motif in known:
-            print(f">{motif.matrix_id} {motif.factor}", file=file)
-            for base, counts in zip("ACGT", 1000 * motif.frequencies.T, strict=True):
-                print(base, "[", *(f"{count:.3f}" for count in counts), "]", file=file)
-
-
 def planted(known, promoters):
     """Return tokens, effects and the truth of four factors, without a model."""
     rng = np.random.default_rng(1)
@@ -135,7 +126,7 @@ def main():
     withheld = truth[np.sort(rng.permutation(truth.height)[: round(options.withheld * truth.height)])]
     rest = [motif for motif in known if motif.matrix_id not in set(withheld["matrix"])]
     if options.rest:
-        write_motifs(options.rest, rest)
+        files.write_text(options.rest, motifs.meme(rest))
     with common.timed() as of_both:
         partial = sites.find_factors(tokens, effects, rest)
     # The withheld matrices are unknown to the search; they are only used to see whether a de novo motif is one of them.

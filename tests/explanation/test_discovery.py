@@ -110,7 +110,8 @@ def test_noise_has_no_motif():
 def test_motifs_are_written_in_meme_format(tmp_path, known):
     by_factor = {each.factor: each for each in known}
     fitted = [discovery.Fitted(by_factor[factor].log_odds.astype(float), 0.0) for factor in ("REB1", "RAP1")]
-    (tmp_path / "found.meme").write_text(discovery.meme(fitted))
+    named = [each.motif(discovery.name_of(rank)) for rank, each in enumerate(fitted, start=1)]
+    (tmp_path / "found.meme").write_text(motifs.meme(named))
     read = motif_files.read(tmp_path / "found.meme")
     assert [each.matrix_id for each in read] == ["denovo_1", "denovo_2"]
     assert np.array(read[0].rows).sum(axis=1) == pytest.approx(1, abs=1e-4)

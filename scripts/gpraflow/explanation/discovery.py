@@ -425,14 +425,3 @@ def table(motifs: Sequence[Fitted], explained: Sequence[float], sites: pl.DataFr
         motif = fitted.motif(name_of(number))
         lines.append((motif.matrix_id, motif.factor, fitted.activity, share, own.height, own["name"].n_unique() / promoters, forward))
     return pl.DataFrame(lines, schema=MOTIFS, orient="row")
-
-
-def meme(motifs: Sequence[Fitted]) -> str:
-    """Return motifs in MEME's minimal format; the second name of each is its consensus."""
-    lines = ["MEME version 4", "", "ALPHABET= ACGT", "", "strands: + -", ""]
-    for number, fitted in enumerate(motifs, start=1):
-        motif = fitted.motif(name_of(number))
-        rows = motif.frequencies
-        lines += [f"MOTIF {motif.matrix_id} {motif.factor}", f"letter-probability matrix: alength= 4 w= {len(rows)}"]
-        lines += [" ".join(f"{value:.6f}" for value in row) for row in rows] + [""]
-    return "\n".join(lines)

@@ -16,7 +16,7 @@ from gpraflow.explanation import discovery, matching
 from gpraflow.explanation.mutagenesis import contributions, explain, gradient_effects, has_gradient, places
 from gpraflow.explanation.sites import find_factors, find_seqlets, find_sites, recovery, summarize
 from gpraflow.prediction.predictor import PREDICTED, Predictor
-from gpraflow.sequences.motifs import Motif
+from gpraflow.sequences.motifs import Motif, meme
 from gpraflow.sequences.scaffold import ALPHABET, BASES, tokenize
 
 _CANDIDATES = 3  # promoters for each one that is explained, from which those with the most varied effects are taken
@@ -151,7 +151,7 @@ def find_de_novo(
     motifs = [each.motif(discovery.name_of(rank)) for rank, each in enumerate(found, start=1)]
     matches = matching.best_matches(motifs, known).select("motif", "factor", "matrix", "q_value")
     table = discovery.table(found, explained, sites, len(tokens)).join(matches, on="motif", how="left", maintain_order="left")
-    return DeNovo(table, sites, motifs, discovery.meme(found))
+    return DeNovo(table, sites, motifs, meme(motifs))
 
 
 def read_truth(path: str | os.PathLike, readout: str, conditions: Sequence[str]) -> pl.DataFrame:

@@ -59,6 +59,16 @@ def load(path: str | os.PathLike, pseudocount: float = 0.01, most: int | None = 
     return loaded
 
 
+def meme(motifs: Sequence[Motif]) -> str:
+    """Return motifs in MEME's minimal format, each with its identifier and, as second name, its factor."""
+    lines = ["MEME version 4", "", "ALPHABET= ACGT", "", "strands: + -", ""]
+    for motif in motifs:
+        rows = motif.frequencies
+        lines += [f"MOTIF {motif.matrix_id} {motif.factor}", f"letter-probability matrix: alength= 4 w= {len(rows)}"]
+        lines += [" ".join(f"{value:.6f}" for value in row) for row in rows] + [""]
+    return "\n".join(lines)
+
+
 def likeness(one: Motif, other: Motif) -> float:
     """Return the maximum correlation of the log-odds of two motifs over all offsets and strands with an overlap of at least 5 bp.
 
