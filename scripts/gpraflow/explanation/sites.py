@@ -284,33 +284,26 @@ def find_seqlets(names: pl.Series, effects: np.ndarray, begin: np.ndarray, sites
     return pl.DataFrame(lines, schema=SEQLETS | dict.fromkeys(("factor", "matrix", "strand"), pl.String), orient="row")
 
 
-def stronger_half(truth: pl.DataFrame) -> set[str]:
-    """Return the ``matrix`` of the half of the active factors with the largest absolute ``activity``."""
-    return set(truth.sort(pl.col("activity").abs(), descending=True)["matrix"][: (truth.height + 1) // 2])
-
-
-def effective_half(truth: pl.DataFrame) -> set[str]:
-    """Return the ``matrix`` of the half of the active factors that contribute most to differences between promoters (``effect_sd``).
-
-    Unlike those of the `stronger_half`, they are bound in enough promoters to be seen.
-    """
-    return set(truth.sort("effect_sd", descending=True)["matrix"][: (truth.height + 1) // 2])
-
-
 def recalls(hit: set[str], truth: pl.DataFrame) -> dict[str, float]:
-    """Return the recall of the active factors by the matrices that were found, of all and of the halves of them."""
-    halves = {"recall_of_the_stronger_half": stronger_half(truth)}
-    if "effect_sd" in truth.columns:
-        halves["recall_of_the_effective_half"] = effective_half(truth)
-    return {"recall": len(hit) / truth.height} | {name: len(hit & half) / len(half) for name, half in halves.items()}
+    """Return the recall of the active factors by the matrices that were found: of all, and of two halves of them.
+
+    The stronger half has the largest absolute ``activity``. The effective half contributes most to differences between promoters
+    (``effect_sd``, if there is this column), and is therefore bound in enough promoters to be seen.
+    """
+    orders = {"stronger": pl.col("activity").abs()} | ({"effective": pl.col("effect_sd")} if "effect_sd" in truth.columns else {})
+    found = {"recall": len(hit) / truth.height}
+    for name, order in orders.items():
+        half = set(truth.sort(order, descending=True)["matrix"][: (truth.height + 1) // 2])
+        found[f"recall_of_the_{name}_half"] = len(hit & half) / len(half)
+    return found
 
 
 def recovery(factors: pl.DataFrame, truth: pl.DataFrame, known: Sequence[Motif] = ()) -> dict[str, Any]:
     """Return precision and recall of identified factors (`FACTORS`) against the truly active ones, matched by ``matrix``.
 
     Precision is None if no factor was identified. ``precision_with_alike`` also accepts factors whose motif is nearly the same as that of
-    an active factor (`motifs.likeness` of at least .9; both are in ``known``). ``recall_of_the_stronger_half`` is that of
-    `stronger_half`, ``recall_of_the_effective_half`` that of `effective_half`.
+    an active factor (`motifs.likeness` of at least .9; both are in ``known``). Recall also of two halves of
+    the active factors (`recalls`).
     """
     active, named = set(truth["matrix"]), set(factors["matrix"])
     of_matrix = {motif.matrix_id: motif for motif in known}
