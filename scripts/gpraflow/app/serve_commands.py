@@ -48,12 +48,16 @@ def add_motifs(parser: argparse.ArgumentParser, before: str = "") -> None:
     parser.add_argument("--motifs", default="", metavar="FILE", help=before + text)
 
 
+def _known(options: argparse.Namespace) -> list[Any]:
+    """Return the motifs of ``--motifs``, none for ``none``."""
+    return [] if options.motifs == "none" else arguments.load_motifs(options)
+
+
 def export_page(options: argparse.Namespace) -> None:
     """Write the page of ``gpraflow export --page``."""
     from gpraflow.serve import offline
 
-    known = [] if options.motifs == "none" else arguments.load_motifs(options)
-    size = offline.write(arguments.load_model(options), options.name or name_of(options.model), options.page, known)
+    size = offline.write(arguments.load_model(options), options.name or name_of(options.model), options.page, _known(options))
     if not options.quiet:
         print(f"gpraflow: {options.page}, {size / 1e6:.1f} MB", file=sys.stderr)
 
@@ -70,7 +74,7 @@ def _serve(options: argparse.Namespace) -> None:
     from gpraflow.app.design_commands import read_library
     from gpraflow.serve import server
 
-    known = [] if options.motifs == "none" else arguments.load_motifs(options)
+    known = _known(options)
     library = read_library(options.library) if options.library else None
     bound = bind(options.host, options.port)
     pages = server.Pages(arguments.load_model(options), options.name or name_of(options.model), known, library)
