@@ -13,8 +13,9 @@ def main(job):
     terminal = logs.log_to(job.log[0])
     params, ledger = job.params, Ledger("group_neighbours", "library")
     table, of_library = promoters.scan(job.input.promoters), scaffold.load(job.input.scaffolds, params.scaffold)
-    ledger.read(promoters.rows(table))
-    limits.expect("group_neighbours", promoters.rows(table), "promoters", terminal)
+    rows = promoters.rows(table)
+    ledger.read(rows)
+    limits.expect("group_neighbours", rows, "promoters", terminal)
     inserts = promoters.map_sequences(
         table, lambda each: scaffold.canonical_sequences(flanks.inserts(each, of_library, params.max_flank_edits))
     )

@@ -300,7 +300,7 @@ def test_positions_need_mutants_of_one_parent(sequences, message):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(splits, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(formats_promoters, "_BLOCK_ROWS", 7)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,7 +1,7 @@
 """The promoter table, the workflow's standard format for sequences and expression: schema, reading and writing."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,18 @@ def scan(path: str | os.PathLike) -> pl.LazyFrame:
     return table
 
 
+def blocks(table: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Yield the rows of a table, some hundred thousand at a time, with the index of the first of them."""
+    begin = 0
+    for block in table.collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True):
+        yield begin, block
+        begin += block.height
+
+
 def map_sequences(table: pl.LazyFrame, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
     """Return a function of the sequences of a promoter table, which is applied to some hundred thousand of them at a time."""
-    batches = table.select("sequence").collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True)
-    return pl.concat([pl.Series([], dtype=pl.String), *(function(batch["sequence"]) for batch in batches)], rechunk=True)
+    found = (function(block["sequence"]) for _, block in blocks(table.select("sequence")))
+    return pl.concat([pl.Series([], dtype=pl.String), *found], rechunk=True)
 
 
 def column(table: pl.LazyFrame, name: str) -> pl.Series | None:

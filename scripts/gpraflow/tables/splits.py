@@ -4,7 +4,7 @@ A library can be larger than memory: columns are read as they are needed, and wh
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ import polars as pl
 from gpraflow.core import randomness
 from gpraflow.core.errors import InputError
 from gpraflow.core.ledger import Ledger
+from gpraflow.formats import promoters as formats_promoters
 from gpraflow.sequences import parents
 from gpraflow.sequences.scaffold import bytes_matrix
 
@@ -25,7 +26,6 @@ DROPPED = -1  # in place of the index of a split
 _QUANTILES = 5
 _READS = {"1": (0, 1), "2 to 9": (2, 9), "10 to 99": (10, 99), "100 or more": (100, 2**62)}
 _MOST_SOURCES = 20
-_BLOCK_ROWS = 500_000  # promoters processed at a time
 
 
 class Clusters:
@@ -58,7 +58,7 @@ class Clusters:
     def digests(self, seed: int, chosen: np.ndarray | None = None) -> np.ndarray:
         """Return a keyed hash of the name of each promoter's cluster, uint64; 0 where ``chosen``, of first promoters, is false."""
         found = np.zeros(len(self.first), np.uint64)
-        for begin, block in _blocks(self._names):
+        for begin, block in formats_promoters.blocks(self._names):
             part = slice(begin, begin + block.height)
             some = np.flatnonzero(self.heads[part] if chosen is None else chosen[part])
             found[begin + some] = _digests(block["cluster"][some], seed)
@@ -67,7 +67,7 @@ class Clusters:
     def names(self, rows: np.ndarray) -> pl.Series:
         """Return the names of the clusters of a few promoters, which are given in ascending order."""
         parts = [pl.Series("cluster", [], pl.String)]
-        for begin, block in _blocks(self._names):
+        for begin, block in formats_promoters.blocks(self._names):
             parts.append(block["cluster"][rows[np.searchsorted(rows, begin) : np.searchsorted(rows, begin + block.height)] - begin])
         return pl.concat(parts)
 
@@ -94,14 +94,6 @@ class Assignment:
     def parts(self) -> dict[str, pl.DataFrame]:
         """Return the promoters of all splits in memory."""
         return {name: self.part(name).collect() for name in self.names}
-
-
-def _blocks(table: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
-    """Yield the rows of a table in blocks, each with the index of its first row."""
-    begin = 0
-    for block in table.collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True):
-        yield begin, block
-        begin += block.height
 
 
 def _column(table: pl.LazyFrame, value: pl.Expr) -> np.ndarray:
@@ -311,7 +303,7 @@ def by_list(
 def among(table: pl.LazyFrame, sequences: pl.Series) -> np.ndarray:
     """Return which promoters are among some sequences."""
     if not len(sequences):
-        return np.zeros(int(table.select(pl.len()).collect().item()), bool)
+        return np.zeros(formats_promoters.rows(table), bool)
     return _column(table, pl.col("sequence").is_in(sequences.unique().implode()))
 
 
