@@ -59,6 +59,9 @@ def finish(options: argparse.Namespace, alternative: str | None, skipped: str = 
     print(json.dumps(line | ({"skipped": skipped} if skipped else {}) | figures, default=str), flush=True)
 
 
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")  # Okabe and Ito, and grey
+
+
 # Time and memory
 
 

@@ -28,7 +28,6 @@ SCHEMA = {
     "epochs": pl.Int64,
     "seconds": pl.Float64,
 }
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe and Ito
 
 
 def run(arguments, folder, configs, model, rows):
@@ -68,7 +67,7 @@ def draw(table, path):
     figure, panels = plt.subplots(1, len(datasets), figsize=(3 * len(datasets), 3.2), sharey=True, layout="constrained", squeeze=False)
     for axes, dataset in zip(panels[0], datasets, strict=True):
         of = table.filter(dataset=dataset)
-        for colour, model in zip(COLOURS, table["model"].unique(maintain_order=True), strict=False):
+        for colour, model in zip(common.COLOURS[1:], table["model"].unique(maintain_order=True), strict=False):
             line = of.filter(model=model).sort("promoters")
             axes.plot(line["promoters"], line["r"], "o-", color=colour, markersize=4, label=model)
         axes.set(xscale="log", xlabel="promoters to train on", title=f"{dataset} (n = {of['n'][0]:,})")

@@ -39,7 +39,6 @@ STATE = ("rows", "expression", "reads", "trained", "factors")  # of a campaign
 BATCH = 1024  # promoters per prediction
 SCORES = ("r", "r_bottom", "r_top", "rmse", "strongest")
 SCHEMA = {"seed": pl.Int64, "acquisition": pl.String, "promoters": pl.Int64, **dict.fromkeys((*SCORES, "cpu_seconds"), pl.Float64)}
-COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")  # Okabe and Ito
 
 
 class World:
@@ -286,7 +285,7 @@ def draw(curve, path):
     titles = {"r": "all test promoters", "r_bottom": "lowest tenth of expression", "r_top": "highest tenth of expression"}
     figure, panels = plt.subplots(1, len(titles), figsize=(9, 3.2), layout="constrained")
     for axes, (name, title) in zip(panels, titles.items(), strict=True):
-        for colour, acquisition in zip(COLOURS, curve["acquisition"].unique(maintain_order=True), strict=False):
+        for colour, acquisition in zip(common.COLOURS, curve["acquisition"].unique(maintain_order=True), strict=False):
             line = curve.filter(acquisition=acquisition).sort("promoters")
             error = line[f"{name}_sd"] / np.sqrt(line["seeds"])
             axes.errorbar(line["promoters"], line[name], error, fmt="o-", color=colour, markersize=4, capsize=2, label=acquisition)

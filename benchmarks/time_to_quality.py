@@ -23,7 +23,6 @@ import synthetic
 RUN = "time_to_quality"  # one for all, so that tables and shards are made once
 RECEIPT = f"results/{RUN}/upload.json"
 SCHEMA = {"model": pl.String, "epoch": pl.Int64, "minutes": pl.Float64, "val_r": pl.Float64}
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 
 
 class _Enough(Exception):
@@ -80,7 +79,7 @@ def draw(table, targets, path):
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for colour, (name, line) in zip(COLOURS, table.group_by("model", maintain_order=True), strict=False):
+    for colour, (name, line) in zip(common.COLOURS[1:], table.group_by("model", maintain_order=True), strict=False):
         axes.plot(line["minutes"], line["val_r"], "o-", color=colour, markersize=3.5, label=name[0])
     for target in targets:
         axes.axhline(target, color="0.7", linewidth=0.8, linestyle=":")
