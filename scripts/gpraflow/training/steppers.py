@@ -199,7 +199,7 @@ class _TensorFlowStepper(_Stepper):
         strategy = tf.distribute.get_strategy()
         self.devices = devices = strategy.num_replicas_in_sync
         self.mirrored = devices > 1
-        self._averages = [tf.Variable(np.array(variable)) for variable in model.trainable_variables] if ema else []
+        self._averages = [tf.Variable(_array(variable)) for variable in model.trainable_variables] if ema else []
 
         def gradients_of(inputs: Any, target: Any, weight: Any) -> Any:
             with tf.GradientTape() as tape:
