@@ -182,7 +182,7 @@ def test_a_wide_motif_keeps_its_most_informative_part(jaspar):
 
 def test_bins_hold_every_position_once():
     values = np.random.default_rng(0).normal(size=(2, 10, 3)).astype("f4")
-    binned = np.asarray(scanning.sum_bins(values, 4))
+    binned = np.asarray(scanning.bins(10, 3, 4)(values))
     np.testing.assert_allclose(binned[:, 2], values[:, 8:].sum(axis=1), rtol=1e-5)
     np.testing.assert_allclose(binned.sum(axis=1), values.sum(axis=1), rtol=1e-5)
 

@@ -16,7 +16,7 @@ import jax  # noqa: E402
 import keras  # noqa: E402
 
 from gpraflow.models import cpu  # noqa: E402
-from gpraflow.models.layers import blocks  # noqa: E402
+from gpraflow.models.layers import blocks, scanning  # noqa: E402
 from gpraflow.models.zoo import dream_rnn  # noqa: E402
 
 UPSTREAM = "GATC" * 6
@@ -362,6 +362,30 @@ def test_dense_layers_on_a_cpu_have_the_gradients_of_the_stock_operations(dtype)
     assert len(found["stock"]) == 2 + len(weights) + 1
     for stock, ours in zip(found["stock"], found["fast"], strict=True):
         np.testing.assert_allclose(ours, stock, rtol=tolerance, atol=4 * tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(("length", "width"), [(11, 4), (12, 4), (3, 5), (6, 1)])
+def test_sums_over_bins_on_a_cpu_have_the_values_and_gradients_of_the_stock_operations(length, width, dtype):
+    rng = np.random.default_rng(0)
+    x, upstream = (rng.normal(size=shape).astype("float32") for shape in ((5, length, 3), (5, -(-length // width), 3)))
+    inputs = keras.Input((length, 3))
+    with training_network.policy(dtype):
+        model = keras.Model(inputs, scanning.bins(length, 3, width)(inputs))
+        fast = cpu.faster(model)
+    assert fast is not model
+    found = []
+    for each in (model, fast):
+
+        def loss(x, each=each):
+            outputs = each.stateless_call([], [], x)[0].astype("float32")
+            return (outputs * upstream).sum(), outputs
+
+        found.append([np.asarray(value) for value in jax.jit(jax.grad(loss, has_aux=True))(x)])
+    np.testing.assert_allclose(found[1][1], [[each[i : i + width].sum(axis=0) for i in range(0, length, width)] for each in x], atol=1e-5)
+    np.testing.assert_array_equal(found[1][0], np.repeat(upstream, width, axis=1)[:, :length])
+    for stock, ours in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, stock, atol=1e-6)
 
 
 def test_a_network_with_exchanged_layers_has_the_same_variables_and_numbers():

@@ -3,12 +3,15 @@
 import os
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from gpraflow.models.layers import blocks
 from gpraflow.sequences import motifs
 from gpraflow.sequences.scaffold import BASES
+
+BINS = "bins_of_{}_bp"  # name of the nested model that sums over bins
 
 
 def windows(tokens: Any, width: int) -> tuple[Any, Any]:
@@ -54,10 +57,12 @@ def best_scores(kernel: np.ndarray) -> np.ndarray:
     return kernel.reshape(-1, BASES, kernel.shape[1]).max(axis=1).sum(axis=0)
 
 
-def sum_bins(values: Any, width: int) -> Any:
-    """Sum ``(batch, length, channels)`` over bins of ``width`` adjacent positions; the last bin may be shorter."""
-    _, length, channels = values.shape
-    bins = -(-length // width)
-    if bins * width > length:
-        values = ops.pad(values, ((0, 0), (0, bins * width - length), (0, 0)))
-    return ops.sum(ops.reshape(values, (-1, bins, width, channels)), axis=2)
+def bins(length: int, channels: int, width: int) -> keras.Model:
+    """Return a model without weights that sums ``(batch, length, channels)`` over bins of ``width`` adjacent positions.
+
+    The last bin may be shorter. `models.cpu.faster` recognises the model by its name, which contains ``width``.
+    """
+    values = keras.Input((length, channels))
+    number = -(-length // width)
+    padded = ops.pad(values, ((0, 0), (0, number * width - length), (0, 0))) if number * width > length else values
+    return keras.Model(values, ops.sum(ops.reshape(padded, (-1, number, width, channels)), axis=2), name=BINS.format(width))

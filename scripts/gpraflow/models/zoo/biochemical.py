@@ -99,6 +99,7 @@ def build(
     one = ops.cast(ops.ones_like(tokens[:, :1]), "float32")  # a dense layer applied to 1 is a vector of free parameters
     scan = layers.Dense(factors, use_bias=False, name="motifs")
     scores = [scan(strand) for strand in scanning.windows(tokens, motif_width)]
+    bins = scanning.bins(length, factors, bin_width)
     concentrations = layers.Dense(factors * conditions, use_bias=False, name="concentrations")(one)
     potentiation, activities = linear("potentiation", activation="sigmoid"), linear("activities")
     position_activities = layers.Dense(
@@ -113,7 +114,7 @@ def build(
     def saturated(concentration):
         """Return the probability that the promoter is active at the concentrations of a condition, ``(batch, 1)``."""
         sites = [ops.exp(ops.minimum(score + concentration[:, None, :], _MOST)) for score in scores]
-        forward, reverse = (scanning.sum_bins(weights, bin_width) for weights in sites)
+        forward, reverse = (bins(weights) for weights in sites)
         states = 1 + forward + reverse  # statistical weights per bin and factor: unbound, or one site bound
         bound = 1 - ops.exp(-ops.sum(ops.log(states), axis=1))
         occupancy = layers.Concatenate(name="occupancy" if conditions == 1 else None)([forward / states, reverse / states])

@@ -86,7 +86,8 @@ def build(
 
     tokens = keras.Input((length,), dtype="int32", name="tokens")
     scan = layers.Dense(kernel.shape[1], activation="sigmoid", name="motifs")  # its bias is the log of the concentrations
-    strands = [scanning.sum_bins(scan(strand), bin_width) / bin_width for strand in scanning.windows(tokens, motif_width)]
+    bins = scanning.bins(length, kernel.shape[1], bin_width)
+    strands = [bins(scan(strand)) / bin_width for strand in scanning.windows(tokens, motif_width)]
     x = layers.Concatenate(name="strands")(strands)
     x = normalize("occupancy_norm")(x)
 
