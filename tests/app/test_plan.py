@@ -1,5 +1,7 @@
 """The run that follows from a config, without Snakemake."""
 
+from pathlib import Path
+
 import pytest
 
 from gpraflow.app.plan import Plan
@@ -71,6 +73,17 @@ def test_designs_are_asked_for_and_every_key_is_theirs():
 def test_designs_that_do_not_fit(keys, message):
     with pytest.raises(ConfigError, match=message):
         Plan(TABLE | {"design": keys})
+
+
+def test_a_teacher_is_a_model_of_another_run_or_of_the_package():
+    own = Plan({"input": {"table": "x.tsv"}, "evaluation": {"datasets": ""}, "run": "one", "training": {"teacher": "results/{run}_all/model"}})
+    assert own.teacher_files == ["results/one_all/model/model.keras", "results/one_all/model/model.json"]
+    assert own.training_options()["teacher"] == "results/one_all/model"
+    packaged = Plan({"input": {"table": "x.tsv"}, "evaluation": {"datasets": ""}, "training": {"teacher": "yeast-ypd"}})
+    assert [Path(name).is_file() for name in packaged.teacher_files] == [True, True]
+    without = Plan({"input": {"table": "x.tsv"}, "evaluation": {"datasets": ""}})
+    assert without.teacher_files == []
+    assert without.training_options()["teacher"] == ""
 
 
 def test_no_motif_file_is_no_figure_of_motifs():

@@ -177,6 +177,13 @@ def test_the_unit_states_the_transform(transform, unit, expected):
     assert configs.unit(config) == expected
 
 
+def test_a_teacher_has_no_cells_per_bin():
+    training = {"teacher": "results/ensemble/model", "loss": "bins", "bin_labels": "cells"}
+    with pytest.raises(ConfigError, match=r"training\.bin_labels: cells needs cells per bin, but training\.teacher predicts expression"):
+        configs.check_teacher(configs.load({"training": training}))
+    configs.check_teacher(configs.load({"training": training | {"bin_labels": "normal"}}))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

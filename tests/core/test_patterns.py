@@ -86,6 +86,7 @@ PATHS = {
     "reads.design": {"reads": {"design": "{data}/{a}.fa"}},
     "bucket.url": {"bucket": {"url": "file://{x}"}},
     "training.initial_model": {"training": {"initial_model": "a{1}"}},
+    "training.teacher": {"training": {"teacher": "a{1}"}},
 }
 
 

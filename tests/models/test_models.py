@@ -143,6 +143,9 @@ OPTIONS = training_options.Options(
     divergence_factor=4.0,
     checkpoint_steps=100,
     initial_model="",
+    teacher="",
+    teacher_promoters=50,
+    teacher_mutants=0.5,
 )
 
 

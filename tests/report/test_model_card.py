@@ -46,6 +46,19 @@ def test_a_card_has_scores_with_intervals_and_coverage():
     assert "/home" not in text + json.dumps(content)
 
 
+def test_a_distilled_network_names_its_teacher(monkeypatch):
+    teacher = {"architecture": "compact", "members": 3, "sha256": "ab" * 32, "promoters": 150_000}
+    monkeypatch.setitem(ABOUT, "teacher", teacher)
+    content = made()
+    assert content["training"]["teacher"] == teacher
+    assert (
+        "- Distilled: also trained on the predictions of an ensemble of 3 `compact` for 150,000 unlabelled promoters (SHA-256 of its "
+        f"`model.keras` `{'ab' * 32}`)"
+    ) in model_card.markdown(content)
+    monkeypatch.delitem(ABOUT, "teacher")
+    assert "Distilled" not in model_card.markdown(made())
+
+
 def test_what_the_config_does_not_say_is_not_stated():
     text = model_card.markdown(made())
     assert text.count("not stated (section `card` of the config)") == 3

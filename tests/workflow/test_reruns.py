@@ -242,6 +242,9 @@ CHANGES = {
     "training.patience": (3, FROM["train_model"]),
     "training.rc_augmentation": (True, FROM["train_model"]),
     "training.initial_model": ("other", FROM["train_model"]),
+    "training.teacher": ("yeast-ypd", FROM["train_model"]),
+    "training.teacher_promoters": (10, FROM["train_model"]),
+    "training.teacher_mutants": (0.2, FROM["train_model"]),
     **{f"tuning.{key}": (value, []) for key, value in {"trials": 2, "epochs": 1, "seed": 1, "space": []}.items()},  # only if asked for
     **{f"tpu.{key}": (value, []) for key, value in {"topology": "v5e-8", "promoters": 10, "price": 1.0}.items()},  # only if asked for
     "range_test.low": (1e-5, []),  # only if asked for

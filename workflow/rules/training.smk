@@ -4,6 +4,7 @@ rule train_model:
         receipt="results/{run}/upload.json",
         scaffolds=PLAN.scaffolds,
         motifs=PLAN.motifs,
+        teacher=PLAN.teacher_files,
     output:
         model="results/{run}/model/model.keras",
         last="results/{run}/model/last.keras",
@@ -95,6 +96,7 @@ rule find_learning_rate:
         receipt="results/{run}/upload.json",
         scaffolds=PLAN.scaffolds,
         motifs=PLAN.motifs,
+        teacher=PLAN.teacher_files,
     output:
         rates="results/{run}/range_test/rates.tsv",
         suggestion="results/{run}/range_test/suggestion.json",
@@ -152,6 +154,7 @@ rule tune_trial:
         receipt="results/{run}/upload.json",
         scaffolds=PLAN.scaffolds,
         motifs=PLAN.motifs,
+        teacher=PLAN.teacher_files,
     output:
         trial="results/{run}/tuning/trials/{trial}.json",
     log:

@@ -319,9 +319,10 @@ class _Checker:
                 found.say("test sequences", f"{len(records.read_sequences(path)):,} in {path}")
             except GpraflowError as error:
                 found.errors.append(str(error))
-        initial = plan.fill(config["training"]["initial_model"])
-        if initial and not Path(initial, "model.keras").is_file():
-            found.errors.append(f"training.initial_model: {initial} is no model directory (it has no model.keras)")
+        for key in ("initial_model", "teacher"):
+            model = plan.training_options()[key]
+            if model and not Path(model, "model.keras").is_file():
+                found.errors.append(f"training.{key}: {model} is no model directory (it has no model.keras)")
 
     def _is_simulated(self, path: str) -> bool:
         return path.startswith(self.plan.fill(SIMULATED)) and not Path(path).is_file()

@@ -35,7 +35,7 @@ _PATHS = {  # section -> keys with a path or a bucket
     "split": ["test_sequences"],
     "bucket": ["url", "backup"],
     "model": ["motifs"],
-    "training": ["initial_model"],
+    "training": ["initial_model", "teacher"],
     "evaluation": ["datasets"],
     "explain": ["motifs"],
     "design": ["motifs", "judge"],
@@ -98,6 +98,7 @@ class Plan:
         configs.check_ranges(config)
         segments.parse(config["scaffold"]["segments"])
         configs.check_transform(config)
+        configs.check_teacher(config)
         configs.check_urls(config)
         configs.check_umi(config)
         configs.check_counts(config)
@@ -605,6 +606,12 @@ class Plan:
     # Training
 
     @property
+    def teacher_files(self) -> list[str]:
+        """Return the files of the model whose predictions are learned; none without one."""
+        teacher = self.config["training"]["teacher"]
+        return [str(resources.model(self.fill(teacher)) / name) for name in ("model.keras", "model.json")] if teacher else []
+
+    @property
     def extra_features(self) -> list[str]:
         """Return the columns of the promoter table that shards contain in addition to sequence and expression."""
         needed = registry.features_of(self.config["training"], self.architecture)
@@ -612,7 +619,9 @@ class Plan:
 
     def training_options(self, **changes: Any) -> dict[str, Any]:
         """Return the training options, including the seed."""
-        return self.config["training"] | {"seed": self.seed_of("training")} | changes
+        teacher = str(Path(self.teacher_files[0]).parent) if self.teacher_files else ""
+        own = {"seed": self.seed_of("training"), "initial_model": self.fill(self.config["training"]["initial_model"]), "teacher": teacher}
+        return self.config["training"] | own | changes
 
     @property
     def tpu_missing(self) -> str:

@@ -109,6 +109,16 @@ def check_tables(content: Mapping[str, Any], taken: Sequence[str]) -> None:
         )
 
 
+def check_teacher(content: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if a network cannot learn a teacher's predictions."""
+    training = content["training"]
+    if training["teacher"] and (training["loss"], training["bin_labels"]) == ("bins", "cells"):
+        raise ConfigError(
+            "training.bin_labels: cells needs cells per bin, but training.teacher predicts expression; set training.bin_labels: normal, or "
+            "training.loss: mse"
+        )
+
+
 def from_reads(content: Mapping[str, Any]) -> bool:
     """Return whether this run counts the reads of sorted bins itself."""
     return from_bins(content) and not content["counts"]["table"]

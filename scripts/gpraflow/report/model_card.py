@@ -80,6 +80,7 @@ def card(
             "data": stated["data"] or _NOT_STATED,
             "licence": stated["licence"] or _NOT_STATED,
             "promoters": about["promoters"],
+            "teacher": about.get("teacher"),
             "files": [{"what": row["what"], "file": Path(row["file"]).name, "sha256": row["sha256"]} for row in sources],
             "splits": about.get("data", {}),
         },
@@ -143,6 +144,12 @@ def markdown(content: Mapping[str, Any]) -> str:
     lines += [f"- Source: {training['data']}", f"- Licence: {training['licence']}"]
     if promoters := training["promoters"]:
         lines.append(f"- Promoters: {promoters['train']:,} for training, {promoters['val']:,} for validation")
+    if teacher := training.get("teacher"):
+        kind = f"an ensemble of {teacher['members']} `{teacher['architecture']}`" if teacher["members"] > 1 else f"a `{teacher['architecture']}`"
+        lines.append(
+            f"- Distilled: also trained on the predictions of {kind} for {teacher['promoters']:,} unlabelled promoters "
+            f"(SHA-256 of its `model.keras` `{teacher['sha256']}`)"
+        )
     if training["files"]:
         lines += ["", "| file | role | SHA-256 |", "|---|---|---|"]
         lines += [f"| `{row['file']}` | {_plain(row['what'])} | `{row['sha256']}` |" for row in training["files"]]

@@ -10,14 +10,20 @@ import numpy as np
 from gpraflow.models import registry
 from gpraflow.shards import batches as shards_batches
 from gpraflow.shards.records import EXPRESSION, SEQUENCE
-from gpraflow.training import objectives, steppers
+from gpraflow.training import objectives, steppers, teacher
 from gpraflow.training.options import Options
 
 # Data
 
 
 class TrainingData:
-    """Batches of the training split, and the validation split."""
+    """Batches of the training split, with the teacher's promoters if there is one, and the validation split.
+
+    Attributes
+    ----------
+    measured, rows : int
+        Number of promoters of the training split, and of these and the teacher's.
+    """
 
     def __init__(
         self, receipt: dict[str, Any], work: Path, architecture: registry.Architecture, options: Options, permuted_labels: bool = False
@@ -30,8 +36,8 @@ class TrainingData:
             self.table: shards_batches.MemoryMap = shards_batches.PermutedLabels(source, work / "shards", features, options.seed)
         else:
             self.table = shards_batches.MemoryMap(source, work / "shards", features)
-        self.length, self.rows = source.manifest["length"], len(self.table)
-        labels = self.table.take(np.arange(self.rows), (EXPRESSION, *wanted))
+        self.length, self.measured = source.manifest["length"], len(self.table)
+        labels = self.table.take(np.arange(self.measured), (EXPRESSION, *wanted))
         expression = labels[EXPRESSION]
         self.conditions: list[str] = source.manifest.get("conditions", [])
         none = objectives.Objective("mse", 1, 1.0, 0.0)  # baselines: expression without transform
@@ -41,6 +47,10 @@ class TrainingData:
         self.variance = np.nanvar(expression, axis=0, dtype=np.float64)
         self.mean_weight = float(self.weights(labels).mean(dtype=np.float64))
         self.val = shards_batches.load(receipt, "val")
+        if options.teacher and not architecture.baseline and not permuted_labels:
+            number, mutants = options.teacher_promoters, options.teacher_mutants
+            self.table = teacher.distil(self.table, work, receipt, options.teacher, number, mutants, options.seed, options.backend)
+        self.rows = len(self.table)
 
     def weights(self, batch: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the sample weights of a batch, ``(rows, conditions)`` float32; 0 where a promoter was not measured.

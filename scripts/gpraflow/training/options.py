@@ -41,6 +41,9 @@ class Options:
     divergence_factor: float
     checkpoint_steps: int
     initial_model: str
+    teacher: str
+    teacher_promoters: int
+    teacher_mutants: float
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from gpraflow.models import registry
 from gpraflow.shards import upload
 from gpraflow.shards.records import EXPRESSION, SEQUENCE
 from gpraflow.storage import backup as storage_backup
-from gpraflow.training import steppers
+from gpraflow.training import steppers, teacher
 from gpraflow.training.data import TrainingData
 from gpraflow.training.network import assign_weights, build_core, policy, serving, warm_start
 from gpraflow.training.options import Blueprint, Options
@@ -129,8 +129,9 @@ def train(
             "input": {key: data.val.manifest[key] for key in ("alphabet", "length", "scaffold", "keep", "pad")},
             "label_transform": {"kind": "inside the model", **data.objective.about()},
             "data": {split: entry["sha256"] for split, entry in receipt["splits"].items()},
-            "promoters": {"train": data.rows, "val": len(data.val.expression)},
+            "promoters": {"train": data.measured, "val": len(data.val.expression)},
             "training": asdict(options),
+            **({"teacher": teacher.describe(options.teacher, data.rows - data.measured)} if data.rows > data.measured else {}),
             "epochs": max(len(member.history) for member in members),
             "best_epoch": best[0]["epoch"] + 1,
             "restarts": sum(member.history[-1]["restarts"] for member in members),
@@ -184,8 +185,8 @@ def _mark(receipt: Mapping[str, Any], blueprint: Blueprint, options: Options) ->
     """Return an identifier of this training: a hash of data, network, options, code and input files."""
     data = {split: entry["sha256"] for split, entry in receipt["splits"].items()}
     code = dependencies.fingerprint_of(__name__, registry.describe(blueprint.name).module)
-    initial = str(Path(options.initial_model) / "model.keras") if options.initial_model else ""
-    contents = {name: checksums.digests(name)["sha256"] for name in (blueprint.motifs, initial) if name and Path(name).is_file()}
+    models = [str(Path(folder) / "model.keras") for folder in (options.initial_model, options.teacher) if folder]
+    contents = {name: checksums.digests(name)["sha256"] for name in (blueprint.motifs, *models) if name and Path(name).is_file()}
     about = json.dumps([data, asdict(blueprint), asdict(options), code, contents], sort_keys=True)
     return hashlib.sha256(about.encode()).hexdigest()[:16]
 
@@ -260,7 +261,7 @@ def _train_member(
 
 def _fit_baseline(data: TrainingData, blueprint: Blueprint, options: Options) -> tuple[Any, list[Member]]:
     """Return the fitted model, and its history as one member."""
-    batch = data.table.take(np.arange(data.rows))
+    batch = data.table.take(np.arange(data.measured))
     tokens, expression = batch[SEQUENCE], batch[EXPRESSION]
     weights = data.weights(batch)
     module = importlib.import_module(registry.describe(blueprint.name).module)
