@@ -18,6 +18,11 @@ from pathlib import Path
 
 import common
 import polars as pl
+
+from gpraflow.core import startup
+
+if __name__ == "__main__":
+    startup.restart_prepared()  # as the workflow's jobs are
 import synthetic
 
 RUN = "time_to_quality"  # one for all, so that tables and shards are made once
