@@ -76,7 +76,9 @@ def test_designs_that_do_not_fit(keys, message):
 
 
 def test_a_teacher_is_a_model_of_another_run_or_of_the_package():
-    own = Plan({"input": {"table": "x.tsv"}, "evaluation": {"datasets": ""}, "run": "one", "training": {"teacher": "results/{run}_all/model"}})
+    own = Plan(
+        {"input": {"table": "x.tsv"}, "evaluation": {"datasets": ""}, "run": "one", "training": {"teacher": "results/{run}_all/model"}}
+    )
     assert own.teacher_files == ["results/one_all/model/model.keras", "results/one_all/model/model.json"]
     assert own.training_options()["teacher"] == "results/one_all/model"
     packaged = Plan({"input": {"table": "x.tsv"}, "evaluation": {"datasets": ""}, "training": {"teacher": "yeast-ypd"}})

@@ -104,7 +104,7 @@ def test_a_network_learns_the_predictions_of_an_ensemble(receipt, ensemble, tmp_
     about = train(receipt, tmp_path / "student", NAME, **options)
     plain = train(receipt, tmp_path / "plain", NAME, epochs=60)
     assert about["promoters"] == plain["promoters"] == {"train": 96, "val": 64}
-    model, of_teacher = directory.load(ensemble)
+    model, _ = directory.load(ensemble)
     assert about["teacher"] == {"architecture": NAME, "members": 2, "promoters": 2000, "sha256": about["teacher"]["sha256"]}
     assert "teacher" not in plain
     assert json.loads((tmp_path / "student/model.json").read_text())["members"] == 1

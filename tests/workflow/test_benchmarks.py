@@ -29,6 +29,7 @@ FIGURES = {  # numbers above 0, some of which the documentation quotes
         *("r_deep", "rmse_ratio_ml_vs_mean", "rmse_ratio_bound", "coverage_95", "rows_per_s", "peak_rss_mb"),
         *("coverage_95_at_4", "coverage_95_at_4_weighted_mean"),
     },
+    "extremes": {"val_all_toy", "val_high_toy", "val_low_toy", "val_high_replicates"},
     "full_scale": {"seconds", "seconds_with_snakemake", "peak_rss_mb"},
     "gpu": {"pipeline_per_s", "pipeline_ratio"},
     "grouped_convolution": {"conv1d_per_s", "products_per_s", "ratio"},
@@ -63,7 +64,7 @@ COMPARED = {  # figures of the comparison with what need not be installed
     "neighbours": {"ours_seconds", "mmseqs_seconds", "mmseqs_recall", "ratio_vs_mmseqs", "ratio_vs_mmseqs_best_recall"},
     "reads": {"ratio_vs_cutadapt", "ratio_vs_cutadapt_piped", "ratio_vs_cutadapt_with_errors"},
 }
-ALONE = {"check", "design", "full_scale", "learning_curve", "merging", "serve", "time_to_quality"}  # compared with nothing
+ALONE = {"check", "design", "extremes", "full_scale", "learning_curve", "merging", "serve", "time_to_quality"}  # compared with nothing
 
 
 def is_number(value):

@@ -145,7 +145,11 @@ def markdown(content: Mapping[str, Any]) -> str:
     if promoters := training["promoters"]:
         lines.append(f"- Promoters: {promoters['train']:,} for training, {promoters['val']:,} for validation")
     if teacher := training.get("teacher"):
-        kind = f"an ensemble of {teacher['members']} `{teacher['architecture']}`" if teacher["members"] > 1 else f"a `{teacher['architecture']}`"
+        kind = (
+            f"an ensemble of {teacher['members']} `{teacher['architecture']}`"
+            if teacher["members"] > 1
+            else f"a `{teacher['architecture']}`"
+        )
         lines.append(
             f"- Distilled: also trained on the predictions of {kind} for {teacher['promoters']:,} unlabelled promoters "
             f"(SHA-256 of its `model.keras` `{teacher['sha256']}`)"

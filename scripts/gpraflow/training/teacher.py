@@ -66,7 +66,14 @@ def _filled(values: np.ndarray, rows: int) -> np.ndarray:
 
 
 def distil(
-    table: shards_batches.MemoryMap, work: Path, receipt: Mapping[str, Any], teacher: str, number: int, mutants: float, seed: int, backend: str
+    table: shards_batches.MemoryMap,
+    work: Path,
+    receipt: Mapping[str, Any],
+    teacher: str,
+    number: int,
+    mutants: float,
+    seed: int,
+    backend: str,
 ) -> Distilled:
     """Return a training split followed by unlabelled promoters with a teacher's labels.
 
