@@ -1,14 +1,17 @@
 """Speed and memory of counting reads, beside cutadapt's linked adapters followed by counting.
 
-python benchmarks/reads.py [--reads 1000000] [--distinct 100000] [--rounds 3] [--growth 1 4 16] [--seed 0]
+python benchmarks/reads.py [--reads 1000000] [--distinct 100000] [--rounds 3] [--fast2q PROGRAM] [--growth 1 4 16] [--seed 0]
 Both count the same gzip file of 150-bp reads on 2 cores, each as a process of its own, in turns, the best of all rounds. The last line is
 JSON: reads_per_s (the counting alone, without Python's start), peak_rss_mb, ratio_vs_cutadapt (whole processes, two edits in each flank;
 cutadapt writes trimmed.fastq.gz, which is counted then; also counted from its pipe, and so with no edits), whether counts equal cutadapt's
 with no edits (with edits it prefers a flank with two edits to an exact one further on); the same for reads with errors, and of those that
-both accept the share with the same insert; with --growth, peak memory after so many millions of reads of a library of 500,000 and of one
-of 10,000,000 inserts.
+both accept (of the first million) the share with the same insert. With --fast2q, 2FAST2Q (doi:10.7717/peerj.14041; PROGRAM is its
+2fast2q) extracts and counts the inserts of the file without errors once: fast2q_seconds, of the whole process, and whether counts are
+equal (fast2q_counts_equal); both null without it. With --growth, peak memory after so many millions of reads of a library of 500,000 and
+of one of 10,000,000 inserts.
 """
 
+import csv
 import gzip
 import importlib.util
 import subprocess
@@ -31,6 +34,7 @@ FIVE, THREE = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
 BEFORE, BEHIND = b"GATTCGAAC", b"TCTTAATTAAAAAAAGATAGAAAACATTAGGAGTGTAACACAAGACTTT"
 POLICY = assay_inserts.Policy(FIVE, THREE)
 BASES = np.frombuffer(b"ACGT", np.uint8)
+COMPARED = 1_000_000  # reads whose inserts are compared one by one
 
 
 def write(path, number, distinct, errors, seed):
@@ -99,6 +103,20 @@ def theirs(path, edits, trimmed=None):
     return lap.seconds, {insert.rstrip().decode(): number for insert, number in counts.items()}
 
 
+def fast2q(program, path, folder):
+    """Extract and count with 2FAST2Q, with no edits in the flanks and any quality; return seconds and counts."""
+    (given := folder / "given").mkdir()
+    (given / path.name).symlink_to(path)
+    options = {"--s": given, "--o": folder, "--mo": "EC", "--us": FIVE, "--ds": THREE, "--ph": 1, "--qsu": 1, "--qsd": 1, "--cp": 2}
+    with common.timed() as lap:
+        subprocess.run(
+            [program, "-c", *(str(part) for option in options.items() for part in option)], stdout=subprocess.DEVNULL, check=True
+        )
+    (table,) = folder.glob("2FAST2Q_output_*/compiled.csv")
+    with open(table, newline="", encoding="utf-8") as handle:
+        return lap.seconds, {insert: int(number) for insert, number in islice(csv.reader(handle), 1, None)}
+
+
 def agreement(path):
     """Return reads that both accept, the share of them with the same insert, and of the others those whose exact flanks we took."""
     lines = subprocess.run(cutadapt(path), capture_output=True, text=True, check=True).stdout.splitlines()
@@ -143,9 +161,12 @@ def main():
     parser.add_argument("--reads", type=int, default=1_000_000)
     parser.add_argument("--distinct", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--fast2q", metavar="PROGRAM", help="2fast2q, of a Python of its own")
     parser.add_argument("--growth", type=int, nargs="*", default=[], metavar="MILLIONS")
     parser.add_argument("--seed", type=int, default=0)
     arguments = common.parse(parser, reads=2_000, distinct=200, rounds=1)
+    if not arguments.fast2q:
+        print("2FAST2Q is left out; its program was not given (--fast2q)", flush=True)
     summary = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -162,7 +183,14 @@ def main():
             if path is exact and turns:
                 counts = turns["cutadapt_piped_without_edits"][-1][1]
                 summary["counts_equal"] = dict(pl.read_parquet(target).iter_rows()) == counts
+            if path is exact:
+                seconds, counts = fast2q(arguments.fast2q, exact, folder) if arguments.fast2q else (None, None)
+                summary["fast2q_seconds"] = seconds and round(seconds, 2)
+                summary["fast2q_counts_equal"] = counts and dict(pl.read_parquet(target).iter_rows()) == counts
         if turns:
+            if arguments.reads > COMPARED:
+                faulty = folder / "fewer.fastq.gz"
+                write(faulty, COMPARED, arguments.distinct, 0.003, arguments.seed)
             summary["agreement_with_errors"] = agreement(faulty)
         for distinct in (500_000, 10_000_000) if arguments.growth else ():
             lanes = [folder / f"lane_{distinct}_{number}.fastq.gz" for number in range(max(arguments.growth))]
@@ -175,7 +203,7 @@ def main():
             for lane in lanes:
                 lane.unlink()
     if turns:
-        common.finish(arguments, "cutadapt, and counting what it leaves", **summary)
+        common.finish(arguments, "cutadapt, and counting what it leaves" + (", 2FAST2Q" if arguments.fast2q else ""), **summary)
     else:
         common.finish(arguments, None, "cutadapt is not installed (pip install cutadapt)", **summary)
 

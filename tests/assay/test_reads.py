@@ -188,6 +188,109 @@ def test_the_first_flanks_count():
     assert found_inserts([FIVE + THREE]) == [""]
 
 
+def naive_inserts(sequences, policy):
+    """Search each read by itself, for exact flanks; return inserts and reasons."""
+    pairs = [(policy.five_prime, policy.three_prime), (turned(policy.three_prime), turned(policy.five_prime))]
+    found = []
+    for sequence in sequences:
+        insert, seen = None, []
+        for strand, (five, three) in enumerate(pairs):
+            first = re.search(pattern_of(five), sequence)
+            then = re.compile(pattern_of(three)).search(sequence, first.end() if first else 0)
+            seen.append((first, then))
+            if first and then and insert is None:
+                text = sequence[first.end() : then.start()]
+                insert = turned(text) if strand else text
+        names = {(False, False): assay_inserts.NO_FLANK, (False, True): assay_inserts.NO_FIVE, (True, False): assay_inserts.NO_THREE}
+        found.append((insert, "" if insert is not None else names[tuple(map(bool, seen[0]))]))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("five", "three"),
+    [
+        *[(FIVE, THREE), ("ACACACAC", "ACACAC"), ("AAAAAAAAAA", "AAAAA"), ("ACGTA", "CGTAC"), ("ACG", "CGA")],
+        *[("GATTACAGATTACA", "TACAGATTACAGATTACAGAT"), ("ACGT" * 16, "TTGCA" * 8), ("TGCANNTGCA", "GGNACGG"), ("ACGTNNNN", "NNTTAC")],
+        ("NNNNACGTA", "GGTTACNNNN"),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_inserts_are_those_of_a_naive_search_wherever_the_flanks_are(tmp_path, five, three, seed):
+    """Most reads have both flanks at the usual positions; others earlier, twice, overlapping, broken, cut off or on the other strand."""
+    rng = np.random.default_rng(seed)
+
+    def some(number, letters="ACGT"):
+        return "".join(rng.choice(list(letters), number))
+
+    def flank(text):
+        return "".join(some(1) if base == "N" else base for base in text)
+
+    before, sequences = some(int(rng.integers(0, 30))), []
+    for number in range(1500):
+        insert = some(int(rng.choice([40, 40, 40, 39, 41, 44, 60])), "ACGT" if number % 3 else "ACG")
+        parts = [before, flank(five), insert, flank(three), some(20)]
+        kind = number % 16
+        if kind == 8:  # a flank within the insert, or parts of it
+            extra, place = flank(rng.choice([five, three])), int(rng.integers(len(insert)))
+            parts[2] = insert[:place] + extra[int(rng.integers(-2, 3)) :] + insert[place:]
+        elif kind == 9:  # a flank before the usual position, which it may overlap
+            extra, whole = flank(rng.choice([five, three])), "".join(parts)
+            place = int(rng.integers(len(before) + len(five)))
+            sequences.append(whole[:place] + extra + whole[place + int(rng.choice([0, len(extra)])) :])
+            continue
+        elif kind == 10:
+            parts[1 + 2 * int(rng.integers(2))] = some(len(five))
+        elif kind == 11:
+            parts[0] = some(int(rng.integers(0, 60)))
+        elif kind == 12:
+            sequences.append(turned("".join(parts)))
+            continue
+        elif kind == 13:
+            text = "".join(parts)
+            begin, end = sorted(rng.integers(0, len(text), 2))
+            sequences.append(text[begin:end] if number % 32 == 13 else text[: len(text) - 20 - int(rng.integers(0, 8))])
+            continue
+        elif kind == 14:
+            text = list("".join(parts))
+            for place in rng.integers(0, len(text), 4):
+                text[place] = rng.choice(list("ACGTN"))
+            sequences.append("".join(text))
+            continue
+        elif kind == 15:
+            parts = [flank(rng.choice([five, three])) for _ in range(int(rng.integers(1, 5)))]
+        sequences.append("".join(parts))
+    policy = assay_inserts.Policy(five, three, max_flank_edits=0, insert_length=(0, 400), min_mean_quality=0, min_yield=0)
+    expected = naive_inserts(sequences, policy)
+    located = find(sequences, policy)
+    assert found_inserts(sequences, policy) == [insert for insert, _ in expected]
+    reasons = [assay_inserts.LOSSES[lost] for lost in located.lost]
+    assert [reason if insert is None else "" for reason, (insert, _) in zip(reasons, expected, strict=True)] == [why for _, why in expected]
+    counts, ledger = counted(fastq(tmp_path / "a.fastq.gz", sequences), policy, threads=2)
+    assert counts == Counter(insert for insert, _ in expected if insert is not None)
+    for reason in (assay_inserts.NO_FIVE, assay_inserts.NO_THREE, assay_inserts.NO_FLANK):
+        assert ledger.get(reason, 0) == sum(why == reason for _, why in expected)
+
+
+def test_usual_positions_change_nothing():
+    """The search that begins at the usual positions, beside that of `bytes.find`, also from a position on that differs between reads."""
+    rng = np.random.default_rng(31)
+    for flank in (b"ACAC", b"AAAAAAA", b"ACAACAACA", b"ACCCCCCCCCCCA", b"CAACCAACCAAC"):
+        for letters in (b"A", b"AC", b"ACG"):
+            rows = np.zeros((400, 72), np.uint8)
+            length = rng.integers(0, 72, 400)
+            usual = int(rng.integers(0, 50))
+            for row, size in zip(rows, length, strict=True):
+                row[:] = rng.choice(np.frombuffer(letters, np.uint8), 72)
+                if rng.random() < 0.8:
+                    place = min(usual + int(rng.integers(0, 3)), 72 - len(flank))
+                    row[place : place + len(flank)] = np.frombuffer(flank, np.uint8)
+                row[size:] = 0
+            for after in (None, rng.integers(0, 40, 400), np.full(400, usual)):
+                begin = [0] * 400 if after is None else after.tolist()
+                expected = [row.tobytes().find(flank, start) for row, start in zip(rows, begin, strict=True)]
+                assert assay_inserts._usual_first(rows, flank, after).tolist() == expected
+
+
 def test_short_empty_and_long_flanks():
     (insert,) = inserts(1)
     assert found_inserts(["AAACGTAG" + insert + "GGATCC"], assay_inserts.Policy("ACGTAC", "GGATCC")) == [insert]  # one edit in 5 bp
@@ -353,6 +456,28 @@ def test_no_flank_runs_from_one_read_into_the_next(tmp_path, missing):
     assert not found.ok.any()
     tolerant = found_inserts(sequences, assay_inserts.Policy(FIVE, THREE))
     assert tolerant == (inserts(600, seed=7) if missing <= 2 else [None] * 600)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_blocks_may_end_anywhere(tmp_path, monkeypatch, end):
+    sequences = [read_of(insert)[: 7 * number] for number, insert in enumerate(inserts(6))] + ["A" * 900, "C"]
+    path = fastq(tmp_path / "a.fastq", sequences, end=end)
+    monkeypatch.setattr(assay_fastq, "_BEFORE", 64)  # shorter than some records
+    expected = "".join(f"@r{i}\n{s}\n+\n{'F' * len(s)}\n" for i, s in enumerate(sequences)).encode()
+    for block in (*range(1, 80), 500, 1900, 5000):
+        monkeypatch.setattr(assay_fastq, "_BLOCK", block)
+        blocks = list(assay_fastq.whole_records(path))
+        assert b"".join(each.records.tobytes() for each in blocks) == expected
+        assert [each.first for each in blocks] == np.cumsum([1, *map(len, blocks[:-1])]).tolist()
+        assert assay_fastq.count_records(path) == len(sequences)
+
+
+def test_inserts_with_the_same_hash_are_counted_apart(tmp_path, monkeypatch):
+    library = inserts(40)
+    drawn = [library[i] for i in np.random.default_rng(3).integers(0, 40, 300)]
+    hash_rows = reads.pl.DataFrame.hash_rows
+    monkeypatch.setattr(reads.pl.DataFrame, "hash_rows", lambda table, seed: hash_rows(table, seed) // (2**62 if seed == 0 else 1))
+    assert counted(fastq(tmp_path / "a.fastq", [read_of(i) for i in drawn]))[0] == Counter(drawn)
 
 
 def test_empty_files_are_empty_bins(tmp_path):

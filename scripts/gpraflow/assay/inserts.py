@@ -10,7 +10,8 @@ from gpraflow.assay.fastq import cut_rows
 from gpraflow.core.errors import ConfigError
 from gpraflow.sequences.scaffold import Scaffold
 
-_PREFIX = 64  # bp at the start of a read in which most reads have their 5' flank
+_TRIED = 64  # reads that show at which positions most reads have a flank
+_NEAR = 3  # bp by which these positions may differ from the most frequent one
 _LONGEST_FLANK = 64  # maximum flank length in bp: the error-tolerant search keeps one flank in a 64-bit machine word
 _LONG = 10  # reads longer than this many times the longest amplicon are searched for exact flanks only
 _LEAST_LONG = 1_000  # bp; reads up to this length are always searched for flanks with edits
@@ -256,7 +257,7 @@ def _reverse_complement(flank: bytes) -> bytes:
 def _windows(flank: bytes) -> list[tuple[int, np.uint64, np.uint64]]:
     """Return 8-bp windows that cover a flank, as (offset, bases, mask of the bases other than N), the one with the fewest N first."""
     windows = []
-    for offset in sorted({0, *range(8, len(flank) - 7, 8), max(0, len(flank) - 8)}):
+    for offset in sorted({0, *range(8, len(flank) - 7, 8), max(0, len(flank) - 8)}, reverse=True):
         text = flank[offset : offset + 8].ljust(8, b"N")
         mask = bytes(0 if base == ord("N") else 0xFF for base in text)
         windows.append((offset, np.frombuffer(text.replace(b"N", b"\0"), "<u8")[0], np.frombuffer(mask, "<u8")[0]))
@@ -291,19 +292,56 @@ def _first(rows: np.ndarray, flank: bytes, after: np.ndarray | None = None) -> n
     return first
 
 
+def _least_shift(flank: bytes) -> int:
+    """Return by how many bp two copies of a flank in one read differ in position at least."""
+    for shift in range(1, len(flank)):
+        if all(a == b or ord("N") in (a, b) for a, b in zip(flank, flank[shift:], strict=False)):
+            return shift
+    return len(flank)
+
+
+def _usual_first(rows: np.ndarray, flank: bytes, after: np.ndarray | None = None) -> np.ndarray:
+    """Return what `_first` does, sooner if most reads have the flank at nearly the same position.
+
+    Only those positions and the ones before them are searched in such reads.
+    """
+    count, width = rows.shape
+    tried = _first(rows[:_TRIED], flank, None if after is None else after[:_TRIED])
+    seen, number = np.unique(tried[tried >= 0], return_counts=True)
+    if count <= _TRIED or not len(seen):
+        return _first(rows, flank, after)
+    near = seen[abs(seen - seen[number.argmax()]) <= _NEAR]
+    begin, end = int(near[0]), min(int(near[-1]) + 1, width - max(8, len(flank)) + 1)
+    first = np.full(count, -1)
+    for column in reversed(range(begin, end)):
+        here = np.ones(count, bool) if after is None else after <= column
+        for offset, bases, mask in _windows(flank):
+            words = np.ndarray((count,), "<u8", rows, column + offset, (width,))
+            here &= (words if ~mask == 0 else words & mask) == bases
+        if b"N" in flank:  # N does not match the padding
+            here &= rows[:, column + len(flank) - 1] != 0
+        first[here] = column
+    low = 0 if after is None else int(after.min())
+    if begin - low >= _least_shift(flank):  # otherwise there is no place for an earlier one
+        before = rows[:, low : begin + len(flank) - 1]
+        padded = np.zeros((count, before.shape[1] // 8 * 8 + 8), np.uint8)
+        padded[:, : before.shape[1]] = before
+        earlier = _first(padded, flank, None if after is None else after - low)
+        first = np.where(earlier >= 0, earlier + low, first)
+    others = np.flatnonzero(first < 0)
+    if len(others):
+        first[others] = _first(rows[others], flank, None if after is None else after[others])
+    return first
+
+
 def _exact(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Return start and end of the inserts between exact flanks; -1 if a flank is missing."""
     if five:
-        prefix = rows[:, :_PREFIX].copy()
-        prefix[:, -1] = 0  # prevents a match that spans two rows
-        start = _first(prefix, five)
-        further = np.flatnonzero(start < 0)
-        if rows.shape[1] > _PREFIX and len(further):
-            start[further] = _first(rows[further], five)
+        start = _usual_first(rows, five)
         start[start >= 0] += len(five)
     else:
         start = np.zeros(len(rows), np.int64)
-    end = _first(rows, three, np.maximum(start, 0)) if three else length
+    end = _usual_first(rows, three, np.maximum(start, 0)) if three else length
     return start, np.where(start >= 0, end, -1)
 
 
@@ -342,32 +380,32 @@ def _tolerant(rows: np.ndarray, length: np.ndarray, five: bytes, three: bytes, m
 def _approximate_end(columns: np.ndarray, allowed: np.ndarray, flank: bytes, most: int, later: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the edits of the best match of ``flank`` in each text (``most + 1`` if none) and the position after the match.
 
-    Bit-parallel semi-global Levenshtein distance (Myers 1999, doi:10.1145/316542.316550; Hyyroe 2003), computed for all texts at once.
-    Texts are the columns of ``columns``. N in the flank matches any base. Matches must end where ``allowed`` is true. ``later`` selects
-    the last of equally good matches.
+    Semi-global Levenshtein distance (Sellers 1980, doi:10.1016/0196-6774(80)90016-4), computed for all positions of all texts at once, base
+    by base of the flank. Texts are the columns of ``columns``. N in the flank matches any base. Matches must end where ``allowed`` is true.
+    ``later`` selects the last of equally good matches; neighbouring positions count as one match.
     """
-    count = columns.shape[1]
-    equal = np.zeros(256, np.uint64)
-    for index, base in enumerate(flank):
-        equal[list(b"ACGTN") if base == ord("N") else base] |= np.uint64(1 << index)
-    one, top = np.uint64(1), np.uint64(len(flank) - 1)
-    plus, minus = np.full(count, (1 << len(flank)) - 1, np.uint64), np.zeros(count, np.uint64)
-    score = np.full(count, len(flank))
-    best, end, last = np.full(count, most + 1), np.zeros(count, np.int64), np.zeros(count, np.int64)
-    for position, letters in enumerate(columns, start=1):
-        match = equal[letters]
-        vertical = match | minus
-        horizontal = (((match & plus) + plus) ^ plus) | match
-        rise, fall = minus | ~(horizontal | plus), plus & horizontal
-        score += ((rise >> top) & one).astype(np.int64) - ((fall >> top) & one).astype(np.int64)
-        rise, fall = rise << one, fall << one
-        plus, minus = fall | ~(vertical | rise), rise & vertical
-        usable = allowed[position - 1] & (score <= most)
-        if usable.any():
-            equal_best = usable & (score == best)
-            take = usable & (score < best) | equal_best & (last < position - 1) & later
-            best, end = np.where(take, score, best), np.where(take, position, end)
-            last = np.where(take | equal_best & (last == position - 1), position, last)
+    size, count = columns.shape
+    edits = np.zeros((size + 1, count), np.uint8)  # of the flank's first bases, where a match ends before each position
+    for number, base in enumerate(flank, start=1):
+        wrong = columns == 0 if base == ord("N") else columns != base
+        following = np.empty_like(edits)
+        following[0] = number
+        np.minimum(edits[:-1] + wrong, edits[1:] + np.uint8(1), out=following[1:])
+        for _ in range(most):  # further bases in the text; more than `most` do not matter
+            following[1:] = np.minimum(following[1:], following[:-1] + np.uint8(1))
+        edits = following
+    edits = np.where(allowed & (edits[1:] <= most), edits[1:], np.uint8(most + 1))
+    best = edits.min(axis=0).astype(np.int64)
+    hits = (edits == best) & (best <= most)
+    if later:
+        begins = hits.copy()
+        begins[1:] &= ~hits[:-1]
+        begin = size - 1 - begins[::-1].argmax(axis=0)
+    else:
+        begin = hits.argmax(axis=0)
+    behind = ~hits & (np.arange(size)[:, None] > begin)
+    last = np.where(behind.any(axis=0), behind.argmax(axis=0), size)
+    end = np.where(best <= most, begin + 1, 0)
     # A substitution near the end of the flank can equally be scored as a deletion or insertion with a different end position.
     settled = best > most
     for shift in range(most + 1):

@@ -64,9 +64,9 @@ def excerpt(path: str, folder: Path, number: int) -> Excerpt:
     """
     pieces: list[bytes] = []
     count, complete = 0, True
-    for block, records, _ in fastq.whole_records(path):
-        pieces += map(bytes, block)
-        count += records
+    for block in fastq.whole_records(path):
+        pieces.append(block.records.tobytes())
+        count += len(block)
         if count >= number:
             complete = False
             break
@@ -86,7 +86,7 @@ def sample(excerpts: Sequence[Excerpt], number: int = _SAMPLE) -> tuple[pl.Serie
     sequences: list[bytes] = []
     qualities: list[bytes] = []
     for each in excerpts:
-        text = b"".join(piece for pieces, _, _ in fastq.whole_records(each.path) for piece in pieces)
+        text = b"".join(block.records.tobytes() for block in fastq.whole_records(each.path))
         lines = text.split(b"\n")[: 4 * max(1, number // max(1, len(excerpts)))]
         sequences += lines[1::4]
         qualities += lines[3::4]

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 
-from gpraflow.assay.fastq import SPARE_BYTES, byte_rows, cut_rows, locate_fields, row_width, whole_records
+from gpraflow.assay.fastq import SPARE_BYTES, Block, byte_rows, cut_rows, locate_fields, row_width, whole_records
 from gpraflow.assay.inserts import (
     ADAPTER,
     COMPLEMENT,
@@ -37,7 +37,7 @@ from gpraflow.core.ledger import Ledger
 _CHUNK = 4 << 20  # bytes per matrix of reads
 _PROGRESS = 5_000_000  # reads between two progress messages
 _JUDGED = 20  # reads; the yield of smaller bins is not checked
-_SAMPLED = 2_000  # counted reads of a matrix whose qualities are used
+_SAMPLED = 1_000  # counted reads of a matrix whose qualities are used
 _MOST_WRONG = 1 - 1e-9  # error probability of a base of quality 0, whose logarithm must be finite
 _COMPACT = 1_000_000  # rows to collect before counts are summed
 _MOST_DIFFERENT = 0.1  # share of bases in which the inserts of two mates may differ by sequencing errors
@@ -116,8 +116,8 @@ def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1
     """
     tally: Counter[str] = Counter()
     waiting: list[pl.DataFrame] = []
-    limit = _COMPACT
     with ThreadPoolExecutor(threads) as pool:
+        sums = pool.submit(_added_up, None, [], policy)
         for path, mate in zip(paths, mates or [""] * len(paths), strict=True):
             before = tally["in"]
             blocks = _united(path, mate, policy, pool, threads) if mate else _in_order(_count_block, path, policy, pool, threads)
@@ -126,9 +126,9 @@ def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1
                 if tally["in"] // _PROGRESS < (tally["in"] + part["in"]) // _PROGRESS:
                     print(f"{tally['in'] + part['in']:,} reads so far", file=sys.stderr, flush=True)
                 tally.update(part)
-                if sum(map(len, waiting)) > limit:  # twice the number of distinct inserts, so that each row is summed only a few times
-                    waiting = [_added_up(waiting, policy)]
-                    limit = _COMPACT + 2 * len(waiting[0])
+                rows = sum(map(len, waiting))
+                if rows > _COMPACT and rows > _COMPACT + len(sums.result()):  # so that each insert is summed only a few times
+                    sums, waiting = pool.submit(_added_up, sums.result(), waiting, policy), []
             print(f"{path}: {tally['in'] - before:,} {'pairs' if mate else 'reads'}", file=sys.stderr, flush=True)
     ledger.read(tally.pop("in", 0))
     counted = tally.pop("out", 0)
@@ -136,25 +136,37 @@ def count(paths: Sequence[str], policy: Policy, ledger: Ledger, threads: int = 1
         (ledger.note if what.startswith("noted: ") else ledger.drop)(what.removeprefix("noted: "), tally[what])
     lost = {what: reads for what, reads in tally.items() if not what.startswith("noted: ")}
     check_yield(f"bin '{ledger.dataset}' ({', '.join([*paths, *mates])})", counted, lost, policy.min_yield)
-    return _added_up(waiting, policy).sort(_keys(policy))
+    return _added_up(sums.result(), waiting, policy).with_columns(pl.col(_keys(policy)).cast(pl.String)).sort(_keys(policy))
 
 
 def _keys(policy: Policy) -> list[str]:
     return ["insert", "umi"] if policy.umi else ["insert"]
 
 
-def _added_up(tables: Sequence[pl.DataFrame], policy: Policy) -> pl.DataFrame:
-    empty = pl.DataFrame(schema={**dict.fromkeys(_keys(policy), pl.String), "reads": pl.Int64})
-    return pl.concat([empty, *tables]).group_by(_keys(policy)).agg(pl.col("reads").sum())
+def _added_up(sums: pl.DataFrame | None, waiting: Sequence[pl.DataFrame], policy: Policy) -> pl.DataFrame:
+    """Add reads to the sums of others; ``waiting`` has their keys, which are bytes."""
+    keys = _keys(policy)
+    if sums is None:
+        sums = pl.DataFrame(schema={**dict.fromkeys(keys, pl.Binary), "reads": pl.Int64})
+    rows = pl.concat([sums, pl.concat([sums.select(keys).clear(), *waiting]).with_columns(reads=pl.lit(1, pl.Int64))])
+    # A hash stands for the keys, which takes half the time. If two keys have the same, the sums of another hash differ.
+    added = rows.with_columns(hash=rows.select(keys).hash_rows(0)).group_by("hash").agg(pl.col(*keys).first(), pl.col("reads").sum())
+    if _checksum(rows, keys) != _checksum(added, keys):
+        return rows.group_by(keys).agg(pl.col("reads").sum())
+    return added.select(*((pl.col(key).cast(pl.String) + pl.lit("")).cast(pl.Binary) for key in keys), "reads")
+
+
+def _checksum(counts: pl.DataFrame, keys: Sequence[str]) -> int:
+    return int(counts.select(keys).hash_rows(1).to_numpy() @ counts["reads"].to_numpy().view(np.uint64))
 
 
 def _in_order(work: Callable[..., _T], path: str, policy: Policy, pool: ThreadPoolExecutor, threads: int) -> Iterator[_T]:
     """Yield what ``work`` returns for each block of a FASTQ file, in the file's order; a few blocks are worked on at a time."""
     running: deque[Future[_T]] = deque()
     try:
-        for pieces, _, first in whole_records(path):
-            running.append(pool.submit(work, pieces, first, path, policy))
-            if len(running) > threads + 1:
+        for block in whole_records(path, pool):
+            running.append(pool.submit(work, block, path, policy))
+            if len(running) > 3 * threads:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
@@ -180,15 +192,15 @@ def _united(path: str, mate: str, policy: Policy, pool: ThreadPoolExecutor, thre
         raise InputError(f"{path} has {numbers[0]:,} reads, {mate} has {numbers[1]:,}; mates must match: one of the files is incomplete")
 
 
-def _mates_of_block(pieces: Sequence[bytes | memoryview], first: int, path: str, policy: Policy) -> pl.DataFrame:
+def _mates_of_block(block: Block, path: str, policy: Policy) -> pl.DataFrame:
     """Return one row per read of a block: the reason for its loss or its insert, and what decides between mates."""
     tables = []
-    for part in _inserts_of_block(pieces, first, path, policy, every_quality=True):
+    for part in _inserts_of_block(block, path, policy, every_quality=True):
         inserts = pl.DataFrame(
             {
                 "read": np.flatnonzero(part.reason == 0),
-                "insert": pl.Series(part.insert, dtype=pl.Binary).cast(pl.String),
-                "umi": pl.Series(part.umi or [b""] * len(part), dtype=pl.Binary).cast(pl.String),
+                "insert": _series(part.insert).cast(pl.String),
+                "umi": _series(np.zeros(len(part), "S1") if part.umi is None else part.umi).cast(pl.String),
                 "reverse": part.reverse.astype(bool),
                 "edited": part.edited.astype(bool),
                 "log_correct": part.log_correct,
@@ -216,7 +228,7 @@ def _one_per_pair(one: pl.DataFrame, two: pl.DataFrame, policy: Policy) -> tuple
     _note(tally, chosen["reverse"].to_numpy(), chosen["edited"].to_numpy(), chosen["log_correct"].to_numpy())
     tally[f"noted: {TWICE}"] += int((both & pl.Series(reason == 0)).sum())
     tally[f"noted: {CHOSEN}"] += int((differ & pl.Series(reason == 0)).sum())
-    counts = chosen.select(*_keys(policy), reads=pl.lit(1, pl.Int64))
+    counts = chosen.select(pl.col(_keys(policy)).cast(pl.Binary))
     return counts, _tallied(np.bincount(reason, minlength=len(_REASONS)), policy) + tally
 
 
@@ -261,13 +273,13 @@ def check_yield(origin: str, kept: int, lost: Mapping[str, int], min_yield: floa
 class _Inserts:
     """Inserts of some reads. ``reason`` is 0 or the index of the reason for the loss in `_REASONS`, one per read.
 
-    The others have one element per insert: ``insert`` and ``umi`` (None without UMIs) on the strand of the flanks; ``reverse`` and
+    The others have one element per insert: ``insert`` and ``umi`` (None without UMIs), bytes, on the strand of the flanks; ``reverse`` and
     ``edited`` say how the flanks were matched. ``log_correct`` is ln P(no sequencing error), of a sample of the inserts or of all.
     """
 
     reason: np.ndarray
-    insert: list[bytes]
-    umi: list[bytes] | None
+    insert: np.ndarray
+    umi: np.ndarray | None
     reverse: np.ndarray
     edited: np.ndarray
     log_correct: np.ndarray
@@ -276,26 +288,22 @@ class _Inserts:
         return len(self.insert)
 
 
-def _inserts_of_block(
-    pieces: Sequence[bytes | memoryview], first: int, path: str, policy: Policy, every_quality: bool = False
-) -> Iterator[_Inserts]:
+def _inserts_of_block(block: Block, path: str, policy: Policy, every_quality: bool = False) -> Iterator[_Inserts]:
     """Yield the inserts of a block of reads, a matrix of reads at a time; with ``every_quality``, ``log_correct`` of all of them."""
-    size = sum(map(len, pieces))
-    text = np.concatenate([*(np.frombuffer(piece, np.uint8) for piece in pieces), np.zeros(SPARE_BYTES, np.uint8)])
-    fields = locate_fields(text[:size], first, path)
+    text, fields = block.text, locate_fields(block, path)
     if row_width(fields.length) > SPARE_BYTES:
-        text = np.concatenate([text[:size], np.zeros(row_width(fields.length), np.uint8)])
+        text = np.concatenate([text, np.zeros(row_width(fields.length), np.uint8)])
     begin = 0
     while begin < len(fields.length):
         # As many reads as fit into a matrix; its width is that of the longest, so a long read must not be padded into many rows.
         widths = np.maximum.accumulate(fields.length[begin : begin + _CHUNK // 64]) // 8 * 8 + 8
         part = slice(begin, begin + max(1, int((widths * np.arange(1, len(widths) + 1) <= _CHUNK).sum())))
         length = fields.length[part]
-        numbers = np.arange(len(length)) + first + begin
+        numbers = np.arange(len(length)) + block.first + begin
         begin = part.stop
         quality = byte_rows(text, fields.quality[part], length)
         good = _good_quality(quality, length, numbers, path, policy)
-        rows = _upper_case(byte_rows(text, fields.sequence[part], length), numbers, path)
+        rows = _upper_case(byte_rows(text, fields.sequence[part], length), length, numbers, path)
         if good.all():
             yield _inserts(rows, quality, length, policy, every_quality)
             continue
@@ -306,24 +314,20 @@ def _inserts_of_block(
         yield inserts
 
 
-def _table(insert: list[bytes], umi: list[bytes] | None) -> pl.DataFrame:
-    text = {"insert": insert} if umi is None else {"insert": insert, "umi": umi}
-    columns = {name: pl.Series(values, dtype=pl.Binary).cast(pl.String) for name, values in text.items()}
-    return pl.DataFrame(columns).with_columns(reads=pl.lit(1, pl.Int64))
+def _series(texts: np.ndarray) -> pl.Series:
+    return pl.Series(texts, dtype=pl.Binary)
 
 
-def _count_block(pieces: Sequence[bytes | memoryview], first: int, path: str, policy: Policy) -> tuple[pl.DataFrame, Counter[str]]:
-    insert: list[bytes] = []
-    umi: list[bytes] | None = [] if policy.umi else None
+def _count_block(block: Block, path: str, policy: Policy) -> tuple[pl.DataFrame, Counter[str]]:
+    tables = []
     reasons = np.zeros(len(_REASONS), np.int64)
     tally: Counter[str] = Counter()
-    for part in _inserts_of_block(pieces, first, path, policy):
-        insert += part.insert
-        if umi is not None and part.umi is not None:
-            umi += part.umi
+    for part in _inserts_of_block(block, path, policy):
+        columns = {"insert": _series(part.insert)} if part.umi is None else {"insert": _series(part.insert), "umi": _series(part.umi)}
+        tables.append(pl.DataFrame(columns))
         reasons += np.bincount(part.reason, minlength=len(_REASONS))
         _note(tally, part.reverse, part.edited, part.log_correct)
-    return _table(insert, umi), _tallied(reasons, policy) + tally
+    return pl.concat(tables), _tallied(reasons, policy) + tally
 
 
 def _tallied(reasons: np.ndarray, policy: Policy) -> Counter[str]:
@@ -344,9 +348,9 @@ def _note(tally: Counter[str], reverse: np.ndarray, edited: np.ndarray, log_corr
 
 def _good_quality(rows: np.ndarray, length: np.ndarray, numbers: np.ndarray, path: str, policy: Policy) -> np.ndarray:
     offset = policy.quality_offset
-    below = rows - np.uint8(1) < offset - 1  # 0 (padding) becomes 255
-    if below.any():
-        row = int(below.any(axis=1).argmax())
+    shortest = int(length.min())
+    if rows[:, :shortest].min(initial=255) < offset or (rows[:, shortest:] - np.uint8(1)).min() < offset - 1:  # 0 (padding) becomes 255
+        row = int(((rows > 0) & (rows < offset)).any(axis=1).argmax())
         text = rows[row, : length[row]].tobytes().decode(errors="replace")
         raise InputError(f"{path}: read {numbers[row]:,}: quality '{text[:40]}' is below Phred+{offset}; check reads.quality_offset")
     # Phred+64 ranges from 59 (Solexa's -5) to 105. High qualities in Phred+33 stay below 90 or, on long-read instruments, exceed 105.
@@ -355,7 +359,12 @@ def _good_quality(rows: np.ndarray, length: np.ndarray, numbers: np.ndarray, pat
     return rows.sum(axis=1, dtype=np.uint32) >= (policy.min_mean_quality + offset) * length
 
 
-def _upper_case(rows: np.ndarray, numbers: np.ndarray, path: str) -> np.ndarray:
+def _upper_case(rows: np.ndarray, length: np.ndarray, numbers: np.ndarray, path: str) -> np.ndarray:
+    others = int(length.sum())
+    for base in b"ACGTN":
+        others -= int(np.count_nonzero(rows == base))
+        if not others:
+            return rows
     upper = rows & 0xDF  # lower case (soft-masked) bases become upper case; a space becomes 0
     bad = (upper != 0) | (rows == ord(" "))
     for base in b"ACGTN":
@@ -371,7 +380,7 @@ def _inserts(rows: np.ndarray, quality: np.ndarray, length: np.ndarray, policy: 
     """Return the inserts that are counted, and the reasons for lost reads."""
     if not len(rows):
         none = np.zeros(0, bool)
-        return _Inserts(np.zeros(0, np.int64), [], [] if policy.umi else None, none, none, np.zeros(0))
+        return _Inserts(np.zeros(0, np.int64), none.astype("S1"), none.astype("S1") if policy.umi else None, none, none, np.zeros(0))
     located = find_inserts(rows, length, policy)
     reason = _REASON_OF_LOSS[located.lost]
     least, greatest = policy.insert_length
@@ -380,7 +389,7 @@ def _inserts(rows: np.ndarray, quality: np.ndarray, length: np.ndarray, policy: 
     reason[located.ok & (size > greatest)] = _REASONS.index(LONG)
     kept = np.flatnonzero(reason == 0)
     if not len(kept):
-        return _Inserts(reason, [], [] if policy.umi else None, kept, kept, np.zeros(0))
+        return _Inserts(reason, kept.astype("S1"), kept.astype("S1") if policy.umi else None, kept, kept, np.zeros(0))
     inserts = _cut(rows, kept, located, bool(policy.middle))
     lost = np.zeros(len(kept), np.int64)
     umis = None
@@ -405,9 +414,9 @@ def _inserts(rows: np.ndarray, quality: np.ndarray, length: np.ndarray, policy: 
     return _Inserts(reason, _texts(inserts), text, reverse, located.edits[kept] > 0, log_correct)
 
 
-def _texts(matrix: np.ndarray) -> list[bytes]:
-    """Return the rows of a matrix of letters, without trailing zeros."""
-    return np.ascontiguousarray(matrix).view(f"S{matrix.shape[1]}").ravel().tolist()
+def _texts(matrix: np.ndarray) -> np.ndarray:
+    """Return the rows of a matrix of letters as bytes, without trailing zeros."""
+    return np.ascontiguousarray(matrix).view(f"S{matrix.shape[1]}").ravel()
 
 
 def _cut(matrix: np.ndarray, rows: np.ndarray, located: InsertPositions, middle: bool) -> np.ndarray:
