@@ -27,7 +27,7 @@ from gpraflow.core import conditions, files, resources
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError, visible
 from gpraflow.core.inspection import Inspection, Proposal, about, percent
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats import excerpts, inspection, records, transform
+from gpraflow.formats import excerpts, inspection, records
 from gpraflow.formats import text as formats_text
 from gpraflow.formats.columns import missing_cells
 from gpraflow.formats.excerpts import Excerpt
@@ -469,8 +469,8 @@ class _Checker:
             table = ingest.ingest(excerpt.path, scaffold=scaffold, policy=policy, ledger=ledger, **plan.reading_of(dataset))
             if dataset in plan.sources:
                 measured_in = plan.measured_conditions(dataset)
-                fitted = transform.fit(**plan.transform_of(dataset), expression=ingest.expression_of(table, measured_in))
-                table = ingest.transformed(table, fitted, excerpt.path, ledger, conditions=measured_in)
+                fitted = ingest.fitted(table.lazy(), **plan.transform_of(dataset), conditions=measured_in)
+                table = ingest.transformed(table.lazy(), fitted, excerpt.path, ledger, conditions=measured_in).collect()
         except GpraflowError as error:
             return None, ledger, excerpt.restored(str(error))
         return table, ledger, ""

@@ -103,8 +103,8 @@ _Groups = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # rows and grou
 
 
 def _repeated(rows: np.ndarray, key: np.ndarray) -> _Groups:
-    again = _distinct(key, repeated=True)
-    several = _in(key, again)
+    again = distinct_hashes(key, repeated=True)
+    several = has_hash(key, again)
     group = np.searchsorted(again, key[several]).astype(np.uint32)
     return rows[several], group, rows[several], group
 
@@ -119,8 +119,8 @@ def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np
     seen[key_a[some_a] >> bits] = True
     some_b = np.flatnonzero(seen[key_b >> bits])
     key_a, key_b = key_a[some_a], key_b[some_b]
-    common = np.intersect1d(_distinct(key_a), _distinct(key_b), assume_unique=True)
-    has_a, has_b = _in(key_a, common), _in(key_b, common)
+    common = np.intersect1d(distinct_hashes(key_a), distinct_hashes(key_b), assume_unique=True)
+    has_a, has_b = has_hash(key_a, common), has_hash(key_b, common)
     group_a, group_b = (np.searchsorted(common, key).astype(np.uint32) for key in (key_a[has_a], key_b[has_b]))
     return rows_a[some_a[has_a]], group_a, rows_b[some_b[has_b]], group_b
 
@@ -172,8 +172,8 @@ def _segment(segment: int, size: int, max_edits: int) -> tuple[int, int]:
     return (segment - max_edits - 1) * size, max_edits - segment
 
 
-def _distinct(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
-    """Return distinct keys in ascending order, or only those that occur more than once."""
+def distinct_hashes(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
+    """Return distinct hashes in ascending order, or only those that occur more than once."""
     ordered = np.sort(keys)  # np.unique without counts uses hashing, ten times slower here
     again = ordered[1:] == ordered[:-1]
     if repeated:
@@ -182,7 +182,8 @@ def _distinct(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
     return np.concatenate([ordered[:1], ordered[1:][~again]])
 
 
-def _in(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+def has_hash(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Return which hashes are among others, which are in ascending order."""
     if not len(ordered):
         return np.zeros(len(keys), bool)
     return ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys
@@ -291,7 +292,7 @@ def _groups(canonical: pl.Series, max_edits: int, kmer: int, predefined: pl.Seri
 def _first_rows(sequences: pl.Series) -> np.ndarray:
     """Return the first row with the same sequence, for each row, int64."""
     (key,) = _keys(sequences, [0], int(sequences.str.len_bytes().max() or 0))  # type: ignore[arg-type]
-    rows, first = np.flatnonzero(_in(key, _distinct(key, repeated=True))), np.arange(len(sequences))
+    rows, first = np.flatnonzero(has_hash(key, distinct_hashes(key, repeated=True))), np.arange(len(sequences))
     first[rows] = pl.DataFrame({"s": sequences[rows], "row": rows}).select(pl.col("row").first().over("s")).to_series()
     return first
 
