@@ -971,7 +971,7 @@ class _Checker:
                 others[splits.LISTED] = records.read_sequences(path)
         edits = self.plan.config["neighbours"]["max_edits"]
         near = neighbours.find_overlaps(
-            table["sequence"], others, lambda each: flanks.inserts(each, scaffold, policy.max_flank_edits), edits, self.threads
+            [table["sequence"]], others, lambda each: flanks.inserts(each, scaffold, policy.max_flank_edits), edits, self.threads
         )
         for name in others:
             some = near.filter(dataset=name)["sequence"].n_unique()

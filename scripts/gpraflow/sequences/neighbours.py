@@ -8,7 +8,7 @@ For large libraries the memory needed is that of the sequences once and of some 
 are computed in blocks of sequences, and groups are processed in parts that do not divide a group.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ import polars as pl
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from gpraflow.sequences.scaffold import canonical_sequences, reverse_complement_sequences, tokenize
+from gpraflow.sequences.scaffold import canonical_sequences, compact, reverse_complement_sequences, tokenize
 
 _PAIRS = 1_000_000  # candidate pairs compared at a time
 _BLOCK_ROWS = 500_000  # sequences whose segments are computed at a time
@@ -372,7 +372,7 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
 
 
 def find_overlaps(
-    library: pl.Series,
+    library: Iterable[pl.Series],
     others: Mapping[str, pl.Series],
     inserts: Callable[[pl.Series], pl.Series],
     max_edits: int,
@@ -383,21 +383,22 @@ def find_overlaps(
     Parameters
     ----------
     library, others
-        Promoters of the library, and of each other set by name.
+        Promoters of the library, in parts of any size, and of each other set by name.
     inserts
         Function that removes flanks.
     max_edits, threads
         As for `overlaps`.
     """
-    tables = [pl.DataFrame(schema=OVERLAPS)]
-    mine = inserts(library) if others else library
-    for name, sequences in others.items():
-        theirs = inserts(sequences)
-        pairs = overlaps(mine, theirs, max_edits, threads)
-        a, b = pairs["library"], pairs["other"]
-        columns = {"sequence": library[a], "other": sequences[b], "equal": mine[a] == theirs[b]}
-        tables.append(pairs.select(pl.lit(name).alias("dataset"), "distance", **columns).cast(OVERLAPS))  # type: ignore[arg-type]
-    return pl.concat(tables)
+    tables: dict[str, list[pl.DataFrame]] = {name: [] for name in others}
+    of_others = {name: inserts(sequences) for name, sequences in others.items()}
+    for part in library if others else []:
+        mine = inserts(part)
+        for name, theirs in of_others.items():
+            pairs = overlaps(mine, theirs, max_edits, threads)
+            a, b = pairs["library"], pairs["other"]
+            columns = {"sequence": compact(part[a]), "other": others[name][b], "equal": mine[a] == theirs[b]}
+            tables[name].append(pairs.select(pl.lit(name).alias("dataset"), "distance", **columns).cast(OVERLAPS))  # type: ignore[arg-type]
+    return pl.concat([pl.DataFrame(schema=OVERLAPS), *(table for parts in tables.values() for table in parts)])
 
 
 def nearest(
