@@ -49,7 +49,8 @@ _LABEL = 18
 class Report:
     """What a check found: ``inspections`` of all inputs, the validated ``config``, and ``keys`` with dots that the proposals set.
 
-    ``reasons`` says why, by key; ``scaffolds`` are entries for a new file of scaffolds.
+    ``reasons`` says why, by key; ``scaffolds`` are entries for a new file of scaffolds. ``too_large`` names the steps that need more
+    memory than this machine allows.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Report:
     reasons: dict[str, str] = field(default_factory=dict)
     scaffolds: dict[str, Mapping[str, str]] = field(default_factory=dict)
     scaffold_file: str = ""
+    too_large: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> list[str]:
@@ -89,6 +91,11 @@ class Report:
         if self.errors:
             lines += ["", "A run would stop with:"]
             lines += [f"  {line}" for message in self.errors for line in message.splitlines()]
+        elif self.too_large:
+            lines += ["", "A run would need more memory than this machine allows:"]
+            lines += [
+                line for message in self.too_large for line in textwrap.wrap(message, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+            ]
         else:
             lines += ["", "Nothing was found that would stop a run."]
         return visible("\n".join(lines) + "\n")
@@ -961,6 +968,7 @@ class _Checker:
         trained = self._splits(found, library, cluster, texts, overlaps, largest)
         for what, value in costs.lines(plan.config, plan.model["preset"], library.total, trained, library.reads, library.distinct):
             found.say(what, value)
+        self.report.too_large = costs.too_large(costs.memory(plan.config, library.total, library.distinct))
         self._accept(found)
 
     def _overlaps(self, found: Inspection, table: pl.DataFrame, scaffold: Scaffold, policy: flanks.Policy) -> pl.DataFrame:
