@@ -96,6 +96,7 @@ def test_clusters_in_parts_are_those_of_all_pairs_and_predefined_groups(monkeypa
     """With repeated sequences, several lengths and rows per part; names from brute force."""
     monkeypatch.setattr(neighbours, "_GROUPED", grouped)
     monkeypatch.setattr(neighbours, "_BLOCK_ROWS", 9)
+    monkeypatch.setattr(neighbours, "_LARGE", 10 * grouped)
     rng = np.random.default_rng(grouped)
     sequences = random_inserts(40, rng, (60, 61, 80))
     sequences += [edited(sequences[rng.integers(40)], rng.integers(0, 5), rng) for _ in range(160)]

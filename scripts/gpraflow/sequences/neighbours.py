@@ -25,6 +25,7 @@ _PAIRS = 1_000_000  # candidate pairs compared at a time
 _BLOCK_ROWS = 500_000  # sequences whose segments are computed at a time
 _GROUPED = 4_000_000  # sequences in the groups of a join, unless one group has more
 _SEARCHES = 2  # segments searched at a time; each needs some 40 bytes a sequence
+_LARGE = 40_000_000  # sequences from which on one segment is searched at a time
 _KMERS = 40_000_000  # k-mers processed at a time
 _ROWS = 100_000  # sequences whose k-mers are computed at a time
 _FAR = 20_000  # distant sequences processed at a time in the search for the nearest
@@ -53,7 +54,7 @@ def shared_segments(sequences: pl.Series, max_edits: int, either_strand: bool = 
     """Yield joins such that any two sequences within ``max_edits`` (Levenshtein distance) are in the same group of at least one join.
 
     With ``either_strand`` this also holds for the distance between one sequence and the reverse complement of the other. Two segments
-    are searched at a time, if there are threads.
+    are searched at a time, if there are threads; of a library of many million sequences one, for the sake of memory.
     """
     if not len(sequences):
         return
@@ -64,7 +65,7 @@ def shared_segments(sequences: pl.Series, max_edits: int, either_strand: bool = 
     if short < long:  # a few short sequences must not shorten the segments of all others
         passes.append((np.flatnonzero(length < number * long + max_edits), short))
     del length
-    with ThreadPoolExecutor(min(threads, _SEARCHES)) as pool:
+    with ThreadPoolExecutor(1 if len(sequences) > _LARGE else min(threads, _SEARCHES)) as pool:
         for rows, size in passes:
             text, rows = (sequences if len(rows) == len(sequences) else sequences[rows]), rows.astype(np.uint32)
             for joins in pool.map(partial(_segment_joins, rows, text, either_strand, size, max_edits), range(number)):
@@ -341,12 +342,11 @@ def named_clusters(canonical: pl.Series, group: pl.Series | None, max_edits: int
     named = pl.DataFrame({"first": first[rows], "insert": canonical[rows], "group": groups_of})
     smallest = (pl.col(name).min().over("first") for name in ("group", "insert"))
     names = named.select(pl.coalesce(*smallest)).to_series()
-    place = np.full(len(first), -1)
-    place[rows] = np.arange(len(rows))
-    other = names.gather(pl.Series(place).set(pl.Series(~several), None))
-    return pl.DataFrame({"cluster": canonical, "other": other, "first": first.astype(np.uint32)}).select(
-        pl.coalesce("other", "cluster").alias("cluster"), "first"
-    )
+    parts = [pl.Series([], dtype=pl.String)]
+    for begin in range(0, len(first), _BLOCK_ROWS):
+        low, high = np.searchsorted(rows, (begin, begin + _BLOCK_ROWS))
+        parts.append(canonical[begin : begin + _BLOCK_ROWS].scatter(rows[low:high] - begin, names[low:high]))
+    return pl.DataFrame({"cluster": pl.concat(parts), "first": first.astype(np.uint32)})
 
 
 def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1, either_strand: bool = True) -> pl.DataFrame:
