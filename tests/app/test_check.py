@@ -633,8 +633,7 @@ def test_a_library_larger_than_memory_is_refused_before_the_first_job(folder, mo
     os.truncate("library.tsv", 1 << 40)
     assert run.main(command) == 2
     out, err = capfd.readouterr()
-    assert "A run would need more memory than this machine allows:\n  ingest_table needs about " in out
-    assert "group_neighbours needs about " in out
+    assert "A run would need more memory than this machine allows:\n  group_neighbours needs about " in out
     assert "or start without the check (--no-check, make run CHECK=0)" in err
     assert not (folder / "done").exists()
     assert cli.main(["check", "mine.yaml"]) == 0
@@ -697,7 +696,7 @@ def test_costs(monkeypatch):
     assert "warning" not in lines
     monkeypatch.setattr(limits, "_limits", lambda: [(4_000_000_000, "4.0 GB in this machine")])
     warned = [text for what, text in costs.lines(config, "default", 30_000_000, 1_000, 0, 0) if what == "warning"]
-    assert [text.split()[0] for text in warned] == ["ingest_table", "group_neighbours", "shard_tfrecords"]
+    assert [text.split()[0] for text in warned] == ["group_neighbours", "shard_tfrecords"]
     assert all("the limit is 4.0 GB in this machine" in text for text in warned)
     assert "about 0.8 h" in lines["time"] or "about 50 min" in lines["time"]
 
