@@ -21,8 +21,10 @@ _ROWS = 500_000
 
 
 def write(folder, number, seed):
-    """Write the counts of all bins."""
-    rng, parts = np.random.default_rng(seed), [[] for _ in range(BINS)]
+    """Write the counts of each bin to a folder of its own."""
+    rng = np.random.default_rng(seed)
+    for index in range(BINS):
+        (folder / f"bin{index}").mkdir()
     for begin in range(0, number // 2, _ROWS):
         size = min(_ROWS, number // 2 - begin)
         parents = synthetic.random_inserts(size, rng)
@@ -34,20 +36,18 @@ def write(folder, number, seed):
             for shift in shifts:
                 for index in range(BINS):
                     chosen = texts[np.flatnonzero((of + shift) % BINS == index)]
-                    path = folder / f"{index}.{len(parts[index])}.parquet"
+                    path = folder / f"bin{index}" / f"{begin}.{reads}.{shift}.parquet"
                     pl.DataFrame({"insert": chosen, "reads": pl.repeat(reads, len(chosen), dtype=pl.Int64, eager=True)}).write_parquet(path)
-                    parts[index].append(path)
-    return parts
 
 
-def merge(folder, bins):
+def merge(folder):
     """Merge in this process, write the table, and return what it took."""
     from gpraflow.assay import counts
     from gpraflow.core import files
     from gpraflow.sequences.scaffold import Scaffold
 
     with common.timed() as lap:
-        tables = [(str(index), pl.scan_parquet(paths, glob=False)) for index, paths in enumerate(bins)]
+        tables = [(str(index), pl.scan_parquet(f"{folder}/bin{index}/*.parquet")) for index in range(BINS)]
         flanks = Scaffold("pTpA", synthetic.FIVE_PRIME.decode(), synthetic.THREE_PRIME.decode())
         table, _ = counts.merge(tables, flanks, 2, 2, threads=2, folder=folder)
         files.write_parquet(f"{folder}/counts.parquet", table)
@@ -73,8 +73,8 @@ def main():
     found = []
     for number in arguments.inserts:
         with tempfile.TemporaryDirectory() as temporary:
-            bins = write(Path(temporary), number, arguments.seed)
-            figures = common.call("merging", "merge", temporary, [[str(path) for path in paths] for paths in bins])
+            write(Path(temporary), number, arguments.seed)
+            figures = common.call("merging", "merge", temporary)
         right = (figures["parents"], figures.pop("reads")) == (number // 2, number // 2 * 21)
         found.append({"inserts": number, **figures, "right": right})
         print(found[-1], flush=True)

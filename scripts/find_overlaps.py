@@ -6,6 +6,8 @@ from gpraflow.sequences import flanks as sequences_flanks
 from gpraflow.sequences import neighbours, scaffold
 from gpraflow.tables import splits
 
+_ROWS = 2_000_000  # promoters of the library that are compared at a time
+
 
 def main(job):
     logs.log_to(job.log[0])
@@ -15,7 +17,7 @@ def main(job):
     for path in job.input.test_sequences:  # one or none
         others[splits.LISTED] = records.read_sequences(path)
     overlaps = neighbours.find_overlaps(
-        promoters.sequences(job.input.promoters),
+        (block["sequence"] for _, block in promoters.blocks(promoters.scan(job.input.promoters).select("sequence"), _ROWS)),
         others,
         lambda sequences: sequences_flanks.inserts(sequences, flanks, params.max_flank_edits),
         params.max_edits,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import os
 import re
 import subprocess
 import sys
@@ -619,6 +620,32 @@ def test_a_run_begins_with_the_check(folder, monkeypatch, capfd):
     assert started[0][:3] == [sys.executable, "-m", "snakemake"]
 
 
+def test_a_library_larger_than_memory_is_refused_before_the_first_job(folder, monkeypatch, capfd):
+    """A file with a hole stands in for one of a terabyte; jobs of other machines are not refused."""
+    (folder / "Snakefile").write_text("rule all:\n    shell: 'touch done'\n")
+    rng = np.random.default_rng(5)
+    table(["".join(each) for each in rng.choice(list("ACGT"), (12_000, 80))])
+    (folder / "mine.yaml").write_text("run: mine\ninput: {table: library.tsv, expression_max: 20}\nscaffold: {name: none}\n")
+    command = ["--cores", "1", "--configfile", "mine.yaml"]
+    assert run.main(command) == 0
+    assert (folder / "done").exists()
+    (folder / "done").unlink()
+    os.truncate("library.tsv", 1 << 40)
+    assert run.main(command) == 2
+    out, err = capfd.readouterr()
+    assert "A run would need more memory than this machine allows:\n  group_neighbours needs about " in out
+    assert "or start without the check (--no-check, make run CHECK=0)" in err
+    assert not (folder / "done").exists()
+    assert cli.main(["check", "mine.yaml"]) == 0
+    assert cli.main(["check", "--here", "mine.yaml"]) == 2
+    asked = []
+    monkeypatch.setattr(run.subprocess, "run", lambda command, **_: asked.append(command) or subprocess.CompletedProcess(command, 2))
+    for options, environment in (([], ""), (["--profile", "x"], ""), (["--executor=slurm"], ""), ([], "profiles/slurm")):
+        monkeypatch.setenv("SNAKEMAKE_PROFILE", environment)
+        assert run.main([*command, *options]) == 2
+    assert ["--here" in each for each in asked] == [True, False, False, False]
+
+
 BOMBS = {
     "lists": "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 10)),
     "mappings": "a0: &a0 {x: 1}\n"
@@ -669,7 +696,7 @@ def test_costs(monkeypatch):
     assert "warning" not in lines
     monkeypatch.setattr(limits, "_limits", lambda: [(4_000_000_000, "4.0 GB in this machine")])
     warned = [text for what, text in costs.lines(config, "default", 30_000_000, 1_000, 0, 0) if what == "warning"]
-    assert [text.split()[0] for text in warned] == ["ingest_table", "group_neighbours", "shard_tfrecords"]
+    assert [text.split()[0] for text in warned] == ["group_neighbours", "shard_tfrecords"]
     assert all("the limit is 4.0 GB in this machine" in text for text in warned)
     assert "about 0.8 h" in lines["time"] or "about 50 min" in lines["time"]
 

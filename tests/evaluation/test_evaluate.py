@@ -138,9 +138,10 @@ def test_the_consensus_of_variants_is_what_they_were_made_from():
     names = ["a", "a", "a", "b", "b", "c", "c"]
     found = parents.consensus(pl.Series(variants), pl.Series(names))
     assert found.to_list() == [base] * 3 + [None] * 4
-    table = pl.DataFrame({"sequence": variants, "of": names, "given": [base.lower()] * 7})
-    assert parents.with_parents(table, "of", "given")[parents.PARENT].to_list() == [base] * 7
-    assert parents.with_parents(table, "", "").columns == table.columns
+    table = pl.DataFrame({"sequence": variants, "of": names, "given": [base.lower()] * 7}).lazy()
+    assert parents.with_parents(table, "of", "given").collect()[parents.PARENT].to_list() == [base] * 7
+    assert parents.with_parents(table, "of", "").collect()[parents.PARENT].to_list() == found.to_list()
+    assert parents.with_parents(table, "", "") is table
 
 
 @pytest.mark.parametrize("of_parents", ["theirs_parent", "theirs_base"])

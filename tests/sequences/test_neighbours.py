@@ -96,6 +96,7 @@ def test_clusters_in_parts_are_those_of_all_pairs_and_predefined_groups(monkeypa
     """With repeated sequences, several lengths and rows per part; names from brute force."""
     monkeypatch.setattr(neighbours, "_GROUPED", grouped)
     monkeypatch.setattr(neighbours, "_BLOCK_ROWS", 9)
+    monkeypatch.setattr(neighbours, "_LARGE", 10 * grouped)
     rng = np.random.default_rng(grouped)
     sequences = random_inserts(40, rng, (60, 61, 80))
     sequences += [edited(sequences[rng.integers(40)], rng.integers(0, 5), rng) for _ in range(160)]
@@ -187,7 +188,10 @@ def test_overlaps_of_sets_are_of_inserts_and_tell_equal_ones():
     library = pl.Series([five + text + end for text in (one, two, three)])
     near = two[:-1] + ("A" if two[-1] != "A" else "C")
     others = {"a": pl.Series([one, turned(one), near]), "b": pl.Series([five + three + end])}
-    found = neighbours.find_overlaps(library, others, lambda s: flanks.inserts(s, PTPA, 4), 3)
+    found = neighbours.find_overlaps([library], others, lambda s: flanks.inserts(s, PTPA, 4), 3)
+    parts = [library[begin : begin + 1] for begin in range(len(library))]
+    assert neighbours.find_overlaps(parts, others, lambda s: flanks.inserts(s, PTPA, 4), 3).equals(found)
+    assert neighbours.find_overlaps(iter(parts), {}, lambda s: s, 3).height == 0
     assert found.schema == neighbours.OVERLAPS
     assert found.sort("dataset", "sequence", "equal").rows() == sorted(
         [

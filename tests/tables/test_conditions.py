@@ -125,12 +125,12 @@ def test_barcodes_are_averaged_over_those_measured_in_a_condition(table):
 
 def test_log2_is_taken_in_each_condition(table):
     found = read(table("ACGT\t1\t.5\t10\t8\t2", "CCCC\t4\t\t7\t\t"), positive=True)
-    logs = ingest.transformed(found, transform.Transform("log2"), "x", Ledger("ingest_table", "x"), conditions=BOTH)
+    logs = ingest.transformed(found.lazy(), transform.Transform("log2"), "x", Ledger("ingest_table", "x"), conditions=BOTH).collect()
     assert logs["expression.glucose"].to_list() == [0, 2]
     assert logs["expression.galactose"].to_list() == [3, None]
     assert logs["expression_sd.glucose"].to_list() == pytest.approx([0.5 / np.log(2), None])
     assert logs["expression"].to_list() == [1.5, 2]
-    assert ingest.expression_of(found, BOTH).tolist() == [1, 4, 8]
+    assert ingest.expression_of(found.lazy(), BOTH).tolist() == [1, 4, 8]
 
 
 def wide():

@@ -141,5 +141,5 @@ def test_independent_data_sets_take_the_quantiles_of_the_library(tmp_path, monke
 
 def test_unknown_standard_deviations_stay_unknown():
     frame = pl.DataFrame({"sequence": ["A"], "expression": [4.0], "expression_sd": [None]}, schema_overrides={"expression_sd": pl.Float32})
-    found = ingest.transformed(frame, transform.Transform("log2"), "x", core_ledger.Ledger("ingest_table", "x"))
+    found = ingest.transformed(frame.lazy(), transform.Transform("log2"), "x", core_ledger.Ledger("ingest_table", "x")).collect()
     assert found.rows() == [("A", 2.0, None)]

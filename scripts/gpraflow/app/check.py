@@ -27,7 +27,7 @@ from gpraflow.core import conditions, files, resources
 from gpraflow.core.errors import ConfigError, GpraflowError, InputError, visible
 from gpraflow.core.inspection import Inspection, Proposal, about, percent
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats import excerpts, inspection, records, transform
+from gpraflow.formats import excerpts, inspection, records
 from gpraflow.formats import text as formats_text
 from gpraflow.formats.columns import missing_cells
 from gpraflow.formats.excerpts import Excerpt
@@ -49,7 +49,8 @@ _LABEL = 18
 class Report:
     """What a check found: ``inspections`` of all inputs, the validated ``config``, and ``keys`` with dots that the proposals set.
 
-    ``reasons`` says why, by key; ``scaffolds`` are entries for a new file of scaffolds.
+    ``reasons`` says why, by key; ``scaffolds`` are entries for a new file of scaffolds. ``too_large`` names the steps that need more
+    memory than this machine allows.
     """
 
     title: str
@@ -59,6 +60,7 @@ class Report:
     reasons: dict[str, str] = field(default_factory=dict)
     scaffolds: dict[str, Mapping[str, str]] = field(default_factory=dict)
     scaffold_file: str = ""
+    too_large: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> list[str]:
@@ -89,6 +91,11 @@ class Report:
         if self.errors:
             lines += ["", "A run would stop with:"]
             lines += [f"  {line}" for message in self.errors for line in message.splitlines()]
+        elif self.too_large:
+            lines += ["", "A run would need more memory than this machine allows:"]
+            lines += [
+                line for message in self.too_large for line in textwrap.wrap(message, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+            ]
         else:
             lines += ["", "Nothing was found that would stop a run."]
         return visible("\n".join(lines) + "\n")
@@ -470,8 +477,8 @@ class _Checker:
             table = ingest.ingest(excerpt.path, scaffold=scaffold, policy=policy, ledger=ledger, **plan.reading_of(dataset))
             if dataset in plan.sources:
                 measured_in = plan.measured_conditions(dataset)
-                fitted = transform.fit(**plan.transform_of(dataset), expression=ingest.expression_of(table, measured_in))
-                table = ingest.transformed(table, fitted, excerpt.path, ledger, conditions=measured_in)
+                fitted = ingest.fitted(table.lazy(), **plan.transform_of(dataset), conditions=measured_in)
+                table = ingest.transformed(table.lazy(), fitted, excerpt.path, ledger, conditions=measured_in).collect()
         except GpraflowError as error:
             return None, ledger, excerpt.restored(str(error))
         return table, ledger, ""
@@ -962,6 +969,7 @@ class _Checker:
         trained = self._splits(found, library, cluster, texts, overlaps, largest)
         for what, value in costs.lines(plan.config, plan.model["preset"], library.total, trained, library.reads, library.distinct):
             found.say(what, value)
+        self.report.too_large = costs.too_large(costs.memory(plan.config, library.total, library.distinct))
         self._accept(found)
 
     def _overlaps(self, found: Inspection, table: pl.DataFrame, scaffold: Scaffold, policy: flanks.Policy) -> pl.DataFrame:
@@ -972,7 +980,7 @@ class _Checker:
                 others[splits.LISTED] = records.read_sequences(path)
         edits = self.plan.config["neighbours"]["max_edits"]
         near = neighbours.find_overlaps(
-            table["sequence"], others, lambda each: flanks.inserts(each, scaffold, policy.max_flank_edits), edits, self.threads
+            [table["sequence"]], others, lambda each: flanks.inserts(each, scaffold, policy.max_flank_edits), edits, self.threads
         )
         for name in others:
             some = near.filter(dataset=name)["sequence"].n_unique()

@@ -25,6 +25,7 @@ def check_command(commands: Any) -> None:
         "--write", default="", metavar="FILE", help="write a draft config with the proposals: what differs from the defaults"
     )
     parser.add_argument("--force", action="store_true", help="overwrite the files of --write")
+    parser.add_argument("--here", action="store_true", help="exit code 2 also if a step needs more memory than this machine allows")
     parser.set_defaults(run=_check)
 
 
@@ -58,7 +59,7 @@ def _check(options: argparse.Namespace) -> int:
     if options.write:
         written = check.write(report, options.write, options.force)
         print(f"Written: {', '.join(written)}")
-    return REFUSED if report.errors else 0
+    return REFUSED if report.errors or (options.here and report.too_large) else 0
 
 
 def _init(options: argparse.Namespace) -> int:

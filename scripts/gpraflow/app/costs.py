@@ -42,6 +42,20 @@ def training_rate(name: str, preset: str, window: int) -> float:
     return rate / max(1.0, window / _WINDOW * _LONGER) if window > _WINDOW else rate * _WINDOW / window
 
 
+def memory(config: dict[str, Any], promoters: int, distinct: int) -> dict[str, int]:
+    """Return about how many bytes of memory the steps need that need most; ``distinct`` as of `lines`."""
+    found = {rule: limits.needed(rule, promoters) for rule in limits.MEMORY_NEEDED if rule != "merge_counts"}
+    if distinct:
+        found["merge_counts"] = limits.needed("merge_counts", distinct)
+    longer = max(0, config["scaffold"]["length"] - _WINDOW)
+    return found | {"train_model": round(1e9 * (_TRAINING_GB + longer * _TRAINING_GB_PER_BP))}
+
+
+def too_large(needed: dict[str, int]) -> list[str]:
+    """Return a message for each step that holds a library larger than the memory that this machine allows (`memory`)."""
+    return [text for rule in limits.MEMORY_NEEDED if rule in needed and (text := limits.too_large(rule, needed[rule]))]
+
+
 def lines(config: dict[str, Any], preset: str, promoters: int, trained: int, reads: int, distinct: int) -> list[tuple[str, str]]:
     """Return what takes time and memory, and about how much.
 
@@ -58,12 +72,9 @@ def lines(config: dict[str, Any], preset: str, promoters: int, trained: int, rea
     """
     training, name, window = config["training"], config["model"]["name"], config["scaffold"]["length"]
     parts: list[str] = []
-    memory: dict[str, int] = {}
     if reads:
         parts.append(f"{duration(reads / _READS + distinct / _DISTINCT)} for {about(reads)} reads")
-        memory["merge_counts"] = limits.needed("merge_counts", distinct)
     parts.append(f"{duration(promoters / _ROWS)} for tables, clusters and shards")
-    memory |= {rule: limits.needed(rule, promoters) for rule in limits.MEMORY_NEEDED if rule != "merge_counts"}
     rate, baseline = training_rate(name, preset, window), name.startswith("baseline_")
     epochs, members = (1, 1) if baseline else (training["epochs"], training["ensemble"])
     if rate:
@@ -71,14 +82,13 @@ def lines(config: dict[str, Any], preset: str, promoters: int, trained: int, rea
         parts.append(f"{duration(trained * epochs * members / rate)} for training {name}{times}")
     else:
         parts.append(f"unknown for training {name}, whose speed was not measured")
-    memory["train_model"] = round(1e9 * (_TRAINING_GB + max(0, window - _WINDOW) * _TRAINING_GB_PER_BP))
-    most = sorted(memory, key=lambda each: -memory[each])[:_STEPS]
-    warnings = [("warning", text) for rule in most if (text := limits.too_large(rule, memory[rule]))]
+    needed = memory(config, promoters, distinct)
+    most = sorted(needed, key=lambda each: -needed[each])[:_STEPS]
     return [
         ("time", f"{'; '.join(parts)}; some minutes for checks and report"),
-        ("memory", f"about {', '.join(f'{memory[rule] / 1e9:.2g} GB ({rule})' for rule in most)}; at most {limits.least()[1]}"),
+        ("memory", f"about {', '.join(f'{needed[rule] / 1e9:.2g} GB ({rule})' for rule in most)}; at most {limits.least()[1]}"),
         ("estimated from", SOURCE),
-        *warnings,
+        *(("warning", text) for rule in most if (text := limits.too_large(rule, needed[rule]))),
     ]
 
 

@@ -11,7 +11,8 @@ would take the locks of all runs, so beside another run a killed one is resumed 
 checked.
 
 Before a run reads its inputs for the first time, or after its config has changed, ``gpraflow check`` looks at them, and an error that it
-finds stops the run before it starts; ``--no-check`` skips this.
+finds stops the run before it starts, and so does a library too large for the memory of this machine, if jobs run here; ``--no-check``
+skips this.
 """
 
 import contextlib
@@ -45,6 +46,7 @@ _IDLE = {
     *("--detailed-summary", "-D", "--list-target-rules"),
 }
 _ELSEWHERE = {"-s", "--snakefile", "-d", "--directory"}  # ... or another workflow or folder than those that are known here.
+_OTHER_MACHINES = {"-e", "--executor", "--profile"}  # jobs run where there can be more memory
 _UNCHECKED = {*_IDLE, *_ELSEWHERE, "--until", "-U", "--omit-from", "-O"}
 
 
@@ -242,9 +244,11 @@ def _is_checked(configs: Sequence[str], settings: Sequence[str]) -> bool:
 def _check(arguments: Sequence[str]) -> bool:
     """Print what `gpraflow check` finds; return False if the run would stop. What the check itself cannot do never stops a run."""
     configs, settings = _values(arguments, "--configfile", "--configfiles"), _values(arguments, "--config", "-C")
-    if not configs or {argument.partition("=")[0] for argument in arguments} & _UNCHECKED or _is_checked(configs, settings):
+    names = {argument.partition("=")[0] for argument in arguments}
+    if not configs or names & _UNCHECKED or _is_checked(configs, settings):
         return True
-    command = [sys.executable, "-m", "gpraflow.app.cli", "check", *configs, *(["--config", *settings] if settings else [])]
+    here = [] if names & _OTHER_MACHINES or os.environ.get("SNAKEMAKE_PROFILE") else ["--here"]
+    command = [sys.executable, "-m", "gpraflow.app.cli", "check", *here, *configs, *(["--config", *settings] if settings else [])]
     return subprocess.run(command).returncode != _STOPS
 
 

@@ -33,11 +33,12 @@ MEMORY_KEYS = {
 }
 # Where a rule writes, other than below results/ of the working directory.
 DISK_KEYS = {"upload_shards": "bucket.url", "fetch_dataset": "data", "train_model": "bucket.backup"}
-# Peak memory of rules that hold a whole library: MB in any case, and bytes for each promoter (merge_counts: each distinct insert), measured
-# with inserts of 80 bp and 2 threads ("Larger libraries" and "Counting reads" in docs/benchmarks.md).
+# Peak memory of rules that hold something of a whole library: MB in any case, and bytes for each promoter (ingest_table: each row;
+# merge_counts: each distinct insert), measured with inserts of 80 bp and 2 threads ("Larger libraries" and "Counting reads" in
+# docs/benchmarks.md).
 MEMORY_NEEDED = {
-    "ingest_table": (210, 365),
-    "group_neighbours": (500, 250),
+    "ingest_table": (500, 17),
+    "group_neighbours": (500, 210),
     "split_promoters": (600, 50),
     "shard_tfrecords": (200, 135),
     "merge_counts": (500, 450),

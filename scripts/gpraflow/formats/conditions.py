@@ -4,6 +4,7 @@ Columns without a condition (`promoters.SCHEMA`) then hold means over the condit
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -11,20 +12,24 @@ import polars as pl
 from gpraflow.core.conditions import ROLES, column, differences, readouts
 from gpraflow.formats.promoters import SCHEMA
 
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
-def with_means(table: pl.DataFrame, conditions: Sequence[str]) -> pl.DataFrame:
+
+def with_means(table: Frame, conditions: Sequence[str]) -> Frame:
     """Return a table of several conditions with the columns of `promoters.SCHEMA` for all conditions together.
 
     ``expression`` and ``weight`` are means over the conditions in which a promoter was measured, ``expression_sd`` is the error of this
     mean, ``n_reads`` the sum, ``n_bins`` the maximum, and ``singleton`` is true if it is in each of them. ``bin_cells`` is null.
     """
+    names = table.collect_schema().names()
 
     def columns(role: str) -> list[pl.Expr]:
-        there = [column(role, name) for name in conditions if column(role, name) in table.columns]
+        there = [column(role, name) for name in conditions if column(role, name) in names]
         return [pl.when(pl.col(column("expression", name.rpartition(".")[2])).is_not_null()).then(pl.col(name)) for name in there]
 
     measured = pl.sum_horizontal(pl.col(column("expression", name)).is_not_null() for name in conditions)
-    squares = [pl.col(column("expression_sd", name)).cast(pl.Float64) ** 2 for name in conditions if _has(table, "expression_sd", name)]
+    errors = [column("expression_sd", name) for name in conditions if column("expression_sd", name) in names]
+    squares = [pl.col(name).cast(pl.Float64) ** 2 for name in errors]
     summaries = {
         "expression": pl.mean_horizontal(columns("expression")),
         "expression_sd": pl.sum_horizontal(squares).sqrt() / measured if squares else pl.lit(None),

@@ -1,6 +1,7 @@
 """Excerpts: the first rows of a table in a file of their own, which the readers of whole tables read."""
 
 import itertools
+import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import zstandard
 
-from gpraflow.core.errors import InputError
-from gpraflow.formats.text import decompressed, require_file, suffix_of
+from gpraflow.core.errors import GpraflowError, InputError
+from gpraflow.formats.text import STDIN, UNREADABLE, decompressed, require_file, suffix_of
 
 _START = 1 << 20  # bytes of a compressed file from which its size without compression is estimated
 _PARQUET, _EXCEL = (".parquet", ".pq"), (".xlsx",)
@@ -78,8 +79,31 @@ def of_table(path: str, folder: Path, rows: int) -> Excerpt:
     count = max(0, kept.rstrip(b"\n").count(b"\n") - comments)
     total = text.count(b"\n") - comments - 1 if more else count
     if not complete:
-        total = round(text.count(b"\n") / len(text) * source.stat().st_size * expansion(source))
+        total = _lines_of(source, text)
     return Excerpt(str(target), path, count, max(count, total), not more)
+
+
+def rows_of(path: str | os.PathLike) -> int:
+    """Return about how many rows a table has, from its first rows and the size of the file; 0 for a spreadsheet and standard input.
+
+    What is wrong with the file is for its reader to say.
+    """
+    source = Path(path)
+    try:
+        require_file(source)
+        if suffix_of(source) in _PARQUET:
+            return int(pl.scan_parquet(source, glob=False).select(pl.len()).collect().item())
+        if suffix_of(source) in _EXCEL or str(source) == STDIN:
+            return 0
+        text = next(decompressed(source))
+        return _lines_of(source, text)
+    except (GpraflowError, *UNREADABLE):
+        return 0
+
+
+def _lines_of(source: Path, start: bytes) -> int:
+    """Return about how many lines a text file has, of which ``start`` is the beginning."""
+    return round(start.count(b"\n") / len(start) * source.stat().st_size * expansion(source))
 
 
 def head_lines(text: bytes, lines: int) -> tuple[bytes, bool]:

@@ -70,10 +70,10 @@ def scan(path: str | os.PathLike) -> pl.LazyFrame:
     return table
 
 
-def blocks(table: pl.LazyFrame) -> Iterator[tuple[int, pl.DataFrame]]:
+def blocks(table: pl.LazyFrame, rows: int = _BLOCK_ROWS) -> Iterator[tuple[int, pl.DataFrame]]:
     """Yield the rows of a table, some hundred thousand at a time, with the index of the first of them."""
     begin = 0
-    for block in table.collect_batches(chunk_size=_BLOCK_ROWS, maintain_order=True):
+    for block in table.collect_batches(chunk_size=rows, maintain_order=True):
         yield begin, block
         begin += block.height
 

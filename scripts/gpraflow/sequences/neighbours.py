@@ -8,7 +8,7 @@ For large libraries the memory needed is that of the sequences once and of some 
 are computed in blocks of sequences, and groups are processed in parts that do not divide a group.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +19,13 @@ import polars as pl
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from gpraflow.sequences.scaffold import canonical_sequences, reverse_complement_sequences, tokenize
+from gpraflow.sequences.scaffold import canonical_sequences, compact, reverse_complement_sequences, tokenize
 
 _PAIRS = 1_000_000  # candidate pairs compared at a time
 _BLOCK_ROWS = 500_000  # sequences whose segments are computed at a time
 _GROUPED = 4_000_000  # sequences in the groups of a join, unless one group has more
 _SEARCHES = 2  # segments searched at a time; each needs some 40 bytes a sequence
+_LARGE = 40_000_000  # sequences from which on one segment is searched at a time
 _KMERS = 40_000_000  # k-mers processed at a time
 _ROWS = 100_000  # sequences whose k-mers are computed at a time
 _FAR = 20_000  # distant sequences processed at a time in the search for the nearest
@@ -53,7 +54,7 @@ def shared_segments(sequences: pl.Series, max_edits: int, either_strand: bool = 
     """Yield joins such that any two sequences within ``max_edits`` (Levenshtein distance) are in the same group of at least one join.
 
     With ``either_strand`` this also holds for the distance between one sequence and the reverse complement of the other. Two segments
-    are searched at a time, if there are threads.
+    are searched at a time, if there are threads; of a library of many million sequences one, for the sake of memory.
     """
     if not len(sequences):
         return
@@ -64,7 +65,7 @@ def shared_segments(sequences: pl.Series, max_edits: int, either_strand: bool = 
     if short < long:  # a few short sequences must not shorten the segments of all others
         passes.append((np.flatnonzero(length < number * long + max_edits), short))
     del length
-    with ThreadPoolExecutor(min(threads, _SEARCHES)) as pool:
+    with ThreadPoolExecutor(1 if len(sequences) > _LARGE else min(threads, _SEARCHES)) as pool:
         for rows, size in passes:
             text, rows = (sequences if len(rows) == len(sequences) else sequences[rows]), rows.astype(np.uint32)
             for joins in pool.map(partial(_segment_joins, rows, text, either_strand, size, max_edits), range(number)):
@@ -103,8 +104,8 @@ _Groups = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # rows and grou
 
 
 def _repeated(rows: np.ndarray, key: np.ndarray) -> _Groups:
-    again = _distinct(key, repeated=True)
-    several = _in(key, again)
+    again = distinct_hashes(key, repeated=True)
+    several = has_hash(key, again)
     group = np.searchsorted(again, key[several]).astype(np.uint32)
     return rows[several], group, rows[several], group
 
@@ -119,8 +120,8 @@ def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np
     seen[key_a[some_a] >> bits] = True
     some_b = np.flatnonzero(seen[key_b >> bits])
     key_a, key_b = key_a[some_a], key_b[some_b]
-    common = np.intersect1d(_distinct(key_a), _distinct(key_b), assume_unique=True)
-    has_a, has_b = _in(key_a, common), _in(key_b, common)
+    common = np.intersect1d(distinct_hashes(key_a), distinct_hashes(key_b), assume_unique=True)
+    has_a, has_b = has_hash(key_a, common), has_hash(key_b, common)
     group_a, group_b = (np.searchsorted(common, key).astype(np.uint32) for key in (key_a[has_a], key_b[has_b]))
     return rows_a[some_a[has_a]], group_a, rows_b[some_b[has_b]], group_b
 
@@ -172,8 +173,8 @@ def _segment(segment: int, size: int, max_edits: int) -> tuple[int, int]:
     return (segment - max_edits - 1) * size, max_edits - segment
 
 
-def _distinct(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
-    """Return distinct keys in ascending order, or only those that occur more than once."""
+def distinct_hashes(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
+    """Return distinct hashes in ascending order, or only those that occur more than once."""
     ordered = np.sort(keys)  # np.unique without counts uses hashing, ten times slower here
     again = ordered[1:] == ordered[:-1]
     if repeated:
@@ -182,7 +183,8 @@ def _distinct(keys: np.ndarray, repeated: bool = False) -> np.ndarray:
     return np.concatenate([ordered[:1], ordered[1:][~again]])
 
 
-def _in(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+def has_hash(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
+    """Return which hashes are among others, which are in ascending order."""
     if not len(ordered):
         return np.zeros(len(keys), bool)
     return ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys
@@ -291,7 +293,7 @@ def _groups(canonical: pl.Series, max_edits: int, kmer: int, predefined: pl.Seri
 def _first_rows(sequences: pl.Series) -> np.ndarray:
     """Return the first row with the same sequence, for each row, int64."""
     (key,) = _keys(sequences, [0], int(sequences.str.len_bytes().max() or 0))  # type: ignore[arg-type]
-    rows, first = np.flatnonzero(_in(key, _distinct(key, repeated=True))), np.arange(len(sequences))
+    rows, first = np.flatnonzero(has_hash(key, distinct_hashes(key, repeated=True))), np.arange(len(sequences))
     first[rows] = pl.DataFrame({"s": sequences[rows], "row": rows}).select(pl.col("row").first().over("s")).to_series()
     return first
 
@@ -340,12 +342,11 @@ def named_clusters(canonical: pl.Series, group: pl.Series | None, max_edits: int
     named = pl.DataFrame({"first": first[rows], "insert": canonical[rows], "group": groups_of})
     smallest = (pl.col(name).min().over("first") for name in ("group", "insert"))
     names = named.select(pl.coalesce(*smallest)).to_series()
-    place = np.full(len(first), -1)
-    place[rows] = np.arange(len(rows))
-    other = names.gather(pl.Series(place).set(pl.Series(~several), None))
-    return pl.DataFrame({"cluster": canonical, "other": other, "first": first.astype(np.uint32)}).select(
-        pl.coalesce("other", "cluster").alias("cluster"), "first"
-    )
+    parts = [pl.Series([], dtype=pl.String)]
+    for begin in range(0, len(first), _BLOCK_ROWS):
+        low, high = np.searchsorted(rows, (begin, begin + _BLOCK_ROWS))
+        parts.append(canonical[begin : begin + _BLOCK_ROWS].scatter(rows[low:high] - begin, names[low:high]))
+    return pl.DataFrame({"cluster": pl.concat(parts), "first": first.astype(np.uint32)})
 
 
 def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1, either_strand: bool = True) -> pl.DataFrame:
@@ -371,7 +372,7 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
 
 
 def find_overlaps(
-    library: pl.Series,
+    library: Iterable[pl.Series],
     others: Mapping[str, pl.Series],
     inserts: Callable[[pl.Series], pl.Series],
     max_edits: int,
@@ -382,21 +383,22 @@ def find_overlaps(
     Parameters
     ----------
     library, others
-        Promoters of the library, and of each other set by name.
+        Promoters of the library, in parts of any size, and of each other set by name.
     inserts
         Function that removes flanks.
     max_edits, threads
         As for `overlaps`.
     """
-    tables = [pl.DataFrame(schema=OVERLAPS)]
-    mine = inserts(library) if others else library
-    for name, sequences in others.items():
-        theirs = inserts(sequences)
-        pairs = overlaps(mine, theirs, max_edits, threads)
-        a, b = pairs["library"], pairs["other"]
-        columns = {"sequence": library[a], "other": sequences[b], "equal": mine[a] == theirs[b]}
-        tables.append(pairs.select(pl.lit(name).alias("dataset"), "distance", **columns).cast(OVERLAPS))  # type: ignore[arg-type]
-    return pl.concat(tables)
+    tables: dict[str, list[pl.DataFrame]] = {name: [] for name in others}
+    of_others = {name: inserts(sequences) for name, sequences in others.items()}
+    for part in library if others else []:
+        mine = inserts(part)
+        for name, theirs in of_others.items():
+            pairs = overlaps(mine, theirs, max_edits, threads)
+            a, b = pairs["library"], pairs["other"]
+            columns = {"sequence": compact(part[a]), "other": others[name][b], "equal": mine[a] == theirs[b]}
+            tables[name].append(pairs.select(pl.lit(name).alias("dataset"), "distance", **columns).cast(OVERLAPS))  # type: ignore[arg-type]
+    return pl.concat([pl.DataFrame(schema=OVERLAPS), *(table for parts in tables.values() for table in parts)])
 
 
 def nearest(

@@ -34,7 +34,7 @@ def consensus(sequences: pl.Series, of: pl.Series) -> pl.Series:
     return pl.Series(PARENT, [parents.get(name) for name in of], pl.String)
 
 
-def with_parents(table: pl.DataFrame, of: str, sequence: str) -> pl.DataFrame:
+def with_parents(table: pl.LazyFrame, of: str, sequence: str) -> pl.LazyFrame:
     """Return the table with the column `PARENT`, if a column gives the names or sequences of parents.
 
     Parameters
@@ -42,10 +42,14 @@ def with_parents(table: pl.DataFrame, of: str, sequence: str) -> pl.DataFrame:
     table
         Table with ``sequence`` and the named columns.
     of
-        Column with the name of each variant's parent (see `consensus`), or empty.
+        Column with the name of each variant's parent (see `consensus`), or empty. Sequences and names are then read into memory.
     sequence
         Column with the parent's sequence, or empty.
     """
     if sequence:
         return table.with_columns(pl.col(sequence).str.to_uppercase().alias(PARENT))
-    return table.with_columns(consensus(table["sequence"], table[of])) if of else table
+    if not of:
+        return table
+    variants = table.select(pl.col("sequence"), pl.col(of).alias("_of")).collect(engine="streaming")
+    found = consensus(variants["sequence"], variants["_of"]).to_frame().lazy()
+    return pl.concat([table, found], how="horizontal")

@@ -8,11 +8,12 @@ import polars as pl
 from gpraflow.core.conditions import column
 from gpraflow.core.errors import InputError, and_more
 from gpraflow.core.ledger import Ledger
-from gpraflow.formats.columns import check_labels, first_row
+from gpraflow.formats.columns import first_row
 from gpraflow.sequences import flanks
 from gpraflow.sequences.flanks import Policy
 from gpraflow.sequences.scaffold import Scaffold
 from gpraflow.sequences.segments import Segment, parse
+from gpraflow.tables import repeated
 
 
 def cut(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: Any, ledger: Ledger) -> pl.DataFrame:
@@ -91,66 +92,65 @@ def _slices(segments: tuple[Segment, ...], kind: str) -> list[pl.Expr]:
     return slices
 
 
-def average(rows: pl.DataFrame, path: Any, ledger: Ledger, conditions: Sequence[str] = ()) -> pl.DataFrame:
-    """Return one row per promoter: the mean over its barcodes, weighted by ``weight`` or else by ``n_reads``, if all rows have them.
+class Average(repeated.Merging):
+    """Barcodes of one promoter become one row: the mean, weighted by ``weight`` or else by ``n_reads``, if all rows have them.
 
     ``expression_sd`` is that of the weighted mean of independent measurements. Reads, weights and cells per bin are added up. Other
     columns are those of the first barcode. With several conditions, each is averaged on its own, over the barcodes measured in it.
 
-    Raises
-    ------
-    InputError
-        If barcodes of one promoter have different groups or splits.
+    Parameters
+    ----------
+    path, conditions
+        As for `repeated.Merging`.
+    table
+        All barcodes.
     """
-    several = pl.col("sequence").is_duplicated()
-    barcodes, alone = rows.filter(several), rows.filter(~several).with_columns(barcode=pl.lit(None, pl.String))
-    if not barcodes.height:
-        return alone
-    barcodes = check_labels(barcodes, ["sequence"], path, "input", ("split", "group"))
-    means: dict[str, pl.Expr] = {"barcode": pl.lit(None, pl.String)}
-    weights = []
-    for condition in conditions or [""]:
-        expression, error, singleton, own = (column(role, condition) for role in ("expression", "expression_sd", "singleton", "weight"))
-        measured, there = pl.col(expression), rows.filter(pl.col(expression).is_not_null())
-        by = next((name for name in (own, column("n_reads", condition)) if not there[name].null_count()), None)
-        weights.append(column("_weight", condition))
-        of_barcode = pl.when(measured.is_not_null()).then(pl.col(by).cast(pl.Float64) if by else pl.lit(1.0)).otherwise(0.0)
-        barcodes = barcodes.with_columns(of_barcode.alias(weights[-1]))
-        equal = measured.is_not_null().cast(pl.Float64)
-        barcodes = barcodes.with_columns(
-            pl.when(pl.col(weights[-1]).sum().over("sequence") > 0).then(weights[-1]).otherwise(equal).alias(weights[-1])
+
+    def __init__(self, path: Any, conditions: Sequence[str], table: pl.LazyFrame):
+        super().__init__(["sequence"], path, conditions)
+        nulls = table.select(
+            pl.col(name).filter(pl.col(column("expression", condition)).is_not_null()).null_count()
+            for condition in self.conditions
+            for name in self._weights(condition)
         )
-        weight, total = pl.col(weights[-1]), pl.col(weights[-1]).sum()
-        squares = ((pl.col(error) * weight) ** 2).sum().sqrt() / total
-        means |= {
-            expression: pl.when(total > 0).then((measured * weight).sum() / total),
-            error: pl.when((pl.col(error).count() == measured.count()) & (total > 0)).then(squares),
-            singleton: pl.when(pl.col(singleton).count() > 0).then(pl.col(singleton).all() & (measured.drop_nulls().n_unique() == 1)),
-            own: pl.when(pl.col(own).count() > 0).then(pl.col(own).sum()),
-        }
-    merged = merge(barcodes, ["sequence"], means, conditions).drop(weights)
-    ledger.drop(
-        f"further barcode of a promoter, averaged with {f'weights from {by}' if by else 'equal weights'}",
-        barcodes.height - merged.height,
-    )
-    return pl.concat([alone, merged]).sort("row")
+        counts = nulls.collect(engine="streaming").row(0, named=True)
+        self._by = {each: next((name for name in self._weights(each) if not counts[name]), None) for each in self.conditions}
 
+    @staticmethod
+    def _weights(condition: str) -> tuple[str, str]:
+        return column("weight", condition), column("n_reads", condition)
 
-def merge(duplicates: pl.DataFrame, key: list[str], means: dict[str, pl.Expr], conditions: Sequence[str] = ()) -> pl.DataFrame:
-    """Return one row per key: sums of reads and of cells per bin, the most bins, ``means``, and else the values of the first row.
+    def single(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return promoters of one barcode, without it."""
+        return rows.with_columns(barcode=pl.lit(None, pl.String))
 
-    With several conditions, sums are of each condition.
-    """
-    values = {name: pl.col(name).first() for name in duplicates.columns if name not in key}
-    for condition in conditions or [""]:
-        reads, bins, of_bins = (column(role, condition) for role in ("n_reads", "n_bins", "bin_cells"))
-        longest: int = duplicates[of_bins].list.len().max() or 0  # type: ignore[assignment]
-        cells = pl.concat_list(pl.col(of_bins).list.get(index, null_on_oob=True).sum() for index in range(longest)) if longest else None
-        values |= {
-            reads: pl.when(pl.col(reads).count() > 0).then(pl.col(reads).sum()),
-            bins: pl.col(bins).max(),
-            of_bins: pl.col(of_bins).first() if cells is None else pl.when(pl.col(of_bins).count() > 0).then(cells),
-        }
-    values |= means
-    merged = duplicates.group_by(key, maintain_order=True).agg(value.alias(name) for name, value in values.items())
-    return merged.select(duplicates.columns).cast({name: duplicates.schema[name] for name in duplicates.columns})
+    def merge(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the mean of each promoter's barcodes."""
+        means: dict[str, pl.Expr] = {"barcode": pl.lit(None, pl.String)}
+        weights = []
+        for condition, by in self._by.items():
+            expression, error, singleton, own = (column(role, condition) for role in ("expression", "expression_sd", "singleton", "weight"))
+            measured = pl.col(expression)
+            weights.append(column("_weight", condition))
+            of_barcode = pl.when(measured.is_not_null()).then(pl.col(by).cast(pl.Float64) if by else pl.lit(1.0)).otherwise(0.0)
+            rows = rows.with_columns(of_barcode.alias(weights[-1]))
+            equal = measured.is_not_null().cast(pl.Float64)
+            rows = rows.with_columns(
+                pl.when(pl.col(weights[-1]).sum().over("sequence") > 0).then(weights[-1]).otherwise(equal).alias(weights[-1])
+            )
+            weight, total = pl.col(weights[-1]), pl.col(weights[-1]).sum()
+            squares = ((pl.col(error) * weight) ** 2).sum().sqrt() / total
+            means |= {
+                expression: pl.when(total > 0).then((measured * weight).sum() / total),
+                error: pl.when((pl.col(error).count() == measured.count()) & (total > 0)).then(squares),
+                singleton: pl.when(pl.col(singleton).count() > 0).then(pl.col(singleton).all() & (measured.drop_nulls().n_unique() == 1)),
+                own: pl.when(pl.col(own).count() > 0).then(pl.col(own).sum()),
+            }
+        return self.merged(rows, means).drop(weights)
+
+    def note(self, ledger: Ledger) -> None:
+        """Record how many barcodes were averaged, and by which weights."""
+        if self.rows_in:
+            by = self._by[self.conditions[-1]]
+            how = f"weights from {by}" if by else "equal weights"
+            ledger.drop(f"further barcode of a promoter, averaged with {how}", self.rows_in - self.rows_out)

@@ -1,7 +1,11 @@
-"""Ingest a user's table into the promoter table: validate rows, complete flanks, resolve duplicates."""
+"""Ingest a user's table into the promoter table: validate rows, complete flanks, resolve duplicates.
+
+A table can be larger than memory: rows are checked in blocks, which are kept as files until the promoter table is written.
+"""
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,9 +15,9 @@ from gpraflow.core.conditions import ROLES, column
 from gpraflow.core.errors import ConfigError, InputError, and_more, nearest
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import conditions as formats_conditions
+from gpraflow.formats import promoters
 from gpraflow.formats.columns import (
     SEVERAL_NAMES,
-    check_labels,
     check_sequences,
     first_row,
     missing_cells,
@@ -23,16 +27,21 @@ from gpraflow.formats.columns import (
 )
 from gpraflow.formats.promoters import REQUIRED, SCHEMA
 from gpraflow.formats.text import read_blocks
-from gpraflow.formats.transform import LOG2, RANK_NORMAL, Transform
+from gpraflow.formats.transform import LOG2, RANK_NORMAL, Transform, fit
 from gpraflow.sequences.flanks import Policy, mend_flanks
 from gpraflow.sequences.scaffold import Scaffold
-from gpraflow.tables import barcodes
+from gpraflow.tables import barcodes, repeated
 
 _NO_LOGARITHM = "set input.transform_floor to the lowest expression that your assay distinguishes from 0, or input.transform: rank_normal"
 _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def ingest(
+def ingest(path: str | os.PathLike, **options: Any) -> pl.DataFrame:
+    """Read and validate a user's table, and return it as a promoter table in memory; parameters and errors as `scan`."""
+    return scan(path, **options).collect()
+
+
+def scan(
     path: str | os.PathLike,
     *,
     scaffold: Scaffold,
@@ -50,7 +59,8 @@ def ingest(
     positive: bool = False,
     conditions: Sequence[str] = (),
     ledger: Ledger | None = None,
-) -> pl.DataFrame:
+    folder: Path | None = None,
+) -> pl.LazyFrame:
     """Read and validate a user's table, and return it as a promoter table.
 
     Parameters
@@ -87,6 +97,8 @@ def ingest(
         without a value in any.
     ledger
         Records row counts; a new ledger by default.
+    folder
+        For the checked rows, which are files there as long as the table is used; None to hold them in memory.
 
     Raises
     ------
@@ -96,44 +108,53 @@ def ingest(
         If a column is missing.
     """
     ledger = ledger or Ledger("ingest_table", str(path))
-    parts = []
+    blocks = repeated.Blocks(folder)
     for rows, names in read_blocks(path, file_format, header, separator):
         kept = _kept(keep, keep_if_there, names, header, path)
         cell_options: dict[str, Any] = {"decimal": decimal, "missing": missing, "ambiguous": ambiguous, "positive": positive}
         required = ("sequence", *(column("expression", name) for name in conditions)) if conditions else REQUIRED
         roles = resolve_columns(columns, names, header, path, required=required)
         part = _checked(rows, roles, path, expression_range, header, ledger, kept, conditions, **cell_options)
-        parts.append(barcodes.cut(_with_flanks(part, scaffold, policy, path, ledger), scaffold, policy, path, ledger))
-    if not parts:
+        blocks.add(barcodes.cut(_with_flanks(part, scaffold, policy, path, ledger), scaffold, policy, path, ledger))
+    if not len(blocks):
         raise InputError(f"{path}: the table has no rows; give a table with at least one promoter")
-    table = _distinct(pl.concat(parts), policy.duplicates, path, ledger, conditions)
+    repeated.merge(blocks, _SameSequence(policy.duplicates, path, conditions), ledger, folder)
     if policy.barcodes == "mean":
-        table = barcodes.average(table, path, ledger, conditions)
+        repeated.merge(blocks, barcodes.Average(path, conditions, blocks.scan()), ledger, folder)
+    table = blocks.scan()
+    counts = table.select(pl.len(), *(pl.col(column("expression", name)).count() for name in conditions)).collect(engine="streaming")
     for name in conditions:
-        if table.height and table[column("expression", name)].null_count() == table.height:
+        if counts["len"].item() and not counts[column("expression", name)].item():
             raise InputError(f"{path}: no promoter has expression in the condition '{name}'; correct its column, or remove the condition")
     if conditions:
         table = formats_conditions.with_means(table, conditions)
-    if not table.height:
+    if not counts["len"].item():
         raise InputError(f"{path}: no row passed the checks (see the ledger); check the scaffold and its policies")
     own = [column(role, name) for name in conditions for role in ROLES]
-    return table.select(*SCHEMA, *own).hstack(_with_numbers(table.drop("row", *SCHEMA, *own), decimal))
+    further = [name for name in table.collect_schema().names() if name not in ("row", *SCHEMA, *own)]
+    return table.select(*SCHEMA, *own, *_with_numbers(table, further, decimal))
 
 
-def expression_of(table: pl.DataFrame, conditions: Sequence[str] = ()) -> np.ndarray:
+def expression_of(table: pl.LazyFrame, conditions: Sequence[str] = ()) -> np.ndarray:
     """Return all measured expression of a promoter table, ``(n,)``: that of all conditions, where there are several."""
-    values = [table[column("expression", name)].drop_nulls().to_numpy() for name in conditions or [""]]
+    names = [column("expression", name) for name in conditions or [""]]
+    values = [table.select(pl.col(name).drop_nulls()).collect(engine="streaming").to_series().to_numpy() for name in names]
     return np.concatenate(values)
 
 
+def fitted(table: pl.LazyFrame, name: str, floor: float | None, conditions: Sequence[str] = ()) -> Transform:
+    """Return the transform of a library (`transform.fit`)."""
+    return fit(name, floor, expression_of(table, conditions) if name == RANK_NORMAL else np.empty(0))
+
+
 def transformed(
-    table: pl.DataFrame,
+    table: pl.LazyFrame,
     transform: Transform,
     path: str | os.PathLike,
     ledger: Ledger,
     measured: Sequence[str] = (),
     conditions: Sequence[str] = (),
-) -> pl.DataFrame:
+) -> pl.LazyFrame:
     """Return a promoter table with transformed expression; standard deviations follow by the delta method.
 
     Parameters
@@ -164,19 +185,34 @@ def transformed(
     elif transform.floor:
         limited = f"expression at or below {transform.floor:g}, set to this floor"
     if limited:
-        ledger.note(f"{limited} ({transform.name})", int(transform.outside(expression_of(table, conditions)).sum()))
+        of_all = table.select(column("expression", name) for name in conditions or [""])
+        outside = sum(int(transform.outside(each.drop_nulls().to_numpy()).sum()) for _, block in promoters.blocks(of_all) for each in block)
+        ledger.note(f"{limited} ({transform.name})", outside)
+    if transform.name == LOG2 and transform.floor is None:
+        for name in measured:
+            values = table.select(pl.col(name).cast(pl.Float64)).filter(pl.col(name) <= 0).collect(engine="streaming").to_series()
+            if values.len():
+                raise InputError(f"{path}, column '{name}': {values[0]:g} has no logarithm{and_more(values.len())}; {_NO_LOGARITHM}")
+
+    def of_block(rows: pl.DataFrame) -> pl.DataFrame:
+        return _transformed(rows, transform, measured, conditions)
+
+    changed = dict.fromkeys((column(role, name) for name in conditions or [""] for role in ("expression", "expression_sd")), pl.Float32)
+    schema = table.collect_schema() | changed | dict.fromkeys(measured, pl.Float64)
+    return table.map_batches(of_block, schema=schema, streamable=True)
+
+
+def _transformed(rows: pl.DataFrame, transform: Transform, measured: Sequence[str], conditions: Sequence[str]) -> pl.DataFrame:
+    """Return rows of a promoter table with transformed expression."""
     columns = []
     for name in conditions or [""]:
-        expression, sd = (table[column(role, name)].to_numpy().astype(np.float64) for role in ("expression", "expression_sd"))
+        expression, sd = (rows[column(role, name)].to_numpy().astype(np.float64) for role in ("expression", "expression_sd"))
         columns.append(pl.Series(column("expression", name), transform.forward(expression), pl.Float32).fill_nan(None))
         columns.append(pl.Series(column("expression_sd", name), transform.spread(expression, sd), pl.Float32).fill_nan(None))
     for name in measured:
-        values = table[name].cast(pl.Float64)
-        if transform.name == LOG2 and transform.floor is None and (bad := values.filter(values <= 0)).len():
-            raise InputError(f"{path}, column '{name}': {bad[0]:g} has no logarithm{and_more(bad.len())}; {_NO_LOGARITHM}")
-        columns.append(pl.Series(name, transform.forward(values.to_numpy()), pl.Float64).fill_nan(None))
-    table = table.with_columns(columns)
-    return formats_conditions.with_means(table, conditions) if conditions else table
+        columns.append(pl.Series(name, transform.forward(rows[name].cast(pl.Float64).to_numpy()), pl.Float64).fill_nan(None))
+    rows = rows.with_columns(columns)
+    return formats_conditions.with_means(rows, conditions) if conditions else rows
 
 
 def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], header: bool, path: Any) -> list[str]:
@@ -193,15 +229,16 @@ def _kept(keep: Sequence[str], keep_if_there: Sequence[str], names: list[str], h
     return [*dict.fromkeys([*keep, *(name for name in keep_if_there if name in names and name not in SCHEMA)])]
 
 
-def _with_numbers(kept: pl.DataFrame, decimal: str) -> pl.DataFrame:
-    """Convert further columns to float64 if all their values are numbers, with NA as null; blank cells become null."""
-    for name, dtype in kept.schema.items():
-        if dtype == pl.String:
-            cells = kept.select(pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name).str.strip_chars()))[name]
-            there = cells.to_frame().select(pl.when(~missing_cells(pl.col(name))).then(pl.col(name)))[name]
-            numbers = there.str.replace(decimal, ".", literal=True).cast(pl.Float64, strict=False)
-            kept = kept.with_columns(numbers if numbers.null_count() == there.null_count() else cells)
-    return kept
+def _with_numbers(table: pl.LazyFrame, names: Sequence[str], decimal: str) -> list[pl.Expr]:
+    """Return further columns, as float64 if all their values are numbers, with NA as null; blank cells become null."""
+    schema = table.collect_schema()
+    texts = [name for name in names if schema[name] == pl.String]
+    cells = {name: pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name).str.strip_chars()) for name in texts}
+    there = {name: pl.when(~missing_cells(cell)).then(cell) for name, cell in cells.items()}
+    numbers = {name: value.str.replace(decimal, ".", literal=True).cast(pl.Float64, strict=False) for name, value in there.items()}
+    wrong = [(there[name].is_not_null() & numbers[name].is_null()).any().alias(name) for name in texts]
+    has_text = table.select(wrong).collect(engine="streaming").row(0, named=True) if texts else {}
+    return [(cells[name] if has_text[name] else numbers[name]).alias(name) if name in has_text else pl.col(name) for name in names]
 
 
 def _checked(
@@ -315,39 +352,58 @@ def _with_flanks(rows: pl.DataFrame, scaffold: Scaffold, policy: Policy, path: A
 # Duplicates
 
 
-def _distinct(rows: pl.DataFrame, policy: str, path: Any, ledger: Ledger, conditions: Sequence[str]) -> pl.DataFrame:
-    """Return one row per distinct sequence and barcode, in order of first occurrence, with expression as float32."""
-    key, measured = ["sequence", "barcode"], [column("expression", name) for name in conditions or [""]]
-    rows = rows.with_columns(pl.col(measured).cast(pl.Float32))
-    twice = pl.struct(key).is_duplicated()
-    duplicates = rows.filter(twice)
-    if not duplicates.height:
-        return rows
-    differing = duplicates.filter(pl.any_horizontal(pl.col(measured).n_unique().over(key) > 1))
-    if policy == "error" and differing.height:
-        pair = differing.join(differing.head(1).select(key), on=key, how="semi", nulls_equal=True)
-        role = next(role for role in measured if pair[role].n_unique() > 1)
-        values = [f"{value:g}" if value is not None else "empty" for value in pair[role]]
-        raise InputError(
-            f"{path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} {values[0]} and "
-            f"{values[1]} ({differing.select(key).n_unique()} such sequences); set input.duplicates to mean or first"
-        )
-    duplicates = check_labels(duplicates, key, path, "input", ("split", "group"))
-    if several := duplicates.filter(pl.col("name").n_unique().over(key) > 1).select(key).n_unique():
-        ledger.note(SEVERAL_NAMES, several)
-    means: dict[str, pl.Expr] = {}
-    for name in conditions or [""]:
-        expression, sd, singleton, weight = (column(role, name) for role in ("expression", "expression_sd", "singleton", "weight"))
-        means |= {
-            expression: pl.col(expression).mean(),
-            # Of independent measurements; one without an error has the root mean square of the others'.
-            sd: ((pl.col(sd) ** 2).mean() / pl.col(expression).count()).sqrt(),
-            singleton: pl.lit(False) & pl.col(singleton).first(),
-            weight: pl.col(weight).mean(),
-        }
-    take_mean = policy == "mean"
-    merged = barcodes.merge(duplicates, key, means, conditions) if take_mean else duplicates.unique(key, keep="first", maintain_order=True)
-    ledger.drop(f"repeated sequence, {'averaged' if take_mean else 'first row kept'}", duplicates.height - merged.height)
-    if differing.height:
-        ledger.note("sequences measured more than once with different expression", differing.select(key).n_unique())
-    return pl.concat([rows.filter(~twice), merged]).sort("row")
+class _SameSequence(repeated.Merging):
+    """Rows of one sequence and barcode become one, with the mean of their expression or the values of the first, as float32."""
+
+    def __init__(self, policy: str, path: Any, conditions: Sequence[str]):
+        super().__init__(["sequence", "barcode"], path, conditions)
+        self._policy, self._measured = policy, [column("expression", name) for name in self.conditions]
+        self._different: list[pl.DataFrame] = []
+        self._sequences = self._names = 0  # with several values, with several names
+
+    def examine(self, rows: pl.DataFrame) -> None:
+        """Take note of sequences with several values or names too."""
+        super().examine(rows)
+        different = rows.filter(pl.any_horizontal(pl.col(self._measured).n_unique().over(self.key) > 1))
+        if different.height:
+            self._sequences += different.select(self.key).n_unique()
+            self._different.append(repeated.first_key(different, self.key).select("row", *self.key, *self._measured))
+        self._names += rows.filter(pl.col("name").n_unique().over(self.key) > 1).select(self.key).n_unique()
+
+    def check(self) -> None:
+        """Raise the error for the first sequence with different expression, if that is one, or with different labels."""
+        if self._policy == "error" and self._different:
+            pair = repeated.first_key(pl.concat(self._different).sort("row"), self.key)
+            role = next(role for role in self._measured if pair[role].n_unique() > 1)
+            values = [f"{value:g}" if value is not None else "empty" for value in pair[role]]
+            raise InputError(
+                f"{self.path}, rows {pair['row'][0]} and {pair['row'][1]}: the same sequence with {role} {values[0]} and "
+                f"{values[1]} ({self._sequences} such sequences); set input.duplicates to mean or first"
+            )
+        super().check()
+
+    def merge(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Return the mean of each sequence's rows, or the first of them."""
+        if self._policy != "mean":
+            return self.of_first(rows)
+        means: dict[str, pl.Expr] = {}
+        for name in self.conditions:
+            expression, sd, singleton, weight = (column(role, name) for role in ("expression", "expression_sd", "singleton", "weight"))
+            means |= {
+                expression: pl.col(expression).mean(),
+                # Of independent measurements; one without an error has the root mean square of the others'.
+                sd: ((pl.col(sd) ** 2).mean() / pl.col(expression).count()).sqrt(),
+                singleton: pl.lit(False) & pl.col(singleton).first(),
+                weight: pl.col(weight).mean(),
+            }
+        return self.merged(rows, means)
+
+    def note(self, ledger: Ledger) -> None:
+        """Record repeated sequences, and how many of them differ."""
+        if self.rows_in:
+            if self._names:
+                ledger.note(SEVERAL_NAMES, self._names)
+            how = "averaged" if self._policy == "mean" else "first row kept"
+            ledger.drop(f"repeated sequence, {how}", self.rows_in - self.rows_out)
+            if self._sequences:
+                ledger.note("sequences measured more than once with different expression", self._sequences)

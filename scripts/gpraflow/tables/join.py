@@ -17,7 +17,7 @@ from gpraflow.core.ledger import Ledger
 from gpraflow.formats.columns import SEVERAL_NAMES
 from gpraflow.formats.promoters import SCHEMA
 from gpraflow.formats.transform import NONE, RANK_NORMAL, Transform, fit
-from gpraflow.tables import barcodes, ingest, maps
+from gpraflow.tables import ingest, maps, repeated
 
 Pairs = tuple[tuple[str, str, int, float | None], ...]
 Method = Literal["shared", "distribution", "none"]
@@ -158,8 +158,8 @@ def transformed(joined: Joined, options: Mapping[str, Any], ledger: Ledger) -> t
         As for `ingest.transformed`.
     """
     of_library = fit(**options, expression=joined.table["expression"].to_numpy())
-    table = ingest.transformed(joined.table, of_library if of_library.name == RANK_NORMAL else NONE, "input.tables", ledger)
-    return table, of_library
+    table = ingest.transformed(joined.table.lazy(), of_library if of_library.name == RANK_NORMAL else NONE, "input.tables", ledger)
+    return table.collect(), of_library
 
 
 def write_maps(joined: Joined, method: Method, path: str | os.PathLike) -> None:
@@ -329,7 +329,7 @@ def _combined(rows: pl.DataFrame, measured: maps.Measured, found: maps.Fit, name
         "weight": pl.when(pl.col("weight").count() > 0).then(pl.col("weight").sum()),
         "singleton": pl.when(pl.col("singleton").count() > 0).then(False),  # measured more than once
     }
-    merged = pl.concat([rows.filter(~several), barcodes.merge(rows.filter(several), ["_promoter"], sums)]).sort("row")
+    merged = pl.concat([rows.filter(~several), repeated.combined(rows.filter(several), ["_promoter"], sums, {"": 0})]).sort("row")
     table = merged.with_columns(of_promoter[merged["_promoter"].to_numpy()]).select(
         pl.col(name).cast(dtype) for name, dtype in SCHEMA.items()
     )
