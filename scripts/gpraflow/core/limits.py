@@ -41,7 +41,7 @@ MEMORY_NEEDED = {
     "group_neighbours": (500, 210),
     "split_promoters": (600, 50),
     "shard_tfrecords": (200, 135),
-    "merge_counts": (500, 450),
+    "merge_counts": (1_800, 160),
 }
 _CGROUPS = Path("/sys/fs/cgroup")
 _FIRST, _PER_CORE = 256 << 20, 16 << 20  # bytes of address space that a job needs beyond its imports, in all and for each core
