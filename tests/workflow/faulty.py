@@ -96,9 +96,9 @@ def digest(path):
     content = path.read_bytes()
     if path.suffix == ".keras" and zipfile.is_zipfile(path):
         content = zipfile.ZipFile(path).read("model.weights.h5")
-    elif path.name == "model.json":
-        about = json.loads(content)
-        content = json.dumps({key: about[key] for key in about if key not in ("seconds", "sequences_per_second")}).encode()
+    elif path.name in ("model.json", "search.json"):
+        about, times = json.loads(content), ("seconds", "seconds_compared", "sequences_per_second")
+        content = json.dumps({key: about[key] for key in about if key not in times}).encode()
     elif path.suffix == ".svg":  # Matplotlib numbers clip paths by their place in memory, and its layout varies in the last digits
         content = re.sub(rb"\bp[0-9a-f]{10}\b", b"", content)
         content = re.sub(rb"\d+\.\d+", lambda number: b"%.2f" % float(number[0]), content)

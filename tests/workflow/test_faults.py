@@ -46,6 +46,9 @@ OTHERS = {
 }
 
 
+ABORTED = -6
+
+
 def tried(folder, rules, faults, *arguments, config="tiny.yaml"):
     """Run a part of the workflow in which jobs of some rules try the faults; return rule -> attempts.
 
@@ -81,7 +84,8 @@ def check(rule, attempt):
         assert code in (-9, 0), about
         return
     assert "Traceback" not in said, about
-    assert attempt["left"] == [], about
+    if code != ABORTED:  # a library that ends the process leaves its parts; the next attempt removes them
+        assert attempt["left"] == [], about
     if fault == "terminate":
         assert code in (ENDED, 0, 1, -15), about  # -15: before the job began its log; 1: in Polars, which makes an error of the exit
         assert "gpraflow: " not in said, about
