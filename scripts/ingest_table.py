@@ -11,7 +11,8 @@ def main(job):
     terminal = logs.log_to(job.log[0])
     params, ledger = job.params, Ledger("ingest_table", job.wildcards.dataset)
     path, conditions = params.fetched.get("path") or job.input.table, params.reading["conditions"]
-    limits.expect("ingest_table", excerpts.rows_of(path), "rows (estimated)", terminal)
+    if rows := excerpts.rows_of(path):  # otherwise it is not known
+        limits.expect("ingest_table", rows, "rows (estimated)", terminal)
     with files.scratch_folder(job.output.promoters) as folder:
         given = {"scaffold": scaffold.load(job.input.scaffolds, params.scaffold), "policy": flanks.Policy(**params.policy)}
         table = ingest.scan(path, **given, ledger=ledger, folder=folder, **params.reading)

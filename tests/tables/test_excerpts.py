@@ -51,6 +51,22 @@ def test_first_rows_of_parquet(tmp_path):
     assert pl.read_parquet(part.path)["expression"].to_list() == list(range(100))
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.tsv.gz", "a.tsv.zst"])
+def test_rows_of_a_text_are_estimated_from_its_beginning(tmp_path, name):
+    write(tmp_path / name)
+    assert excerpts.rows_of(tmp_path / name) == pytest.approx(50_003, rel=0.02)
+
+
+def test_rows_of_a_table_that_cannot_be_read_are_unknown(tmp_path):
+    pl.DataFrame({"sequence": ["ACGT"] * 500}).write_parquet(tmp_path / "a.parquet")
+    assert excerpts.rows_of(tmp_path / "a.parquet") == 500
+    empty = {"a.tsv": b"", "a.tsv.gz": gzip.compress(b""), "a.tsv.zst": zstandard.compress(b""), "a.xlsx": b"x", "b.parquet": b"no Parquet"}
+    for name, content in (empty | {"cut.tsv.gz": gzip.compress(TEXT.encode())[:300]}).items():
+        (tmp_path / name).write_bytes(content)
+        assert excerpts.rows_of(tmp_path / name) == 0, name
+    assert excerpts.rows_of(tmp_path / "none.tsv") == 0
+
+
 def test_faults_are_those_of_the_readers(tmp_path):
     with pytest.raises(InputError, match=r"none.tsv: this file does not exist"):
         excerpts.of_table(str(tmp_path / "none.tsv"), tmp_path, 100)

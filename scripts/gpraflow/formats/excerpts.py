@@ -95,8 +95,8 @@ def rows_of(path: str | os.PathLike) -> int:
             return int(pl.scan_parquet(source, glob=False).select(pl.len()).collect().item())
         if suffix_of(source) in _EXCEL or str(source) == STDIN:
             return 0
-        text = next(decompressed(source))
-        return _lines_of(source, text)
+        text = next(decompressed(source), b"")
+        return _lines_of(source, text) if text else 0
     except (GpraflowError, *UNREADABLE):
         return 0
 
