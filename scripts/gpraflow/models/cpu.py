@@ -119,18 +119,14 @@ class _Bins(layers.Layer):
 
     def call(self, x: Any) -> Any:
         """Return ``(batch, bins, channels)``."""
-        length, channels = x.shape[1:]
-        number, width = -(-length // self.width), self.width
+        length, width = x.shape[1], self.width
 
         @ops.custom_gradient
         def sums(x: Any) -> Any:
             def gradient(*args: Any, upstream: Any = None) -> Any:
-                each = ops.expand_dims(args[0] if upstream is None else upstream, 2)
-                each = ops.broadcast_to(each, (each.shape[0], number, width, channels))
-                return ops.reshape(each, (-1, number * width, channels))[:, :length]
+                return ops.repeat(args[0] if upstream is None else upstream, width, axis=1)[:, :length]
 
-            padded = ops.pad(x, ((0, 0), (0, number * width - length), (0, 0))) if number * width > length else x
-            parts = ops.reshape(padded, (-1, number, width, channels))
+            parts = scanning.in_bins(x, width)
             return sum((parts[:, :, place] for place in range(1, width)), parts[:, :, 0]), gradient
 
         return sums(x)

@@ -63,6 +63,13 @@ def bins(length: int, channels: int, width: int) -> keras.Model:
     The last bin may be shorter. `models.cpu.faster` recognises the model by its name, which contains ``width``.
     """
     values = keras.Input((length, channels))
+    return keras.Model(values, ops.sum(in_bins(values, width), axis=2), name=BINS.format(width))
+
+
+def in_bins(values: Any, width: int) -> Any:
+    """Return ``(batch, length, channels)`` as ``(batch, bins, width, channels)``; the last bin is filled with 0."""
+    length, channels = values.shape[1:]
     number = -(-length // width)
-    padded = ops.pad(values, ((0, 0), (0, number * width - length), (0, 0))) if number * width > length else values
-    return keras.Model(values, ops.sum(ops.reshape(padded, (-1, number, width, channels)), axis=2), name=BINS.format(width))
+    if number * width > length:
+        values = ops.pad(values, ((0, 0), (0, number * width - length), (0, 0)))
+    return ops.reshape(values, (-1, number, width, channels))
