@@ -76,16 +76,15 @@ def test_designs_that_do_not_fit(keys, message):
 
 
 def test_a_teacher_is_a_model_of_another_run_or_of_the_package():
-    own = Plan(
-        {"input": {"table": "x.tsv"}, "evaluation": {"datasets": ""}, "run": "one", "training": {"teacher": "results/{run}_all/model"}}
-    )
-    assert own.teacher_files == ["results/one_all/model/model.keras", "results/one_all/model/model.json"]
-    assert own.training_options()["teacher"] == "results/one_all/model"
-    packaged = Plan({"input": {"table": "x.tsv"}, "evaluation": {"datasets": ""}, "training": {"teacher": "yeast-ypd"}})
+    own = Plan(TABLE | {"training": {"teacher": "results/{run}_all/model"}})
+    assert own.teacher_files == ["results/mine_all/model/model.keras", "results/mine_all/model/model.json"]
+    assert own.training_options()["teacher"] == "results/mine_all/model"
+    packaged = Plan(TABLE | {"training": {"teacher": "yeast-ypd"}})
     assert [Path(name).is_file() for name in packaged.teacher_files] == [True, True]
-    without = Plan({"input": {"table": "x.tsv"}, "evaluation": {"datasets": ""}})
-    assert without.teacher_files == []
-    assert without.training_options()["teacher"] == ""
+    with pytest.raises(ConfigError, match=r"^training\.teacher: nosuch: neither a model directory"):
+        Plan(TABLE | {"training": {"teacher": "nosuch"}})
+    assert Plan(TABLE).teacher_files == []
+    assert Plan(TABLE).training_options()["teacher"] == ""
 
 
 def test_no_motif_file_is_no_figure_of_motifs():

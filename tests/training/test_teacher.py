@@ -37,11 +37,11 @@ def ensemble(receipt, tmp_path_factory):
 
 
 def flanked(rows, seed=0):
-    """Tokens of promoters of 8 and 9 bp, padded on the left, with flanks of 2 bp at both ends."""
+    """Tokens of promoters of 12 bp and, one in four, 11 bp, padded on the left, with flanks of 2 bp at both ends."""
     rng = np.random.default_rng(seed)
     tokens = rng.integers(0, 4, (rows, 12)).astype(np.uint8)
     tokens[:, :2], tokens[:, -2:] = (0, 1), (2, 3)
-    short = rng.random(rows) < 0.05
+    short = rng.random(rows) < 0.25
     tokens[short] = np.roll(tokens[short], 1, axis=1)
     tokens[short, 0], tokens[short, -2:] = PADDING, (2, 3)
     tokens[1, 6] = PADDING
@@ -66,13 +66,24 @@ def test_mutants_differ_from_a_training_promoter_by_1_to_15_substitutions_betwee
 def test_the_others_have_random_bases_between_the_flanks():
     tokens = flanked(300)
     made = teacher.unlabelled(tokens, 4000, 0.25, seed=3)
-    shares = np.stack([(made[1000:, 4:10] == base).mean(axis=0) for base in range(4)])
+    shares = np.stack([(made[1000:, 2:10] == base).mean(axis=0) for base in range(4)])
     np.testing.assert_allclose(shares, 0.25, atol=0.04)
-    assert set(map(tuple, made[:, 10:].tolist())) == {(2, 3)}
+    assert set(map(tuple, made[:, [0, 1, 10, 11]].tolist())) == {(0, 1, 2, 3)}  # none has the other length
     np.testing.assert_array_equal(made, teacher.unlabelled(tokens, 4000, 0.25, seed=3))
     assert (made != teacher.unlabelled(tokens, 4000, 0.25, seed=4)).any()
     with pytest.raises(ConfigError, match="no position varies between the training promoters"):
         teacher.unlabelled(np.repeat(tokens[:1], 50, axis=0), 10, 0.5, seed=0)
+
+
+def test_all_positions_of_a_mutagenised_promoter_vary():
+    """In 19 of 20 promoters a position has the base of the wild type, which is no flank for that."""
+    rng = np.random.default_rng(0)
+    wild = rng.integers(0, 4, 40)
+    tokens = np.where(rng.random((2000, 40)) < 0.05, rng.integers(0, 4, (2000, 40)), wild).astype(np.uint8)
+    tokens[:, :5] = wild[:5]
+    made = teacher.unlabelled(tokens, 2000, 0.5, seed=1)
+    assert ((made[:1000, 5:] != wild[5:]).mean(axis=0) > 0.15).all()  # 8 of 35 positions, and those that differed before
+    assert (made[:, :5] == wild[:5]).all()
 
 
 def test_rows_are_those_of_the_shards_and_then_the_teacher_s(receipt):
@@ -136,6 +147,21 @@ def test_a_teacher_of_other_splits_is_refused(receipt, ensemble, tmp_path):
         train(other, tmp_path / "student", NAME, teacher=str(ensemble))
     with pytest.raises(InputError, match=r"model\.json: this file does not exist"):
         train(receipt, tmp_path / "student", NAME, teacher=str(tmp_path))
+
+
+def test_a_teacher_of_unknown_splits_or_on_another_scale_is_refused(receipt, ensemble):
+    about, source = json.loads((ensemble / "model.json").read_text()), shards_upload.read_receipt(receipt)
+    teacher.require_same_splits("t", about, source)
+    unknown = {key: value for key, value in about.items() if key != "data"}
+    only_val = about | {"data": {"val": about["data"]["val"]}}
+    for other in (unknown, only_val):
+        with pytest.raises(ConfigError, match="t was trained on another train split"):
+            teacher.require_same_splits("t", other, source)
+    for key in ("scale", "scales"):
+        with pytest.raises(
+            ConfigError, match="t was recalibrated to the scale of another experiment; take the model that it was made from"
+        ):
+            teacher.require_same_splits("t", about | {key: {"kind": "affine"}}, source)
 
 
 def test_permuted_labels_and_baselines_have_no_teacher(receipt, ensemble, tmp_path):

@@ -82,6 +82,8 @@ class Plan:
         Where the reads of each bin stand in these tables.
     architecture : registry.Architecture
         Architecture of the model.
+    teacher : str
+        Directory of the model whose predictions are learned; empty for none.
 
     Raises
     ------
@@ -140,6 +142,7 @@ class Plan:
         self.model = {"name": model["name"], "preset": preset, "sizes": sizes, "scaffold": config["scaffold"]["name"]}
         self.motifs: str | list[str] = (self.motif_file("model") or []) if self.architecture.motifs else []
         self._check_needed_motifs()
+        self.teacher = self._teacher()
         configs.check_design(config, self.readouts)
 
     def fill(self, text: str) -> str:
@@ -608,8 +611,14 @@ class Plan:
     @property
     def teacher_files(self) -> list[str]:
         """Return the files of the model whose predictions are learned; none without one."""
-        teacher = self.config["training"]["teacher"]
-        return [str(resources.model(self.fill(teacher)) / name) for name in ("model.keras", "model.json")] if teacher else []
+        return [f"{self.teacher}/{name}" for name in ("model.keras", "model.json")] if self.teacher else []
+
+    def _teacher(self) -> str:
+        teacher = self.fill(self.config["training"]["teacher"])
+        try:
+            return str(resources.model(teacher)) if teacher else ""
+        except ConfigError as error:
+            raise ConfigError(f"training.teacher: {error}") from None
 
     @property
     def extra_features(self) -> list[str]:
@@ -619,8 +628,8 @@ class Plan:
 
     def training_options(self, **changes: Any) -> dict[str, Any]:
         """Return the training options, including the seed."""
-        teacher = str(Path(self.teacher_files[0]).parent) if self.teacher_files else ""
-        own = {"seed": self.seed_of("training"), "initial_model": self.fill(self.config["training"]["initial_model"]), "teacher": teacher}
+        initial = self.fill(self.config["training"]["initial_model"])
+        own = {"seed": self.seed_of("training"), "initial_model": initial, "teacher": self.teacher}
         return self.config["training"] | own | changes
 
     @property

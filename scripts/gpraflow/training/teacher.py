@@ -1,6 +1,6 @@
 """Distillation: unlabelled promoters for which a trained model, the teacher, predicts the labels (Hinton et al. 2015, arXiv:1503.02531).
 
-A network that learns the mean of an ensemble from many promoters comes near to the ensemble's accuracy at the cost of one network.
+A single network can so learn the mean of an ensemble.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from gpraflow.shards import batches as shards_batches
 from gpraflow.shards.records import EXPRESSION, SEQUENCE
 
 MOST_MUTATIONS = 15  # per mutant; the number is uniform from 1
-_CONSTANT = 0.9  # share of promoters with the same base at a position of the flanks
+_CONSTANT = 0.99  # share of promoters of one length with the same base at a position of the flanks
 _SURVEYED = 100_000  # promoters in which constant positions are sought
 _BATCH = 1024
 _FILE = "unlabelled-{}.npz"  # in the folder of checkpoints
@@ -116,9 +116,13 @@ def distil(
 
 
 def require_same_splits(teacher: str, about: Mapping[str, Any], receipt: Mapping[str, Any]) -> None:
-    """Raise `ConfigError` unless the teacher was trained on the shards of this receipt."""
-    for split, digest in about["data"].items():
-        if receipt["splits"].get(split, {}).get("sha256") != digest:
+    """Raise `ConfigError` unless the teacher was trained on the shards of this receipt, and predicts on their scale."""
+    if about.get("scale") or about.get("scales"):
+        raise ConfigError(
+            f"training.teacher: {teacher} was recalibrated to the scale of another experiment; take the model that it was made from"
+        )
+    for split, entry in receipt["splits"].items():
+        if about.get("data", {}).get(split) != entry["sha256"]:
             raise ConfigError(
                 f"training.teacher: {teacher} was trained on another {split} split, so it may have seen this run's validation and test "
                 "promoters; train the teacher with the same input, split and shards sections as this run"
@@ -152,7 +156,8 @@ def unlabelled(tokens: np.ndarray, number: int, mutants: float, seed: int) -> np
         Number of promoters to return.
     mutants
         Share of mutants: training promoters with 1 to `MOST_MUTATIONS` substitutions. The others are training promoters whose bases are
-        all drawn anew, uniformly. Positions of the flanks, where nine in ten training promoters have the same base, and N do not change.
+        all drawn anew, uniformly. All are made from training promoters of the most frequent length, which have their flanks at the same
+        positions. Positions where 99 % of these have the same base, such as those of the flanks, and N do not change.
     seed
         Decides all draws.
 
@@ -164,13 +169,20 @@ def unlabelled(tokens: np.ndarray, number: int, mutants: float, seed: int) -> np
     Raises
     ------
     ConfigError
-        If no position varies between training promoters.
+        If no position varies between these training promoters.
     """
     rng = randomness.generator(seed, "unlabelled promoters")
+    bases_at = tokens < PADDING
+    padding = np.stack([bases_at.argmax(axis=1), bases_at[:, ::-1].argmax(axis=1)])  # on the left and on the right
+    _, length, count = np.unique(padding, axis=1, return_inverse=True, return_counts=True)
+    tokens = tokens[length.ravel() == count.argmax()]
     shares = np.stack([(tokens == base).mean(axis=0) for base in range(PADDING + 1)])
     free = np.flatnonzero(shares.max(axis=0) < _CONSTANT)
     if not len(free):
-        raise ConfigError("training.teacher: no position varies between the training promoters, so that there is nothing to mutate")
+        raise ConfigError(
+            f"training.teacher: no position varies between the training promoters of the most frequent length ({len(tokens):,}), so "
+            "that there is nothing to mutate"
+        )
     made = tokens[rng.integers(0, len(tokens), number)]
     bases = made[:, free]
     first = round(mutants * number)  # promoters that are mutants
