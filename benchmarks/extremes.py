@@ -8,13 +8,10 @@ stand beside ours where the tables have their predictions; val_high_replicates i
 where there are two.
 """
 
-import os
+import tempfile
 from pathlib import Path
 
 import common
-
-if __name__ == "__main__":
-    os.environ.setdefault("KERAS_BACKEND", "jax")
 import numpy as np
 import polars as pl
 
@@ -74,8 +71,6 @@ def main():
     options = common.parse(parser)
     models = {text.split("=")[0]: text.split("=")[-1] for text in options.models}
     if options.smallest:
-        import tempfile
-
         from tests import toy
 
         folder = tempfile.TemporaryDirectory()
