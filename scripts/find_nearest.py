@@ -11,7 +11,7 @@ def main(job):
     logs.log_to(job.log[0])
     params = job.params
     inserts = partial(flanks.inserts, scaffold=scaffold.load(job.input.scaffolds, params.scaffold), max_edits=params.max_flank_edits)
-    training = promoters.sequences(job.input.training)
+    training = promoters.SequenceParts(job.input.training)
     scored = {name: promoters.sequences(path) for name, path in zip(params.datasets, job.input.promoters, strict=True)}
     nearest = neighbours.find_nearest(training, scored, inserts, params.max_edits, job.threads)
     files.write_parquet(job.output.nearest, nearest)

@@ -1,12 +1,11 @@
 """Cluster near-duplicate promoters, which must stay in one split."""
 
-import numpy as np
 import polars as pl
 
 from gpraflow.core import files, limits, logs
 from gpraflow.core.ledger import Ledger
 from gpraflow.formats import promoters
-from gpraflow.sequences import flanks, neighbours, scaffold
+from gpraflow.sequences import flanks, neighbours, scaffold, stored
 
 
 def main(job):
@@ -16,16 +15,16 @@ def main(job):
     rows = promoters.rows(table)
     ledger.read(rows)
     limits.expect("group_neighbours", rows, "promoters", terminal)
-    inserts = promoters.map_sequences(
-        table, lambda each: scaffold.canonical_sequences(flanks.inserts(each, of_library, params.max_flank_edits))
-    )
-    found = neighbours.named_clusters(inserts, promoters.column(table, "group"), params.max_edits, params.kmer, job.threads)
-    sizes = np.bincount(found["first"])
-    ledger.note("clusters", int((sizes > 0).sum()))
-    ledger.note("promoters in clusters of two or more", int(sizes[sizes > 1].sum()))
-    ledger.note("promoters of the largest cluster", int(sizes.max()))
-    files.write_parquet(job.output.clusters, pl.concat([table.select("sequence"), found.lazy()], how="horizontal"))
-    ledger.write(job.output.ledger, len(inserts))
+    with files.scratch_folder(job.output.clusters) as folder:
+        folder = folder if rows > neighbours.IN_MEMORY else None
+        text = stored.Text(folder)
+        for _, block in promoters.blocks(table.select("sequence")):
+            text.append(scaffold.canonical_sequences(flanks.inserts(block["sequence"], of_library, params.max_flank_edits)))
+        group = promoters.labels(table, "group")
+        found = neighbours.find_clusters(text, group, params.max_edits, params.kmer, job.threads, folder)
+        found.note(ledger)
+        files.write_parquet(job.output.clusters, pl.concat([table.select("sequence"), found.table(folder)], how="horizontal"))
+    ledger.write(job.output.ledger, rows)
 
 
 if __name__ == "__main__":

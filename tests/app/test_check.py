@@ -696,7 +696,7 @@ def test_costs(monkeypatch):
     assert "warning" not in lines
     monkeypatch.setattr(limits, "_limits", lambda: [(4_000_000_000, "4.0 GB in this machine")])
     warned = [text for what, text in costs.lines(config, "default", 30_000_000, 1_000, 0, 0) if what == "warning"]
-    assert [text.split()[0] for text in warned] == ["group_neighbours", "shard_tfrecords"]
+    assert [text.split()[0] for text in warned] == ["shard_tfrecords"]
     assert all("the limit is 4.0 GB in this machine" in text for text in warned)
     assert "about 0.8 h" in lines["time"] or "about 50 min" in lines["time"]
 

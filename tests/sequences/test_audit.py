@@ -19,7 +19,7 @@ def random_sequences(rows, length, seed=0):
 
 def distances(training, scored, seed=1, name="test"):
     sets = {name: pl.Series(scored, dtype=pl.String)}
-    return audit.distances(pl.Series(training, dtype=pl.String), sets, lambda text: text, seed)
+    return audit.distances([pl.Series(training, dtype=pl.String)], sets, lambda text: text, seed)
 
 
 def verdict(training, scored, method="hash"):

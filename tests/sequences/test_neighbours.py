@@ -96,7 +96,6 @@ def test_clusters_in_parts_are_those_of_all_pairs_and_predefined_groups(monkeypa
     """With repeated sequences, several lengths and rows per part; names from brute force."""
     monkeypatch.setattr(neighbours, "_GROUPED", grouped)
     monkeypatch.setattr(neighbours, "_BLOCK_ROWS", 9)
-    monkeypatch.setattr(neighbours, "_LARGE", 10 * grouped)
     rng = np.random.default_rng(grouped)
     sequences = random_inserts(40, rng, (60, 61, 80))
     sequences += [edited(sequences[rng.integers(40)], rng.integers(0, 5), rng) for _ in range(160)]
@@ -301,7 +300,7 @@ def test_nothing_near_is_null_and_one_common_piece_does_not_hide_a_rare_one():
 def test_find_nearest_holds_null_where_no_training_promoter_is_near(length, training, max_edits):
     """Distances within the limit are those of all pairs, others are upper bounds, or null without a common k-mer."""
     library, scored = (pl.Series(random_inserts(count, np.random.default_rng(length + count), (length,))) for count in (training, 40))
-    found = neighbours.find_nearest(library, {"test": scored, "none": scored.clear()}, lambda s: s, max_edits)
+    found = neighbours.find_nearest([library], {"test": scored, "none": scored.clear()}, lambda s: s, max_edits)
     assert found.schema == neighbours.NEAREST
     assert found["dataset"].to_list() == ["test"] * 40
     assert found["sequence"].equals(scored)
@@ -325,5 +324,5 @@ def test_the_nearest_of_short_inserts_is_known_beyond_the_limit():
 def test_find_nearest_names_the_training_promoter_with_its_flanks():
     library = pl.Series([PTPA.five_prime + text + PTPA.three_prime for text in random_inserts(30, np.random.default_rng(3))])
     scored = pl.Series([edited(flanks.inserts(library, PTPA, 4)[7], 2, np.random.default_rng(4), ["substitute"])])
-    found = neighbours.find_nearest(library, {"a": scored}, lambda s: flanks.inserts(s, PTPA, 4), 3)
+    found = neighbours.find_nearest([library], {"a": scored}, lambda s: flanks.inserts(s, PTPA, 4), 3)
     assert found.rows() == [("a", scored[0], 2, library[7])]

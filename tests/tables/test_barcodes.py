@@ -157,7 +157,7 @@ def test_barcodes_of_one_promoter_stay_in_one_split(tmp_path):
     assert not of["train"] & of["test"] | of["train"] & of["val"] | of["val"] & of["test"]
     summary = splits.summary(assigned)
     assert summary.filter(stratum="promoters")["promoters"].sum() == 240
-    rows = audit.distances(parts["train"]["sequence"], {"test": parts["test"]["sequence"]}, lambda text: text, 1)
+    rows = audit.distances([parts["train"]["sequence"]], {"test": parts["test"]["sequence"]}, lambda text: text, 1)
     assert checks.distance_to_training(rows, parts["test"].height, "hash")["verdict"] == "ok"
 
 

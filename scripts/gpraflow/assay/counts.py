@@ -85,7 +85,9 @@ def merge(
         library = _Library(bins, umi, Path(scratch), n_last=n_in_insert == "merge")
         inserts, abundance = library.inserts, library.reads
         limits.expect("merge_counts", len(inserts), "distinct inserts")
-        parent = collapse(inserts, abundance, max_edits, ratio, n_in_insert == "merge", threads) if max_edits else np.arange(len(inserts))
+        parent = np.arange(len(inserts))
+        if max_edits:
+            parent = collapse(inserts, abundance, max_edits, ratio, n_in_insert == "merge", threads, Path(scratch))
         check_collapsed(inserts, abundance, parent, expected, max_collapsed)
         survivors, place = _places(parent, abundance)
         columns, ledgers = [], []
@@ -310,7 +312,13 @@ def check_collapsed(inserts: pl.Series, reads: np.ndarray, parent: np.ndarray, e
 
 
 def collapse(
-    inserts: pl.Series, reads: np.ndarray, max_edits: int, ratio: float, n_joins_any: bool = False, threads: int = 1
+    inserts: pl.Series,
+    reads: np.ndarray,
+    max_edits: int,
+    ratio: float,
+    n_joins_any: bool = False,
+    threads: int = 1,
+    folder: Path | None = None,
 ) -> np.ndarray:
     """Return, for each insert, the index of its parent: the insert of which it is a sequencing error, or the insert itself.
 
@@ -334,16 +342,18 @@ def collapse(
         If true, an insert with N is merged into a matching insert without N regardless of their reads. Inserts with N must come last.
     threads
         Number of threads for comparing inserts.
+    folder
+        For files, which stay there, if there are many inserts; None to search in memory.
     """
     label = np.arange(len(inserts))
     with_n = inserts.str.contains("N", literal=True).to_numpy()
-    joins = list(neighbours.shared_segments(inserts, max_edits))
+    joins = list(neighbours.shared_segments(inserts, max_edits, folder=folder if len(inserts) > neighbours.IN_MEMORY else None))
 
     leaders_only, changed = True, True  # round 1, against the first insert per segment, merges most errors
     while changed:
         changed = leaders_only
         for join in joins:
-            for a, b in neighbours.candidates(join, label, leaders_only):
+            for a, b in neighbours.candidates(join, label[join.rows_a], label[join.rows_b], leaders_only):
                 enough = reads[a] >= ratio * reads[b] - 1
                 if n_joins_any:
                     enough |= with_n[b] & ~with_n[a]

@@ -1,7 +1,7 @@
 """The promoter table, the workflow's standard format for sequences and expression: schema, reading and writing."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ SCHEMA: dict[str, Any] = {
     "barcode": pl.String,
 }
 REQUIRED = ("sequence", "expression")
+PART_ROWS = 4_000_000  # sequences of a part
 _BLOCK_ROWS = 500_000
 
 
@@ -46,6 +47,26 @@ def read(path: str | os.PathLike) -> pl.DataFrame:
 def sequences(path: str | os.PathLike) -> pl.Series:
     """Read the sequences of a promoter table alone; errors as `read`."""
     return scan(path).select("sequence").collect().to_series()
+
+
+class SequenceParts:
+    """Sequences of a promoter table in parts, which are read whenever they are needed; errors as `read`.
+
+    Parameters
+    ----------
+    path
+        Promoter table.
+    rows
+        Sequences of a part.
+    """
+
+    def __init__(self, path: str | os.PathLike, rows: int = PART_ROWS):
+        self._table, self._rows = scan(path).select("sequence"), rows
+
+    def __iter__(self) -> Iterator[pl.Series]:
+        """Read one part after the other."""
+        for begin in range(0, rows(self._table), self._rows):
+            yield self._table.slice(begin, self._rows).collect().to_series()
 
 
 def rows(table: pl.LazyFrame) -> int:
@@ -78,17 +99,10 @@ def blocks(table: pl.LazyFrame, rows: int = _BLOCK_ROWS) -> Iterator[tuple[int, 
         begin += block.height
 
 
-def map_sequences(table: pl.LazyFrame, function: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Return a function of the sequences of a promoter table, which is applied to some hundred thousand of them at a time."""
-    found = (function(block["sequence"]) for _, block in blocks(table.select("sequence")))
-    return pl.concat([pl.Series([], dtype=pl.String), *found], rechunk=True)
-
-
-def column(table: pl.LazyFrame, name: str) -> pl.Series | None:
-    """Return one column of a promoter table, None if it is empty."""
-    if table.select(pl.col(name).is_null().all()).collect(engine="streaming").item():
-        return None
-    return table.select(name).collect().to_series()
+def labels(table: pl.LazyFrame, name: str) -> pl.Series | None:
+    """Return one column of strings as an enumeration in alphabetical order, which needs less memory; None if it is empty."""
+    names = table.select(pl.col(name).drop_nulls().unique().sort()).collect(engine="streaming").to_series()
+    return table.select(pl.col(name).cast(pl.Enum(names))).collect(engine="streaming").to_series() if len(names) else None
 
 
 def write(table: pl.DataFrame | pl.LazyFrame, path: str | os.PathLike) -> None:

@@ -3,7 +3,7 @@
 The audit does not depend on ``neighbours.max_edits``, so that it also finds what a small limit, or a barcode behind the promoter, hides.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import polars as pl
@@ -30,7 +30,11 @@ def shuffled(sequences: pl.Series, rng: np.random.Generator) -> pl.Series:
 
 
 def distances(
-    training: pl.Series, scored: Mapping[str, pl.Series], inserts: Callable[[pl.Series], pl.Series], seed: int, threads: int = 1
+    training: Iterable[pl.Series],
+    scored: Mapping[str, pl.Series],
+    inserts: Callable[[pl.Series], pl.Series],
+    seed: int,
+    threads: int = 1,
 ) -> pl.DataFrame:
     """Return the edits to the nearest training promoter of a sample of each data set, and of the same promoters shuffled.
 
@@ -41,7 +45,7 @@ def distances(
     Parameters
     ----------
     training, scored
-        Training promoters, and the promoters of each data set by name.
+        Training promoters in parts, which are read twice, and the promoters of each data set by name.
     inserts
         Function that removes flanks.
     seed
@@ -54,7 +58,7 @@ def distances(
     polars.DataFrame
         `AUDIT`, a row for each drawn promoter and one for its shuffle, in this order.
     """
-    library, parts = inserts(training), []
+    parts = []
     for name, sequences in scored.items():
         rng = randomness.generator(seed, "audit", name)
         rows = np.sort(rng.choice(len(sequences), min(SAMPLED, len(sequences)), replace=False))
@@ -66,9 +70,16 @@ def distances(
         return pl.DataFrame(schema=AUDIT)
     table = pl.concat(parts)
     text = table["text"]
-    shortest = int(library.str.len_bytes().quantile(0.01) or 0)
+    lengths = pl.concat([pl.Series([], dtype=pl.UInt32), *(inserts(part).str.len_bytes() for part in training)])
+    shortest = int(lengths.quantile(0.01) or 0)
     radius = max(0, min(int(table["near"].median() or 0), shortest // _LEAST_SEGMENT - 1))  # type: ignore[arg-type]
-    nearest = neighbours.nearest(text, library, radius, threads=threads)["distance"]
-    drawn = library.gather(np.sort(randomness.generator(seed, "audit").choice(len(library), min(_UNRELATED, len(library)), replace=False)))
-    unrelated = neighbours.least_distances(text, drawn, threads)
+    places = np.sort(randomness.generator(seed, "audit").choice(len(lengths), min(_UNRELATED, len(lengths)), replace=False))
+    nearest, few, begin = pl.Series([None] * len(text), dtype=pl.Int64), [pl.Series([], dtype=pl.String)], 0
+    for part in training:
+        library = inserts(part)
+        of_part = neighbours.nearest(text, library, radius, threads=threads, before=nearest)["distance"]
+        nearest = pl.select(pl.min_horizontal(of_part, nearest)).to_series()
+        few.append(library.gather(places[(places >= begin) & (places < begin + len(part))] - begin))
+        begin += len(part)
+    unrelated = neighbours.least_distances(text, pl.concat(few), threads)
     return table.select("dataset", "kind", "near", distance=nearest.fill_null(unrelated))

@@ -4,31 +4,40 @@ Of two sequences within k edits, one of k + 1 segments of either occurs in the o
 principle; shifts as in Pass-Join, Li et al. 2011, doi:10.14778/2078331.2078340). Sequences are grouped by hashes of such segments, and
 only sequences of the same group are compared.
 
-For large libraries the memory needed is that of the sequences once and of some hashes of all of them: reverse complements and segments
-are computed in blocks of sequences, and groups are processed in parts that do not divide a group.
+Of large libraries, some numbers per sequence are in memory. Sequences, hashes and groups are in files (`stored`): hashes of one segment
+are divided into buckets, which are joined one after the other, and groups wait in a file for the second round of comparisons.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
+from gpraflow.core import files
+from gpraflow.core.ledger import Ledger
+from gpraflow.sequences.components import Components
 from gpraflow.sequences.scaffold import canonical_sequences, compact, reverse_complement_sequences, tokenize
+from gpraflow.sequences.stored import Array, Buckets, Text, divided
 
-_PAIRS = 1_000_000  # candidate pairs compared at a time
+IN_MEMORY = 1_000_000  # sequences up to which a library is searched without files
+_PAIRS = 250_000  # candidate pairs compared at a time
 _BLOCK_ROWS = 500_000  # sequences whose segments are computed at a time
+_BUCKET_ROWS = 1_000_000  # sequences whose hashes are joined at a time
 _GROUPED = 4_000_000  # sequences in the groups of a join, unless one group has more
-_SEARCHES = 2  # segments searched at a time; each needs some 40 bytes a sequence
-_LARGE = 40_000_000  # sequences from which on one segment is searched at a time
-_KMERS = 40_000_000  # k-mers processed at a time
+_THREADS = 4  # blocks or buckets processed at a time, at most; each needs some 100 bytes a sequence
+_KMERS = 10_000_000  # k-mers processed at a time
 _ROWS = 100_000  # sequences whose k-mers are computed at a time
 _FAR = 20_000  # distant sequences processed at a time in the search for the nearest
+_HALF = np.uint64(32)
 # Nearest training promoter of each promoter of a data set, and the edits between their inserts; null if there is none nearby.
 NEAREST = {"dataset": pl.String, "sequence": pl.String, "distance": pl.Int64, "nearest": pl.String}
 # Near-duplicate pairs of a library promoter (`sequence`) and a promoter of an independent data set (`other`). `equal`: identical inserts
@@ -40,7 +49,7 @@ OVERLAPS = {"dataset": pl.String, "distance": pl.Int64, "sequence": pl.String, "
 class Join:
     """Sequences a and b of the same group share a segment; ``reverse_complemented``: the segment is on the reverse complement of a.
 
-    Rows and groups are uint32.
+    Rows and groups are uint32. Groups ascend, and those of a are those of b.
     """
 
     rows_a: np.ndarray
@@ -50,119 +59,193 @@ class Join:
     reverse_complemented: bool
 
 
-def shared_segments(sequences: pl.Series, max_edits: int, either_strand: bool = False, threads: int = 1) -> Iterator[Join]:
+@dataclass(frozen=True)
+class _Rows:
+    """Sequences of some lengths (bp, from ``least`` to less than ``below``); ``chosen``: which take part, None for all."""
+
+    text: Text
+    least: int
+    below: int
+    chosen: np.ndarray | None = None
+
+    def of_block(self, begin: int) -> np.ndarray:
+        """Return those of the block that begins at a row, int64."""
+        block = slice(begin, begin + _BLOCK_ROWS)
+        length = self.text.lengths(block)
+        some = (length >= self.least) & (length < self.below)
+        return np.flatnonzero(some if self.chosen is None else some & self.chosen[block]) + begin
+
+    def entries(self, windows: Sequence[tuple[int, int, bool]], buckets: int, begin: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return hashes of the block at each window (offset, size, strand), as `divided` does."""
+        rows = self.of_block(begin)
+        return [divided(self.text.hashes(rows, *window), rows.astype(np.uint32), buckets) for window in windows]
+
+
+def shared_segments(
+    sequences: pl.Series | Text,
+    max_edits: int,
+    either_strand: bool = False,
+    threads: int = 1,
+    folder: Path | None = None,
+    chosen: np.ndarray | None = None,
+) -> Iterator[Join]:
     """Yield joins such that any two sequences within ``max_edits`` (Levenshtein distance) are in the same group of at least one join.
 
-    With ``either_strand`` this also holds for the distance between one sequence and the reverse complement of the other. Two segments
-    are searched at a time, if there are threads; of a library of many million sequences one, for the sake of memory.
+    With ``either_strand`` this also holds for the distance between one sequence and the reverse complement of the other.
+
+    Parameters
+    ----------
+    sequences
+        Sequences, as a column or in files.
+    max_edits, either_strand
+        See above.
+    threads
+        Number of threads for hashing and joining.
+    folder
+        For hashes, and for the sequences of a column; None to hold both in memory.
+    chosen
+        Which sequences take part, bool ``(rows,)``; None for all.
     """
-    if not len(sequences):
+    text = Text.of(sequences, folder) if isinstance(sequences, pl.Series) else sequences
+    counts = _lengths(text, chosen)
+    if not counts.any():
         return
-    length = sequences.str.len_bytes().to_numpy()
     number = max_edits + 1
-    long, short = int(np.quantile(length, 0.01)) // number, int(length.min()) // number
-    passes = [(np.flatnonzero(length >= number * long), long)]
-    if short < long:  # a few short sequences must not shorten the segments of all others
-        passes.append((np.flatnonzero(length < number * long + max_edits), short))
-    del length
-    with ThreadPoolExecutor(1 if len(sequences) > _LARGE else min(threads, _SEARCHES)) as pool:
+    usual, shortest = _usual_length(counts) // number, int(np.flatnonzero(counts)[0]) // number
+    passes = [(_Rows(text, number * usual, len(counts), chosen), usual)]
+    if shortest < usual:  # a few short sequences must not shorten the segments of all others
+        passes.append((_Rows(text, 0, number * usual + max_edits, chosen), shortest))
+    with ThreadPoolExecutor(min(threads, _THREADS)) as pool:
         for rows, size in passes:
-            text, rows = (sequences if len(rows) == len(sequences) else sequences[rows]), rows.astype(np.uint32)
-            for joins in pool.map(partial(_segment_joins, rows, text, either_strand, size, max_edits), range(number)):
-                yield from joins
+            parts = max(1, -(-int(counts[rows.least : rows.below].sum()) // _BUCKET_ROWS))
+            for segment in range(number):
+                offset, most = _segment(segment, size, max_edits)
+                shifts = sorted(range(-most, most + 1), key=abs)
+                windows = [(offset + shift, size, reverse) for reverse in (False, True)[: 1 + either_strand] for shift in shifts]
+                buckets = Buckets(parts, len(windows), folder / "hashes" if folder else None)
+                for found in _ahead(pool, partial(rows.entries, windows, parts), range(0, len(text), _BLOCK_ROWS)):
+                    for kind, entries in enumerate(found):
+                        buckets.add(kind, *entries)
+                buckets.finish()
+                for joins in _ahead(pool, partial(_bucket_joins, buckets, [reverse for *_, reverse in windows]), range(parts)):
+                    yield from joins
+                buckets.remove()
 
 
-def _segment_joins(rows: np.ndarray, text: pl.Series, either_strand: bool, size: int, max_edits: int, segment: int) -> list[Join]:
-    """Return the joins by one of the ``max_edits + 1`` segments of ``text``, at all shifts of either strand."""
-    offset, most = _segment(segment, size, max_edits)
-    shifts = range(-most, most + 1)
-    keys = _keys(text, [offset + shift for shift in shifts], size)
-    key = keys[most]
-    joins = list(_parts(*_repeated(rows, key), reverse_complemented=False))
-    for other in keys[:most] + keys[most + 1 :]:
-        joins += _parts(*_common(rows, other, rows, key), reverse_complemented=False)
-    if either_strand:
-        del keys
-        for other in _keys(text, [offset + shift for shift in shifts], size, reverse_complemented=True):
-            joins += _parts(*_common(rows, other, rows, key), reverse_complemented=True)
+def _lengths(text: Text, chosen: np.ndarray | None = None) -> np.ndarray:
+    """Return how many sequences there are of each length."""
+    counts = np.zeros(1, np.int64)
+    for begin in range(0, len(text), _BLOCK_ROWS):
+        block = slice(begin, begin + _BLOCK_ROWS)
+        lengths = text.lengths(block)
+        more = np.bincount(lengths if chosen is None else lengths[chosen[block]], minlength=len(counts))
+        more[: len(counts)] += counts
+        counts = more
+    return counts
+
+
+def _usual_length(counts: np.ndarray) -> int:
+    """Return the length that all but one in a hundred sequences have at least."""
+    total = np.cumsum(counts)
+    return int(np.searchsorted(total, 0.01 * total[-1], side="right"))
+
+
+def _ahead(pool: ThreadPoolExecutor, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Yield the results of a function in order, while a few more are computed."""
+    waiting: deque[Future] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > _THREADS:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _bucket_joins(buckets: Buckets, reverse_complemented: Sequence[bool], bucket: int) -> list[Join]:
+    """Return the joins of a bucket: hashes of the first kind with each other and with those of the other kinds."""
+    own = np.sort(buckets.entries(0, bucket))
+    joins = list(_parts(*_repeated(own), reverse_complemented=False))
+    for kind in range(1, len(reverse_complemented)):
+        joins += _parts(*_common(buckets.entries(kind, bucket), own), reverse_complemented=reverse_complemented[kind])
     return joins
-
-
-def _keys(sequences: pl.Series, offsets: Sequence[int], size: int, reverse_complemented: bool = False) -> list[np.ndarray]:
-    """Return hashes of the segments at some offsets, uint64 ``(rows,)`` for each; collisions only add candidates."""
-    keys = [np.empty(len(sequences), np.uint64) for _ in offsets]
-    for begin in range(0, len(sequences), _BLOCK_ROWS):
-        block = sequences[begin : begin + _BLOCK_ROWS]
-        if reverse_complemented:
-            block = reverse_complement_sequences(block)
-        for key, offset in zip(keys, offsets, strict=True):
-            key[begin : begin + len(block)] = block.str.slice(offset, size).hash().to_numpy()
-    return keys
 
 
 _Groups = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # rows and groups of a, and of b; groups in the order of their hashes
 
 
-def _repeated(rows: np.ndarray, key: np.ndarray) -> _Groups:
-    again = distinct_hashes(key, repeated=True)
-    several = has_hash(key, again)
-    group = np.searchsorted(again, key[several]).astype(np.uint32)
-    return rows[several], group, rows[several], group
+def _repeated(entries: np.ndarray) -> _Groups:
+    """Return the groups of sorted entries with the same hash."""
+    key = (entries >> _HALF).astype(np.uint32)
+    again = key[1:] == key[:-1]
+    several = np.zeros(len(key), bool)
+    several[1:] |= again
+    several[:-1] |= again
+    rows, group = _grouped(entries[several])
+    return rows, group, rows, group
 
 
-def _common(rows_a: np.ndarray, key_a: np.ndarray, rows_b: np.ndarray, key_b: np.ndarray) -> _Groups:
-    # Most keys have no partner. A lookup table with one byte per key prefix excludes them without sorting.
-    bits = np.uint64(64 - max(10, int(max(len(rows_a), len(rows_b)) * 4).bit_length()))
-    seen = np.zeros(1 << (64 - int(bits)), bool)
-    seen[key_b >> bits] = True
-    some_a = np.flatnonzero(seen[key_a >> bits])
+def _common(entries_a: np.ndarray, entries_b: np.ndarray) -> _Groups:
+    """Return the groups of entries with the same hash; those of b are sorted."""
+    # Most hashes have no partner. A lookup table with one byte per prefix excludes them without sorting.
+    bits = min(32, max(10, int(max(len(entries_a), len(entries_b)) * 4).bit_length()))
+    seen, shift = np.zeros(1 << bits, bool), np.uint64(64 - bits)
+    seen[entries_b >> shift] = True
+    a = np.sort(entries_a[seen[entries_a >> shift]])
     seen[:] = False
-    seen[key_a[some_a] >> bits] = True
-    some_b = np.flatnonzero(seen[key_b >> bits])
-    key_a, key_b = key_a[some_a], key_b[some_b]
-    common = np.intersect1d(distinct_hashes(key_a), distinct_hashes(key_b), assume_unique=True)
-    has_a, has_b = has_hash(key_a, common), has_hash(key_b, common)
-    group_a, group_b = (np.searchsorted(common, key).astype(np.uint32) for key in (key_a[has_a], key_b[has_b]))
-    return rows_a[some_a[has_a]], group_a, rows_b[some_b[has_b]], group_b
+    seen[a >> shift] = True
+    b = entries_b[seen[entries_b >> shift]]
+    key_a, key_b = a >> _HALF, b >> _HALF
+    return *_grouped(a[has_hash(key_a, key_b)]), *_grouped(b[has_hash(key_b, key_a)])
+
+
+def _grouped(entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of sorted entries, and the number of the hash of each."""
+    key = (entries >> _HALF).astype(np.uint32)
+    new = np.zeros(len(key), bool)
+    new[1:] = key[1:] != key[:-1]
+    return entries.astype(np.uint32), np.cumsum(new, dtype=np.uint32)
 
 
 def _parts(rows_a: np.ndarray, group_a: np.ndarray, rows_b: np.ndarray, group_b: np.ndarray, reverse_complemented: bool) -> Iterator[Join]:
     """Yield joins of some groups each, none if there are none."""
     number = -(-max(len(rows_a), len(rows_b)) // _GROUPED)
-    if number <= 1:
-        if number:
-            yield Join(rows_a, group_a, rows_b, group_b, reverse_complemented)
+    if not number:
         return
-    bounds = np.linspace(0, int(group_a.max()) + 1, number + 1).astype(np.int64)
+    bounds = np.linspace(0, int(group_a[-1]) + 1, number + 1).astype(np.int64)
     for low, high in pairwise(bounds):
-        a, b = (np.flatnonzero((group >= low) & (group < high)) for group in (group_a, group_b))
-        if len(a):
+        a, b = (slice(*np.searchsorted(group, (low, high))) for group in (group_a, group_b))
+        if a.stop > a.start:
             yield Join(rows_a[a], group_a[a], rows_b[b], group_b[b], reverse_complemented)
 
 
-def _joins_between(library: pl.Series, others: pl.Series, max_edits: int, threads: int) -> Iterator[Join]:
+def _joins_between(library: Text, others: Text, max_edits: int, threads: int) -> Iterator[Join]:
     """Yield joins such that a library sequence and another one within ``max_edits`` are in the same group of at least one join.
 
     The library is cut into segments, and the other sequences, which are usually fewer, are searched at all shifts. Their rows are counted
     from the end of the library.
     """
-    length = library.str.len_bytes().to_numpy()
-    number = max_edits + 1
-    size = int(np.quantile(length, 0.01)) // number
-    some = length < number * size  # a few short sequences must not shorten the segments of all others
-    passes = [(np.flatnonzero(~some), size)] + ([(np.flatnonzero(some), int(length.min()) // number)] if some.any() else [])
-    places = (len(library) + np.arange(len(others))).astype(np.uint32)
+    counts, number = _lengths(library), max_edits + 1
+    size = _usual_length(counts) // number
+    passes = [(_Rows(library, number * size, len(counts)), size)]
+    if counts[: number * size].any():  # a few short sequences must not shorten the segments of all others
+        passes.append((_Rows(library, 0, number * size), int(np.flatnonzero(counts)[0]) // number))
 
-    def join(rows: np.ndarray, text: pl.Series, size: int, segment: int) -> list[Join]:
+    def shifted(offset: int, size: int) -> Iterator[np.ndarray]:
+        for begin in range(0, len(others), _BLOCK_ROWS):
+            least = offset + size if offset >= 0 else -offset
+            rows = _Rows(others, max(least, 0), np.iinfo(np.int64).max).of_block(begin)
+            yield divided(others.hashes(rows, offset, size), (rows + len(library)).astype(np.uint32), 1)[0]
+
+    def join(rows: _Rows, size: int, segment: int) -> list[Join]:
         offset, most = _segment(segment, size, max_edits)
-        shifted = _keys(others, [offset + shift for shift in range(-most, most + 1)], size)
-        (key,) = _keys(text, [offset], size)
-        return list(_parts(*_common(rows, key, np.tile(places, len(shifted)), np.concatenate(shifted)), reverse_complemented=False))
+        theirs = np.concatenate([entries for shift in range(-most, most + 1) for entries in shifted(offset + shift, size)])
+        own = [rows.entries([(offset, size, False)], 1, begin)[0][0] for begin in range(0, len(library), _BLOCK_ROWS)]
+        mine, group, other, group_of_other = _common(np.concatenate(own), np.sort(theirs))
+        return list(_parts(mine, group, other, group_of_other, reverse_complemented=False))
 
-    with ThreadPoolExecutor(min(threads, _SEARCHES)) as pool:
+    with ThreadPoolExecutor(min(threads, _THREADS)) as pool:
         for rows, size in passes:
-            text = library if len(rows) == len(library) else library[rows]
-            for joins in pool.map(partial(join, rows.astype(np.uint32), text, size), range(number)):
+            for joins in _ahead(pool, partial(join, rows, size), range(number)):
                 yield from joins
 
 
@@ -190,14 +273,24 @@ def has_hash(keys: np.ndarray, ordered: np.ndarray) -> np.ndarray:
     return ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys
 
 
-def candidates(join: Join, label: np.ndarray, leaders_only: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pairs (a, b) of one group where a has the smaller label; with ``leaders_only``, a is the member with the smallest label."""
-    scale = len(label) + 1
-    place_a, place_b = join.group_a.astype(np.int64) * scale + label[join.rows_a], join.group_b.astype(np.int64) * scale
+def candidates(join: Join, label_a: np.ndarray, label_b: np.ndarray, leaders_only: bool = False) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield pairs (a, b) of one group where a has the smaller label; with ``leaders_only``, a is the member with the smallest label.
+
+    Parameters
+    ----------
+    join
+        Groups of rows.
+    label_a, label_b
+        Label of each of ``join.rows_a`` and ``join.rows_b``, non-negative.
+    leaders_only
+        See above.
+    """
+    scale = int(max(label_a.max(initial=0), label_b.max(initial=0))) + 1
+    place_a, place_b = join.group_a.astype(np.int64) * scale + label_a, join.group_b.astype(np.int64) * scale
     order = np.argsort(place_a)
     place_a, rows_a, rows_b = place_a[order], join.rows_a[order], join.rows_b
     begin = np.searchsorted(place_a, place_b)
-    end = np.searchsorted(place_a, place_b + label[rows_b])
+    end = np.searchsorted(place_a, place_b + label_b)
     if leaders_only:
         end = np.minimum(end, begin + 1)
     number = end - begin
@@ -214,9 +307,10 @@ def candidates(join: Join, label: np.ndarray, leaders_only: bool) -> Iterator[tu
         first = last
 
 
-def distances(a: pl.Series, b: pl.Series, max_edits: int, threads: int = 1) -> np.ndarray:
+def distances(a: pl.Series | np.ndarray, b: pl.Series | np.ndarray, max_edits: int, threads: int = 1) -> np.ndarray:
     """Return the Levenshtein distance between ``a[i]`` and ``b[i]``; ``max_edits + 1`` for all larger distances."""
-    return process.cpdist(a.to_list(), b.to_list(), scorer=Levenshtein.distance, score_cutoff=max_edits, workers=threads)
+    texts = (each.to_list() if isinstance(each, pl.Series) else each.tolist() for each in (a, b))
+    return process.cpdist(*texts, scorer=Levenshtein.distance, score_cutoff=max_edits, workers=threads)
 
 
 def least_distances(sequences: pl.Series, others: pl.Series, threads: int = 1) -> pl.Series:
@@ -253,49 +347,175 @@ def groups(sequences: pl.Series, max_edits: int, kmer: int = 0, predefined: pl.S
     numpy.ndarray
         Index of the first sequence of each sequence's group, int64.
     """
-    return _groups(canonical_sequences(sequences), max_edits, kmer, predefined, threads)
+    of_groups = None if predefined is None else _Labels.of(predefined)
+    return _groups(Text.of(canonical_sequences(sequences)), max_edits, kmer, of_groups, threads).astype(np.int64)
 
 
-def _groups(canonical: pl.Series, max_edits: int, kmer: int, predefined: pl.Series | None, threads: int) -> np.ndarray:
-    """Return what `groups` does, from the alphabetically first of each sequence and its reverse complement."""
-    same = _first_rows(canonical)
-    first = np.flatnonzero(same == np.arange(len(same)))
-    distinct = canonical if len(first) == len(canonical) else canonical[first]
-    number = np.empty(len(same), np.int64)
-    number[first] = np.arange(len(first))
-    number = number[same]
-    label = np.arange(len(first))
-    edges = [np.empty((0, 2), np.int64)]
-    if predefined is not None and predefined.null_count() < len(predefined):
-        members = pl.DataFrame({"number": number, "predefined": predefined}).drop_nulls()
-        edges.append(members.select("number", leader=pl.col("number").first().over("predefined")).unique(maintain_order=True).to_numpy())
+@dataclass(frozen=True)
+class _Labels:
+    """Labels of rows: ``names`` in alphabetical order, and the index of the name of each row, uint32; their number for none."""
+
+    numbers: np.ndarray
+    names: pl.Series
+
+    @classmethod
+    def of(cls, labels: pl.Series) -> "_Labels":
+        """Return the labels of a column of strings, or of an enumeration in alphabetical order."""
+        dtype = labels.dtype if isinstance(labels.dtype, pl.Enum) else pl.Enum(labels.drop_nulls().unique().sort())
+        numbers = labels.cast(dtype).to_physical().cast(pl.UInt32).fill_null(len(dtype.categories))
+        return cls(numbers.to_numpy(), dtype.categories)
+
+
+def _groups(text: Text, max_edits: int, kmer: int, predefined: _Labels | None, threads: int, folder: Path | None = None) -> np.ndarray:
+    """Return the first row of each sequence's group, uint32.
+
+    Parameters
+    ----------
+    text
+        The alphabetically first of each sequence and its reverse complement.
+    max_edits, kmer, threads
+        As for `groups`.
+    predefined
+        Predefined groups, None for none.
+    folder
+        For files; None to hold all in memory.
+    """
+    linked = Components(len(text))
+    _link_equal(text, linked, threads, folder)
+    distinct = linked.are_first()
+    if predefined is not None:
+        _link_predefined(predefined, linked)
     if kmer:
-        edges.append(_shared_kmers(distinct, kmer))
-    label = _components(edges, label)
+        _link_kmers(text, kmer, distinct, linked, folder)
     if max_edits:
-        joins = list(shared_segments(distinct, max_edits, True, threads))
-        # Most sequences are neighbours of the first one with the same segment; that round leaves few for the exhaustive one. Each round
-        # orders pairs by the labels at its start, so that every pair is compared even if labels change meanwhile.
-        for leaders_only in (True, False):
-            fixed = label
-            for join in joins:
-                for a, b in candidates(join, fixed, leaders_only):
-                    apart = label[a] != label[b]
-                    a, b = a[apart], b[apart]
-                    others = reverse_complement_sequences(distinct[a]) if join.reverse_complemented else distinct[a]
-                    near = distances(others, distinct[b], max_edits, threads) <= max_edits
-                    if near.any():
-                        edges.append(np.column_stack([a[near], b[near]]))
-                        label = _components(edges, label)
-    return first[label[number]]
+        # Most sequences are neighbours of the first one with the same segment; that round leaves few for the exhaustive one.
+        waiting = _Joins(folder)
+        for join in shared_segments(text, max_edits, True, threads, folder, distinct):
+            pairs = candidates(join, linked.of(join.rows_a), linked.of(join.rows_b), leaders_only=True)
+            _link_near(pairs, text, max_edits, linked, threads, join.reverse_complemented)
+            waiting.add(_undecided(join, linked))
+        # Pairs are ordered by the labels at the start of the round, so that every pair is compared in the join that has it in this order,
+        # even if labels change meanwhile.
+        fixed = linked.first().copy()
+        for join in waiting:
+            pairs = candidates(join, fixed[join.rows_a], fixed[join.rows_b])
+            _link_near(pairs, text, max_edits, linked, threads, join.reverse_complemented)
+        waiting.remove()
+    return linked.first()
 
 
-def _first_rows(sequences: pl.Series) -> np.ndarray:
-    """Return the first row with the same sequence, for each row, int64."""
-    (key,) = _keys(sequences, [0], int(sequences.str.len_bytes().max() or 0))  # type: ignore[arg-type]
-    rows, first = np.flatnonzero(has_hash(key, distinct_hashes(key, repeated=True))), np.arange(len(sequences))
-    first[rows] = pl.DataFrame({"s": sequences[rows], "row": rows}).select(pl.col("row").first().over("s")).to_series()
-    return first
+def _link_near(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]], text: Text, max_edits: int, linked: Components, threads: int, reverse_complemented: bool
+) -> None:
+    """Compare pairs of rows that are not linked yet, and link those within ``max_edits``."""
+    for a, b in pairs:
+        apart = linked.of(a) != linked.of(b)
+        a, b = a[apart], b[apart]
+        near = distances(text.take(a, reverse_complemented), text.take(b), max_edits, threads) <= max_edits
+        linked.link(a[near], b[near])
+
+
+def _undecided(join: Join, linked: Components) -> Join:
+    """Return the groups of a join whose rows are not all linked."""
+    begins = [np.flatnonzero(np.diff(group, prepend=group[:1] ^ np.uint32(1))) for group in (join.group_a, join.group_b)]
+    labels = linked.of(join.rows_a), linked.of(join.rows_b)
+    least = np.minimum(*(np.minimum.reduceat(label, begin) for label, begin in zip(labels, begins, strict=True)))
+    most = np.maximum(*(np.maximum.reduceat(label, begin) for label, begin in zip(labels, begins, strict=True)))
+    a, b = (np.repeat(least != most, np.diff(begin, append=len(label))) for label, begin in zip(labels, begins, strict=True))
+    return Join(join.rows_a[a], join.group_a[a], join.rows_b[b], join.group_b[b], join.reverse_complemented)
+
+
+class _Joins:
+    """Joins that wait, in memory or in a file of a folder."""
+
+    def __init__(self, folder: Path | None):
+        self._numbers = Array(np.uint32, folder / "joins" if folder else None)
+        self._sizes: list[tuple[int, int, bool]] = []
+
+    def add(self, join: Join) -> None:
+        """Append a join."""
+        for numbers in (join.rows_a, join.group_a, join.rows_b, join.group_b):
+            self._numbers.append(numbers)
+        self._sizes.append((len(join.rows_a), len(join.rows_b), join.reverse_complemented))
+
+    def __iter__(self) -> Iterator[Join]:
+        """Read one join after the other; none may be added after this."""
+        begin = 0
+        for size_a, size_b, reverse_complemented in self._sizes:
+            bounds = np.cumsum([begin, size_a, size_a, size_b, size_b])
+            rows_a, group_a, rows_b, group_b = (np.array(self._numbers.values[low:high]) for low, high in pairwise(bounds))
+            yield Join(rows_a, group_a, rows_b, group_b, reverse_complemented)
+            begin = int(bounds[-1])
+
+    def remove(self) -> None:
+        """Give back the memory or the file."""
+        self._numbers.remove()
+
+
+def _link_equal(text: Text, linked: Components, threads: int, folder: Path | None) -> None:
+    """Link equal sequences."""
+    parts = max(1, -(-len(text) // _BUCKET_ROWS))
+    buckets = Buckets(parts, 1, folder / "hashes" if folder else None)
+
+    def entries(begin: int) -> tuple[np.ndarray, np.ndarray]:
+        rows = np.arange(begin, min(begin + _BLOCK_ROWS, len(text)))
+        return divided(text.whole_hashes(rows), rows.astype(np.uint32), parts)
+
+    with ThreadPoolExecutor(min(threads, _THREADS)) as pool:
+        for found in _ahead(pool, entries, range(0, len(text), _BLOCK_ROWS)):
+            buckets.add(0, *found)
+        buckets.finish()
+        for rows, group, _, _ in _ahead(pool, lambda bucket: _repeated(np.sort(buckets.entries(0, bucket))), range(parts)):
+            while len(rows):  # of the few groups with several sequences, each round takes one
+                leads = np.flatnonzero(np.diff(group, prepend=group[:1] ^ np.uint32(1)))
+                leader = np.repeat(rows[leads], np.diff(leads, append=len(group)))
+                equal = np.concatenate(
+                    [
+                        text.take(rows[begin : begin + _PAIRS]) == text.take(leader[begin : begin + _PAIRS])
+                        for begin in range(0, len(rows), _PAIRS)
+                    ]
+                )
+                linked.link(leader[equal], rows[equal])
+                rows, group = rows[~equal], group[~equal]
+    buckets.remove()
+
+
+def _link_predefined(labels: _Labels, linked: Components) -> None:
+    """Link sequences of the same predefined group."""
+    first = np.full(len(labels.names) + 1, len(labels.numbers), np.uint32)
+    for link in (False, True):
+        for begin in range(0, len(labels.numbers), _BLOCK_ROWS):
+            number = labels.numbers[begin : begin + _BLOCK_ROWS]
+            rows = np.flatnonzero(number < len(labels.names))
+            number, rows = number[rows], (rows + begin).astype(np.uint32)
+            if link:
+                linked.link(first[number], rows)
+            else:
+                np.minimum.at(first, number, rows)
+
+
+def _link_kmers(text: Text, size: int, distinct: np.ndarray, linked: Components, folder: Path | None) -> None:
+    """Link those of some sequences that share a k-mer on either strand."""
+    counts = _lengths(text, distinct)
+    total = int((counts * np.maximum(np.arange(len(counts)) - size + 1, 0)).sum())
+    parts = total // _KMERS + 1
+    buckets = Buckets(parts, 2, folder / "kmers" if folder else None)  # k-mers and their rows
+    for begin in range(0, len(text), _ROWS):
+        rows = np.flatnonzero(distinct[begin : begin + _ROWS]) + begin
+        if len(rows):
+            key, row = _kmers(text.series(rows), size)
+            part = (key % np.uint64(parts)).astype(np.uint32)
+            order, bounds = np.argsort(part, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(part, minlength=parts))])
+            buckets.add(0, key[order], bounds)
+            buckets.add(1, rows[row[order]], bounds)
+    buckets.finish()
+    for bucket in range(parts):
+        key, row = (buckets.entries(kind, bucket) for kind in (0, 1))
+        order = np.argsort(key, kind="stable")
+        key, row = key[order], row[order]
+        same = key[1:] == key[:-1]
+        linked.link(row[:-1][same], row[1:][same])
+    buckets.remove()
 
 
 def clusters(table: pl.DataFrame, inserts: pl.Series, max_edits: int, kmer: int = 0, threads: int = 1) -> pl.Series:
@@ -333,20 +553,95 @@ def named_clusters(canonical: pl.Series, group: pl.Series | None, max_edits: int
     polars.DataFrame
         ``cluster``, the name, and ``first``, the row of the first promoter of the cluster, uint32.
     """
-    first = _groups(canonical, max_edits, kmer, group, threads)
-    several = np.bincount(first, minlength=len(first))[first] > 1
-    if group is not None:
-        several |= group.is_not_null().to_numpy()
-    rows = np.flatnonzero(several)  # others are named after their own insert
-    groups_of = pl.repeat(None, len(rows), dtype=pl.String, eager=True) if group is None else group[rows]
-    named = pl.DataFrame({"first": first[rows], "insert": canonical[rows], "group": groups_of})
-    smallest = (pl.col(name).min().over("first") for name in ("group", "insert"))
-    names = named.select(pl.coalesce(*smallest)).to_series()
-    parts = [pl.Series([], dtype=pl.String)]
-    for begin in range(0, len(first), _BLOCK_ROWS):
-        low, high = np.searchsorted(rows, (begin, begin + _BLOCK_ROWS))
-        parts.append(canonical[begin : begin + _BLOCK_ROWS].scatter(rows[low:high] - begin, names[low:high]))
-    return pl.DataFrame({"cluster": pl.concat(parts), "first": first.astype(np.uint32)})
+    return pl.concat(find_clusters(Text.of(canonical), group, max_edits, kmer, threads).blocks())
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Clusters of near-duplicates, as `named_clusters` describes them, of sequences in memory or in files.
+
+    Parameters
+    ----------
+    text
+        Inserts, the alphabetically first of both strands.
+    first
+        Row of the first promoter of each promoter's cluster, uint32.
+    sizes
+        Promoters of the cluster of each first promoter, uint32; otherwise 0.
+    """
+
+    text: Text
+    first: np.ndarray
+    sizes: np.ndarray
+    _named: np.ndarray  # row of the insert that names the cluster of each first promoter
+    _labels: _Labels | None
+    _smallest: np.ndarray | None  # number of the label that names the cluster of each first promoter
+
+    def blocks(self) -> Iterator[pl.DataFrame]:
+        """Yield the table that `named_clusters` returns, some hundred thousand rows at a time."""
+        for begin in range(0, max(1, len(self.first)), _BLOCK_ROWS):
+            first = self.first[begin : begin + _BLOCK_ROWS]
+            names = self.text.series(self._named[first])
+            if self._labels is not None and self._smallest is not None:
+                number = pl.Series(self._smallest[first])
+                given = self._labels.names.gather(number.set(number == len(self._labels.names), None))
+                names = given.zip_with(given.is_not_null(), names)
+            yield pl.DataFrame({"cluster": names, "first": first})
+
+    def table(self, folder: Path | None = None) -> pl.LazyFrame:
+        """Return all blocks, from files of a folder or from memory."""
+        if folder is None:
+            return pl.concat(self.blocks()).lazy()
+        paths = []
+        for number, block in enumerate(self.blocks()):
+            paths.append(folder / f"clusters-{number}.parquet")
+            files.write_part(paths[-1], block)
+        return pl.scan_parquet(paths, glob=False)
+
+    def note(self, ledger: Ledger) -> None:
+        """Record how many clusters there are, and how large."""
+        ledger.note("clusters", int((self.sizes > 0).sum()))
+        ledger.note("promoters in clusters of two or more", int(self.sizes[self.sizes > 1].sum()))
+        ledger.note("promoters of the largest cluster", int(self.sizes.max()))
+
+
+def find_clusters(
+    text: Text, group: pl.Series | None, max_edits: int, kmer: int = 0, threads: int = 1, folder: Path | None = None
+) -> Clusters:
+    """Cluster promoters, as `named_clusters`, without the sequences in memory.
+
+    Parameters
+    ----------
+    text
+        The alphabetically first of each insert and its reverse complement.
+    group
+        Names of predefined groups, as strings or as an enumeration in alphabetical order; null for none.
+    max_edits, kmer, threads
+        As for `groups`.
+    folder
+        For files; None to hold all in memory.
+    """
+    labels = None if group is None else _Labels.of(group)
+    first = _groups(text, max_edits, kmer, labels, threads, folder)
+    blocks = [slice(begin, begin + _BLOCK_ROWS) for begin in range(0, len(first), _BLOCK_ROWS)]
+    sizes, named = np.zeros(len(first), np.uint32), np.arange(len(first), dtype=np.uint32)
+    smallest = None if labels is None else np.full(len(first), len(labels.names), np.uint32)
+    for block in blocks:
+        np.add.at(sizes, first[block], np.uint32(1))
+        if labels is not None and smallest is not None:
+            np.minimum.at(smallest, first[block], labels.numbers[block])
+    for block in blocks:
+        leads = first[block]
+        rows = np.flatnonzero(leads != np.arange(block.start, block.start + len(leads)))
+        if labels is not None and smallest is not None:
+            rows = rows[smallest[leads[rows]] == len(labels.names)]
+        leads, rows = leads[rows], (rows + block.start).astype(np.uint32)
+        known = np.unique(leads)
+        table = pl.DataFrame({"first": np.concatenate([known, leads]), "row": np.concatenate([named[known], rows])})
+        table = table.with_columns(insert=text.series(table["row"].to_numpy()))
+        best = table.sort("first", "insert", maintain_order=True).unique("first", keep="first", maintain_order=True)
+        named[best["first"].to_numpy()] = best["row"].to_numpy()
+    return Clusters(text, first, sizes, named, labels, smallest)
 
 
 def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int = 1, either_strand: bool = True) -> pl.DataFrame:
@@ -360,11 +655,12 @@ def overlaps(library: pl.Series, others: pl.Series, max_edits: int, threads: int
     blocks = [np.empty((0, 3), np.int64)]
     if len(library) and len(others):
         both = pl.concat([others, reverse_complement_sequences(others)]) if either_strand else others
-        side = np.repeat([0, 1], [len(library), len(both)])  # labels: only pairs between the two sets are candidates
-        for join in _joins_between(library, both, max_edits, threads):
-            for a, b in candidates(join, side, leaders_only=False):
+        texts = Text.of(library), Text.of(both)
+        for join in _joins_between(*texts, max_edits, threads):
+            sides = np.zeros(len(join.rows_a), np.int64), np.ones(len(join.rows_b), np.int64)  # only pairs between both sets are candidates
+            for a, b in candidates(join, *sides):
                 b = b - len(library)
-                distance = distances(library[a], both[b], max_edits, threads)
+                distance = distances(texts[0].take(a), texts[1].take(b), max_edits, threads)
                 near = distance <= max_edits
                 blocks.append(np.column_stack([a, b % len(others), distance])[near])
     pairs = pl.DataFrame(np.concatenate(blocks), schema={"library": pl.Int64, "other": pl.Int64, "distance": pl.Int64})
@@ -402,7 +698,13 @@ def find_overlaps(
 
 
 def nearest(
-    sequences: pl.Series, library: pl.Series, max_edits: int, kmer: int = 12, candidates_each: int = 1000, threads: int = 1
+    sequences: pl.Series,
+    library: pl.Series,
+    max_edits: int,
+    kmer: int = 12,
+    candidates_each: int = 1000,
+    threads: int = 1,
+    before: pl.Series | None = None,
 ) -> pl.DataFrame:
     """Find the nearest library sequence of each sequence, on either strand.
 
@@ -410,6 +712,17 @@ def nearest(
     half of the library's usual length (at least 4 bp) if that is less. For each sequence, its rarest k-mers in the library are used until
     they yield ``candidates_each`` candidates, and the 50 that share most of these k-mers are compared. A distance above ``max_edits`` is
     therefore an upper bound; unrelated inserts of 80 bp differ by about 35 edits.
+
+    Parameters
+    ----------
+    sequences, library
+        Inserts.
+    max_edits, kmer, candidates_each
+        See above.
+    threads
+        Number of threads for comparing sequences.
+    before
+        Distances to other parts of the library, null if unknown. Sequences within ``max_edits`` of those are not searched beyond.
 
     Returns
     -------
@@ -432,7 +745,10 @@ def nearest(
         pairs = overlaps(library, sequences, max_edits, threads)
         if pairs.height:
             update(pairs["other"].to_numpy(), pairs["library"].to_numpy(), pairs["distance"].to_numpy())
-        far = np.flatnonzero(best > max_edits)
+        beyond = best > max_edits
+        if before is not None:
+            beyond &= (before.fill_null(max_edits + 1) > max_edits).to_numpy()
+        far = np.flatnonzero(beyond)
         for begin in range(0, len(far), _FAR):
             rows = far[begin : begin + _FAR]
             a, b = _sharing(sequences[rows], library, kmer, candidates_each)
@@ -450,7 +766,7 @@ def nearest(
 
 
 def find_nearest(
-    training: pl.Series,
+    training: Iterable[pl.Series],
     scored: Mapping[str, pl.Series],
     inserts: Callable[[pl.Series], pl.Series],
     max_edits: int,
@@ -458,22 +774,34 @@ def find_nearest(
 ) -> pl.DataFrame:
     """Return the nearest training promoter of each promoter of several data sets, columns `NEAREST`.
 
+    Of equally near ones it is the first, except that the search beyond ``max_edits`` is heuristic (`nearest`).
+
     Parameters
     ----------
     training, scored
-        Training promoters, and the promoters of each data set by name.
+        Training promoters, in parts of any size that are searched one after the other, and the promoters of each data set by name.
     inserts
         Function that removes flanks.
     max_edits, threads
         As for `nearest`.
     """
-    parts = [pl.DataFrame(schema=NEAREST)]
-    library = inserts(training)
-    for name, sequences in scored.items():
-        near = nearest(inserts(sequences), library, max_edits, threads=threads)
-        near = near.with_columns(dataset=pl.lit(name), sequence=sequences, nearest=training.gather(near["library"]))
-        parts.append(near.select(list(NEAREST)))
-    return pl.concat(parts)
+    texts = {name: inserts(sequences) for name, sequences in scored.items()}
+    found = {
+        name: pl.DataFrame({"dataset": [name]}, schema={"dataset": pl.String})
+        .select(pl.col("dataset").repeat_by(len(sequences)).explode(empty_as_null=False))
+        .with_columns(sequences.alias("sequence"), distance=pl.lit(None, pl.Int64), nearest=pl.lit(None, pl.String))
+        for name, sequences in scored.items()
+    }
+    for part in training:
+        library = inserts(part)
+        for name, table in found.items():
+            near = nearest(texts[name], library, max_edits, threads=threads, before=table["distance"])
+            nearer = near["distance"] < table["distance"].fill_null(np.iinfo(np.int64).max)
+            found[name] = table.with_columns(
+                distance=near["distance"].zip_with(nearer.fill_null(False), table["distance"]),
+                nearest=part.gather(near["library"]).zip_with(nearer.fill_null(False), table["nearest"]),
+            )
+    return pl.concat([pl.DataFrame(schema=NEAREST), *found.values()])
 
 
 def _sharing(sequences: pl.Series, library: pl.Series, kmer: int, candidates_each: int) -> tuple[np.ndarray, np.ndarray]:
@@ -520,43 +848,6 @@ def by_distance(overlaps: pl.DataFrame, datasets: Sequence[str], max_edits: int)
         nearest = overlaps.group_by("dataset", of).agg(pl.col("distance").min()).group_by("dataset", "distance").agg(pl.len().alias(column))
         counted = counted.join(nearest, on=["dataset", "distance"], how="left", maintain_order="left")
     return counted.fill_null(0)
-
-
-def _components(edges: list[np.ndarray], label: np.ndarray) -> np.ndarray:
-    """Return the smallest connected node of each node; ``edges`` are combined into one array."""
-    edges[:] = [np.concatenate(edges)]
-    nodes, place = np.unique(edges[0], return_inverse=True)
-    place = place.reshape(-1, 2)
-    from scipy import sparse  # local import: slow, and not needed for predictions
-
-    links = sparse.coo_array((np.ones(len(place), bool), (place[:, 0], place[:, 1])), shape=(len(nodes), len(nodes)))
-    number, of = sparse.csgraph.connected_components(links, directed=False)
-    smallest = np.full(number, len(label))
-    np.minimum.at(smallest, of, nodes)
-    label = label.copy()
-    label[nodes] = smallest[of]
-    return label
-
-
-def _shared_kmers(sequences: pl.Series, size: int) -> np.ndarray:
-    """Return edges between sequences that share a k-mer on either strand."""
-    length = sequences.str.len_bytes()
-    total = int((length.cast(pl.Int64) - size + 1).clip(0).sum())
-    parts = total // _KMERS + 1
-    edges = [np.empty((0, 2), np.int64)]
-    for part in range(parts):
-        keys, rows = [], []
-        for begin in range(0, len(sequences), _ROWS):
-            key, row = _kmers(sequences[begin : begin + _ROWS], size)
-            mine = key % np.uint64(parts) == part if parts > 1 else slice(None)
-            keys.append(key[mine])
-            rows.append(row[mine] + begin)
-        key, row = np.concatenate(keys), np.concatenate(rows)
-        order = np.argsort(key, kind="stable")
-        key, row = key[order], row[order]
-        same = (key[1:] == key[:-1]) & (row[1:] != row[:-1])
-        edges.append(np.column_stack([row[:-1][same], row[1:][same]]))
-    return np.concatenate(edges)
 
 
 def _kmers(sequences: pl.Series, size: int) -> tuple[np.ndarray, np.ndarray]:

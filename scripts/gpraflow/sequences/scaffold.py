@@ -129,6 +129,11 @@ def reverse_complement(tokens: np.ndarray) -> np.ndarray:
     return _COMPLEMENT[tokens[..., ::-1]]
 
 
+def complement(codes: np.ndarray) -> np.ndarray:
+    """Return the complements of ASCII codes; other letters than A, C, G and T stay as they are."""
+    return _OTHER_BASE[codes]
+
+
 def reverse_complement_sequences(sequences: pl.Series) -> pl.Series:
     """Return the reverse complements of sequences.
 
