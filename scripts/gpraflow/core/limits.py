@@ -38,7 +38,7 @@ DISK_KEYS = {"upload_shards": "bucket.url", "fetch_dataset": "data", "train_mode
 # docs/benchmarks.md).
 MEMORY_NEEDED = {
     "ingest_table": (500, 17),
-    "group_neighbours": (500, 210),
+    "group_neighbours": (900, 20),
     "split_promoters": (600, 50),
     "shard_tfrecords": (200, 135),
     "merge_counts": (1_800, 160),
