@@ -144,8 +144,7 @@ class Ensemble:
                     rate = schedules.rate("cosine", options.learning_rate, step, steps, self.training["warmup_steps"])
                     self.stepper.step([inputs[rows].astype(np.float32)], target[rows], np.ones(size, np.float32), rate, None)
                     step += 1
-            state = self.stepper.state()
-            networks.append((state[3], state[1]))
+            networks.append(self.stepper.served(self.stepper.state()))
         return networks, offset, scale
 
     def predict(self, trained, inputs):

@@ -16,6 +16,13 @@ function gelu(x) {
   return x * (x >= 0 ? 1 - tail : tail);
 }
 
+// Mean of the bins, which have these logits.
+function meanBin(logits) {
+  const most = Math.max(...logits);
+  const shares = logits.map((logit) => Math.exp(logit - most));
+  return shares.reduce((sum, share, bin) => sum + share * bin, 0) / shares.reduce((sum, share) => sum + share, 0);
+}
+
 // One network: occupancies of motifs in bins, a convolution, residual blocks, a dense layer.
 class Member {
   constructor(weights, sizes) {
@@ -110,7 +117,7 @@ class Member {
   }
 
   head(x) {
-    const { narrow_kernel: narrow, narrow_bias: bias, dense_kernel: dense, dense_factor: factor, dense_shift: shift, output_kernel: kernel, output_bias: ends, scale, offset } = this.weights;
+    const { narrow_kernel: narrow, narrow_bias: bias, dense_kernel: dense, dense_factor: factor, dense_shift: shift, output_kernel: kernel, output_bias: ends, outputs, scale, offset } = this.weights;
     const [channels, few, units] = [this.channels, bias.length, factor.length];
     const sums = new Float64Array(units);
     for (let bin = 0; bin < this.bins; bin += 1) {
@@ -122,9 +129,12 @@ class Member {
       }
     }
     const active = sums.map((sum, unit) => gelu(sum * factor[unit] + shift[unit]));
-    return Array.from(ends, (end, output) => {
-      const raw = active.reduce((sum, value, unit) => sum + value * kernel[unit * ends.length + output], end);
-      return rescale(raw * scale[output] + offset[output], this.scales?.[output]);
+    const raw = Array.from(ends, (end, output) => active.reduce((sum, value, unit) => sum + value * kernel[unit * ends.length + output], end));
+    let begin = 0;
+    return Array.from(outputs, (number, condition) => {
+      const own = raw.slice(begin, begin + number);
+      begin += number;
+      return rescale((number > 1 ? meanBin(own) : own[0]) * scale[condition] + offset[condition], this.scales?.[condition]);
     });
   }
 }

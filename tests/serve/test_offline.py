@@ -44,12 +44,12 @@ SIZES = {
 }
 
 
-def write_compact(folder, members, conditions=(), transform=None):
+def write_compact(folder, members, conditions=(), transform=None, loss="mse"):
     """Write an untrained `compact` network whose weights and normalisations are all random."""
     import keras
 
     expression = toy.table(500, 1)["expression"].to_numpy()[:, None] + np.arange(max(1, len(conditions)))
-    objective = objectives.fit_conditions(expression, None, conditions, loss="mse", bins=18, huber_delta=1.0, cells_prior=1.0)
+    objective = objectives.fit_conditions(expression, None, conditions, loss=loss, bins=12, huber_delta=1.0, cells_prior=1.0)
     rng, cores = np.random.default_rng(1), []
     keras.utils.set_random_seed(1)
     for member in range(members):
@@ -57,7 +57,8 @@ def write_compact(folder, members, conditions=(), transform=None):
         for weight in core.weights:
             if "seed" not in weight.path:
                 positive = rng.uniform(0.5, 1.5, weight.shape) if "variance" in weight.path or "gamma" in weight.path else None
-                weight.assign(rng.normal(0, 0.4, weight.shape) if positive is None else positive)
+                size = 0.04 if loss == "bins" and "expression" in weight.path else 0.4  # of logits, so that no bin has it all
+                weight.assign(rng.normal(0, size, weight.shape) if positive is None else positive)
         cores.append(core)
     model = network.serving(cores, objective, toy.LENGTH, False, "compact")
     folder.mkdir(parents=True)
@@ -124,10 +125,10 @@ def recalibrated_conditions(folder, target):
     return target
 
 
-@pytest.mark.parametrize("kind", ["ensemble", "conditions", "recalibrated", "one condition recalibrated"])
+@pytest.mark.parametrize("kind", ["ensemble", "conditions", "bins of two conditions", "recalibrated", "one condition recalibrated"])
 def test_figures_are_those_of_python(opened, tmp_path, kind):
     conditions = serving.CONDITIONS if "condition" in kind else []
-    folder = write_compact(tmp_path / "compact", 2 if kind == "ensemble" else 1, conditions)
+    folder = write_compact(tmp_path / "compact", 2 if kind == "ensemble" else 1, conditions, loss="bins" if "bins" in kind else "mse")
     folder = recalibrated(folder, tmp_path / "new") if kind == "recalibrated" else folder
     folder = recalibrated_conditions(folder, tmp_path / "new") if kind == "one condition recalibrated" else folder
     predictor = prediction_predictor.Predictor(folder)

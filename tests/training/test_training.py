@@ -154,6 +154,41 @@ def test_average_is_the_naive_one():
         np.testing.assert_allclose(ours, naive, rtol=1e-5, atol=1e-6)
 
 
+def test_statistics_of_averaged_weights_are_means_over_batches():
+    """Those of training belong to the last weights, which moved after the average."""
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((4,))
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3)])
+    x = keras.layers.Dropout(0.0)(inner(keras.layers.Dense(3, use_bias=False)(inputs)))
+    model = keras.Model([inputs], keras.layers.Dense(1)(x))
+    stepper = steppers.stepper(model, steppers.optimizer_of("adam", 0.0, 1.0), objectives.Objective("mse", 1, 1.0, 0.0), 0.9)
+    for batch in batches(20):
+        stepper.step(*batch, 0.05, None)
+    parts = [x for (x,), _, _ in batches(5)]
+    stepper.average_statistics([part] for part in parts)
+    state = stepper.state()
+    (kernel, scale, shift, last, bias), statistics = stepper.served(state)
+    mean = np.mean([(part @ kernel).mean(axis=0) for part in parts], axis=0)
+    variance = np.mean([(part @ kernel).var(axis=0) for part in parts], axis=0)
+    np.testing.assert_allclose(statistics, [mean, variance], rtol=1e-4, atol=1e-6)
+    assert np.abs(state[1][0] - mean).max() > 0.01
+    assert kernel is state[3][0]
+    stepper.restore(state, stepper.steps)
+    whole = np.round(3 * parts[0])  # a predictor takes tokens
+    predicted = stepper.predictor(model, 8)(whole)
+    naive = ((whole @ kernel - mean) / np.sqrt(variance + 1e-3) * scale + shift) @ last + bias
+    np.testing.assert_allclose(predicted, naive, rtol=1e-3, atol=1e-4)
+
+
+def test_without_average_or_normalisation_nothing_is_computed():
+    for average in (0.0, 0.9):
+        _, stepper = tiny_stepper(ema=average)
+        stepper.average_statistics(pytest.fail("batches were read") for _ in range(1))
+        state = stepper.state()
+        assert state[4] == []
+        assert stepper.served(state)[0] is state[3 if average else 0]
+
+
 def test_only_the_layers_of_a_stage_are_trained():
     _, stepper = tiny_stepper(optimizer="adamw")
     before = stepper.state()[0]
@@ -372,10 +407,12 @@ target = 5 * rng.normal(size=(64, 1)).astype(np.float32)
 weight = rng.random(64).astype(np.float32)
 of_layers = stepper.trained([core.layers[-1].name])
 losses = [float(stepper.step(inputs, target, weight, 1e-2, trained)) for trained in (None, None, of_layers, None)]
+stepper.average_statistics([inputs, [part[::2] for part in inputs]])
 state = stepper.state()
 stepper.restore(state, stepper.steps)
 predict = stepper.predictor(network.serving([core], objective, 40, False, "single"), 64)
-print("FOUND", *losses, *predict(inputs[0])[:8, 0])
+assert [(old == new).all() for old, new in zip(state[1], stepper.state()[1], strict=True)] == [True] * len(state[1])
+print("FOUND", *losses, *predict(inputs[0])[:8, 0], *(float(values[0]) for values in state[4]))
 """
 
 

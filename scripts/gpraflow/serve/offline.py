@@ -103,11 +103,10 @@ def network(predictor: Predictor) -> dict[str, Any]:
     kept = predictor.conditions or [next(iter(scaled), "")]  # a recalibrated model may have fewer conditions than its network
     conditions = about.get("network_conditions", kept)
     objectives = [label["conditions"][name] for name in conditions] if kept[0] else [label]
-    usable = about["architecture"] == ARCHITECTURE and not about["training"]["rc_averaging"]
-    if not usable or any(part["loss"] == "bins" for part in objectives):
+    if about["architecture"] != ARCHITECTURE or about["training"]["rc_averaging"]:
         raise ConfigError(
-            f"{predictor.directory}: the offline page evaluates networks of the architecture {ARCHITECTURE}, without training.rc_averaging "
-            "and with a loss on expression; for other models use gpraflow serve"
+            f"{predictor.directory}: the offline page evaluates networks of the architecture {ARCHITECTURE}, without training.rc_averaging; "
+            "for other models use gpraflow serve"
         )
     model, _ = models_directory.load(predictor.directory)
     cores = [layer for layer in model.layers if hasattr(layer, "layers")]
@@ -163,9 +162,7 @@ def _arrays(core: Any, objectives: list[dict[str, Any]], blocks: int) -> dict[st
     (found["dense_kernel"],) = weights("dense")
     found["dense_factor"], found["dense_shift"] = norm("dense_norm")
     found["output_kernel"], found["output_bias"] = weights("expression")
-    found["scale"] = np.array([part["scale"] for part in objectives])
-    found["offset"] = np.array([part["offset"] for part in objectives])
-    return found
+    return found | {key: np.array([part[key] for part in objectives]) for key in ("outputs", "scale", "offset")}
 
 
 def evaluate(arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int], tokens: np.ndarray) -> np.ndarray:
@@ -197,7 +194,9 @@ def evaluate(arrays: Mapping[str, np.ndarray], sizes: Mapping[str, int], tokens:
         x = active if part == "mix" else x + active
     flat = (x @ arrays["narrow_kernel"] + arrays["narrow_bias"]).reshape(len(tokens), -1)
     dense = _gelu(flat @ arrays["dense_kernel"] * arrays["dense_factor"] + arrays["dense_shift"])
-    return (dense @ arrays["output_kernel"] + arrays["output_bias"]) * arrays["scale"] + arrays["offset"]
+    raw = np.split(dense @ arrays["output_kernel"] + arrays["output_bias"], np.cumsum(arrays["outputs"])[:-1], axis=1)
+    values = [special.softmax(part, axis=1) @ np.arange(part.shape[1]) if part.shape[1] > 1 else part[:, 0] for part in raw]
+    return np.stack(values, axis=1) * arrays["scale"] + arrays["offset"]
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:

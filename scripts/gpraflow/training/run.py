@@ -1,6 +1,7 @@
 """Training one network: epochs, checkpoints, divergence control and validation."""
 
 import io
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from gpraflow.training.options import Options
 _LOOKED_AT = 50  # batches between checks of the loss; each check waits for the device
 _RESTARTS = 3  # maximum restarts after divergence
 _SHRINK = 0.3  # factor of the learning rate at each restart
+_STATISTICS = 10_000  # training promoters from which the statistics of the averaged weights are computed
 PREDICTION_BATCH = 1024  # promoters per batch
 
 
@@ -112,11 +114,11 @@ class MemberTraining:
                 self._back(str(failure))
             self._save("state.npz")
         last = self.stepper.state()
-        best, _ = self._read("best.npz")
+        weights, others = self.stepper.served(self._read("best.npz")[0])
         now = self.now
         return Member(
-            weights=best[3] or best[0],
-            others=best[1],
+            weights=weights,
+            others=others,
             last_weights=last[0],
             last_others=last[1],
             history=now["history"],
@@ -163,6 +165,8 @@ class MemberTraining:
     def _judge(self) -> None:
         """Score the validation split, and save the weights if they are the best so far."""
         now = self.now
+        some = self.data.batches(self.batch_size, self.seed, now["epoch"], 0)
+        self.stepper.average_statistics(inputs for inputs, _, _ in itertools.islice(some, -(-_STATISTICS // self.batch_size)))
         predicted = self.predict(self.data.val.tokens).astype(np.float64)
         if not np.isfinite(predicted).all():
             raise _Diverged(f"predictions are NaN or infinite after epoch {now['epoch'] + 1}")
@@ -214,7 +218,7 @@ class MemberTraining:
     def _read(self, name: str) -> tuple[list[list[np.ndarray]], dict[str, Any]]:
         with np.load(self.work / name) as saved:
             about = json.loads(saved["about"].tobytes())
-            groups: list[list[np.ndarray]] = [[], [], [], []]
+            groups: list[list[np.ndarray]] = [[] for _ in range(5)]
             for key in saved.files:
                 if key != "about":
                     groups[int(key.partition("/")[0])].append(saved[key])

@@ -1,11 +1,13 @@
 """Training steps on JAX and TensorFlow: gradients, update, moving average of the weights.
 
 A stepper holds the complete training state (weights, statistics, random states, optimizer, EMA), which can be saved and restored exactly.
+The statistics of batch normalisation belong to the weights of the last steps; those of the averaged weights are computed from some batches
+(`average_statistics`), as in stochastic weight averaging (Izmailov et al. 2018, arXiv:1803.05407).
 Besides `training.network`, `models.cpu` and `models.gradients`, only this module calls a backend directly.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,15 +88,52 @@ class _Stepper:
         optimizer.build(model.trainable_variables)
         self.model, self.optimizer, self.objective, self.ema = model, optimizer, objective, ema
         self.steps = 0
+        # For each other variable: 1 - momentum if it is a moving mean or variance of batch normalisation, 0 otherwise (random states).
+        shares = {id(variable): 1 - norm.momentum for norm in _norms(model) for variable in (norm.moving_mean, norm.moving_variance)}
+        self._shares = [shares.get(id(variable), 0.0) for variable in model.non_trainable_variables]
+        self._statistics: Arrays = []  # of the averaged weights; empty until they are computed
 
     def momentum(self) -> float:
         """Return the momentum of the EMA at this step."""
         return min(self.ema, (1 + self.steps) / (10 + self.steps)) if self.ema else 0.0
 
+    def average_statistics(self, batches: Iterable[Any]) -> None:
+        """Compute the statistics of batch normalisation that belong to the averaged weights: their means over the inputs of some batches.
+
+        Predictions and `served` use them from then on. Without EMA or batch normalisation nothing is computed.
+        """
+        if not (self.ema and any(self._shares)):
+            return
+        found = [self._batch_statistics(inputs) for inputs in batches]
+        self._statistics = [np.mean(values, axis=0) for values in zip(*found, strict=True)]
+
+    def _batch_statistics(self, inputs: Any) -> Arrays:
+        """Return means and variances of one batch with the averaged weights."""
+        raise NotImplementedError
+
+    def served(self, state: list[Arrays]) -> tuple[Arrays, Arrays]:
+        """Return the trainable weights (the EMA if enabled) and other variables with which a state predicts."""
+        trainable, others, _, averages, statistics = state
+        return averages or trainable, self._with(statistics, others)
+
+    def _with(self, statistics: Arrays, others: Sequence[Any]) -> list[Any]:
+        each = iter(statistics)
+        return [next(each) if share and statistics else other for share, other in zip(self._shares, others, strict=True)]
+
     def trained(self, layers: Sequence[str]) -> Arrays:
         """Return 1 for each trainable variable of the named layers and 0 for others; 1 for all if no layer is named."""
         ids = {id(variable) for name in layers for variable in self.model.get_layer(name).trainable_variables}
         return [np.array(not layers or id(variable) in ids, np.float32) for variable in self.model.trainable_variables]
+
+
+def _norms(layer: Any) -> Iterator[Any]:
+    """Yield the batch normalisations of a network and of nested ones."""
+    import keras
+
+    if isinstance(layer, keras.layers.BatchNormalization):
+        yield layer
+    for inner in layer.layers if isinstance(layer, keras.Model) else []:
+        yield from _norms(inner)
 
 
 def jax_step(model: Any, optimizer: Any, objective: AnyObjective, ema: float) -> Callable[..., Any]:
@@ -151,7 +190,15 @@ class _JaxStepper(_Stepper):
         self._state = self._put([[np.array(variable) for variable in group] for group in variables], self._whole)
         if not ema:
             self._state[3] = []
-        self._step = jax.jit(jax_step(cpu.faster(model), optimizer, objective, ema), donate_argnums=0)
+        network = cpu.faster(model)
+        self._step = jax.jit(jax_step(network, optimizer, objective, ema), donate_argnums=0)
+
+        def batch_statistics(trainable: Any, others: Any, inputs: Any) -> Any:
+            zeros = [jax.numpy.zeros_like(value) if share else value for share, value in zip(self._shares, others, strict=True)]
+            _, moved = network.stateless_call(trainable, zeros, inputs, training=True)
+            return [value / share for share, value in zip(self._shares, moved, strict=True) if share]
+
+        self._of_batch = jax.jit(batch_statistics)
 
     def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
         """Train on this process's part of one batch; return its loss, a scalar that is computed asynchronously."""
@@ -160,13 +207,17 @@ class _JaxStepper(_Stepper):
         self.steps += 1
         return loss
 
+    def _batch_statistics(self, inputs: Any) -> Arrays:
+        return [np.asarray(value) for value in self._of_batch(self._state[3], self._state[1], self._share(inputs))]
+
     def state(self) -> list[Arrays]:
-        """Return the state as arrays: trainable weights, other variables, optimizer, EMA."""
-        return [[np.asarray(value) for value in group] for group in self._state]
+        """Return the state as arrays: trainable weights, other variables, optimizer, EMA, and the statistics of the EMA."""
+        return [*([np.asarray(value) for value in group] for group in self._state), self._statistics]
 
     def restore(self, state: list[Arrays], steps: int) -> None:
         """Restore the result of `state` after ``steps`` steps."""
-        self._state = self._put(list(state), self._whole)
+        *training, self._statistics = state
+        self._state = self._put(training, self._whole)
         self.steps = steps
 
     def predictor(self, serving: Any, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -179,8 +230,8 @@ class _JaxStepper(_Stepper):
         call = jax.jit(lambda trainable, others, tokens: serving.stateless_call(trainable, others, tokens, training=False)[0])
 
         def predict(tokens: np.ndarray) -> np.ndarray:
-            trainable = self._state[3] or self._state[0]
-            return backend.in_batches(lambda part: np.asarray(call(trainable, self._state[1], part)), tokens, min(batch_size, len(tokens)))
+            trainable, others = self._state[3] or self._state[0], self._with(self._statistics, self._state[1])
+            return backend.in_batches(lambda part: np.asarray(call(trainable, others, part)), tokens, min(batch_size, len(tokens)))
 
         return predict
 
@@ -208,13 +259,13 @@ class _TensorFlowStepper(_Stepper):
                 total = loss + sum(model.losses) / devices
             return loss, tape.gradient(total, [variable.value for variable in model.trainable_variables])
 
-        def of_device(*batch: Any) -> Any:
+        def of_device(batch: Any) -> Any:
             device = tf.distribute.get_replica_context().replica_id_in_sync_group
-            size = tf.shape(batch[-1])[0] // devices
-            return gradients_of(*tf.nest.map_structure(lambda part: part[device * size : (device + 1) * size], batch))
+            size = tf.shape(tf.nest.flatten(batch)[-1])[0] // devices
+            return tf.nest.map_structure(lambda part: part[device * size : (device + 1) * size], batch)
 
         def of_batch(*batch: Any) -> Any:
-            loss, gradients = strategy.run(of_device, args=batch)
+            loss, gradients = strategy.run(lambda *parts: gradients_of(*of_device(parts)), args=batch)
             return strategy.reduce("SUM", loss, axis=None), [strategy.reduce("SUM", gradient, axis=None) for gradient in gradients]
 
         @tf.function(jit_compile=not self.mirrored)
@@ -232,7 +283,14 @@ class _TensorFlowStepper(_Stepper):
                 mean.assign(momentum * mean + (1 - momentum) * variable.value)
             return loss
 
-        self._step = step
+        @tf.function(jit_compile=not self.mirrored)
+        def update(inputs: Any) -> None:
+            if self.mirrored:
+                strategy.run(lambda parts: model(of_device(parts), training=True), args=(inputs,))
+            else:
+                model(inputs, training=True)
+
+        self._step, self._update = step, update
 
     def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
         """Train on one batch; return its loss."""
@@ -241,16 +299,38 @@ class _TensorFlowStepper(_Stepper):
         self.steps += 1
         return loss
 
+    def _batch_statistics(self, inputs: Any) -> Arrays:
+        others = [_array(variable) for variable in self.model.non_trainable_variables]
+        zeros = [np.zeros_like(value) for share, value in zip(self._shares, others, strict=True) if share]
+        with self._weights(self._averages, self._with(zeros, others)):
+            self._update(inputs)
+            moved = [_array(variable) for variable in self.model.non_trainable_variables]
+        return [value / share for share, value in zip(self._shares, moved, strict=True) if share]
+
+    @contextlib.contextmanager
+    def _weights(self, trainable: Sequence[Any], others: Sequence[Any]) -> Iterator[None]:
+        """Set other weights (none: the same) and variables within a ``with`` block."""
+        variables = [*(self.model.trainable_variables if trainable else []), *self.model.non_trainable_variables]
+        before, values = ([_array(each) for each in group] for group in (variables, [*trainable, *others]))
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, before, strict=True):
+                variable.assign(value)
+
     def _variables(self) -> list[list[Any]]:
         return [self.model.trainable_variables, self.model.non_trainable_variables, self.optimizer.variables, self._averages]
 
     def state(self) -> list[Arrays]:
-        """Return the state as arrays: trainable weights, other variables, optimizer, EMA."""
-        return [[_array(variable) for variable in group] for group in self._variables()]
+        """Return the state as arrays: trainable weights, other variables, optimizer, EMA, and the statistics of the EMA."""
+        return [*([_array(variable) for variable in group] for group in self._variables()), self._statistics]
 
     def restore(self, state: list[Arrays], steps: int) -> None:
         """Restore the result of `state` after ``steps`` steps."""
-        for group, values in zip(self._variables(), state, strict=True):
+        *training, self._statistics = state
+        for group, values in zip(self._variables(), training, strict=True):
             for variable, value in zip(group, values, strict=True):
                 variable.assign(value)
         self.steps = steps
@@ -262,14 +342,8 @@ class _TensorFlowStepper(_Stepper):
         call = tf.function(lambda tokens: serving(tokens, training=False), jit_compile=not self.mirrored)
 
         def predict(tokens: np.ndarray) -> np.ndarray:
-            weights = [_array(variable) for variable in self.model.trainable_variables] if self._averages else []
-            for variable, mean in zip(self.model.trainable_variables, self._averages, strict=False):
-                variable.assign(_array(mean))
-            try:
+            with self._weights(self._averages, self._with(self._statistics, self.model.non_trainable_variables)):
                 return backend.in_batches(lambda part: call(part).numpy(), tokens, min(batch_size, len(tokens)))
-            finally:
-                for variable, value in zip(self.model.trainable_variables, weights, strict=False):
-                    variable.assign(value)
 
         return predict
 
