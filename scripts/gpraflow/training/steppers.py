@@ -198,7 +198,7 @@ class _JaxStepper(_Stepper):
             _, moved = network.stateless_call(trainable, zeros, inputs, training=True)
             return [value / share for share, value in zip(self._shares, moved, strict=True) if share]
 
-        self._of_batch = jax.jit(batch_statistics)
+        self._of_batch = jax.jit(batch_statistics, out_shardings=self._whole)
 
     def step(self, inputs: Any, target: np.ndarray, weight: np.ndarray, learning_rate: float, trained: Arrays | None) -> Any:
         """Train on this process's part of one batch; return its loss, a scalar that is computed asynchronously."""
