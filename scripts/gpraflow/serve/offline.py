@@ -105,8 +105,8 @@ def network(predictor: Predictor) -> dict[str, Any]:
     objectives = [label["conditions"][name] for name in conditions] if kept[0] else [label]
     if about["architecture"] != ARCHITECTURE or about["training"]["rc_averaging"]:
         raise ConfigError(
-            f"{predictor.directory}: the offline page evaluates networks of the architecture {ARCHITECTURE}, without training.rc_averaging; "
-            "for other models use gpraflow serve"
+            f"{predictor.directory}: the offline page evaluates networks of the architecture {ARCHITECTURE}, without "
+            "training.rc_averaging; for other models use gpraflow serve"
         )
     model, _ = models_directory.load(predictor.directory)
     cores = [layer for layer in model.layers if hasattr(layer, "layers")]
