@@ -64,7 +64,7 @@ def compare(options, folder):
         ratio=round(max(rates["ours"]) / max(rates["raw"]), 3),
         ratios=[round(ours / raw, 3) for ours, raw in zip(rates["ours"], rates["raw"], strict=True)],
         cpu_ratio=round(cpu["raw"] / cpu["ours"], 3),
-        seconds=round(min(lap.seconds for lap in laps["ours"]), 2),
+        seconds=round(min(lap.seconds for lap in laps["ours"]), 4),
         mutants=number["ours"],
         largest_difference=float(f"{np.abs(effects[places] - expected).max():.2g}"),
         peak_rss_mb=common.peak_rss_mb(),

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import polars as pl
 import pytest
+from playwright.sync_api import expect
 
 from gpraflow.core.errors import InputError
 from gpraflow.report import scatter
@@ -81,7 +82,7 @@ def test_promoters_are_chosen_with_pointer_and_keyboard(report, browser):
         assert place.count() == 1
         assert place.locator("svg").count() == 0  # drawn when it is opened
         place.locator("summary").click()
-        assert "A random sample of 1,000 of the 1,500 promoters." in place.inner_text()
+        expect(place).to_contain_text("A random sample of 1,000 of the 1,500 promoters.", timeout=60_000)
         assert place.locator("circle.point").count() == 1000
         slider, said = place.get_by_role("slider"), place.locator(".value")
         slider.focus()
