@@ -3,6 +3,7 @@
 import datetime
 import math
 
+import polars as pl
 import pytest
 
 from gpraflow.app.plan import Plan
@@ -138,6 +139,7 @@ def test_messages_hold_no_control_characters_and_no_endless_words():
         (MemoryError(), r"^not enough memory \(MemoryError: no details\); .*ulimit"),
         (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes"), "^not enough memory"),
         (RuntimeError("can't start new thread"), "^not enough memory"),
+        (pl.exceptions.ComputeError("parquet: Invalid parameter: zstd error: Allocation error : not enough memory"), "^not enough memory"),
         (OSError(28, "No space left on device"), "^No space left on device; free space"),
         (KeyError("x"), "^$"),
         (ConnectionResetError(104, "Connection reset by peer"), "^$"),

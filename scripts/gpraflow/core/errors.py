@@ -46,7 +46,7 @@ class TrainingError(GpraflowError):
 _NO_MEMORY = re.compile(  # a thread that cannot be started lacks memory for its stack
     r"memory allocation|out of memory|allocate memory|unable to allocate|failed to allocate|failed to map segment|RESOURCE_EXHAUSTED"
     r"|bad_alloc|start new thread|spawn threads?\b|pthread_create(?:\(\))? failed|thread constructor failed"
-    r"|Resource temporarily unavailable",
+    r"|Resource temporarily unavailable|allocation error",
     re.IGNORECASE,
 )
 
